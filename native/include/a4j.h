@@ -1,0 +1,323 @@
+/*
+ * attention4j: attention and the layers around it, as plain C functions.
+ *
+ * The contract in one page
+ * ------------------------
+ * Attention is a function of its arguments. Each operation takes a descriptor (plain data: sizes, strides, options), then one
+ * pointer for every buffer, then a workspace where it needs one, and returns a status: zero is success.
+ *
+ * - Descriptors. They begin with their own size in bytes and the ABI version that the caller was compiled for; a descriptor of
+ *   another version is refused. Small arrays that vary from call to call (lengths, positions) follow the struct in the same
+ *   block of memory, its "tail": a field `..._offset` holds the distance in bytes from the start of the descriptor to the
+ *   array, a multiple of 4, or 0 where there is none; size_bytes counts the tail. Nothing is written to a descriptor.
+ * - Sizes are counts of elements, int64_t. Strides are distances in elements, may be any value that keeps each access inside
+ *   the caller's buffer (0 repeats, negative runs backwards), and the last dimension (dim) always has stride 1 unless it has
+ *   a stride field of its own. Outputs must not overlap themselves or an input, except where a function says so.
+ * - Pointers need the alignment of their element (4 bytes for float, 1 for masks); a workspace needs A4J_WORKSPACE_ALIGNMENT.
+ *   What is absent is NULL. The library keeps no pointer after it returns.
+ * - Memory belongs to the caller. `..._workspace_bytes` tells how much scratch a call needs for its thread count (or minus a
+ *   status); the call is told how much there is. Kernels allocate nothing.
+ * - Threads. Every function may be called from any number of threads at once, with different outputs and workspaces.
+ *   `threads` is the most threads that one call may use; small problems use fewer. The process owns one team: a call that
+ *   finds it busy computes on its own thread. Results have the same bits for every thread count.
+ * - Nothing here prints, exits, aborts, raises signals or throws. Checks are cheap ones: sizes, versions, NULL. Whether a buffer
+ *   is as long as its strides say is the caller's to know.
+ *
+ * Names: batch; heads_q, heads_kv query and key/value heads; len_q, len_k rows and keys; dim_qk, dim_v widths of a head.
+ * Query head h reads key/value head h / (heads_q / heads_kv).
+ */
+#ifndef A4J_H
+#define A4J_H
+
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define A4J_API __declspec(dllexport)
+#else
+#define A4J_API __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Changes whenever a struct, a constant or a signature of this header changes. */
+#define A4J_ABI_VERSION 1
+
+#define A4J_WORKSPACE_ALIGNMENT 64
+
+/* Statuses. 1-19: an argument is wrong. 20-39: not supported. 40-59: this machine or process cannot. 60-: our fault. */
+enum a4j_status {
+  A4J_OK = 0,
+  A4J_NULL_POINTER = 1,     /* a buffer that the descriptor asks for is NULL */
+  A4J_BAD_DESCRIPTOR = 2,   /* size_bytes or an offset does not fit the struct */
+  A4J_BAD_ABI = 3,          /* abi_version is not A4J_ABI_VERSION */
+  A4J_BAD_SIZE = 4,         /* a size is negative, or sizes do not fit one another */
+  A4J_BAD_OPTION = 5,       /* an option has a value that this header does not name, or options exclude one another */
+  A4J_SIZE_OVERFLOW = 6,    /* a product of sizes does not fit 63 bits */
+  A4J_SMALL_WORKSPACE = 7,  /* workspace_bytes is less than the call needs */
+  A4J_MISALIGNED = 8,       /* the workspace is not aligned to A4J_WORKSPACE_ALIGNMENT */
+  A4J_BAD_POSITION = 9,     /* a position lies outside the table or cache */
+  A4J_UNSUPPORTED_DTYPE = 20,
+  A4J_ISA_UNKNOWN = 40,     /* no tier of this name was compiled */
+  A4J_ISA_UNAVAILABLE = 41, /* this CPU or operating system cannot run the tier */
+  A4J_NO_BLAS = 42          /* a matrix product was asked for before a4j_use_blas */
+};
+
+enum a4j_dtype { A4J_F32 = 0 };
+
+/* How the causal bound is aligned; n is key_lengths[b] where given, else len_k. */
+enum a4j_causal {
+  A4J_CAUSAL_NONE = 0,
+  A4J_CAUSAL_TOP_LEFT = 1,    /* query i sees key j iff j <= i */
+  A4J_CAUSAL_BOTTOM_RIGHT = 2 /* query i sees key j iff j <= i + n - len_q */
+};
+
+/* Which key head the map m of pair h reads, when keys are grouped; r = heads_q / heads_kv. */
+enum a4j_key_map {
+  A4J_KEY_PAIRS = 0, /* map m of key pair h / r: heads are grouped as pairs */
+  A4J_KEY_HEADS = 1  /* single key heads are repeated: head x = (2 h + m) / r, that is map x % 2 of key pair x / 2 */
+};
+
+/* ---- What this library is and runs ------------------------------------------------------------------------------------ */
+
+/* A4J_ABI_VERSION of the library; compare it with the header's before any other call. */
+A4J_API int32_t a4j_abi_version(void);
+
+/* The version of the library, never NULL, static storage. */
+A4J_API const char *a4j_version(void);
+
+/*
+ * What the compiler made of this header: a line per constant `NAME value`, per struct `struct NAME size`, and per field
+ * `NAME.field offset size`, separated by '\n'. Generated bindings are compared with it. Static storage.
+ */
+A4J_API const char *a4j_abi_layout(void);
+
+/* The name of a status, for example "A4J_BAD_SIZE", and one sentence about it; never NULL, static storage. */
+A4J_API const char *a4j_status_name(int32_t status);
+A4J_API const char *a4j_status_message(int32_t status);
+
+/* The kernel tiers that were compiled, best first: their number, their names, whether this machine can run them (1 or 0). */
+A4J_API int32_t a4j_isa_count(void);
+A4J_API const char *a4j_isa_name(int32_t index);
+A4J_API int32_t a4j_isa_available(int32_t index);
+
+/* The tier in use. At first the best that CPU and operating system allow. */
+A4J_API const char *a4j_isa_active(void);
+
+/*
+ * Takes another tier, for the whole process; calls that run meanwhile finish on the old one. Tiers differ in their last bits.
+ * A4J_NULL_POINTER, A4J_ISA_UNKNOWN, A4J_ISA_UNAVAILABLE.
+ */
+A4J_API int32_t a4j_isa_select(const char *name);
+
+/* Threads that the team has started so far, and why it could not be had (NULL where it could, or was not needed yet). */
+A4J_API int32_t a4j_team_threads(void);
+A4J_API const char *a4j_team_failure(void);
+
+/*
+ * Registers the address of cblas_sgemm (LP64 interface). It must be callable from several threads at once and should not start
+ * threads of its own. NULL is refused with A4J_NULL_POINTER. To be called before the first a4j_linear.
+ */
+A4J_API int32_t a4j_use_blas(const void *cblas_sgemm);
+
+/* ---- Attention -------------------------------------------------------------------------------------------------------- */
+
+/*
+ * Scaled dot-product attention, plain (maps = 1) or differential (maps = 2), for every batch b, head h and row i:
+ *
+ *   logits_m[j] = scale * <q_m[b,h,i], k_m[b,h',j]> + bias[b,h,i,j]      over the keys j that the row sees
+ *   A_m         = softmax(logits_m),  lse_m = log(sum(exp(logits_m)))
+ *   W           = A_1                      plain (Vaswani et al. 2017)
+ *               = A_1 - lambda[b,h,i] A_2  differential (Ye et al. 2024)
+ *   out[b,h,i]  = sum over j of W[j] * keep[b,h,i,j] * keep_scale * v[b,h',j]
+ *
+ * A row sees key j iff j < n (n = key_lengths[b] where given, else len_k), the causal bound allows it, mask[b,h,i,j] is not 0,
+ * and bias[b,h,i,j] is not -infinity. A row that sees no key has output 0, weights 0 and logsumexp -infinity; in the
+ * differential form this holds for each map. What a row does not see never touches it, NaN and infinity included; what it
+ * sees does, as IEEE arithmetic has it.
+ *
+ * Softmax, sums and accumulation are float32.
+ */
+typedef struct a4j_attention_desc {
+  int32_t size_bytes;
+  int32_t abi_version;
+  int32_t dtype;       /* of q, k, v and out: A4J_F32 */
+  int32_t threads;     /* >= 1 */
+  int32_t causal;      /* enum a4j_causal */
+  int32_t maps;        /* softmax maps that make one output head: 1, or 2 for differential attention */
+  int32_t key_map;     /* enum a4j_key_map; counts only where maps is 2 */
+  int32_t value_parts; /* 1, or 2 where a value row is the two halves of dim_v laid side by side from two places */
+  int64_t batch;
+  int64_t heads_q;  /* output heads: heads where maps is 1, pairs where maps is 2 */
+  int64_t heads_kv; /* the same for keys and values; divides heads_q */
+  int64_t len_q;
+  int64_t len_k;
+  int64_t dim_qk;
+  int64_t dim_v; /* even where value_parts is 2 */
+  int64_t q_stride_batch, q_stride_head, q_stride_map, q_stride_row;
+  int64_t k_stride_batch, k_stride_head, k_stride_map, k_stride_row;
+  int64_t v_stride_batch, v_stride_head, v_stride_part, v_stride_row;
+  int64_t out_stride_batch, out_stride_head, out_stride_row;
+  int64_t mask_stride_batch, mask_stride_head, mask_stride_row, mask_stride_key;
+  int64_t bias_stride_batch, bias_stride_head, bias_stride_row, bias_stride_key;
+  int64_t keep_stride_batch, keep_stride_head, keep_stride_row, keep_stride_key;
+  int64_t lambda_stride_batch, lambda_stride_head, lambda_stride_row;
+  int64_t key_lengths_offset; /* int32_t[batch] in the tail, each in [0, len_k]; 0: every batch has len_k keys */
+  float scale;                /* finite; the caller writes 1 / sqrt(dim_qk) for the usual one */
+  float keep_scale;           /* 1 / (1 - p) of the dropout that drew keep; not read without keep */
+} a4j_attention_desc;
+
+/* Scratch for a4j_attention with this descriptor, or minus a status. It grows with threads, not with len_q * len_k. */
+A4J_API int64_t a4j_attention_workspace_bytes(const a4j_attention_desc *desc);
+
+/*
+ * q        [batch, heads_q, maps, len_q, dim_qk]  dtype
+ * k        [batch, heads_kv, maps, len_k, dim_qk] dtype
+ * v        [batch, heads_kv, value_parts, len_k, dim_v / value_parts] dtype
+ * mask     [batch, heads_q, len_q, len_k] bytes, 0 hides the key; or NULL
+ * bias     [batch, heads_q, len_q, len_k] float, added to the scaled logits, -infinity hides the key; or NULL
+ * keep     [batch, heads_q, len_q, len_k] bytes, 0 drops the weight; or NULL
+ * lambda   [batch, heads_q, len_q] float; NULL where maps is 1
+ * out      [batch, heads_q, len_q, dim_v] dtype, written whole
+ * lse      [batch, heads_q, maps, len_q] float, contiguous, natural logarithm; or NULL
+ * weights  [batch, heads_q, len_q, len_k] float, contiguous: W before keep, written whole; or NULL. Costs a second pass over q k^T
+ *
+ * The strides of the descriptor say where each lies, 0 where a tensor is broadcast.
+ * Returns A4J_OK, A4J_NULL_POINTER, A4J_BAD_DESCRIPTOR, A4J_BAD_ABI, A4J_BAD_SIZE, A4J_BAD_OPTION, A4J_SIZE_OVERFLOW,
+ * A4J_SMALL_WORKSPACE, A4J_MISALIGNED, A4J_UNSUPPORTED_DTYPE.
+ */
+A4J_API int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, const uint8_t *mask,
+                              const float *bias, const uint8_t *keep, const float *lambda, void *out, float *lse,
+                              float *weights, void *workspace, int64_t workspace_bytes);
+
+/*
+ * Merges two attention results over disjoint sets of keys into the result over their union:
+ *   lse = log(exp(lse_a) + exp(lse_b)),  out = out_a * exp(lse_a - lse) + out_b * exp(lse_b - lse)
+ * Where one lse is -infinity the other side is taken as it is; where both are, the result is 0 and -infinity.
+ */
+typedef struct a4j_merge_desc {
+  int32_t size_bytes;
+  int32_t abi_version;
+  int32_t dtype; /* A4J_F32 */
+  int32_t threads;
+  int64_t batch, heads, len, dim;
+  int64_t a_stride_batch, a_stride_head, a_stride_row;
+  int64_t b_stride_batch, b_stride_head, b_stride_row;
+  int64_t out_stride_batch, out_stride_head, out_stride_row;
+} a4j_merge_desc;
+
+/*
+ * a, b, out [batch, heads, len, dim]; lse_a, lse_b, lse [batch, heads, len], contiguous, lse may be NULL.
+ * out may be a (with a's strides) and lse may be lse_a.
+ */
+A4J_API int32_t a4j_merge(const a4j_merge_desc *desc, const void *a, const float *lse_a, const void *b, const float *lse_b,
+                          void *out, float *lse);
+
+/* ---- Key/value cache -------------------------------------------------------------------------------------------------- */
+
+/* Writes new rows of keys (or of values) behind those that a cache holds already, for each batch at its own place. */
+typedef struct a4j_kv_append_desc {
+  int32_t size_bytes;
+  int32_t abi_version;
+  int32_t dtype; /* A4J_F32 */
+  int32_t threads;
+  int64_t batch, heads, len_new, capacity, dim;
+  int64_t rows_stride_batch, rows_stride_head, rows_stride_row;
+  int64_t cache_stride_batch, cache_stride_head, cache_stride_row;
+  int64_t lengths_offset; /* int32_t[batch] in the tail: rows that the cache holds, each >= 0 */
+  int64_t counts_offset;  /* int32_t[batch] in the tail: how many of the new rows belong to the batch; 0: len_new for all */
+} a4j_kv_append_desc;
+
+/*
+ * rows [batch, heads, len_new, dim], cache [batch, heads, capacity, dim]; row i of batch b goes to cache row lengths[b] + i.
+ * Checks all batches before it writes: A4J_BAD_POSITION where lengths[b] + counts[b] > capacity or counts[b] > len_new.
+ */
+A4J_API int32_t a4j_kv_append(const a4j_kv_append_desc *desc, const void *rows, void *cache);
+
+/* ---- Layers ----------------------------------------------------------------------------------------------------------- */
+
+/* Linear projection: out[r] = (accumulate ? out[r] : 0) + bias + weight x[r], weight as PyTorch keeps it, [dim_out, dim_in]. */
+typedef struct a4j_linear_desc {
+  int32_t size_bytes;
+  int32_t abi_version;
+  int32_t dtype; /* A4J_F32 */
+  int32_t threads;
+  int32_t accumulate; /* 0 or 1 */
+  int32_t reserved;   /* 0 */
+  int64_t rows, dim_in, dim_out;
+  int64_t x_stride_row, weight_stride_row, out_stride_row; /* each at least its row's width */
+} a4j_linear_desc;
+
+/*
+ * x [rows, dim_in], weight [dim_out, dim_in], bias [dim_out] or NULL, out [rows, dim_out].
+ * A few rows are a bandwidth problem and take our own kernel; more are sgemm on slices fixed by the shape (A4J_NO_BLAS).
+ */
+A4J_API int32_t a4j_linear(const a4j_linear_desc *desc, const void *x, const void *weight, const float *bias, void *out);
+
+/* RMS normalisation (Zhang and Sennrich 2019): out[r] = x[r] / sqrt(mean(x[r]^2) + epsilon) * weight * scale. */
+typedef struct a4j_rms_norm_desc {
+  int32_t size_bytes;
+  int32_t abi_version;
+  int32_t dtype; /* A4J_F32 */
+  int32_t threads;
+  int64_t rows, dim;
+  int64_t x_stride_row, out_stride_row;
+  float epsilon;
+  float scale; /* 1 for the usual one; 1 - lambda_init behind differential attention */
+} a4j_rms_norm_desc;
+
+/* x, out [rows, dim], weight [dim] or NULL for ones. out may be x (with its stride). */
+A4J_API int32_t a4j_rms_norm(const a4j_rms_norm_desc *desc, const void *x, const float *weight, void *out);
+
+/* Which channels of the rotated part make a pair. */
+enum a4j_rope_style {
+  A4J_ROPE_HALF = 0,       /* (i, i + rotary_dim / 2), GPT-NeoX and Hugging Face Llama */
+  A4J_ROPE_INTERLEAVED = 1 /* (2 i, 2 i + 1), the paper */
+};
+
+/*
+ * Rotary position embedding (Su et al. 2021): pair i of the row at position p turns by the angle whose cosine and sine stand in
+ * row p of the tables; channels from rotary_dim on pass through.
+ */
+typedef struct a4j_rope_desc {
+  int32_t size_bytes;
+  int32_t abi_version;
+  int32_t dtype; /* A4J_F32 */
+  int32_t threads;
+  int32_t style;    /* enum a4j_rope_style */
+  int32_t reserved; /* 0 */
+  int64_t batch, heads, len, dim;
+  int64_t rotary_dim; /* even, <= dim */
+  int64_t table_rows;
+  int64_t x_stride_batch, x_stride_head, x_stride_row;
+  int64_t out_stride_batch, out_stride_head, out_stride_row;
+  int64_t position_start;         /* row i has position position_start + i, unless positions are given */
+  int64_t positions_offset;       /* int32_t in the tail, position of row i of batch b at [b * positions_stride_batch + i] */
+  int64_t positions_stride_batch; /* len, or 0 where all batches share one list */
+} a4j_rope_desc;
+
+/*
+ * x, out [batch, heads, len, dim]; cos, sin [table_rows, rotary_dim / 2], contiguous. out may be x (with its strides).
+ * Checks all positions before it writes: A4J_BAD_POSITION.
+ */
+A4J_API int32_t a4j_rope(const a4j_rope_desc *desc, const void *x, const float *cos, const float *sin, void *out);
+
+/* SwiGLU (Shazeer 2020): out = gate * sigmoid(gate) * up. */
+typedef struct a4j_swiglu_desc {
+  int32_t size_bytes;
+  int32_t abi_version;
+  int32_t dtype; /* A4J_F32 */
+  int32_t threads;
+  int64_t rows, dim;
+  int64_t gate_stride_row, up_stride_row, out_stride_row;
+} a4j_swiglu_desc;
+
+/* gate, up, out [rows, dim]. out may be gate or up (with its stride). */
+A4J_API int32_t a4j_swiglu(const a4j_swiglu_desc *desc, const void *gate, const void *up, void *out);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
