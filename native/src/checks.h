@@ -1,0 +1,55 @@
+/* What every exported function checks first, and arithmetic on sizes that says when it overflows. */
+#ifndef A4J_CHECKS_H
+#define A4J_CHECKS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "a4j.h"
+
+/* The first fields of every descriptor. */
+struct a4j_desc_head {
+  int32_t size_bytes;
+  int32_t abi_version;
+  int32_t dtype;
+  int32_t threads;
+};
+
+/* The head of a descriptor whose struct has struct_bytes: its size, version, element type and thread count. */
+static inline int32_t a4j_check_head(const void *desc, size_t struct_bytes) {
+  const struct a4j_desc_head *head = desc;
+  if (head == NULL) return A4J_NULL_POINTER;
+  if (head->size_bytes < (int32_t)sizeof *head) return A4J_BAD_DESCRIPTOR;
+  if (head->abi_version != A4J_ABI_VERSION) return A4J_BAD_ABI;
+  if ((size_t)head->size_bytes < struct_bytes) return A4J_BAD_DESCRIPTOR;
+  if (head->dtype != A4J_F32) return A4J_UNSUPPORTED_DTYPE;
+  if (head->threads < 1) return A4J_BAD_OPTION;
+  return A4J_OK;
+}
+
+/* Points *array at count int32_t of the tail, or at NULL where offset is 0. */
+static inline int32_t a4j_check_tail(const void *desc, size_t struct_bytes, int64_t offset, int64_t count,
+                                     const int32_t **array) {
+  const struct a4j_desc_head *head = desc;
+  *array = NULL;
+  if (offset == 0) return A4J_OK;
+  if (offset < (int64_t)struct_bytes || offset % 4 != 0 || offset > head->size_bytes ||
+      count > (head->size_bytes - offset) / 4)
+    return A4J_BAD_DESCRIPTOR;
+  *array = (const int32_t *)((const char *)desc + offset);
+  return A4J_OK;
+}
+
+/* A4J_BAD_SIZE if one of n sizes is negative, A4J_SIZE_OVERFLOW if their product in bytes of float passes 63 bits. */
+static inline int32_t a4j_check_sizes(int n, const int64_t *sizes) {
+  int64_t product = (int64_t)sizeof(float);
+  for (int i = 0; i < n; i++)
+    if (sizes[i] < 0) return A4J_BAD_SIZE;
+  for (int i = 0; i < n; i++)
+    if (sizes[i] == 0) return A4J_OK;
+  for (int i = 0; i < n; i++)
+    if (__builtin_mul_overflow(product, sizes[i], &product)) return A4J_SIZE_OVERFLOW;
+  return A4J_OK;
+}
+
+#endif

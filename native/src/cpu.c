@@ -1,0 +1,22 @@
+#include "cpu.h"
+
+#include <string.h>
+
+/*
+ * The compiler's own run-time support asks CPUID for the instructions and XGETBV for the registers that the operating system
+ * saves (bits 1, 2 for AVX; 5, 6, 7 for AVX-512); a feature counts only where both agree.
+ */
+int a4j_cpu_runs(const char *tier) {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (strcmp(tier, "avx512") == 0)
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl");
+  if (strcmp(tier, "avx2") == 0) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  return strcmp(tier, "baseline") == 0;
+#elif defined(__aarch64__)
+  return strcmp(tier, "neon") == 0;
+#else
+#error "attention4j has kernels for x86-64 and aarch64"
+#endif
+}

@@ -1,0 +1,105 @@
+/* The words of the kernels for AVX2 with FMA; vec_avx512.h and vec_sse2.h say the same in their own instructions. */
+#ifndef A4J_VEC_H
+#define A4J_VEC_H
+
+#include <immintrin.h>
+#include <stdint.h>
+
+#include "exp2.h"
+
+#define A4J_ISA avx2
+#define A4J_LANES 8
+/* 12 accumulators, 3 vectors of queries and one broadcast fill the 16 registers. */
+#define A4J_TILE_VECS 3
+#define A4J_TILE_KEYS 4
+
+typedef __m256 vf;
+typedef __m256 vmask;
+
+static inline vf v_load(const float *p) { return _mm256_loadu_ps(p); }
+static inline void v_store(float *p, vf a) { _mm256_storeu_ps(p, a); }
+static inline vf v_set1(float x) { return _mm256_set1_ps(x); }
+
+/* The first n lanes, 0 <= n <= A4J_LANES; the others are read as 0 and never written. */
+static inline __m256i v_first(int n) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+static inline vf v_load_part(const float *p, int n) { return _mm256_maskload_ps(p, v_first(n)); }
+static inline void v_store_part(float *p, vf a, int n) { _mm256_maskstore_ps(p, v_first(n), a); }
+
+static inline vf v_add(vf a, vf b) { return _mm256_add_ps(a, b); }
+static inline vf v_sub(vf a, vf b) { return _mm256_sub_ps(a, b); }
+static inline vf v_mul(vf a, vf b) { return _mm256_mul_ps(a, b); }
+static inline vf v_div(vf a, vf b) { return _mm256_div_ps(a, b); }
+/* a * b + c */
+static inline vf v_fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
+/* The larger one; b where a is NaN. */
+static inline vf v_max(vf a, vf b) { return _mm256_max_ps(a, b); }
+
+static inline vmask v_eq(vf a, vf b) { return _mm256_cmp_ps(a, b, _CMP_EQ_OQ); }
+static inline vmask v_ge(vf a, vf b) { return _mm256_cmp_ps(a, b, _CMP_GE_OQ); }
+static inline int v_all(vmask m) { return _mm256_movemask_ps(m) == 0xff; }
+static inline int v_none(vmask m) { return _mm256_movemask_ps(m) == 0; }
+/* a where m, else b */
+static inline vf v_select(vmask m, vf a, vf b) { return _mm256_blendv_ps(b, a, m); }
+/* Lanes whose bits are those of -0.0, which is not what v_eq asks. */
+static inline vmask v_is_negative_zero(vf a) {
+  return _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_castps_si256(a), _mm256_set1_epi32(INT32_MIN)));
+}
+
+/* Bytes to floats, 0 to 255. */
+static inline vf v_from_bytes(const uint8_t *p) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+}
+
+/*
+ * 2^a. The exponent is added to the polynomial's as an integer, so the range is first cut to [-126, 128]; what lies below is 0
+ * (never a denormal), 128 gives infinity. The bounds come first in min and max, which then hand a NaN through.
+ */
+static inline vf v_exp2(vf a) {
+  vf x = _mm256_min_ps(v_set1(128.0f), _mm256_max_ps(v_set1(-126.0f), a));
+  vf n = _mm256_floor_ps(x);
+  vf f = v_sub(x, n);
+  vf p = v_set1(A4J_EXP2_C5);
+  p = v_fma(p, f, v_set1(A4J_EXP2_C4));
+  p = v_fma(p, f, v_set1(A4J_EXP2_C3));
+  p = v_fma(p, f, v_set1(A4J_EXP2_C2));
+  p = v_fma(p, f, v_set1(A4J_EXP2_C1));
+  p = v_fma(p, f, v_set1(1.0f));
+  __m256i e = _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23);
+  p = _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), e));
+  return _mm256_andnot_ps(_mm256_cmp_ps(a, v_set1(-126.0f), _CMP_LT_OQ), p);
+}
+
+/* The sum of all lanes, added pairwise. */
+static inline float v_sum(vf a) {
+  __m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+  return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
+}
+
+/* The 8 x 8 matrix whose rows are r[0..7], transposed in place. */
+static inline void v_transpose(vf r[A4J_LANES]) {
+  vf t[8];
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; i += 2) {
+    t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+    t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+  }
+#pragma GCC unroll 2
+  for (int i = 0; i < 8; i += 4) {
+    r[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
+    r[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xee);
+    r[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+    r[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xee);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; i++) {
+    vf lo = _mm256_permute2f128_ps(r[i], r[i + 4], 0x20);
+    vf hi = _mm256_permute2f128_ps(r[i], r[i + 4], 0x31);
+    r[i] = lo;
+    r[i + 4] = hi;
+  }
+}
+
+#endif

@@ -1,0 +1,108 @@
+/*
+ * The words that the kernels are written in, for AVX-512 (F, DQ, BW, VL).
+ *
+ * Each vec_*.h gives the same words with the same meaning; vec_sse2.h is the plainest to read. A vector holds A4J_LANES floats.
+ */
+#ifndef A4J_VEC_H
+#define A4J_VEC_H
+
+#include <immintrin.h>
+#include <stdint.h>
+
+#include "exp2.h"
+
+#define A4J_ISA avx512
+#define A4J_LANES 16
+/* The register tile: TILE_VECS vectors of queries against TILE_KEYS keys (or value channels): 24 accumulators of 32 registers. */
+#define A4J_TILE_VECS 3
+#define A4J_TILE_KEYS 8
+
+typedef __m512 vf;
+typedef __mmask16 vmask;
+
+static inline vf v_load(const float *p) { return _mm512_loadu_ps(p); }
+static inline void v_store(float *p, vf a) { _mm512_storeu_ps(p, a); }
+static inline vf v_set1(float x) { return _mm512_set1_ps(x); }
+
+/* The first n lanes, 0 <= n <= A4J_LANES; the others are read as 0 and never written. */
+static inline __mmask16 v_first(int n) { return (__mmask16)((1u << n) - 1u); }
+static inline vf v_load_part(const float *p, int n) { return _mm512_maskz_loadu_ps(v_first(n), p); }
+static inline void v_store_part(float *p, vf a, int n) { _mm512_mask_storeu_ps(p, v_first(n), a); }
+
+static inline vf v_add(vf a, vf b) { return _mm512_add_ps(a, b); }
+static inline vf v_sub(vf a, vf b) { return _mm512_sub_ps(a, b); }
+static inline vf v_mul(vf a, vf b) { return _mm512_mul_ps(a, b); }
+static inline vf v_div(vf a, vf b) { return _mm512_div_ps(a, b); }
+/* a * b + c */
+static inline vf v_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
+/* The larger one; b where a is NaN. */
+static inline vf v_max(vf a, vf b) { return _mm512_max_ps(a, b); }
+
+static inline vmask v_eq(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
+static inline vmask v_ge(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
+static inline int v_all(vmask m) { return m == 0xffff; }
+static inline int v_none(vmask m) { return m == 0; }
+/* a where m, else b */
+static inline vf v_select(vmask m, vf a, vf b) { return _mm512_mask_blend_ps(m, b, a); }
+/* Lanes whose bits are those of -0.0, which is not what v_eq asks. */
+static inline vmask v_is_negative_zero(vf a) {
+  return _mm512_cmpeq_epi32_mask(_mm512_castps_si512(a), _mm512_set1_epi32(INT32_MIN));
+}
+
+/* Bytes to floats, 0 to 255. */
+static inline vf v_from_bytes(const uint8_t *p) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)));
+}
+
+/*
+ * 2^a: 2^floor(a) * p(a - floor(a)) with the polynomial of exp2.h. 0 for -infinity and from about -150 down,
+ * infinity from 128 up, NaN for NaN. vreduce and vscalef take the floor themselves.
+ */
+static inline vf v_exp2(vf a) {
+  vf f = _mm512_reduce_ps(a, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+  vf p = v_set1(A4J_EXP2_C5);
+  p = v_fma(p, f, v_set1(A4J_EXP2_C4));
+  p = v_fma(p, f, v_set1(A4J_EXP2_C3));
+  p = v_fma(p, f, v_set1(A4J_EXP2_C2));
+  p = v_fma(p, f, v_set1(A4J_EXP2_C1));
+  p = v_fma(p, f, v_set1(1.0f));
+  return _mm512_scalef_ps(p, a);
+}
+
+/* The sum of all lanes, added pairwise. */
+static inline float v_sum(vf a) { return _mm512_reduce_add_ps(a); }
+
+/* The 16 x 16 matrix whose rows are r[0..15], transposed in place. */
+static inline void v_transpose(vf r[A4J_LANES]) {
+  vf t[16];
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
+    t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 16; i += 4) {
+    __m512d a = _mm512_castps_pd(t[i]), b = _mm512_castps_pd(t[i + 2]);
+    __m512d c = _mm512_castps_pd(t[i + 1]), d = _mm512_castps_pd(t[i + 3]);
+    r[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+    r[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+    r[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(c, d));
+    r[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(c, d));
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; i++) {
+    t[i] = _mm512_shuffle_f32x4(r[i], r[i + 4], 0x88);
+    t[i + 4] = _mm512_shuffle_f32x4(r[i], r[i + 4], 0xdd);
+    t[i + 8] = _mm512_shuffle_f32x4(r[i + 8], r[i + 12], 0x88);
+    t[i + 12] = _mm512_shuffle_f32x4(r[i + 8], r[i + 12], 0xdd);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; i++) {
+    r[i] = _mm512_shuffle_f32x4(t[i], t[i + 8], 0x88);
+    r[i + 8] = _mm512_shuffle_f32x4(t[i], t[i + 8], 0xdd);
+    r[i + 4] = _mm512_shuffle_f32x4(t[i + 4], t[i + 12], 0x88);
+    r[i + 12] = _mm512_shuffle_f32x4(t[i + 4], t[i + 12], 0xdd);
+  }
+}
+
+#endif

@@ -1,0 +1,91 @@
+/* The words of the kernels for NEON (aarch64); vec_sse2.h is the one to read first. */
+#ifndef A4J_VEC_H
+#define A4J_VEC_H
+
+#include <arm_neon.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "exp2.h"
+
+#define A4J_ISA neon
+#define A4J_LANES 4
+/* 24 accumulators, 3 vectors of queries and the broadcasts fit the 32 registers. */
+#define A4J_TILE_VECS 3
+#define A4J_TILE_KEYS 8
+
+typedef float32x4_t vf;
+typedef uint32x4_t vmask;
+
+static inline vf v_load(const float *p) { return vld1q_f32(p); }
+static inline void v_store(float *p, vf a) { vst1q_f32(p, a); }
+static inline vf v_set1(float x) { return vdupq_n_f32(x); }
+
+/* The first n lanes, 0 <= n <= A4J_LANES; the others are read as 0 and never written. */
+static inline vf v_load_part(const float *p, int n) {
+  float t[4] = {0, 0, 0, 0};
+  memcpy(t, p, (size_t)n * sizeof *p);
+  return vld1q_f32(t);
+}
+static inline void v_store_part(float *p, vf a, int n) {
+  float t[4];
+  vst1q_f32(t, a);
+  memcpy(p, t, (size_t)n * sizeof *p);
+}
+
+static inline vf v_add(vf a, vf b) { return vaddq_f32(a, b); }
+static inline vf v_sub(vf a, vf b) { return vsubq_f32(a, b); }
+static inline vf v_mul(vf a, vf b) { return vmulq_f32(a, b); }
+static inline vf v_div(vf a, vf b) { return vdivq_f32(a, b); }
+/* a * b + c */
+static inline vf v_fma(vf a, vf b, vf c) { return vfmaq_f32(c, a, b); }
+/* a where m, else b */
+static inline vf v_select(vmask m, vf a, vf b) { return vbslq_f32(m, a, b); }
+/* The larger one; b where a is NaN. */
+static inline vf v_max(vf a, vf b) { return v_select(vcgtq_f32(a, b), a, b); }
+
+static inline vmask v_eq(vf a, vf b) { return vceqq_f32(a, b); }
+static inline vmask v_ge(vf a, vf b) { return vcgeq_f32(a, b); }
+static inline int v_all(vmask m) { return vminvq_u32(m) != 0; }
+static inline int v_none(vmask m) { return vmaxvq_u32(m) == 0; }
+/* Lanes whose bits are those of -0.0, which is not what v_eq asks. */
+static inline vmask v_is_negative_zero(vf a) { return vceqq_u32(vreinterpretq_u32_f32(a), vdupq_n_u32(0x80000000u)); }
+
+/* Bytes to floats, 0 to 255. */
+static inline vf v_from_bytes(const uint8_t *p) {
+  uint32_t t[4] = {p[0], p[1], p[2], p[3]};
+  return vcvtq_f32_u32(vld1q_u32(t));
+}
+
+/*
+ * 2^a. The exponent is added to the polynomial's as an integer, so the range is first cut to [-126, 128]; what lies below is 0
+ * (never a denormal), 128 gives infinity. vmin and vmax hand a NaN through.
+ */
+static inline vf v_exp2(vf a) {
+  vf x = vminq_f32(v_set1(128.0f), vmaxq_f32(v_set1(-126.0f), a));
+  vf n = vrndmq_f32(x);
+  vf f = v_sub(x, n);
+  vf p = v_set1(A4J_EXP2_C5);
+  p = v_fma(p, f, v_set1(A4J_EXP2_C4));
+  p = v_fma(p, f, v_set1(A4J_EXP2_C3));
+  p = v_fma(p, f, v_set1(A4J_EXP2_C2));
+  p = v_fma(p, f, v_set1(A4J_EXP2_C1));
+  p = v_fma(p, f, v_set1(1.0f));
+  int32x4_t e = vshlq_n_s32(vcvtq_s32_f32(n), 23);
+  p = vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(p), e));
+  return v_select(vcltq_f32(a, v_set1(-126.0f)), v_set1(0.0f), p);
+}
+
+/* The sum of all lanes, added pairwise. */
+static inline float v_sum(vf a) { return vaddvq_f32(a); }
+
+/* The 4 x 4 matrix whose rows are r[0..3], transposed in place. */
+static inline void v_transpose(vf r[A4J_LANES]) {
+  float32x4x2_t a = vtrnq_f32(r[0], r[1]), b = vtrnq_f32(r[2], r[3]);
+  r[0] = vcombine_f32(vget_low_f32(a.val[0]), vget_low_f32(b.val[0]));
+  r[1] = vcombine_f32(vget_low_f32(a.val[1]), vget_low_f32(b.val[1]));
+  r[2] = vcombine_f32(vget_high_f32(a.val[0]), vget_high_f32(b.val[0]));
+  r[3] = vcombine_f32(vget_high_f32(a.val[1]), vget_high_f32(b.val[1]));
+}
+
+#endif

@@ -1,0 +1,92 @@
+/*
+ * The words of the kernels for baseline x86-64 (SSE2): the plainest of the vec_*.h, so the one to read first.
+ *
+ * A vector (vf) holds A4J_LANES floats, a mask (vmask) a yes or no for each lane.
+ */
+#ifndef A4J_VEC_H
+#define A4J_VEC_H
+
+#include <emmintrin.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "exp2.h"
+
+#define A4J_ISA baseline
+#define A4J_LANES 4
+/* 12 accumulators, 3 vectors of queries and one broadcast fill the 16 registers. */
+#define A4J_TILE_VECS 3
+#define A4J_TILE_KEYS 4
+
+typedef __m128 vf;
+typedef __m128 vmask;
+
+static inline vf v_load(const float *p) { return _mm_loadu_ps(p); }
+static inline void v_store(float *p, vf a) { _mm_storeu_ps(p, a); }
+static inline vf v_set1(float x) { return _mm_set1_ps(x); }
+
+/* The first n lanes, 0 <= n <= A4J_LANES; the others are read as 0 and never written. */
+static inline vf v_load_part(const float *p, int n) {
+  float t[4] = {0, 0, 0, 0};
+  memcpy(t, p, (size_t)n * sizeof *p);
+  return _mm_loadu_ps(t);
+}
+static inline void v_store_part(float *p, vf a, int n) {
+  float t[4];
+  _mm_storeu_ps(t, a);
+  memcpy(p, t, (size_t)n * sizeof *p);
+}
+
+static inline vf v_add(vf a, vf b) { return _mm_add_ps(a, b); }
+static inline vf v_sub(vf a, vf b) { return _mm_sub_ps(a, b); }
+static inline vf v_mul(vf a, vf b) { return _mm_mul_ps(a, b); }
+static inline vf v_div(vf a, vf b) { return _mm_div_ps(a, b); }
+/* a * b + c; two roundings here, one where the machine has FMA */
+static inline vf v_fma(vf a, vf b, vf c) { return _mm_add_ps(_mm_mul_ps(a, b), c); }
+/* The larger one; b where a is NaN. */
+static inline vf v_max(vf a, vf b) { return _mm_max_ps(a, b); }
+
+static inline vmask v_eq(vf a, vf b) { return _mm_cmpeq_ps(a, b); }
+static inline vmask v_ge(vf a, vf b) { return _mm_cmpge_ps(a, b); }
+static inline int v_all(vmask m) { return _mm_movemask_ps(m) == 0xf; }
+static inline int v_none(vmask m) { return _mm_movemask_ps(m) == 0; }
+/* a where m, else b */
+static inline vf v_select(vmask m, vf a, vf b) { return _mm_or_ps(_mm_and_ps(m, a), _mm_andnot_ps(m, b)); }
+/* Lanes whose bits are those of -0.0, which is not what v_eq asks. */
+static inline vmask v_is_negative_zero(vf a) {
+  return _mm_castsi128_ps(_mm_cmpeq_epi32(_mm_castps_si128(a), _mm_set1_epi32(INT32_MIN)));
+}
+
+/* Bytes to floats, 0 to 255. */
+static inline vf v_from_bytes(const uint8_t *p) { return _mm_setr_ps(p[0], p[1], p[2], p[3]); }
+
+/*
+ * 2^a. The exponent is added to the polynomial's as an integer, so the range is first cut to [-126, 128]; what lies below is 0
+ * (never a denormal), 128 gives infinity. The bounds come first in min and max, which then hand a NaN through.
+ */
+static inline vf v_exp2(vf a) {
+  vf x = _mm_min_ps(v_set1(128.0f), _mm_max_ps(v_set1(-126.0f), a));
+  vf n = _mm_cvtepi32_ps(_mm_cvttps_epi32(x)); /* towards zero */
+  n = v_sub(n, _mm_and_ps(_mm_cmpgt_ps(n, x), v_set1(1.0f)));
+  vf f = v_sub(x, n);
+  vf p = v_set1(A4J_EXP2_C5);
+  p = v_fma(p, f, v_set1(A4J_EXP2_C4));
+  p = v_fma(p, f, v_set1(A4J_EXP2_C3));
+  p = v_fma(p, f, v_set1(A4J_EXP2_C2));
+  p = v_fma(p, f, v_set1(A4J_EXP2_C1));
+  p = v_fma(p, f, v_set1(1.0f));
+  __m128i e = _mm_slli_epi32(_mm_cvtps_epi32(n), 23);
+  p = _mm_castsi128_ps(_mm_add_epi32(_mm_castps_si128(p), e));
+  return _mm_andnot_ps(_mm_cmplt_ps(a, v_set1(-126.0f)), p);
+}
+
+/* The sum of all lanes, added pairwise. */
+static inline float v_sum(vf a) {
+  vf s = _mm_add_ps(a, _mm_movehl_ps(a, a));
+  return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
+}
+
+/* The 4 x 4 matrix whose rows are r[0..3], transposed in place. */
+static inline void v_transpose(vf r[A4J_LANES]) { _MM_TRANSPOSE4_PS(r[0], r[1], r[2], r[3]); }
+
+#endif
