@@ -1,0 +1,30 @@
+/* One team of threads for the whole process. team.c says how and why. */
+#ifndef A4J_TEAM_H
+#define A4J_TEAM_H
+
+#include <stdint.h>
+
+/*
+ * Runs fn(context, thread, threads) once for each thread in [0, threads) of a team no larger than
+ * `threads`, and returns when all have finished. The caller's own thread is one of the team.
+ *
+ * Calls fn(context, 0, 1) on the caller's own thread when threads <= 1, when the team is busy with
+ * another call (so also from inside fn), or when it could not be started.
+ *
+ * So fn must get all work done for any number of threads: work is taken from a shared counter. One
+ * thread may run several indices one after the other, thus fn must never wait for another index.
+ * `thread` is an index into the caller's workspace, nothing more. fn must return: no longjmp, no
+ * pthread_exit.
+ *
+ * Thread-safe, never blocks on another caller, allocates nothing once the team has its size.
+ */
+void a4j_team_run(int32_t threads, void (*fn)(void *context, int32_t thread, int32_t threads),
+                  void *context);
+
+/* 0 = not started, else its size so far, the caller's thread included. */
+int32_t a4j_team_size(void);
+
+/* NULL, or a sentence: why the team is smaller than was wanted. Never freed, never changed. */
+const char *a4j_team_problem(void);
+
+#endif

@@ -1,0 +1,340 @@
+/* The team: who runs what, how many threads there are, and what happens when there cannot be any. */
+#define _GNU_SOURCE
+#include "check.h"
+#include "team.h"
+
+#include <dirent.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { THREADS = 4, CALLERS = 64, MOST = 1024 };
+
+static int64_t now_nanos(clockid_t clock) {
+  struct timespec now;
+  clock_gettime(clock, &now);
+  return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
+static void sleep_millis(long millis) {
+  nanosleep(&(struct timespec){millis / 1000, millis % 1000 * 1000000}, NULL);
+}
+
+static int process_threads(void) {
+  int count = 0;
+  DIR *tasks = opendir("/proc/self/task");
+  for (struct dirent *task; tasks != NULL && (task = readdir(tasks)) != NULL;) count += task->d_name[0] != '.';
+  if (tasks != NULL) closedir(tasks);
+  return count;
+}
+
+/* The team's threads alone, by their name: a sanitizer may have one of its own. */
+static int team_threads(void) {
+  int count = 0;
+  DIR *tasks = opendir("/proc/self/task");
+  for (struct dirent *task; tasks != NULL && (task = readdir(tasks)) != NULL;) {
+    char path[300], name[32] = "";
+    snprintf(path, sizeof path, "/proc/self/task/%s/comm", task->d_name);
+    FILE *file = task->d_name[0] == '.' ? NULL : fopen(path, "r");
+    if (file == NULL) continue;
+    count += fgets(name, sizeof name, file) != NULL && strcmp(name, "a4j-team\n") == 0;
+    fclose(file);
+  }
+  if (tasks != NULL) closedir(tasks);
+  return count;
+}
+
+/* What every index of a call writes down; parts are taken from a shared counter, as kernels do. */
+typedef struct {
+  atomic_int runs[MOST];
+  atomic_int threads; /* as fn was told; -1 if it was told different things */
+  atomic_int outside; /* indices that do not belong */
+  atomic_long next, sum;
+  long parts;
+  int64_t part_nanos;
+} Call;
+
+static void take_parts(void *context, int32_t thread, int32_t threads) {
+  Call *call = context;
+  int none = 0;
+  if (!atomic_compare_exchange_strong(&call->threads, &none, threads) && none != threads) atomic_store(&call->threads, -1);
+  if (thread < 0 || thread >= threads || thread >= MOST)
+    atomic_fetch_add(&call->outside, 1);
+  else
+    atomic_fetch_add(&call->runs[thread], 1);
+  for (long part; (part = atomic_fetch_add(&call->next, 1)) < call->parts;) {
+    int64_t end = call->part_nanos == 0 ? 0 : now_nanos(CLOCK_MONOTONIC) + call->part_nanos;
+    while (end != 0 && now_nanos(CLOCK_MONOTONIC) < end) continue;
+    atomic_fetch_add(&call->sum, part + 1);
+  }
+}
+
+static Call *new_call(long parts, int64_t part_nanos) {
+  Call *call = calloc(1, sizeof *call);
+  call->parts = parts;
+  call->part_nanos = part_nanos;
+  return call;
+}
+
+static void check_call(Call *call, int most) {
+  int threads = atomic_load(&call->threads);
+  CHECK(threads >= 1 && threads <= most, "wanted 1 to %d threads, got %d", most, threads);
+  CHECK_INT(atomic_load(&call->outside), 0);
+  for (int i = 0; i < MOST; i++) CHECK_INT(atomic_load(&call->runs[i]), i < threads ? 1 : 0);
+  CHECK_INT(atomic_load(&call->sum), call->parts * (call->parts + 1) / 2);
+}
+
+static void shouldComputeAloneWhenOneThreadIsWanted(void) {
+  int before = process_threads();
+  for (int32_t threads = -1; threads <= 1; threads++) {
+    Call *call = new_call(10, 0);
+    a4j_team_run(threads, take_parts, call);
+    check_call(call, 1);
+    free(call);
+  }
+  CHECK_INT(a4j_team_size(), 0);
+  CHECK_INT(process_threads(), before);
+}
+
+static void shouldRunEveryIndexOnceForEveryNumberOfThreads(void) {
+  const int32_t sizes[] = {2, 3, THREADS, 2, 5, 9, 1, 8};
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+    for (int repeat = 0; repeat < 200; repeat++) {
+      Call *call = new_call(repeat % 50, repeat % 3 * 1000);
+      a4j_team_run(sizes[i], take_parts, call);
+      check_call(call, sizes[i]);
+      CHECK_INT(atomic_load(&call->threads), sizes[i]);
+      free(call);
+    }
+  CHECK_INT(a4j_team_size(), 9);
+  CHECK(a4j_team_problem() == NULL, "%s", a4j_team_problem());
+}
+
+static void shouldGiveEveryIndexItsOwnRunAfterASleep(void) {
+  for (int repeat = 0; repeat < 50; repeat++) {
+    sleep_millis(repeat % 4);
+    Call *call = new_call(20, 20000);
+    a4j_team_run(THREADS, take_parts, call);
+    check_call(call, THREADS);
+    free(call);
+  }
+}
+
+static void run_nested(void *context, int32_t thread, int32_t threads) {
+  (void)thread;
+  (void)threads;
+  atomic_int *alone = context;
+  Call *call = new_call(5, 0);
+  a4j_team_run(THREADS, take_parts, call);
+  check_call(call, 1);
+  atomic_fetch_add(alone, 1);
+  free(call);
+}
+
+static void shouldComputeAloneInsideACall(void) {
+  atomic_int alone = 0;
+  a4j_team_run(THREADS, run_nested, &alone);
+  CHECK_INT(atomic_load(&alone), THREADS);
+}
+
+typedef struct {
+  atomic_int entered, released;
+} Gate;
+
+static void wait_at_gate(void *context, int32_t thread, int32_t threads) {
+  (void)threads;
+  Gate *gate = context;
+  if (thread != 0) return;
+  atomic_store(&gate->entered, 1);
+  while (!atomic_load(&gate->released)) sleep_millis(1);
+}
+
+static void *hold_the_team(void *gate) {
+  a4j_team_run(THREADS, wait_at_gate, gate);
+  return NULL;
+}
+
+static void shouldComputeAloneWhileTheTeamIsBusy(void) {
+  Gate gate = {0, 0};
+  pthread_t holder;
+  pthread_create(&holder, NULL, hold_the_team, &gate);
+  while (!atomic_load(&gate.entered)) sleep_millis(1);
+  Call *call = new_call(100, 0);
+  a4j_team_run(THREADS, take_parts, call);
+  check_call(call, 1);
+  atomic_store(&gate.released, 1);
+  pthread_join(holder, NULL);
+  free(call);
+
+  call = new_call(100, 0);
+  a4j_team_run(THREADS, take_parts, call);
+  CHECK_INT(atomic_load(&call->threads), THREADS);
+  free(call);
+}
+
+static atomic_int most_threads, callers_done;
+
+static void *call_often(void *unused) {
+  (void)unused;
+  for (int repeat = 0; repeat < 200; repeat++) {
+    Call *call = new_call(7, repeat % 2 * 3000);
+    a4j_team_run(THREADS, take_parts, call);
+    check_call(call, THREADS);
+    free(call);
+  }
+  atomic_fetch_add(&callers_done, 1);
+  return NULL;
+}
+
+/* In a process of its own, so that the team does not exist yet. */
+static void shouldStayWithinItsThreadsWithManyCallers(void) {
+  pthread_t callers[CALLERS];
+  int before = process_threads();
+  for (int i = 0; i < CALLERS; i++) pthread_create(&callers[i], NULL, call_often, NULL);
+  while (atomic_load(&callers_done) < CALLERS) {
+    int threads = process_threads() - before - CALLERS;
+    if (threads > atomic_load(&most_threads)) atomic_store(&most_threads, threads);
+    sleep_millis(1);
+  }
+  for (int i = 0; i < CALLERS; i++) pthread_join(callers[i], NULL);
+  CHECK(atomic_load(&most_threads) <= THREADS, "wanted at most %d threads more, got %d", THREADS, atomic_load(&most_threads));
+  CHECK_INT(team_threads(), THREADS - 1);
+  CHECK_INT(a4j_team_size(), THREADS);
+}
+
+static void shouldUseNoProcessorWhenIdle(void) {
+  Call *call = new_call(100, 1000);
+  a4j_team_run(THREADS, take_parts, call);
+  free(call);
+  sleep_millis(20);
+  int64_t before = now_nanos(CLOCK_PROCESS_CPUTIME_ID);
+  sleep_millis(200);
+  int64_t used = now_nanos(CLOCK_PROCESS_CPUTIME_ID) - before;
+  CHECK(used < 1000000, "wanted less than 1 ms of processor time in 200 ms, got %.3f ms", (double)used * 1e-6);
+}
+
+static atomic_int signals_elsewhere;
+static pthread_t signal_caller;
+
+static void note_signal(int signal) {
+  (void)signal;
+  if (!pthread_equal(pthread_self(), signal_caller)) atomic_fetch_add(&signals_elsewhere, 1);
+}
+
+static void shouldLeaveSignalsToTheCallersThreads(void) {
+  struct sigaction action = {.sa_handler = note_signal}, before;
+  signal_caller = pthread_self();
+  sigaction(SIGUSR1, &action, &before);
+  for (int repeat = 0; repeat < 100; repeat++) {
+    Call *call = new_call(4, 1000);
+    a4j_team_run(THREADS, take_parts, call);
+    free(call);
+    kill(getpid(), SIGUSR1);
+  }
+  sigaction(SIGUSR1, &before, NULL);
+  CHECK_INT(atomic_load(&signals_elsewhere), 0);
+}
+
+static void shouldComputeAloneInAFork(void) {
+  fflush(NULL);
+  pid_t child = fork();
+  if (child == 0) {
+    int before = check_failures;
+    Call *call = new_call(10, 0);
+    a4j_team_run(THREADS, take_parts, call);
+    check_call(call, 1);
+    CHECK_INT(team_threads(), 0);
+    CHECK_TEXT(a4j_team_problem(), "this process is a fork and has no team of threads");
+    exit(check_failures != before); /* by exit, so that the library's own ending runs too */
+  }
+  int status = -1;
+  waitpid(child, &status, 0);
+  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "wanted exit 0, got status %#x", (unsigned)status);
+}
+
+/* In a process of its own: no more threads are to be had, then some, then all that are wanted. */
+static void shouldComputeWithTheThreadsThatItGets(void) {
+  if (geteuid() == 0 && (setgid(64901) != 0 || setuid(64901) != 0)) {
+    printf("skip   no user without privileges to be\n");
+    return;
+  }
+  struct rlimit before, none;
+  getrlimit(RLIMIT_NPROC, &before);
+  none = before;
+  none.rlim_cur = 0;
+  setrlimit(RLIMIT_NPROC, &none);
+  for (int repeat = 0; repeat < 3; repeat++) {
+    Call *call = new_call(10, 0);
+    a4j_team_run(THREADS, take_parts, call);
+    check_call(call, 1);
+    free(call);
+  }
+  CHECK_INT(a4j_team_size(), 1);
+  CHECK_INT(team_threads(), 0);
+  const char *problem = a4j_team_problem();
+  CHECK(problem != NULL && strstr(problem, "EAGAIN") != NULL, "wanted a sentence with EAGAIN, got %s",
+        problem == NULL ? "(null)" : problem);
+
+  setrlimit(RLIMIT_NPROC, &before);
+  sleep_millis(1100);
+  Call *call = new_call(10, 0);
+  a4j_team_run(THREADS, take_parts, call);
+  check_call(call, THREADS);
+  CHECK_INT(a4j_team_size(), THREADS);
+  CHECK(a4j_team_problem() == NULL, "wanted no problem, got %s", a4j_team_problem());
+  free(call);
+}
+
+/* In a process of its own, for its thousand threads. */
+static void shouldClampAHugeNumberOfThreads(void) {
+  for (int repeat = 0; repeat < 3; repeat++) {
+    Call *call = new_call(5000, 0);
+    a4j_team_run(INT32_MAX, take_parts, call);
+    check_call(call, MOST);
+    free(call);
+  }
+  CHECK(a4j_team_size() <= MOST, "wanted at most %d, got %d", MOST, a4j_team_size());
+  CHECK(a4j_team_problem() != NULL, "wanted a sentence, got none");
+  if (a4j_team_size() == MOST) CHECK_TEXT(a4j_team_problem(), "a team has at most 1024 threads");
+}
+
+/* Runs a test in a child that is forked before this process has a team. */
+static void apart(void (*test)(void)) {
+  fflush(NULL);
+  pid_t child = fork();
+  if (child == 0) {
+    check_failures = 0;
+    test();
+    exit(check_failures != 0);
+  }
+  int status = -1;
+  waitpid(child, &status, 0);
+  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "wanted exit 0, got status %#x", (unsigned)status);
+}
+
+#define RUN_APART(test)                                                                            \
+  do {                                                                                             \
+    int apart_before = check_failures;                                                             \
+    apart(test);                                                                                   \
+    printf("%s %s\n", check_failures == apart_before ? "ok    " : "FAILED", #test);                \
+  } while (0)
+
+int main(void) {
+  RUN_APART(shouldStayWithinItsThreadsWithManyCallers);
+  RUN_APART(shouldComputeWithTheThreadsThatItGets);
+  RUN_APART(shouldClampAHugeNumberOfThreads);
+  RUN(shouldComputeAloneWhenOneThreadIsWanted);
+  RUN(shouldRunEveryIndexOnceForEveryNumberOfThreads);
+  RUN(shouldGiveEveryIndexItsOwnRunAfterASleep);
+  RUN(shouldComputeAloneInsideACall);
+  RUN(shouldComputeAloneWhileTheTeamIsBusy);
+  RUN(shouldUseNoProcessorWhenIdle);
+  RUN(shouldLeaveSignalsToTheCallersThreads);
+  RUN(shouldComputeAloneInAFork);
+  return CHECK_RESULT();
+}
