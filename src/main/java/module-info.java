@@ -1,0 +1,8 @@
+/**
+ * Attention on off-heap memory at native speed.
+ *
+ * <p>Start Java with {@code --enable-native-access=io.github.attention4j}.
+ */
+module io.github.attention4j {
+  exports io.github.attention4j;
+}
