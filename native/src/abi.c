@@ -1,0 +1,111 @@
+/* What this library is, and what the compiler made of its header. */
+#include <pthread.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include "a4j.h"
+
+#ifndef A4J_VERSION
+#error "A4J_VERSION is the version of the library as a string; the build defines it."
+#endif
+
+int32_t a4j_abi_version(void) { return A4J_ABI_VERSION; }
+
+const char *a4j_version(void) { return A4J_VERSION; }
+
+/* A line of the layout. Names have a fixed room, so that the longest line is known. */
+struct line {
+  enum { CONSTANT_LINE, STRUCT_LINE, FIELD_LINE } kind;
+  char owner[32], name[48];
+  int offset, value; /* value: the constant, or the size in bytes */
+};
+
+enum { LONGEST_LINE = 128 }; /* "owner.name offset value\n" with two numbers of at most 11 characters */
+
+/* clang-format off */
+/* Each name is written once; a field that is missing here leaves a gap in its struct, and test_abi finds it. */
+#define TEXT_OF(token) #token
+#define TEXT(token) TEXT_OF(token)
+#define CONSTANT(constant) {CONSTANT_LINE, "", #constant, 0, constant}
+#define STRUCT {STRUCT_LINE, TEXT(OWNER), "", 0, sizeof(OWNER)}
+#define FIELD(field) {FIELD_LINE, TEXT(OWNER), #field, offsetof(OWNER, field), sizeof(((OWNER *)0)->field)}
+
+static const struct line lines[] = {
+    CONSTANT(A4J_ABI_VERSION), CONSTANT(A4J_WORKSPACE_ALIGNMENT), CONSTANT(A4J_OK), CONSTANT(A4J_NULL_POINTER),
+    CONSTANT(A4J_BAD_DESCRIPTOR), CONSTANT(A4J_BAD_ABI), CONSTANT(A4J_BAD_SIZE), CONSTANT(A4J_BAD_OPTION),
+    CONSTANT(A4J_SIZE_OVERFLOW), CONSTANT(A4J_SMALL_WORKSPACE), CONSTANT(A4J_MISALIGNED), CONSTANT(A4J_BAD_POSITION),
+    CONSTANT(A4J_UNSUPPORTED_DTYPE), CONSTANT(A4J_ISA_UNKNOWN), CONSTANT(A4J_ISA_UNAVAILABLE), CONSTANT(A4J_NO_BLAS),
+    CONSTANT(A4J_F32), CONSTANT(A4J_CAUSAL_NONE), CONSTANT(A4J_CAUSAL_TOP_LEFT), CONSTANT(A4J_CAUSAL_BOTTOM_RIGHT),
+    CONSTANT(A4J_KEY_PAIRS), CONSTANT(A4J_KEY_HEADS), CONSTANT(A4J_ROPE_HALF), CONSTANT(A4J_ROPE_INTERLEAVED),
+
+#define OWNER a4j_attention_desc
+    STRUCT, FIELD(size_bytes), FIELD(abi_version), FIELD(dtype), FIELD(threads), FIELD(causal), FIELD(maps), FIELD(key_map),
+    FIELD(value_parts), FIELD(batch), FIELD(heads_q), FIELD(heads_kv), FIELD(len_q), FIELD(len_k), FIELD(dim_qk), FIELD(dim_v),
+    FIELD(q_stride_batch), FIELD(q_stride_head), FIELD(q_stride_map), FIELD(q_stride_row), FIELD(k_stride_batch),
+    FIELD(k_stride_head), FIELD(k_stride_map), FIELD(k_stride_row), FIELD(v_stride_batch), FIELD(v_stride_head),
+    FIELD(v_stride_part), FIELD(v_stride_row), FIELD(out_stride_batch), FIELD(out_stride_head), FIELD(out_stride_row),
+    FIELD(mask_stride_batch), FIELD(mask_stride_head), FIELD(mask_stride_row), FIELD(mask_stride_key), FIELD(bias_stride_batch),
+    FIELD(bias_stride_head), FIELD(bias_stride_row), FIELD(bias_stride_key), FIELD(keep_stride_batch), FIELD(keep_stride_head),
+    FIELD(keep_stride_row), FIELD(keep_stride_key), FIELD(lambda_stride_batch), FIELD(lambda_stride_head),
+    FIELD(lambda_stride_row), FIELD(key_lengths_offset), FIELD(scale), FIELD(keep_scale),
+#undef OWNER
+
+#define OWNER a4j_merge_desc
+    STRUCT, FIELD(size_bytes), FIELD(abi_version), FIELD(dtype), FIELD(threads), FIELD(batch), FIELD(heads), FIELD(len),
+    FIELD(dim), FIELD(a_stride_batch), FIELD(a_stride_head), FIELD(a_stride_row), FIELD(b_stride_batch), FIELD(b_stride_head),
+    FIELD(b_stride_row), FIELD(out_stride_batch), FIELD(out_stride_head), FIELD(out_stride_row),
+#undef OWNER
+
+#define OWNER a4j_kv_append_desc
+    STRUCT, FIELD(size_bytes), FIELD(abi_version), FIELD(dtype), FIELD(threads), FIELD(batch), FIELD(heads), FIELD(len_new),
+    FIELD(capacity), FIELD(dim), FIELD(rows_stride_batch), FIELD(rows_stride_head), FIELD(rows_stride_row),
+    FIELD(cache_stride_batch), FIELD(cache_stride_head), FIELD(cache_stride_row), FIELD(lengths_offset), FIELD(counts_offset),
+#undef OWNER
+
+#define OWNER a4j_linear_desc
+    STRUCT, FIELD(size_bytes), FIELD(abi_version), FIELD(dtype), FIELD(threads), FIELD(accumulate), FIELD(reserved),
+    FIELD(rows), FIELD(dim_in), FIELD(dim_out), FIELD(x_stride_row), FIELD(weight_stride_row), FIELD(out_stride_row),
+#undef OWNER
+
+#define OWNER a4j_rms_norm_desc
+    STRUCT, FIELD(size_bytes), FIELD(abi_version), FIELD(dtype), FIELD(threads), FIELD(rows), FIELD(dim), FIELD(x_stride_row),
+    FIELD(out_stride_row), FIELD(epsilon), FIELD(scale),
+#undef OWNER
+
+#define OWNER a4j_rope_desc
+    STRUCT, FIELD(size_bytes), FIELD(abi_version), FIELD(dtype), FIELD(threads), FIELD(style), FIELD(reserved), FIELD(batch),
+    FIELD(heads), FIELD(len), FIELD(dim), FIELD(rotary_dim), FIELD(table_rows), FIELD(x_stride_batch), FIELD(x_stride_head),
+    FIELD(x_stride_row), FIELD(out_stride_batch), FIELD(out_stride_head), FIELD(out_stride_row), FIELD(position_start),
+    FIELD(positions_offset), FIELD(positions_stride_batch),
+#undef OWNER
+
+#define OWNER a4j_swiglu_desc
+    STRUCT, FIELD(size_bytes), FIELD(abi_version), FIELD(dtype), FIELD(threads), FIELD(rows), FIELD(dim),
+    FIELD(gate_stride_row), FIELD(up_stride_row), FIELD(out_stride_row),
+#undef OWNER
+};
+
+/* clang-format on */
+
+enum { LINES = sizeof lines / sizeof lines[0] };
+
+static char layout[LINES * LONGEST_LINE];
+
+static void write_layout(void) {
+  char *end = layout;
+  for (int i = 0; i < LINES; i++) {
+    const struct line *line = &lines[i];
+    if (line->kind == CONSTANT_LINE)
+      end += snprintf(end, LONGEST_LINE, "%s %d\n", line->name, line->value);
+    else if (line->kind == STRUCT_LINE)
+      end += snprintf(end, LONGEST_LINE, "struct %s %d\n", line->owner, line->value);
+    else
+      end += snprintf(end, LONGEST_LINE, "%s.%s %d %d\n", line->owner, line->name, line->offset, line->value);
+  }
+}
+
+const char *a4j_abi_layout(void) {
+  static pthread_once_t written = PTHREAD_ONCE_INIT;
+  pthread_once(&written, write_layout);
+  return layout;
+}
