@@ -1,0 +1,330 @@
+package io.github.attention4j.internal;
+
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.charset.CharacterCodingException;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+
+/**
+ * Reads JSON as RFC 8259 defines it, and nothing beyond: no comments, no trailing commas, no NaN.
+ * Stricter than the RFC where it leaves a choice: UTF-8 must be valid and every surrogate paired,
+ * names within an object must differ, and nesting is limited, so that hostile input ends in a
+ * sentence and not in a stack overflow.
+ */
+public final class Json {
+  /** Configurations and headers nest three or four deep. */
+  static final int MAX_DEPTH = 64;
+
+  private static final int SHOWN_CHARS = 80;
+
+  private final String text;
+  private int at;
+
+  private Json(String text) {
+    this.text = text;
+  }
+
+  /** Says what is wrong with a text, and where. */
+  public static final class MalformedException extends IOException {
+    private static final long serialVersionUID = 1L;
+
+    MalformedException(String message) {
+      super(message);
+    }
+  }
+
+  /**
+   * Parses one JSON value that white space may surround.
+   *
+   * @param utf8 the text. Not modified.
+   * @return {@code Map<String, Object>} or {@code List<Object>} (both unmodifiable and in the
+   *     text's order), {@link String}, {@link Long} (an integer without fraction and exponent that
+   *     fits), {@link Double} (every other number), {@link Boolean}, or null
+   * @throws MalformedException if the bytes are not UTF-8, or the text is not JSON
+   */
+  public static Object parse(byte[] utf8) throws MalformedException {
+    String text;
+    try {
+      text = StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(utf8)).toString();
+    } catch (CharacterCodingException e) {
+      throw new MalformedException("text is not valid UTF-8: " + e.getMessage());
+    }
+    Json json = new Json(text);
+    json.skipSpace();
+    Object value = json.value(0);
+    json.skipSpace();
+    if (json.at < text.length()) {
+      throw json.unexpected("the end");
+    }
+    return value;
+  }
+
+  /**
+   * Writes a string as JSON, escaping no more than JSON demands.
+   *
+   * @param value any text
+   * @return the text in double quotes
+   */
+  public static String quote(String value) {
+    StringBuilder quoted = new StringBuilder(value.length() + 2).append('"');
+    for (int i = 0; i < value.length(); i++) {
+      char c = value.charAt(i);
+      switch (c) {
+        case '"', '\\' -> quoted.append('\\').append(c);
+        case '\n' -> quoted.append("\\n");
+        case '\r' -> quoted.append("\\r");
+        case '\t' -> quoted.append("\\t");
+        default -> {
+          if (c < ' ') {
+            quoted.append(String.format("\\u%04x", (int) c));
+          } else {
+            quoted.append(c);
+          }
+        }
+      }
+    }
+    return quoted.append('"').toString();
+  }
+
+  /**
+   * Shows any value in a message: strings quoted, and what is long cut short.
+   *
+   * @param value what {@link #parse} returned
+   * @return at most about 80 characters
+   */
+  public static String show(Object value) {
+    if (value instanceof String string) {
+      return string.length() <= SHOWN_CHARS
+          ? quote(string)
+          : quote(string.substring(0, SHOWN_CHARS)) + "…";
+    }
+    return switch (value) {
+      case Map<?, ?> map -> "an object with " + map.size() + " members";
+      case List<?> list -> "a list of " + list.size() + " values";
+      case null, default -> String.valueOf(value);
+    };
+  }
+
+  private Object value(int depth) throws MalformedException {
+    if (depth > MAX_DEPTH) {
+      throw new MalformedException(
+          "nesting must be at most " + MAX_DEPTH + " deep: depth=" + depth + " at character " + at);
+    }
+    return switch (peek()) {
+      case '{' -> object(depth);
+      case '[' -> list(depth);
+      case '"' -> string();
+      case 't' -> literal("true", true);
+      case 'f' -> literal("false", false);
+      case 'n' -> literal("null", null);
+      case '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9' -> number();
+      default -> throw unexpected("a value");
+    };
+  }
+
+  private Map<String, Object> object(int depth) throws MalformedException {
+    Map<String, Object> members = new LinkedHashMap<>();
+    expect('{');
+    skipSpace();
+    if (peek() != '}') {
+      do {
+        skipSpace();
+        int start = at;
+        if (peek() != '"') {
+          throw unexpected("a name in double quotes");
+        }
+        String name = string();
+        if (members.containsKey(name)) {
+          throw new MalformedException(
+              "names in an object must differ: " + show(name) + " again at character " + start);
+        }
+        skipSpace();
+        expect(':');
+        skipSpace();
+        members.put(name, value(depth + 1));
+        skipSpace();
+      } while (skip(','));
+    }
+    if (!skip('}')) {
+      throw unexpected("',' or '}'");
+    }
+    return Collections.unmodifiableMap(members);
+  }
+
+  private List<Object> list(int depth) throws MalformedException {
+    List<Object> values = new ArrayList<>();
+    expect('[');
+    skipSpace();
+    if (peek() != ']') {
+      do {
+        skipSpace();
+        values.add(value(depth + 1));
+        skipSpace();
+      } while (skip(','));
+    }
+    if (!skip(']')) {
+      throw unexpected("',' or ']'");
+    }
+    return Collections.unmodifiableList(values);
+  }
+
+  private String string() throws MalformedException {
+    int start = at;
+    expect('"');
+    StringBuilder unescaped = null;
+    int plainFrom = at;
+    while (true) {
+      int c = peek();
+      if (c == '"') {
+        break;
+      } else if (c == '\\') {
+        if (unescaped == null) {
+          unescaped = new StringBuilder();
+        }
+        unescaped.append(text, plainFrom, at);
+        at++;
+        unescaped.append(escape());
+        plainFrom = at;
+      } else if (c < ' ') {
+        throw unexpected("a character of a string, or '\"'");
+      } else {
+        at++;
+      }
+    }
+    String plain = text.substring(plainFrom, at);
+    at++;
+    if (unescaped == null) {
+      return plain;
+    }
+    String value = unescaped.append(plain).toString();
+    if (value
+        .codePoints()
+        .anyMatch(c -> c >= Character.MIN_SURROGATE && c <= Character.MAX_SURROGATE)) {
+      throw new MalformedException(
+          "surrogates must come in pairs: string at character " + start + " has one alone");
+    }
+    return value;
+  }
+
+  private char escape() throws MalformedException {
+    char escaped =
+        switch (peek()) {
+          case '"' -> '"';
+          case '\\' -> '\\';
+          case '/' -> '/';
+          case 'b' -> '\b';
+          case 'f' -> '\f';
+          case 'n' -> '\n';
+          case 'r' -> '\r';
+          case 't' -> '\t';
+          case 'u' -> {
+            int code = 0;
+            for (int i = 0; i < 4; i++) {
+              at++;
+              int digit = peek() < 128 ? Character.digit(peek(), 16) : -1;
+              if (digit < 0) {
+                throw unexpected("a hexadecimal digit");
+              }
+              code = (code << 4) | digit;
+            }
+            yield (char) code;
+          }
+          default -> throw unexpected("one of \" \\ / b f n r t u");
+        };
+    at++;
+    return escaped;
+  }
+
+  private Number number() throws MalformedException {
+    int start = at;
+    skip('-');
+    if (!skip('0')) {
+      digits();
+    }
+    boolean integer = true;
+    if (skip('.')) {
+      integer = false;
+      digits();
+    }
+    if (skip('e') || skip('E')) {
+      integer = false;
+      if (!skip('-')) {
+        skip('+');
+      }
+      digits();
+    }
+    String literal = text.substring(start, at);
+    if (integer) {
+      try {
+        return Long.parseLong(literal);
+      } catch (NumberFormatException tooLarge) {
+        // A double tells its reader by its type that it is no exact integer.
+      }
+    }
+    double value = Double.parseDouble(literal);
+    if (Double.isInfinite(value)) {
+      throw new MalformedException("number is too large for a double at character " + start);
+    }
+    return value;
+  }
+
+  private void digits() throws MalformedException {
+    if (!isDigit(peek())) {
+      throw unexpected("a digit");
+    }
+    while (isDigit(peek())) {
+      at++;
+    }
+  }
+
+  private static boolean isDigit(int c) {
+    return c >= '0' && c <= '9';
+  }
+
+  private Object literal(String word, Object value) throws MalformedException {
+    if (!text.startsWith(word, at)) {
+      throw unexpected("'" + word + "'");
+    }
+    at += word.length();
+    return value;
+  }
+
+  /** The character at hand, or -1 at the end. */
+  private int peek() {
+    return at < text.length() ? text.charAt(at) : -1;
+  }
+
+  private boolean skip(char c) {
+    if (peek() != c) {
+      return false;
+    }
+    at++;
+    return true;
+  }
+
+  private void expect(char c) throws MalformedException {
+    if (!skip(c)) {
+      throw unexpected("'" + c + "'");
+    }
+  }
+
+  private void skipSpace() {
+    while (peek() == ' ' || peek() == '\n' || peek() == '\r' || peek() == '\t') {
+      at++;
+    }
+  }
+
+  private MalformedException unexpected(String wanted) {
+    int c = peek();
+    String got =
+        c < 0
+            ? "the end"
+            : (c > ' ' && c < 127) ? "'" + (char) c + "'" : String.format("U+%04X", c);
+    return new MalformedException("expected " + wanted + " but got " + got + " at character " + at);
+  }
+}
