@@ -1,0 +1,604 @@
+package io.github.attention4j.io;
+
+import static java.nio.file.StandardCopyOption.ATOMIC_MOVE;
+import static java.nio.file.StandardOpenOption.CREATE_NEW;
+import static java.nio.file.StandardOpenOption.READ;
+import static java.nio.file.StandardOpenOption.WRITE;
+
+import io.github.attention4j.DType;
+import io.github.attention4j.Tensor;
+import io.github.attention4j.internal.Json;
+import java.io.EOFException;
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.CharBuffer;
+import java.nio.channels.FileChannel;
+import java.nio.charset.CharacterCodingException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collections;
+import java.util.Comparator;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.Set;
+import java.util.TreeMap;
+import java.util.concurrent.ThreadLocalRandom;
+
+/**
+ * A safetensors file, memory-mapped: its tensors are read-only views of the page cache, so that
+ * opening costs as much as reading the header, whatever the size of the file.
+ *
+ * <pre>
+ *   0           8                    8 + N                                          end of file
+ *   +-----------+--------------------+-----------+-----------+--------+-------------+
+ *   | N: uint64 | header: N bytes    | tensor 0  | tensor 1  |  ...   | tensor n-1  |
+ *   +-----------+--------------------+-----------+-----------+--------+-------------+
+ *                                    |&lt;--- data_offsets count from here -----------&gt;|
+ *
+ *   header = {"__metadata__": {"key": "text", ...},
+ *             "name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]}, ...}
+ * </pre>
+ *
+ * <p>All numbers are little-endian, tensors are contiguous and row-major, and they cover the data
+ * from its first byte to its last without holes or overlap.
+ *
+ * <pre>{@code
+ * try (Arena arena = Arena.ofShared()) {
+ *   SafeTensors file = SafeTensors.open(Path.of("model.safetensors"), arena);
+ *   Tensor weight = file.get("lm_head.weight");
+ * }
+ * }</pre>
+ *
+ * <p><b>Malformed files</b> are refused by {@link #open}, completely and before any data is mapped,
+ * by {@link SafeTensorsException}; no tensor reaches outside its own range of the file. What cannot
+ * be guarded against is a file that somebody else truncates <em>while it is mapped</em>: touching
+ * the lost pages then fails as the platform pleases ({@link InternalError}, or the end of the
+ * process in native code). Replace files by renaming, as {@link #write} does: the old content stays
+ * valid for those who have it mapped.
+ *
+ * <p><b>Alignment.</b> The format does not align tensors. Files of common writers do, to the size
+ * of the elements; in others a tensor's address may be odd. {@link Tensor} reads it all the same;
+ * native operations want their elements aligned, and get it from a copy ({@link Tensor#toF32}).
+ *
+ * <p><b>Threads.</b> Immutable. The tensors are bound to the arena that the file was opened with:
+ * use a shared one if several threads read.
+ *
+ * @see <a href="https://github.com/huggingface/safetensors#format">the format</a>
+ */
+public final class SafeTensors {
+  private static final String METADATA = "__metadata__";
+
+  private static final int LENGTH_BYTES = Long.BYTES;
+
+  /** The format's own limit. */
+  private static final long MAX_HEADER_BYTES = 100_000_000;
+
+  /** Data starts on a multiple of this, so that every type is aligned to its size. */
+  private static final int HEADER_ALIGNMENT_BYTES = 8;
+
+  private static final long WRITE_CHUNK_BYTES = 1 << 30;
+
+  /** How many names a message lists. */
+  private static final int SHOWN_NAMES = 50;
+
+  private final Path path;
+  private final Map<String, Tensor> tensors;
+  private final Map<String, String> metadata;
+
+  private SafeTensors(Path path, Map<String, Tensor> tensors, Map<String, String> metadata) {
+    this.path = path;
+    this.tensors = Collections.unmodifiableMap(tensors);
+    this.metadata = Collections.unmodifiableMap(metadata);
+  }
+
+  /** One tensor as the header describes it; begin and end count from the start of the data. */
+  private record Entry(String name, DType dtype, long[] shape, long begin, long end) {}
+
+  // ---- Reading ----
+
+  /**
+   * Maps a file read-only and checks all that it says about itself.
+   *
+   * @param path the file
+   * @param arena decides how long the mapping lives, and which threads may read it
+   * @return the file's tensors
+   * @throws SafeTensorsException if the content is malformed, or has an element type that {@link
+   *     DType} does not; nothing is mapped then
+   * @throws IOException if the file cannot be read or mapped
+   * @throws IllegalStateException if the arena is closed
+   * @throws WrongThreadException if the arena is confined to another thread
+   */
+  public static SafeTensors open(Path path, Arena arena) throws IOException {
+    Objects.requireNonNull(path, "path");
+    Objects.requireNonNull(arena, "arena");
+    requireLittleEndian();
+    try (FileChannel channel = FileChannel.open(path, READ)) {
+      long fileBytes = channel.size();
+      Map<?, ?> header = readHeader(path, channel, fileBytes);
+      long dataStart = channel.position();
+      Map<String, String> metadata = parseMetadata(path, header.get(METADATA));
+      List<Entry> entries = parseEntries(path, header, fileBytes - dataStart);
+
+      MemorySegment mapping = channel.map(FileChannel.MapMode.READ_ONLY, 0, fileBytes, arena);
+      Map<String, Tensor> tensors = new LinkedHashMap<>();
+      for (Entry entry : entries) {
+        MemorySegment range =
+            mapping.asSlice(dataStart + entry.begin, entry.end - entry.begin).asReadOnly();
+        tensors.put(entry.name, Tensor.of(range, entry.dtype, entry.shape));
+      }
+      return new SafeTensors(path, tensors, metadata);
+    }
+  }
+
+  /**
+   * Returns the names of all tensors.
+   *
+   * @return an unmodifiable set in the order in which their data lies in the file
+   */
+  public Set<String> names() {
+    return tensors.keySet();
+  }
+
+  /**
+   * Tells whether the file has a tensor of this name.
+   *
+   * @param name the name as the file spells it
+   * @return true if {@link #get} returns it
+   */
+  public boolean contains(String name) {
+    return tensors.containsKey(Objects.requireNonNull(name, "name"));
+  }
+
+  /**
+   * Returns a tensor of the file. Its segment is exactly its range of the file; nothing is read
+   * until it is touched.
+   *
+   * @param name the name as the file spells it
+   * @return a contiguous read-only tensor that lives as long as the arena
+   * @throws IllegalArgumentException if there is none of this name; the message lists those that
+   *     there are
+   */
+  public Tensor get(String name) {
+    Tensor tensor = tensors.get(Objects.requireNonNull(name, "name"));
+    if (tensor == null) {
+      throw new IllegalArgumentException(
+          path + " has no tensor " + Json.show(name) + "; it has " + listNames());
+    }
+    return tensor;
+  }
+
+  /**
+   * Returns the texts that the writer added.
+   *
+   * @return an unmodifiable map in the file's order, empty if there are none
+   */
+  public Map<String, String> metadata() {
+    return metadata;
+  }
+
+  /**
+   * Shows the path and how many tensors there are.
+   *
+   * @return for example {@code model.safetensors (42 tensors)}
+   */
+  @Override
+  public String toString() {
+    return path + " (" + tensors.size() + " tensors)";
+  }
+
+  private String listNames() {
+    if (tensors.isEmpty()) {
+      return "none at all";
+    }
+    List<String> shown = tensors.keySet().stream().limit(SHOWN_NAMES).map(Json::show).toList();
+    int more = tensors.size() - shown.size();
+    return String.join(", ", shown) + (more > 0 ? " and " + more + " more" : "");
+  }
+
+  /** Leaves the channel at the first byte of the data. */
+  private static Map<?, ?> readHeader(Path path, FileChannel channel, long fileBytes)
+      throws IOException {
+    if (fileBytes < LENGTH_BYTES) {
+      throw malformed(
+          path, "file must have at least " + LENGTH_BYTES + " bytes: file=" + fileBytes);
+    }
+    long headerBytes = readFully(path, channel, LENGTH_BYTES).getLong();
+    if (Long.compareUnsigned(headerBytes, MAX_HEADER_BYTES) > 0) {
+      throw malformed(
+          path,
+          "header must have at most "
+              + MAX_HEADER_BYTES
+              + " bytes: header="
+              + Long.toUnsignedString(headerBytes));
+    }
+    if (headerBytes > fileBytes - LENGTH_BYTES) {
+      throw malformed(
+          path,
+          "header must end inside the file: header="
+              + headerBytes
+              + ", bytes after its length="
+              + (fileBytes - LENGTH_BYTES));
+    }
+    byte[] bytes = readFully(path, channel, (int) headerBytes).array();
+    if (bytes.length == 0 || bytes[0] != '{') {
+      throw malformed(
+          path,
+          "header must begin with '{': "
+              + (bytes.length == 0 ? "it is empty" : "first byte=" + (bytes[0] & 0xff)));
+    }
+    try {
+      return (Map<?, ?>) Json.parse(bytes);
+    } catch (Json.MalformedException e) {
+      throw new SafeTensorsException(path + ": header must be valid JSON: " + e.getMessage(), e);
+    }
+  }
+
+  private static ByteBuffer readFully(Path path, FileChannel channel, int bytes)
+      throws IOException {
+    ByteBuffer buffer = ByteBuffer.allocate(bytes).order(ByteOrder.LITTLE_ENDIAN);
+    while (buffer.hasRemaining()) {
+      if (channel.read(buffer) < 0) {
+        throw new EOFException(path + ": file became shorter while its header was read");
+      }
+    }
+    return buffer.flip();
+  }
+
+  private static Map<String, String> parseMetadata(Path path, Object value)
+      throws SafeTensorsException {
+    Map<String, String> metadata = new LinkedHashMap<>();
+    if (value == null) {
+      return metadata;
+    }
+    if (!(value instanceof Map<?, ?> members)) {
+      throw malformed(path, METADATA + " must be an object: it is " + Json.show(value));
+    }
+    for (Map.Entry<?, ?> member : members.entrySet()) {
+      if (!(member.getValue() instanceof String text)) {
+        throw malformed(
+            path,
+            METADATA
+                + "["
+                + Json.show(member.getKey())
+                + "] must be a string: it is "
+                + Json.show(member.getValue()));
+      }
+      metadata.put((String) member.getKey(), text);
+    }
+    return metadata;
+  }
+
+  /** Returns the entries in the order of their data. */
+  private static List<Entry> parseEntries(Path path, Map<?, ?> header, long dataBytes)
+      throws SafeTensorsException {
+    List<Entry> entries = new ArrayList<>();
+    for (Map.Entry<?, ?> member : header.entrySet()) {
+      if (!member.getKey().equals(METADATA)) {
+        entries.add(parseEntry(path, (String) member.getKey(), member.getValue(), dataBytes));
+      }
+    }
+    entries.sort(Comparator.comparingLong(Entry::begin).thenComparingLong(Entry::end));
+    long covered = 0;
+    String previous = null;
+    for (Entry entry : entries) {
+      if (entry.begin < covered) {
+        throw malformed(
+            path,
+            tensor(entry.name)
+                + " must not overlap "
+                + tensor(previous)
+                + ": begin="
+                + entry.begin
+                + ", end of the other="
+                + covered);
+      }
+      if (entry.begin > covered) {
+        throw malformed(
+            path,
+            "data must have no holes: "
+                + tensor(entry.name)
+                + " begins at "
+                + entry.begin
+                + ", data before it ends at "
+                + covered);
+      }
+      covered = entry.end;
+      previous = entry.name;
+    }
+    if (covered != dataBytes) {
+      throw malformed(
+          path,
+          "data must end with the last tensor: end of tensors="
+              + covered
+              + ", end of data="
+              + dataBytes);
+    }
+    return entries;
+  }
+
+  private static Entry parseEntry(Path path, String name, Object value, long dataBytes)
+      throws SafeTensorsException {
+    if (!(value instanceof Map<?, ?> members)) {
+      throw malformed(path, tensor(name) + " must be an object: it is " + Json.show(value));
+    }
+    DType dtype = parseDType(path, name, members.get("dtype"));
+    long[] shape = parseLongs(path, name, "shape", members.get("shape"));
+    long[] range = parseLongs(path, name, "data_offsets", members.get("data_offsets"));
+    if (range.length != 2) {
+      throw malformed(
+          path, tensor(name) + " must have 2 data_offsets: data_offsets=" + range.length);
+    }
+    long begin = range[0];
+    long end = range[1];
+    if (begin > end || end > dataBytes) {
+      throw malformed(
+          path,
+          tensor(name)
+              + " must lie inside the data: data_offsets="
+              + Arrays.toString(range)
+              + ", data="
+              + dataBytes
+              + " bytes");
+    }
+    long bytes = byteSize(path, name, dtype, shape);
+    if (bytes != end - begin) {
+      throw malformed(
+          path,
+          tensor(name)
+              + " must have as many bytes as its shape says: "
+              + dtype
+              + show(shape)
+              + " needs "
+              + bytes
+              + ", data_offsets="
+              + Arrays.toString(range)
+              + " hold "
+              + (end - begin));
+    }
+    return new Entry(name, dtype, shape, begin, end);
+  }
+
+  private static DType parseDType(Path path, String name, Object value)
+      throws SafeTensorsException {
+    for (DType dtype : DType.values()) {
+      if (dtype.name().equals(value)) {
+        return dtype;
+      }
+    }
+    throw malformed(
+        path,
+        tensor(name)
+            + " must have one of the dtypes "
+            + Arrays.toString(DType.values())
+            + ": dtype="
+            + Json.show(value));
+  }
+
+  private static long[] parseLongs(Path path, String name, String field, Object value)
+      throws SafeTensorsException {
+    if (!(value instanceof List<?> list)) {
+      throw malformed(
+          path, tensor(name) + " must have a list " + field + ": it is " + Json.show(value));
+    }
+    long[] numbers = new long[list.size()];
+    for (int i = 0; i < numbers.length; i++) {
+      if (!(list.get(i) instanceof Long number) || number < 0) {
+        throw malformed(
+            path,
+            tensor(name)
+                + " must have integers from 0 to 2^63-1 in "
+                + field
+                + ": "
+                + field
+                + "["
+                + i
+                + "]="
+                + Json.show(list.get(i)));
+      }
+      numbers[i] = number;
+    }
+    return numbers;
+  }
+
+  /** Like a tensor itself, counts zeros as ones when looking for overflow. */
+  private static long byteSize(Path path, String name, DType dtype, long[] shape)
+      throws SafeTensorsException {
+    long bytes = dtype.bytes();
+    boolean empty = false;
+    for (long size : shape) {
+      empty |= size == 0;
+      if (bytes > Long.MAX_VALUE / Math.max(size, 1)) {
+        throw malformed(
+            path,
+            tensor(name)
+                + " must have a size of at most 2^63-1 bytes: shape="
+                + show(shape)
+                + ", dtype="
+                + dtype);
+      }
+      bytes *= Math.max(size, 1);
+    }
+    return empty ? 0 : bytes;
+  }
+
+  private static String tensor(String name) {
+    return "tensor " + Json.show(name);
+  }
+
+  /** A hostile header may have millions of dimensions. */
+  private static String show(long[] shape) {
+    return shape.length <= 16
+        ? Arrays.toString(shape)
+        : Arrays.toString(Arrays.copyOf(shape, 16)) + "… of rank " + shape.length;
+  }
+
+  private static SafeTensorsException malformed(Path path, String message) {
+    return new SafeTensorsException(path + ": " + message);
+  }
+
+  // ---- Writing ----
+
+  /**
+   * Writes tensors to a file that {@link #open} and every other safetensors reader understands. The
+   * bytes depend on the content alone, not on the order of the maps: larger element types come
+   * first, then names in the order of their characters, so that every tensor is aligned to the size
+   * of its elements.
+   *
+   * <p>The file appears complete or not at all: it is written beside its final place under a
+   * temporary name, forced to the disk, and then renamed over whatever was there (a symbolic link
+   * is replaced, not followed).
+   *
+   * @param path the file, created or replaced
+   * @param tensors the tensors by name, with any strides. Not modified.
+   * @param metadata texts to add, empty for none. Not modified.
+   * @throws IllegalArgumentException if a tensor is named {@code __metadata__}, a name or text is
+   *     not valid Unicode (has half of a surrogate pair), or the header would exceed 100,000,000
+   *     bytes
+   * @throws IOException if the file cannot be written; the temporary one is deleted
+   * @throws IllegalStateException if the memory of a tensor is closed
+   * @throws WrongThreadException if the memory of a tensor is confined to another thread
+   */
+  public static void write(Path path, Map<String, Tensor> tensors, Map<String, String> metadata)
+      throws IOException {
+    Objects.requireNonNull(path, "path");
+    Objects.requireNonNull(tensors, "tensors");
+    Objects.requireNonNull(metadata, "metadata");
+    requireLittleEndian();
+    List<Map.Entry<String, Tensor>> ordered = inFileOrder(tensors);
+    ByteBuffer header = encodeHeader(ordered, metadata);
+
+    Path absolute = path.toAbsolutePath();
+    if (Files.isDirectory(absolute)) {
+      throw new IOException(path + " must be a file: it is a directory");
+    }
+    String unique = Long.toHexString(ThreadLocalRandom.current().nextLong());
+    Path temporary = absolute.resolveSibling(".safetensors-" + unique + ".tmp");
+    try {
+      try (FileChannel channel = FileChannel.open(temporary, CREATE_NEW, WRITE)) {
+        writeFully(channel, header);
+        for (Map.Entry<String, Tensor> entry : ordered) {
+          writeTensor(channel, entry.getValue());
+        }
+        channel.force(true);
+      }
+      Files.move(temporary, absolute, ATOMIC_MOVE);
+    } finally {
+      Files.deleteIfExists(temporary);
+    }
+  }
+
+  private static List<Map.Entry<String, Tensor>> inFileOrder(Map<String, Tensor> tensors) {
+    List<Map.Entry<String, Tensor>> ordered = new ArrayList<>();
+    for (Map.Entry<String, Tensor> entry : tensors.entrySet()) {
+      String name = Objects.requireNonNull(entry.getKey(), "name of a tensor");
+      Tensor tensor = Objects.requireNonNull(entry.getValue(), () -> tensor(name));
+      if (name.equals(METADATA)) {
+        throw new IllegalArgumentException(
+            "a tensor must not be named " + METADATA + ": the format keeps that name for texts");
+      }
+      ordered.add(Map.entry(name, tensor));
+    }
+    ordered.sort(
+        Comparator.comparingInt((Map.Entry<String, Tensor> e) -> -e.getValue().dtype().bytes())
+            .thenComparing(Map.Entry::getKey));
+    return ordered;
+  }
+
+  /** Returns the length, the header, and spaces up to the next multiple of 8. */
+  private static ByteBuffer encodeHeader(
+      List<Map.Entry<String, Tensor>> ordered, Map<String, String> metadata) {
+    List<String> members = new ArrayList<>();
+    if (!metadata.isEmpty()) {
+      List<String> texts = new ArrayList<>();
+      new TreeMap<>(metadata)
+          .forEach(
+              (key, text) -> {
+                Objects.requireNonNull(text, () -> "metadata[" + Json.show(key) + "]");
+                texts.add(Json.quote(key) + ":" + Json.quote(text));
+              });
+      members.add(Json.quote(METADATA) + ":{" + String.join(",", texts) + "}");
+    }
+    long begin = 0;
+    for (Map.Entry<String, Tensor> entry : ordered) {
+      Tensor tensor = entry.getValue();
+      long end = begin + tensor.count() * tensor.dtype().bytes();
+      String shape = Arrays.toString(tensor.shape()).replace(" ", "");
+      members.add(
+          Json.quote(entry.getKey())
+              + ":{\"dtype\":\""
+              + tensor.dtype()
+              + "\",\"shape\":"
+              + shape
+              + ",\"data_offsets\":["
+              + begin
+              + ","
+              + end
+              + "]}");
+      begin = end;
+    }
+    ByteBuffer json = encodeUtf8("{" + String.join(",", members) + "}");
+    int padding = -json.remaining() & (HEADER_ALIGNMENT_BYTES - 1);
+    int headerBytes = json.remaining() + padding;
+    if (headerBytes > MAX_HEADER_BYTES) {
+      throw new IllegalArgumentException(
+          "header must have at most " + MAX_HEADER_BYTES + " bytes: header=" + headerBytes);
+    }
+    ByteBuffer header =
+        ByteBuffer.allocate(LENGTH_BYTES + headerBytes)
+            .order(ByteOrder.LITTLE_ENDIAN)
+            .putLong(headerBytes)
+            .put(json);
+    while (header.hasRemaining()) {
+      header.put((byte) ' ');
+    }
+    return header.flip();
+  }
+
+  private static ByteBuffer encodeUtf8(String text) {
+    try {
+      return StandardCharsets.UTF_8.newEncoder().encode(CharBuffer.wrap(text));
+    } catch (CharacterCodingException e) {
+      throw new IllegalArgumentException(
+          "names and metadata must be valid Unicode: one has half of a surrogate pair", e);
+    }
+  }
+
+  private static void writeTensor(FileChannel channel, Tensor tensor) throws IOException {
+    if (!tensor.isContiguous()) {
+      try (Arena arena = Arena.ofConfined()) {
+        Tensor packed = Tensor.allocate(arena, tensor.dtype(), tensor.shape()).copyFrom(tensor);
+        writeTensor(channel, packed);
+      }
+      return;
+    }
+    int elementBytes = tensor.dtype().bytes();
+    long at = tensor.offset() * elementBytes;
+    long end = at + tensor.count() * elementBytes;
+    while (at < end) {
+      long bytes = Math.min(end - at, WRITE_CHUNK_BYTES);
+      writeFully(channel, tensor.segment().asSlice(at, bytes).asByteBuffer());
+      at += bytes;
+    }
+  }
+
+  private static void writeFully(FileChannel channel, ByteBuffer buffer) throws IOException {
+    while (buffer.hasRemaining()) {
+      channel.write(buffer);
+    }
+  }
+
+  /** Mapped elements are used as they lie. */
+  private static void requireLittleEndian() {
+    if (ByteOrder.nativeOrder() != ByteOrder.LITTLE_ENDIAN) {
+      throw new UnsupportedOperationException("safetensors files need a little-endian platform");
+    }
+  }
+}
