@@ -1,0 +1,44 @@
+package io.github.attention4j.demo;
+
+import java.nio.ByteBuffer;
+import java.nio.CharBuffer;
+import java.nio.charset.CharacterCodingException;
+import java.nio.charset.StandardCharsets;
+
+/** A prompt as the models read it: a token is a byte of its UTF-8. */
+public final class Prompt {
+  /** The prompt of the demonstration and of {@code reference.safetensors}. */
+  public static final String DEFAULT =
+      "ROMEO:\nBut soft, what light through yonder window breaks?\n";
+
+  private Prompt() {}
+
+  /**
+   * The tokens of a prompt.
+   *
+   * @param context the largest number that the model takes
+   * @throws IllegalArgumentException if there is none, there are more than the context takes, or
+   *     the prompt has half of a surrogate pair
+   */
+  public static int[] tokens(String prompt, int context) {
+    ByteBuffer bytes;
+    try {
+      bytes = StandardCharsets.UTF_8.newEncoder().encode(CharBuffer.wrap(prompt));
+    } catch (CharacterCodingException e) {
+      throw new IllegalArgumentException("prompt must be well-formed Unicode", e);
+    }
+    int length = bytes.remaining();
+    if (length == 0) {
+      throw new IllegalArgumentException("prompt must have a character: prompt=0 bytes");
+    }
+    if (length > context) {
+      throw new IllegalArgumentException(
+          "prompt must fit the context: prompt=" + length + " bytes, context=" + context);
+    }
+    int[] tokens = new int[length];
+    for (int i = 0; i < length; i++) {
+      tokens[i] = bytes.get() & 0xFF;
+    }
+    return tokens;
+  }
+}
