@@ -100,6 +100,7 @@ public final class PlainCausalLm {
     for (int i = 0; i < config.layers(); i++) {
       String layer = "model.layers." + i + ".";
       String attention = layer + "self_attn.";
+      // Deeper layers subtract more: the schedule of the paper's section 2.1, with layers from 0.
       double lambdaInit = 0.8 - 0.6 * Math.exp(-0.3 * i);
       layers.add(
           new Layer(
