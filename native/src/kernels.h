@@ -12,9 +12,33 @@
 #include "a4j.h"
 
 
+enum {
+  A4J_KEY_BLOCK = 64, /* keys that one step of the online softmax takes */
+  A4J_TILE_MAX = 48   /* the most rows of any tier's attention tile */
+};
+
+/* Rows of q that share their keys and values: one unit of work of attention, a view of one batch. */
+struct a4j_tile {
+  const a4j_attention_desc *desc;
+  const float *q, *v; /* at this batch and the tile's first head */
+  const float *k[2];  /* for each map */
+  const uint8_t *mask, *keep;
+  const float *bias, *lambda;
+  float *out, *lse, *weights;
+  int64_t stack;        /* heads of a group that lie side by side: row r is row r / stack of head r % stack */
+  int64_t row_begin;    /* first row, counted so */
+  int32_t rows;         /* how many, at least 1 */
+  int32_t causal;       /* whether causal_shift counts */
+  int64_t causal_shift; /* row i sees key j only if j <= i + causal_shift */
+  int64_t keys;         /* keys of this batch */
+};
+
 struct a4j_kernels {
   const char *isa;
-  int32_t tile_rows; /* rows of q that one attention tile takes at the most */
+  int32_t lanes;     /* floats in a vector */
+  int32_t tile_rows; /* rows that attention_tile takes at the most */
+  /* Attention for the rows of one tile, written to out, lse and weights. scratch: a4j_tile_floats() floats, aligned to 64. */
+  void (*attention_tile)(const struct a4j_tile *tile, float *scratch);
 };
 
 /* The tier in use; stays valid for the life of the process. */

@@ -1,0 +1,190 @@
+/* a4j_attention: checks, the plan (which rows make a tile, how much scratch), and the walk over batches, heads and tiles. */
+#include <math.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "a4j.h"
+#include "checks.h"
+#include "kernels.h"
+#include "team.h"
+
+/* Below this many multiply-adds a second thread costs more than it saves. */
+#define FORK_WORK 400000.0
+
+struct plan {
+  const struct a4j_kernels *kernels;
+  const int32_t *key_lengths; /* [batch], or NULL */
+  int64_t group;              /* query heads that share a key/value head */
+  int64_t stack;              /* of them, how many lie side by side in one tile */
+  int64_t stacks;             /* tiles' heads: heads_q / stack */
+  int64_t rows;               /* rows of a stack: len_q * stack */
+  int64_t tiles;              /* tiles of a stack */
+  int64_t tasks;
+  int32_t threads;
+  int64_t scratch_floats; /* for each thread */
+};
+
+/*
+ * Floats of scratch for one thread: four blocks (logits, bias, keep, weights), running maximum and sum, Q and O of each map.
+ * The same for all tiers, so that a workspace stays large enough when another tier is selected.
+ */
+static int32_t scratch_floats(const a4j_attention_desc *d, int64_t *floats) {
+  const int64_t part = d->dim_v / d->value_parts;
+  int64_t rows;
+  if (d->dim_qk > INT32_MAX || part > INT32_MAX) return A4J_SIZE_OVERFLOW;
+  rows = 4 * A4J_KEY_BLOCK + d->maps * (2 + d->dim_qk + d->value_parts * ((part + 7) / 8 * 8));
+  *floats = rows * A4J_TILE_MAX + 16;
+  *floats = (*floats + 15) / 16 * 16;
+  return A4J_OK;
+}
+
+static int32_t check(const a4j_attention_desc *d, struct plan *p) {
+  int32_t status = a4j_check_head(d, sizeof *d);
+  if (status != A4J_OK) return status;
+  if (d->maps < 1 || d->maps > 2 || d->value_parts < 1 || d->value_parts > 2 || d->causal < A4J_CAUSAL_NONE ||
+      d->causal > A4J_CAUSAL_BOTTOM_RIGHT || d->key_map < A4J_KEY_PAIRS || d->key_map > A4J_KEY_HEADS || !isfinite(d->scale))
+    return A4J_BAD_OPTION;
+  const int64_t sizes[][5] = {{d->batch, d->heads_q, d->maps, d->len_q, d->dim_qk},
+                              {d->batch, d->heads_kv, d->maps, d->len_k, d->dim_qk},
+                              {d->batch, d->heads_kv, 1, d->len_k, d->dim_v},
+                              {d->batch, d->heads_q, 1, d->len_q, d->dim_v},
+                              {d->batch, d->heads_q, 1, d->len_q, d->len_k}};
+  for (int i = 0; i < 5; i++)
+    if ((status = a4j_check_sizes(5, sizes[i])) != A4J_OK) return status;
+  if (d->dim_v % d->value_parts != 0) return A4J_BAD_SIZE;
+  if (d->heads_q > 0 && (d->heads_kv == 0 || d->heads_q % d->heads_kv != 0)) return A4J_BAD_SIZE;
+  status = a4j_check_tail(d, sizeof *d, d->key_lengths_offset, d->batch, &p->key_lengths);
+  if (status != A4J_OK) return status;
+  for (int64_t b = 0; p->key_lengths != NULL && b < d->batch; b++)
+    if (p->key_lengths[b] < 0 || p->key_lengths[b] > d->len_k) return A4J_BAD_SIZE;
+  return A4J_OK;
+}
+
+static int32_t make_plan(const a4j_attention_desc *d, struct plan *p) {
+  int32_t status = check(d, p);
+  if (status != A4J_OK) return status;
+  if ((status = scratch_floats(d, &p->scratch_floats)) != A4J_OK) return status;
+  p->kernels = a4j_kernels_active();
+  p->group = d->heads_kv == 0 ? 1 : d->heads_q / d->heads_kv;
+  /* Few rows leave lanes empty: let the heads of a group fill them, where they read the same keys. */
+  const int same_keys = d->maps == 1 || d->key_map == A4J_KEY_PAIRS;
+  p->stack = same_keys && d->len_q < p->kernels->tile_rows ? p->group : 1;
+  p->stacks = d->heads_q / p->stack;
+  p->rows = d->len_q * p->stack;
+  const int64_t vecs = (p->rows + p->kernels->lanes - 1) / p->kernels->lanes;
+  const int64_t vecs_of_tile = p->kernels->tile_rows / p->kernels->lanes;
+  p->tiles = (vecs + vecs_of_tile - 1) / vecs_of_tile;
+  p->tasks = d->batch * p->stacks * p->tiles;
+  const double work = (double)d->batch * (double)d->heads_q * (double)d->len_q * (double)d->len_k * d->maps *
+                      (double)(d->dim_qk + d->dim_v);
+  const double useful = 1 + work / FORK_WORK;
+  p->threads = d->threads;
+  if (p->threads > p->tasks) p->threads = p->tasks < 1 ? 1 : (int32_t)p->tasks;
+  if (p->threads > useful) p->threads = (int32_t)useful;
+  return A4J_OK;
+}
+
+/*
+ * Tile i of `tiles` takes these rows of `rows`: whole vectors, spread evenly, so that no tile is left with a single one (64
+ * vectors are 20 tiles of 3 and 2 of 2, not 21 of 3 and 1 of 1). The cut depends on the shape alone.
+ */
+static void tile_rows(const struct plan *p, int64_t i, int64_t *begin, int32_t *count) {
+  const int64_t lanes = p->kernels->lanes, vecs = (p->rows + lanes - 1) / lanes;
+  const int64_t small = vecs / p->tiles, large = vecs % p->tiles;
+  const int64_t first = i * small + (i < large ? i : large), n = small + (i < large);
+  const int64_t end = (first + n) * lanes;
+  *begin = first * lanes;
+  *count = (int32_t)((end < p->rows ? end : p->rows) - *begin);
+}
+
+struct call {
+  const struct plan *plan;
+  const a4j_attention_desc *desc;
+  const float *q, *k, *v, *bias, *lambda;
+  const uint8_t *mask, *keep;
+  float *out, *lse, *weights, *workspace;
+  _Atomic int64_t next;
+};
+
+/* Task numbers count tiles from the last one down, so that under a causal mask the long ones come first. */
+static void run_task(const struct call *c, int64_t task, float *scratch) {
+  const struct plan *p = c->plan;
+  const a4j_attention_desc *d = c->desc;
+  const int64_t per_tile = d->batch * p->stacks;
+  const int64_t b = task % per_tile / p->stacks, h = task % p->stacks * p->stack, h_kv = h / p->group;
+  struct a4j_tile t = {.desc = d, .stack = p->stack};
+  tile_rows(p, p->tiles - 1 - task / per_tile, &t.row_begin, &t.rows);
+  t.q = c->q + b * d->q_stride_batch + h * d->q_stride_head;
+  for (int m = 0; m < d->maps; m++) {
+    int64_t head = h_kv, map = m;
+    if (d->maps == 2 && d->key_map == A4J_KEY_HEADS) {
+      const int64_t x = (2 * h + m) / p->group;
+      head = x / 2;
+      map = x % 2;
+    }
+    t.k[m] = c->k + b * d->k_stride_batch + head * d->k_stride_head + map * d->k_stride_map;
+  }
+  t.v = c->v + b * d->v_stride_batch + h_kv * d->v_stride_head;
+  t.mask = c->mask == NULL ? NULL : c->mask + b * d->mask_stride_batch + h * d->mask_stride_head;
+  t.bias = c->bias == NULL ? NULL : c->bias + b * d->bias_stride_batch + h * d->bias_stride_head;
+  t.keep = c->keep == NULL ? NULL : c->keep + b * d->keep_stride_batch + h * d->keep_stride_head;
+  t.lambda = c->lambda == NULL ? NULL : c->lambda + b * d->lambda_stride_batch + h * d->lambda_stride_head;
+  t.out = c->out + b * d->out_stride_batch + h * d->out_stride_head;
+  t.lse = c->lse == NULL ? NULL : c->lse + (b * d->heads_q + h) * d->maps * d->len_q;
+  t.weights = c->weights == NULL ? NULL : c->weights + (b * d->heads_q + h) * d->len_q * d->len_k;
+  t.keys = p->key_lengths == NULL ? d->len_k : p->key_lengths[b];
+  t.causal = d->causal != A4J_CAUSAL_NONE;
+  t.causal_shift = d->causal == A4J_CAUSAL_BOTTOM_RIGHT ? t.keys - d->len_q : 0;
+  p->kernels->attention_tile(&t, scratch);
+}
+
+static void run(void *context, int32_t thread, int32_t threads) {
+  struct call *c = context;
+  float *scratch = c->workspace + thread * c->plan->scratch_floats;
+  (void)threads;
+  for (;;) {
+    const int64_t task = atomic_fetch_add_explicit(&c->next, 1, memory_order_relaxed);
+    if (task >= c->plan->tasks) return;
+    run_task(c, task, scratch);
+  }
+}
+
+static int64_t workspace_bytes(const struct plan *p) {
+  return (int64_t)sizeof(float) * p->scratch_floats * p->threads;
+}
+
+int64_t a4j_attention_workspace_bytes(const a4j_attention_desc *desc) {
+  struct plan plan;
+  const int32_t status = make_plan(desc, &plan);
+  return status == A4J_OK ? workspace_bytes(&plan) : -(int64_t)status;
+}
+
+int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, const uint8_t *mask,
+                      const float *bias, const uint8_t *keep, const float *lambda, void *out, float *lse, float *weights,
+                      void *workspace, int64_t bytes) {
+  struct plan plan;
+  const int32_t status = make_plan(desc, &plan);
+  if (status != A4J_OK) return status;
+  if (plan.tasks == 0) return A4J_OK;
+  if (q == NULL || out == NULL || workspace == NULL || (desc->len_k > 0 && (k == NULL || v == NULL)) ||
+      (desc->maps == 2 && lambda == NULL))
+    return A4J_NULL_POINTER;
+  if ((uintptr_t)workspace % A4J_WORKSPACE_ALIGNMENT != 0) return A4J_MISALIGNED;
+  if (bytes < workspace_bytes(&plan)) return A4J_SMALL_WORKSPACE;
+  if (keep != NULL && !isfinite(desc->keep_scale)) return A4J_BAD_OPTION;
+  struct call call = {.plan = &plan,
+                      .desc = desc,
+                      .q = q,
+                      .k = k,
+                      .v = v,
+                      .bias = bias,
+                      .lambda = lambda,
+                      .mask = mask,
+                      .keep = keep,
+                      .out = out,
+                      .lse = lse,
+                      .weights = weights,
+                      .workspace = workspace};
+  a4j_team_run(plan.threads, run, &call);
+  return A4J_OK;
+}
