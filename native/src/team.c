@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "team.h"
 
+#include "a4j.h"
+
 #include <errno.h>
 #include <fenv.h>
 #include <linux/futex.h>
@@ -245,9 +247,9 @@ void a4j_team_run(int32_t threads, void (*fn)(void *context, int32_t thread, int
   if (threads <= 1) fn(context, 0, 1);
 }
 
-int32_t a4j_team_size(void) { return atomic_load(&team.size); }
+int32_t a4j_team_threads(void) { return atomic_load(&team.size); }
 
-const char *a4j_team_problem(void) { return atomic_load(&team.problem); }
+const char *a4j_team_failure(void) { return atomic_load(&team.problem); }
 
 /*
  * When the library is unloaded (its class loader is gone) or the process ends: no thread may be left

@@ -21,10 +21,6 @@
 void a4j_team_run(int32_t threads, void (*fn)(void *context, int32_t thread, int32_t threads),
                   void *context);
 
-/* 0 = not started, else its size so far, the caller's thread included. */
-int32_t a4j_team_size(void);
-
-/* NULL, or a sentence: why the team is smaller than was wanted. Never freed, never changed. */
-const char *a4j_team_problem(void);
+/* What was started, and why not more: a4j_team_threads and a4j_team_failure of a4j.h. */
 
 #endif

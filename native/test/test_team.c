@@ -3,6 +3,8 @@
 #include "check.h"
 #include "team.h"
 
+#include "a4j.h"
+
 #include <dirent.h>
 #include <pthread.h>
 #include <signal.h>
@@ -97,7 +99,7 @@ static void shouldComputeAloneWhenOneThreadIsWanted(void) {
     check_call(call, 1);
     free(call);
   }
-  CHECK_INT(a4j_team_size(), 0);
+  CHECK_INT(a4j_team_threads(), 0);
   CHECK_INT(process_threads(), before);
 }
 
@@ -111,8 +113,8 @@ static void shouldRunEveryIndexOnceForEveryNumberOfThreads(void) {
       CHECK_INT(atomic_load(&call->threads), sizes[i]);
       free(call);
     }
-  CHECK_INT(a4j_team_size(), 9);
-  CHECK(a4j_team_problem() == NULL, "%s", a4j_team_problem());
+  CHECK_INT(a4j_team_threads(), 9);
+  CHECK(a4j_team_failure() == NULL, "%s", a4j_team_failure());
 }
 
 static void shouldGiveEveryIndexItsOwnRunAfterASleep(void) {
@@ -204,7 +206,7 @@ static void shouldStayWithinItsThreadsWithManyCallers(void) {
   for (int i = 0; i < CALLERS; i++) pthread_join(callers[i], NULL);
   CHECK(atomic_load(&most_threads) <= THREADS, "wanted at most %d threads more, got %d", THREADS, atomic_load(&most_threads));
   CHECK_INT(team_threads(), THREADS - 1);
-  CHECK_INT(a4j_team_size(), THREADS);
+  CHECK_INT(a4j_team_threads(), THREADS);
 }
 
 static void shouldUseNoProcessorWhenIdle(void) {
@@ -249,7 +251,7 @@ static void shouldComputeAloneInAFork(void) {
     a4j_team_run(THREADS, take_parts, call);
     check_call(call, 1);
     CHECK_INT(team_threads(), 0);
-    CHECK_TEXT(a4j_team_problem(), "this process is a fork and has no team of threads");
+    CHECK_TEXT(a4j_team_failure(), "this process is a fork and has no team of threads");
     exit(check_failures != before); /* by exit, so that the library's own ending runs too */
   }
   int status = -1;
@@ -274,9 +276,9 @@ static void shouldComputeWithTheThreadsThatItGets(void) {
     check_call(call, 1);
     free(call);
   }
-  CHECK_INT(a4j_team_size(), 1);
+  CHECK_INT(a4j_team_threads(), 1);
   CHECK_INT(team_threads(), 0);
-  const char *problem = a4j_team_problem();
+  const char *problem = a4j_team_failure();
   CHECK(problem != NULL && strstr(problem, "EAGAIN") != NULL, "wanted a sentence with EAGAIN, got %s",
         problem == NULL ? "(null)" : problem);
 
@@ -285,8 +287,8 @@ static void shouldComputeWithTheThreadsThatItGets(void) {
   Call *call = new_call(10, 0);
   a4j_team_run(THREADS, take_parts, call);
   check_call(call, THREADS);
-  CHECK_INT(a4j_team_size(), THREADS);
-  CHECK(a4j_team_problem() == NULL, "wanted no problem, got %s", a4j_team_problem());
+  CHECK_INT(a4j_team_threads(), THREADS);
+  CHECK(a4j_team_failure() == NULL, "wanted no problem, got %s", a4j_team_failure());
   free(call);
 }
 
@@ -298,9 +300,9 @@ static void shouldClampAHugeNumberOfThreads(void) {
     check_call(call, MOST);
     free(call);
   }
-  CHECK(a4j_team_size() <= MOST, "wanted at most %d, got %d", MOST, a4j_team_size());
-  CHECK(a4j_team_problem() != NULL, "wanted a sentence, got none");
-  if (a4j_team_size() == MOST) CHECK_TEXT(a4j_team_problem(), "a team has at most 1024 threads");
+  CHECK(a4j_team_threads() <= MOST, "wanted at most %d, got %d", MOST, a4j_team_threads());
+  CHECK(a4j_team_failure() != NULL, "wanted a sentence, got none");
+  if (a4j_team_threads() == MOST) CHECK_TEXT(a4j_team_failure(), "a team has at most 1024 threads");
 }
 
 /* Runs a test in a child that is forked before this process has a team. */
