@@ -1,11 +1,34 @@
 package io.github.attention4j.cli;
 
+import io.github.attention4j.A4j;
+
 /** The command line: {@code java -jar attention4j.jar info}. */
 public final class Main {
+  private static final String USAGE =
+      """
+      Usage: java -jar attention4j.jar COMMAND
+
+      Commands:
+        info   what runs here: version, kernels, threads, BLAS, library\
+      """;
+
   private Main() {}
 
+  /**
+   * Runs a command: exit status 0, or 1 where it failed, or 2 where there is no such command.
+   *
+   * @param arguments the command
+   */
   public static void main(String[] arguments) {
-    System.err.println("Usage: java -jar attention4j.jar info");
-    System.exit(2);
+    if (arguments.length != 1 || !arguments[0].equals("info")) {
+      System.err.println(USAGE);
+      System.exit(2);
+    }
+    try {
+      System.out.println(A4j.describe());
+    } catch (IllegalStateException | IllegalArgumentException failure) {
+      System.err.println(failure.getMessage());
+      System.exit(1);
+    }
   }
 }

@@ -1,0 +1,144 @@
+package io.github.attention4j;
+
+import io.github.attention4j.bindings.a4j_h;
+import io.github.attention4j.internal.Blas;
+import io.github.attention4j.internal.NativeLibrary;
+import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.List;
+
+/**
+ * What runs here: the version, the kernels that this CPU takes, threads, BLAS.
+ *
+ * <p>System properties, read when the native library is loaded, which the first call that needs it
+ * does:
+ *
+ * <ul>
+ *   <li>{@code a4j.threads}: see {@link #threads(int)}
+ *   <li>{@code a4j.isa}: see {@link #isa(String)}
+ *   <li>{@code a4j.library}: path of an installed {@code liba4j.so}, instead of the jar's
+ *   <li>{@code a4j.blas}: path of a CBLAS with 32-bit integers, instead of the jar's OpenBLAS
+ *   <li>{@code a4j.cache}: directory into which the jar's libraries are unpacked, instead of {@code
+ *       attention4j} below {@code $XDG_CACHE_HOME} or {@code ~/.cache}
+ * </ul>
+ *
+ * <p>Safe for any number of threads. Each method that needs the native library throws {@link
+ * IllegalStateException} if it cannot be loaded; the message names what was tried and each cause.
+ */
+public final class A4j {
+  private static volatile int threads = threadsByDefault();
+
+  private A4j() {}
+
+  /**
+   * Returns the version of the native library, which is that of this artifact.
+   *
+   * @return for example {@code 0.1.0}
+   * @throws IllegalStateException if the native library cannot be loaded
+   */
+  public static String version() {
+    NativeLibrary.load();
+    return a4j_h.a4j_version().getString(0);
+  }
+
+  /**
+   * Returns the most threads that one call uses.
+   *
+   * @return at least 1
+   */
+  public static int threads() {
+    return threads;
+  }
+
+  /**
+   * Sets the most threads that one call uses, the caller's own among them; small problems use
+   * fewer. Results have the same bits for every number. At first it is {@code -Da4j.threads}, or
+   * else {@link Runtime#availableProcessors()}, which honours a container's limit.
+   *
+   * @param most at least 1; counts for calls that begin later, of the whole process
+   * @throws IllegalArgumentException if {@code most < 1}
+   */
+  public static void threads(int most) {
+    if (most < 1) {
+      throw new IllegalArgumentException("threads must be at least 1: threads=" + most);
+    }
+    threads = most;
+  }
+
+  /**
+   * Returns the name of the kernels in use: at first the best that CPU and operating system allow.
+   *
+   * @return one of {@link #availableIsas()}
+   * @throws IllegalStateException if the native library cannot be loaded
+   */
+  public static String isa() {
+    NativeLibrary.load();
+    return a4j_h.a4j_isa_active().getString(0);
+  }
+
+  /**
+   * Takes other kernels, for the whole process; calls that run meanwhile finish on the old ones.
+   * Kernels differ in the last bits of their results.
+   *
+   * @param name one of {@link #availableIsas()}
+   * @throws IllegalArgumentException if this machine has no such kernels; the message lists those
+   *     that it has
+   * @throws IllegalStateException if the native library cannot be loaded
+   */
+  public static void isa(String name) {
+    NativeLibrary.load();
+    NativeLibrary.selectIsa("isa", name);
+  }
+
+  /**
+   * Returns the kernels that this machine can run.
+   *
+   * @return names, best first, at least one
+   * @throws IllegalStateException if the native library cannot be loaded
+   */
+  public static List<String> availableIsas() {
+    NativeLibrary.load();
+    return NativeLibrary.isas(true);
+  }
+
+  /**
+   * Returns a description of what runs here, for people: version, kernels in use and available,
+   * threads, BLAS with version and core, path of the library.
+   *
+   * @return several lines, without a line end behind the last
+   * @throws IllegalStateException if the native library cannot be loaded
+   */
+  public static String describe() {
+    NativeLibrary.Loaded loaded = NativeLibrary.load();
+    Blas blas = loaded.blas();
+    List<String> lines = new ArrayList<>();
+    lines.add("attention4j " + version());
+    lines.add("isa         " + isa() + " (available: " + String.join(", ", availableIsas()) + ")");
+    lines.add("threads     " + threads() + " (started so far: " + a4j_h.a4j_team_threads() + ")");
+    MemorySegment failure = a4j_h.a4j_team_failure();
+    if (failure.address() != 0) {
+      lines.add("            one thread only: " + failure.getString(0));
+    }
+    lines.add("blas        " + blas.name() + (blas.core() == null ? "" : ", " + blas.core()));
+    lines.add("            " + blas.path());
+    lines.add("library     " + loaded.library());
+    lines.add("java        " + Runtime.version());
+    return String.join("\n", lines);
+  }
+
+  private static int threadsByDefault() {
+    String text = System.getProperty("a4j.threads");
+    if (text == null || text.isBlank()) {
+      return Runtime.getRuntime().availableProcessors();
+    }
+    try {
+      int number = Integer.parseInt(text.strip());
+      if (number >= 1) {
+        return number;
+      }
+    } catch (NumberFormatException notANumber) {
+      throw new IllegalArgumentException("a4j.threads must be a number: a4j.threads=" + text);
+    }
+    throw new IllegalArgumentException("a4j.threads must be at least 1: a4j.threads=" + text);
+  }
+}

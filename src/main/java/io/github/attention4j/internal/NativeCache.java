@@ -1,0 +1,211 @@
+package io.github.attention4j.internal;
+
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.OutputStream;
+import java.nio.channels.Channels;
+import java.nio.channels.FileChannel;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.DirectoryStream;
+import java.nio.file.Files;
+import java.nio.file.LinkOption;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.nio.file.StandardOpenOption;
+import java.nio.file.attribute.FileTime;
+import java.nio.file.attribute.PosixFilePermission;
+import java.nio.file.attribute.PosixFilePermissions;
+import java.security.DigestOutputStream;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.HexFormat;
+import java.util.List;
+import java.util.Set;
+import java.util.UUID;
+
+/**
+ * Unpacks the native libraries of a jar into a directory that later starts find again.
+ *
+ * <p>The directory is named by the hash of the whole content, so versions never meet. A file is
+ * written under another name, checked against its hash, and renamed: whoever looks, in this process
+ * or another, sees it whole or not at all, and processes that start at once write the same content.
+ *
+ * <p>A file that is there already is taken if it has the hash that the jar's index states. Hashing
+ * 40 MB takes about 80 ms in a young JVM, so that unpacking marks what it has verified by a fixed
+ * time of modification, which any later write changes.
+ */
+final class NativeCache {
+  static final String INDEX = "index.txt";
+
+  private static final FileTime VERIFIED = FileTime.from(Instant.parse("2001-02-03T04:05:06Z"));
+
+  private static final Duration ABANDONED = Duration.ofHours(1);
+
+  private static final Set<PosixFilePermission> OWNER_ONLY =
+      PosixFilePermissions.fromString("rwx------");
+
+  private static final Integer ROOT = 0;
+  private static final int OTHERS_WRITE = 0_002;
+  private static final int STICKY = 01_000;
+
+  /** A line of the index. */
+  private record Entry(String hash, long size, String name) {}
+
+  private NativeCache() {}
+
+  /** Where to unpack, best first. */
+  static List<Path> directories() {
+    String named = NativeLibrary.property("a4j.cache");
+    if (named != null) {
+      return List.of(Path.of(named).toAbsolutePath());
+    }
+    List<Path> directories = new ArrayList<>();
+    String cache = System.getenv("XDG_CACHE_HOME");
+    if (cache != null && Path.of(cache).isAbsolute()) {
+      directories.add(Path.of(cache, "attention4j"));
+    } else {
+      Path home = Path.of(System.getProperty("user.home"));
+      if (home.isAbsolute()) { // "?" where the user has no entry in the password file
+        directories.add(home.resolve(".cache", "attention4j"));
+      }
+    }
+    directories.add(
+        Path.of(System.getProperty("java.io.tmpdir"))
+            .toAbsolutePath()
+            .resolve("attention4j-" + System.getProperty("user.name")));
+    return directories;
+  }
+
+  /**
+   * Makes sure that every file of a bundle lies below a directory, whole.
+   *
+   * @param bundle the resource directory, with a slash at its end
+   * @return the directory of the files, below {@code directory}
+   * @throws IOException if one is absent or damaged and cannot be written
+   */
+  static Path unpack(String bundle, Path directory) throws IOException {
+    List<String> lines;
+    try (InputStream index = open(bundle + INDEX)) {
+      lines = new String(index.readAllBytes(), StandardCharsets.US_ASCII).lines().toList();
+    }
+    Path target = directory.resolve(lines.getFirst());
+    List<Entry> missing = new ArrayList<>();
+    for (String line : lines.subList(1, lines.size())) {
+      String[] words = line.split(" ", 3);
+      Entry entry = new Entry(words[0], Long.parseLong(words[1]), words[2]);
+      if (!isWhole(target.resolve(entry.name()), entry)) {
+        missing.add(entry);
+      }
+    }
+    if (!missing.isEmpty()) {
+      // Permissions count for those that are created, not for those that exist.
+      Files.createDirectories(target, PosixFilePermissions.asFileAttribute(OWNER_ONLY));
+      deleteAbandoned(target);
+    }
+    requireSafe(directory);
+    requireSafe(target);
+    for (Entry entry : missing) {
+      write(bundle, entry, target);
+    }
+    return target;
+  }
+
+  private static boolean isWhole(Path file, Entry entry) throws IOException {
+    return Files.isRegularFile(file, LinkOption.NOFOLLOW_LINKS)
+        && Files.size(file) == entry.size()
+        && (Files.getLastModifiedTime(file).equals(VERIFIED) || hash(file).equals(entry.hash()));
+  }
+
+  private static void write(String bundle, Entry entry, Path target) throws IOException {
+    Path unfinished = target.resolve(entry.name() + "." + UUID.randomUUID() + ".tmp");
+    MessageDigest digest = sha256();
+    try {
+      try (InputStream from = open(bundle + entry.name());
+          FileChannel file =
+              FileChannel.open(
+                  unfinished,
+                  Set.of(StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE),
+                  PosixFilePermissions.asFileAttribute(OWNER_ONLY));
+          OutputStream to = new DigestOutputStream(Channels.newOutputStream(file), digest)) {
+        from.transferTo(to);
+        file.force(true);
+      }
+      String hash = HexFormat.of().formatHex(digest.digest());
+      if (!hash.equals(entry.hash())) {
+        throw new IOException(
+            "the jar is damaged: SHA-256 of "
+                + bundle
+                + entry.name()
+                + " must be "
+                + entry.hash()
+                + ", got "
+                + hash);
+      }
+      Files.move(unfinished, target.resolve(entry.name()), StandardCopyOption.ATOMIC_MOVE);
+      Files.setLastModifiedTime(target.resolve(entry.name()), VERIFIED);
+    } finally {
+      Files.deleteIfExists(unfinished);
+    }
+  }
+
+  /** Removes what processes that were killed while they wrote have left. */
+  private static void deleteAbandoned(Path directory) throws IOException {
+    Instant limit = Instant.now().minus(ABANDONED);
+    try (DirectoryStream<Path> files = Files.newDirectoryStream(directory, "*.tmp")) {
+      for (Path file : files) {
+        try {
+          if (Files.getLastModifiedTime(file).toInstant().isBefore(limit)) {
+            Files.delete(file);
+          }
+        } catch (NoSuchFileException finishedMeanwhile) {
+          continue;
+        }
+      }
+    }
+  }
+
+  /** Refuses a directory in which another user could exchange what was verified. */
+  private static void requireSafe(Path directory) throws IOException {
+    Object owner = Files.getAttribute(directory, "unix:uid");
+    Object self = Files.getAttribute(Path.of("/proc/self"), "unix:uid");
+    if (!owner.equals(self) && !owner.equals(ROOT)) {
+      throw new IOException(
+          directory + " must belong to this user or to root: owner=" + owner + ", user=" + self);
+    }
+    int mode = (int) Files.getAttribute(directory, "unix:mode");
+    if ((mode & OTHERS_WRITE) != 0 && (mode & STICKY) == 0) {
+      throw new IOException(directory + " must not be writable by other users");
+    }
+  }
+
+  private static InputStream open(String resource) throws IOException {
+    InputStream stream = NativeCache.class.getResourceAsStream(resource);
+    if (stream == null) {
+      throw new IOException("there is no resource " + resource);
+    }
+    return stream;
+  }
+
+  private static String hash(Path file) throws IOException {
+    MessageDigest digest = sha256();
+    try (InputStream from = Files.newInputStream(file)) {
+      byte[] buffer = new byte[1 << 16];
+      for (int n; (n = from.read(buffer)) > 0; ) {
+        digest.update(buffer, 0, n);
+      }
+    }
+    return HexFormat.of().formatHex(digest.digest());
+  }
+
+  private static MessageDigest sha256() {
+    try {
+      return MessageDigest.getInstance("SHA-256");
+    } catch (NoSuchAlgorithmException impossible) {
+      throw new IllegalStateException("every Java platform has SHA-256", impossible);
+    }
+  }
+}
