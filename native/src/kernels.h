@@ -14,7 +14,8 @@
 
 enum {
   A4J_KEY_BLOCK = 64, /* keys that one step of the online softmax takes */
-  A4J_TILE_MAX = 48   /* the most rows of any tier's attention tile */
+  A4J_TILE_MAX = 48,  /* the most rows of any tier's attention tile */
+  A4J_LINEAR_ROWS = 32 /* rows that linear takes at the most */
 };
 
 /* Rows of q that share their keys and values: one unit of work of attention, a view of one batch. */
@@ -39,6 +40,20 @@ struct a4j_kernels {
   int32_t tile_rows; /* rows that attention_tile takes at the most */
   /* Attention for the rows of one tile, written to out, lse and weights. scratch: a4j_tile_floats() floats, aligned to 64. */
   void (*attention_tile)(const struct a4j_tile *tile, float *scratch);
+
+  /* out[r][c] = (accumulate ? out[r][c] : 0) + bias[c] + <x[r], weight[c]>; bias may be NULL. The bits of a result do not
+     depend on the other rows and columns of the call. */
+  void (*linear)(int64_t rows, int64_t cols, int64_t dim_in, const float *x, int64_t x_stride_row, const float *weight,
+                 int64_t weight_stride_row, const float *bias, int accumulate, float *out, int64_t out_stride_row);
+  /* One row: out = x / sqrt(mean(x^2) + epsilon) * scale * weight; weight may be NULL, out may be x. */
+  void (*rms_norm)(int64_t dim, const float *x, const float *weight, float epsilon, float scale, float *out);
+  /* The rotated channels of one row, 2 * pairs of them; out may be x. */
+  void (*rope_half)(int64_t pairs, const float *x, const float *cos, const float *sin, float *out);
+  void (*rope_interleaved)(int64_t pairs, const float *x, const float *cos, const float *sin, float *out);
+  /* One row: out = gate * sigmoid(gate) * up; out may be gate or up. */
+  void (*swiglu)(int64_t dim, const float *gate, const float *up, float *out);
+  /* One row: out = a * weight_a + b * weight_b; out may be a. */
+  void (*merge)(int64_t dim, const float *a, float weight_a, const float *b, float weight_b, float *out);
 };
 
 /* The tier in use; stays valid for the life of the process. */

@@ -78,6 +78,25 @@ static inline float v_sum(vf a) {
   return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
 }
 
+/* p[i] = the sum of all lanes of the i-th argument, of each in the same order. */
+static inline void v_sum4(vf a, vf b, vf c, vf d, float *p) {
+  vf s = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+  _mm_storeu_ps(p, _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1)));
+}
+
+/* Reads and writes A4J_LANES pairs: p[2 i] in lane i of even, p[2 i + 1] in lane i of odd. */
+static inline void v_load_pairs(const float *p, vf *even, vf *odd) {
+  vf a = v_load(p), b = v_load(p + 8);
+  vf lo = _mm256_permute2f128_ps(a, b, 0x20), hi = _mm256_permute2f128_ps(a, b, 0x31);
+  *even = _mm256_shuffle_ps(lo, hi, 0x88);
+  *odd = _mm256_shuffle_ps(lo, hi, 0xdd);
+}
+static inline void v_store_pairs(float *p, vf even, vf odd) {
+  vf lo = _mm256_unpacklo_ps(even, odd), hi = _mm256_unpackhi_ps(even, odd);
+  v_store(p, _mm256_permute2f128_ps(lo, hi, 0x20));
+  v_store(p + 8, _mm256_permute2f128_ps(lo, hi, 0x31));
+}
+
 /* The 8 x 8 matrix whose rows are r[0..7], transposed in place. */
 static inline void v_transpose(vf r[A4J_LANES]) {
   vf t[8];

@@ -72,6 +72,28 @@ static inline vf v_exp2(vf a) {
 /* The sum of all lanes, added pairwise. */
 static inline float v_sum(vf a) { return _mm512_reduce_add_ps(a); }
 
+/* p[i] = the sum of all lanes of the i-th argument, of each in the same order. */
+static inline void v_sum4(vf a, vf b, vf c, vf d, float *p) {
+  __m512d ab = _mm512_castps_pd(_mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b)));
+  __m512d cd = _mm512_castps_pd(_mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d)));
+  __m512 s = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(ab, cd)), _mm512_castpd_ps(_mm512_unpackhi_pd(ab, cd)));
+  __m256 t = _mm256_add_ps(_mm512_castps512_ps256(s), _mm512_extractf32x8_ps(s, 1));
+  _mm_storeu_ps(p, _mm_add_ps(_mm256_castps256_ps128(t), _mm256_extractf128_ps(t, 1)));
+}
+
+/* Reads and writes A4J_LANES pairs: p[2 i] in lane i of even, p[2 i + 1] in lane i of odd. */
+static inline void v_load_pairs(const float *p, vf *even, vf *odd) {
+  vf a = v_load(p), b = v_load(p + 16);
+  __m512i index = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  *even = _mm512_permutex2var_ps(a, index, b);
+  *odd = _mm512_permutex2var_ps(a, _mm512_add_epi32(index, _mm512_set1_epi32(1)), b);
+}
+static inline void v_store_pairs(float *p, vf even, vf odd) {
+  __m512i index = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  v_store(p, _mm512_permutex2var_ps(even, index, odd));
+  v_store(p + 16, _mm512_permutex2var_ps(even, _mm512_add_epi32(index, _mm512_set1_epi32(8)), odd));
+}
+
 /* The 16 x 16 matrix whose rows are r[0..15], transposed in place. */
 static inline void v_transpose(vf r[A4J_LANES]) {
   vf t[16];

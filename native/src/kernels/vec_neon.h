@@ -79,6 +79,20 @@ static inline vf v_exp2(vf a) {
 /* The sum of all lanes, added pairwise. */
 static inline float v_sum(vf a) { return vaddvq_f32(a); }
 
+/* p[i] = the sum of all lanes of the i-th argument, of each in the same order. */
+static inline void v_sum4(vf a, vf b, vf c, vf d, float *p) { v_store(p, vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d))); }
+
+/* Reads and writes A4J_LANES pairs: p[2 i] in lane i of even, p[2 i + 1] in lane i of odd. */
+static inline void v_load_pairs(const float *p, vf *even, vf *odd) {
+  float32x4x2_t pairs = vld2q_f32(p);
+  *even = pairs.val[0];
+  *odd = pairs.val[1];
+}
+static inline void v_store_pairs(float *p, vf even, vf odd) {
+  float32x4x2_t pairs = {{even, odd}};
+  vst2q_f32(p, pairs);
+}
+
 /* The 4 x 4 matrix whose rows are r[0..3], transposed in place. */
 static inline void v_transpose(vf r[A4J_LANES]) {
   float32x4x2_t a = vtrnq_f32(r[0], r[1]), b = vtrnq_f32(r[2], r[3]);

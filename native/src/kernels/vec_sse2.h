@@ -86,6 +86,23 @@ static inline float v_sum(vf a) {
   return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
 }
 
+/* p[i] = the sum of all lanes of the i-th argument, of each in the same order. */
+static inline void v_sum4(vf a, vf b, vf c, vf d, float *p) {
+  _MM_TRANSPOSE4_PS(a, b, c, d);
+  v_store(p, v_add(v_add(a, b), v_add(c, d)));
+}
+
+/* Reads and writes A4J_LANES pairs: p[2 i] in lane i of even, p[2 i + 1] in lane i of odd. */
+static inline void v_load_pairs(const float *p, vf *even, vf *odd) {
+  vf a = v_load(p), b = v_load(p + 4);
+  *even = _mm_shuffle_ps(a, b, 0x88);
+  *odd = _mm_shuffle_ps(a, b, 0xdd);
+}
+static inline void v_store_pairs(float *p, vf even, vf odd) {
+  v_store(p, _mm_unpacklo_ps(even, odd));
+  v_store(p + 4, _mm_unpackhi_ps(even, odd));
+}
+
 /* The 4 x 4 matrix whose rows are r[0..3], transposed in place. */
 static inline void v_transpose(vf r[A4J_LANES]) { _MM_TRANSPOSE4_PS(r[0], r[1], r[2], r[3]); }
 

@@ -1,0 +1,168 @@
+/*
+ * Linear projection: our own kernel for few rows, sgemm for more.
+ *
+ * Our kernel packs nothing, so its time grows from that of reading the weights once. sgemm copies both matrices into another
+ * order first, which pays where each is used often enough, and then blocks for every cache.
+ *
+ * sgemm is called on slices of out, side by side in our team, for its own threads would come on top of ours. It is free to sum
+ * in another order for another shape, and does; so slices are cut by the shape of the whole alone, never by the thread count.
+ */
+#include <stdatomic.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "a4j.h"
+#include "checks.h"
+#include "kernels.h"
+#include "rows.h"
+
+/* cblas_sgemm, LP64; enum arguments are ints. */
+typedef void sgemm_fn(int order, int trans_a, int trans_b, int m, int n, int k, float alpha, const float *a, int lda,
+                      const float *b, int ldb, float beta, float *c, int ldc);
+enum { ROW_MAJOR = 101, NO_TRANS = 111, TRANS = 112 };
+
+static _Atomic(sgemm_fn *) sgemm;
+
+#ifndef FEW_ROWS
+#define FEW_ROWS 256
+#define SLICE_ROWS 256
+#define SLICE_COLS 384
+#endif
+
+/* Columns are dealt in groups that the tiles of our kernels fill evenly. */
+enum { COL_GROUP = 24 };
+
+/* Weights that stay in the second-level cache while rows pass by. */
+enum { WEIGHTS_BYTES = 256 * 1024 };
+
+struct call {
+  const struct a4j_kernels *kernels;
+  const a4j_linear_desc *desc;
+  const float *x, *weight, *bias;
+  float *out;
+  int64_t rows_step, cols_step; /* of a unit of work */
+  int64_t col_units;
+};
+
+static int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t parts(int64_t whole, int64_t part) { return (whole - 1) / part + 1; }
+
+/* ---- Few rows ---- */
+
+static void own_block(const struct call *call, int64_t row, int64_t rows, int64_t col, int64_t cols) {
+  const a4j_linear_desc *desc = call->desc;
+  for (int64_t r = row; r < row + rows; r += A4J_LINEAR_ROWS)
+    call->kernels->linear(min(A4J_LINEAR_ROWS, row + rows - r), cols, desc->dim_in, call->x + r * desc->x_stride_row,
+                          desc->x_stride_row, call->weight + col * desc->weight_stride_row, desc->weight_stride_row,
+                          call->bias == NULL ? NULL : call->bias + col, desc->accumulate,
+                          call->out + r * desc->out_stride_row + col, desc->out_stride_row);
+}
+
+/* Units are numbered (row step, column step); those of one row step that follow one another are computed together. */
+static void own_units(const void *context, int64_t unit, int64_t unit_end) {
+  const struct call *call = context;
+  const a4j_linear_desc *desc = call->desc;
+  int64_t cached = COL_GROUP;
+  while (desc->rows > A4J_LINEAR_ROWS ? 2 * cached * desc->dim_in * (int64_t)sizeof(float) <= WEIGHTS_BYTES : cached < desc->dim_out)
+    cached *= 2;
+  while (unit < unit_end) {
+    int64_t row = unit / call->col_units * call->rows_step, rows = min(call->rows_step, desc->rows - row);
+    int64_t last = min(unit_end, (unit / call->col_units + 1) * call->col_units);
+    int64_t col = unit % call->col_units * call->cols_step;
+    int64_t col_end = min(desc->dim_out, col + (last - unit) * call->cols_step);
+    for (; col < col_end; col += cached) own_block(call, row, rows, col, min(cached, col_end - col));
+    unit = last;
+  }
+}
+
+static void run_own(struct call *call) {
+  const a4j_linear_desc *desc = call->desc;
+  call->cols_step = COL_GROUP;
+  call->col_units = parts(desc->dim_out, call->cols_step);
+  call->rows_step = call->col_units >= 4 * (int64_t)desc->threads ? desc->rows : min(A4J_LINEAR_ROWS, desc->rows);
+  double weights = (double)COL_GROUP * (double)desc->dim_in;
+  double nanos = weights * 0.04 + weights * (double)call->rows_step * 0.133 / call->kernels->lanes;
+  a4j_rows_run(desc->threads, parts(desc->rows, call->rows_step) * call->col_units, nanos, own_units, call);
+}
+
+/* ---- Many rows ---- */
+
+/* The slice is out, or bias, or both, to which sgemm adds. */
+static void start_slice(const struct call *call, int64_t row, int64_t rows, int64_t col, int64_t cols) {
+  const float *bias = call->bias + col;
+  for (int64_t r = row; r < row + rows; r++) {
+    float *out = call->out + r * call->desc->out_stride_row + col;
+    if (!call->desc->accumulate)
+      memcpy(out, bias, (size_t)cols * sizeof *out);
+    else
+      for (int64_t c = 0; c < cols; c++) out[c] += bias[c];
+  }
+}
+
+static void sgemm_units(const void *context, int64_t unit, int64_t unit_end) {
+  const struct call *call = context;
+  const a4j_linear_desc *desc = call->desc;
+  sgemm_fn *multiply = atomic_load_explicit(&sgemm, memory_order_acquire);
+  for (; unit < unit_end; unit++) {
+    int64_t row = unit / call->col_units * call->rows_step, rows = min(call->rows_step, desc->rows - row);
+    int64_t col = unit % call->col_units * call->cols_step, cols = min(call->cols_step, desc->dim_out - col);
+    if (call->bias != NULL) start_slice(call, row, rows, col, cols);
+    float beta = call->bias != NULL || desc->accumulate ? 1.0f : 0.0f;
+    multiply(ROW_MAJOR, NO_TRANS, TRANS, (int)rows, (int)cols, (int)desc->dim_in, 1.0f, call->x + row * desc->x_stride_row,
+             (int)desc->x_stride_row, call->weight + col * desc->weight_stride_row, (int)desc->weight_stride_row, beta,
+             call->out + row * desc->out_stride_row + col, (int)desc->out_stride_row);
+  }
+}
+
+static int64_t even_step(int64_t whole, int64_t most, int64_t multiple) {
+  int64_t step = parts(whole, parts(whole, most));
+  return parts(step, multiple) * multiple;
+}
+
+static void run_sgemm(struct call *call) {
+  const a4j_linear_desc *desc = call->desc;
+  call->rows_step = even_step(desc->rows, SLICE_ROWS, 16);
+  call->cols_step = even_step(desc->dim_out, SLICE_COLS, 16);
+  call->col_units = parts(desc->dim_out, call->cols_step);
+  double nanos = (double)call->rows_step * (double)call->cols_step * (double)desc->dim_in * 0.01;
+  a4j_rows_run(desc->threads, parts(desc->rows, call->rows_step) * call->col_units, nanos, sgemm_units, call);
+}
+
+/* ---- Exported ---- */
+
+int32_t a4j_use_blas(const void *cblas_sgemm) {
+  if (cblas_sgemm == NULL) return A4J_NULL_POINTER;
+  atomic_store_explicit(&sgemm, (sgemm_fn *)cblas_sgemm, memory_order_release);
+  return A4J_OK;
+}
+
+/* sgemm counts in int. */
+static int fits_sgemm(const a4j_linear_desc *desc) {
+  return desc->dim_in <= INT32_MAX && desc->x_stride_row <= INT32_MAX && desc->weight_stride_row <= INT32_MAX &&
+         desc->out_stride_row <= INT32_MAX;
+}
+
+int32_t a4j_linear(const a4j_linear_desc *desc, const void *x, const void *weight, const float *bias, void *out) {
+  int32_t status = a4j_check_head(desc, sizeof *desc);
+  if (status != A4J_OK) return status;
+  if ((desc->accumulate != 0 && desc->accumulate != 1) || desc->reserved != 0) return A4J_BAD_OPTION;
+  status = a4j_check_sizes(2, (const int64_t[]){desc->rows, desc->dim_in});
+  if (status != A4J_OK) return status;
+  status = a4j_check_sizes(2, (const int64_t[]){desc->dim_out, desc->dim_in});
+  if (status != A4J_OK) return status;
+  status = a4j_check_sizes(2, (const int64_t[]){desc->rows, desc->dim_out});
+  if (status != A4J_OK) return status;
+  if (desc->x_stride_row < desc->dim_in || desc->weight_stride_row < desc->dim_in || desc->out_stride_row < desc->dim_out)
+    return A4J_BAD_SIZE;
+  if (desc->rows == 0 || desc->dim_out == 0) return A4J_OK;
+  if (out == NULL || (desc->dim_in > 0 && (x == NULL || weight == NULL))) return A4J_NULL_POINTER;
+
+  struct call call = {.kernels = a4j_kernels_active(), .desc = desc, .x = x, .weight = weight, .bias = bias, .out = out};
+  if (desc->rows <= FEW_ROWS || desc->dim_in == 0 || !fits_sgemm(desc)) {
+    run_own(&call);
+    return A4J_OK;
+  }
+  if (atomic_load_explicit(&sgemm, memory_order_relaxed) == NULL) return A4J_NO_BLAS;
+  run_sgemm(&call);
+  return A4J_OK;
+}

@@ -1,0 +1,75 @@
+#include <string.h>
+
+#include "a4j.h"
+#include "checks.h"
+#include "kernels.h"
+#include "rows.h"
+
+struct call {
+  const struct a4j_kernels *kernels;
+  const a4j_rope_desc *desc;
+  const int32_t *positions;
+  const float *x, *cos, *sin;
+  float *out;
+};
+
+static int64_t position(const struct call *call, int64_t b, int64_t i) {
+  const a4j_rope_desc *desc = call->desc;
+  return call->positions != NULL ? call->positions[b * desc->positions_stride_batch + i] : desc->position_start + i;
+}
+
+/* Rows are numbered (b, h, i), i fastest. */
+static void turn_rows(const void *context, int64_t row, int64_t row_end) {
+  const struct call *call = context;
+  const a4j_rope_desc *desc = call->desc;
+  int64_t pairs = desc->rotary_dim / 2, rest = desc->dim - desc->rotary_dim;
+  void (*turn)(int64_t, const float *, const float *, const float *, float *) =
+      desc->style == A4J_ROPE_HALF ? call->kernels->rope_half : call->kernels->rope_interleaved;
+  for (int64_t r = row; r < row_end; r++) {
+    int64_t i = r % desc->len, h = r / desc->len % desc->heads, b = r / desc->len / desc->heads;
+    const float *x = call->x + b * desc->x_stride_batch + h * desc->x_stride_head + i * desc->x_stride_row;
+    float *out = call->out + b * desc->out_stride_batch + h * desc->out_stride_head + i * desc->out_stride_row;
+    int64_t angles = position(call, b, i) * pairs;
+    turn(pairs, x, call->cos + angles, call->sin + angles, out);
+    if (x != out) memcpy(out + desc->rotary_dim, x + desc->rotary_dim, (size_t)rest * sizeof *out);
+  }
+}
+
+static int32_t check_positions(const struct call *call) {
+  const a4j_rope_desc *desc = call->desc;
+  if (call->positions == NULL)
+    return desc->position_start >= 0 && desc->len <= desc->table_rows &&
+                   desc->position_start <= desc->table_rows - desc->len
+               ? A4J_OK
+               : A4J_BAD_POSITION;
+  int64_t count = desc->positions_stride_batch == 0 ? desc->len : desc->batch * desc->len;
+  for (int64_t i = 0; i < count; i++)
+    if (call->positions[i] < 0 || call->positions[i] >= desc->table_rows) return A4J_BAD_POSITION;
+  return A4J_OK;
+}
+
+int32_t a4j_rope(const a4j_rope_desc *desc, const void *x, const float *cos, const float *sin, void *out) {
+  int32_t status = a4j_check_head(desc, sizeof *desc);
+  if (status != A4J_OK) return status;
+  if ((desc->style != A4J_ROPE_HALF && desc->style != A4J_ROPE_INTERLEAVED) || desc->reserved != 0) return A4J_BAD_OPTION;
+  status = a4j_check_sizes(4, (const int64_t[]){desc->batch, desc->heads, desc->len, desc->dim});
+  if (status != A4J_OK) return status;
+  status = a4j_check_sizes(2, (const int64_t[]){desc->table_rows, desc->rotary_dim});
+  if (status != A4J_OK) return status;
+  if (desc->rotary_dim > desc->dim || desc->rotary_dim % 2 != 0) return A4J_BAD_SIZE;
+  if (desc->batch == 0 || desc->heads == 0 || desc->len == 0 || desc->dim == 0) return A4J_OK;
+
+  struct call call = {.desc = desc, .x = x, .cos = cos, .sin = sin, .out = out};
+  if (desc->positions_offset != 0 && desc->positions_stride_batch != 0 && desc->positions_stride_batch != desc->len)
+    return A4J_BAD_SIZE;
+  status = a4j_check_tail(desc, sizeof *desc, desc->positions_offset,
+                          desc->positions_stride_batch == 0 ? desc->len : desc->batch * desc->len, &call.positions);
+  if (status != A4J_OK) return status;
+  if (x == NULL || out == NULL || (desc->rotary_dim > 0 && (cos == NULL || sin == NULL))) return A4J_NULL_POINTER;
+  status = check_positions(&call);
+  if (status != A4J_OK) return status;
+
+  call.kernels = a4j_kernels_active();
+  a4j_rows_run(desc->threads, desc->batch * desc->heads * desc->len, 10 + 0.15 * (double)desc->dim, turn_rows, &call);
+  return A4J_OK;
+}
