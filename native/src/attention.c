@@ -65,7 +65,7 @@ static int32_t make_plan(const a4j_attention_desc *d, struct plan *p) {
   if (status != A4J_OK) return status;
   if ((status = scratch_floats(d, &p->scratch_floats)) != A4J_OK) return status;
   p->kernels = a4j_kernels_active();
-  p->group = d->heads_kv == 0 ? 1 : d->heads_q / d->heads_kv;
+  p->group = d->heads_q == 0 ? 1 : d->heads_q / d->heads_kv;
   /* Few rows leave lanes empty: let the heads of a group fill them, where they read the same keys. */
   const int same_keys = d->maps == 1 || d->key_map == A4J_KEY_PAIRS;
   p->stack = same_keys && d->len_q < p->kernels->tile_rows ? p->group : 1;
@@ -81,6 +81,8 @@ static int32_t make_plan(const a4j_attention_desc *d, struct plan *p) {
   p->threads = d->threads;
   if (p->threads > p->tasks) p->threads = p->tasks < 1 ? 1 : (int32_t)p->tasks;
   if (p->threads > useful) p->threads = (int32_t)useful;
+  int64_t bytes;
+  if (__builtin_mul_overflow(p->scratch_floats, (int64_t)sizeof(float) * p->threads, &bytes)) return A4J_SIZE_OVERFLOW;
   return A4J_OK;
 }
 
