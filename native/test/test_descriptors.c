@@ -1,0 +1,237 @@
+/*
+ * Descriptors that are wrong in every way, given to every function together with NULL for what it needs: the answer is a status
+ * of the header, never a crash, a read outside the descriptor or a loop without end.
+ *
+ * Each trial takes a valid descriptor and spoils a few of its fields, so that it passes most checks and reaches the others. It
+ * lies in a block of exactly size_bytes, where AddressSanitizer sees any access beyond. Fields come from a4j_abi_layout, so a
+ * new one is tried as soon as it exists.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include "a4j.h"
+#include "check.h"
+
+enum { TRIALS = 200000, MOST_FIELDS = 80, MOST_TAIL = 24, MOST_SPOILT = 4 };
+
+/* Splitmix64, seeded anew for each function. */
+static uint64_t state;
+
+static uint64_t draw(void) {
+  uint64_t z = (state += 0x9E3779B97F4A7C15u);
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+  return z ^ (z >> 31);
+}
+
+static uint64_t below(uint64_t bound) { return draw() % bound; }
+
+/* Where the library never reads or writes, because something else that the call needs is NULL. */
+static _Alignas(A4J_WORKSPACE_ALIGNMENT) char anything[4096];
+
+static void *maybe(void) { return draw() & 1 ? anything : NULL; }
+
+static int64_t try_attention_workspace(const void *desc) {
+  int64_t bytes = a4j_attention_workspace_bytes(desc);
+  return bytes > 0 ? A4J_OK : -bytes;
+}
+
+static int64_t try_attention(const void *desc) {
+  int64_t workspace_bytes = draw() & 1 ? (int64_t)sizeof anything : (int64_t)draw();
+  return a4j_attention(desc, NULL, NULL, NULL, maybe(), maybe(), maybe(), maybe(), NULL, maybe(), maybe(), maybe(),
+                       workspace_bytes);
+}
+
+static int64_t try_merge(const void *desc) { return a4j_merge(desc, NULL, NULL, NULL, NULL, NULL, maybe()); }
+
+static int64_t try_kv_append(const void *desc) { return a4j_kv_append(desc, NULL, NULL); }
+
+static int64_t try_linear(const void *desc) { return a4j_linear(desc, NULL, NULL, maybe(), NULL); }
+
+static int64_t try_rms_norm(const void *desc) { return a4j_rms_norm(desc, NULL, maybe(), NULL); }
+
+static int64_t try_rope(const void *desc) { return a4j_rope(desc, NULL, NULL, NULL, NULL); }
+
+static int64_t try_swiglu(const void *desc) { return a4j_swiglu(desc, NULL, NULL, NULL); }
+
+struct field {
+  char name[64];
+  int offset, bytes;
+};
+
+struct layout {
+  int bytes, fields;
+  struct field field[MOST_FIELDS];
+};
+
+static struct layout layout_of(const char *name) {
+  struct layout layout = {0, 0, {{"", 0, 0}}};
+  size_t length = strlen(name);
+  for (const char *line = a4j_abi_layout(); *line != '\0'; line = strchr(line, '\n') + 1) {
+    struct field *field = &layout.field[layout.fields];
+    if (strncmp(line, "struct ", 7) == 0 && strncmp(line + 7, name, length) == 0 && line[7 + length] == ' ')
+      layout.bytes = atoi(line + 7 + length);
+    else if (strncmp(line, name, length) == 0 && line[length] == '.' && layout.fields < MOST_FIELDS &&
+             sscanf(line + length + 1, "%63s %d %d", field->name, &field->offset, &field->bytes) == 3)
+      layout.fields++;
+  }
+  return layout;
+}
+
+static bool ends(const char *name, const char *end) {
+  size_t length = strlen(name), end_length = strlen(end);
+  return length >= end_length && strcmp(name + length - end_length, end) == 0;
+}
+
+static bool is(const struct field *field, const char *name) { return strcmp(field->name, name) == 0; }
+
+static bool is_float(const struct field *field) { return ends(field->name, "scale") || is(field, "epsilon"); }
+
+static void put(char *desc, const struct field *field, int64_t value) {
+  int32_t narrow = (int32_t)value;
+  memcpy(desc + field->offset, field->bytes == 8 ? (const void *)&value : &narrow, field->bytes);
+}
+
+/* A descriptor of size_bytes in which nothing is wrong: every size and stride is 8; the tail is used where it must be. */
+static void write_valid(char *desc, const struct layout *layout, int size_bytes) {
+  for (int i = 0; i < layout->fields; i++) {
+    const struct field *field = &layout->field[i];
+    float one = 1.0f;
+    if (is_float(field))
+      memcpy(desc + field->offset, &one, sizeof one);
+    else if (is(field, "size_bytes"))
+      put(desc, field, size_bytes);
+    else if (is(field, "abi_version"))
+      put(desc, field, A4J_ABI_VERSION);
+    else if (is(field, "threads") || is(field, "maps") || is(field, "value_parts"))
+      put(desc, field, 1);
+    else if (is(field, "lengths_offset"))
+      put(desc, field, layout->bytes);
+    else if (field->bytes == 4 || ends(field->name, "_offset") || is(field, "position_start"))
+      put(desc, field, 0);
+    else
+      put(desc, field, 8);
+  }
+}
+
+static int64_t spoilt_value(const struct field *field, int struct_bytes) {
+  static const int64_t limits[] = {
+      INT64_MIN,  INT64_MIN + 1,    INT64_MAX,        INT64_MAX - 1,    INT32_MIN, INT32_MAX, (int64_t)INT32_MAX + 1,
+      UINT32_MAX, (int64_t)1 << 40, (int64_t)1 << 61, (int64_t)1 << 62, -1,        -8};
+  if (ends(field->name, "_offset") && draw() % 4 != 0)
+    return struct_bytes - 8 + (int64_t)below(4 * MOST_TAIL + 16);
+  switch (below(3)) {
+  case 0:
+    return limits[below(sizeof limits / sizeof limits[0])];
+  case 1:
+    return (int64_t)below(20);
+  default:
+    return (int64_t)(draw() >> below(64));
+  }
+}
+
+static void spoil(const char *struct_name, int64_t (*try)(const void *desc)) {
+  const struct layout layout = layout_of(struct_name);
+  CHECK(layout.bytes > 16 && layout.fields > 4, "%s: %d bytes, %d fields", struct_name, layout.bytes, layout.fields);
+  const int failures = check_failures;
+  int answers[64] = {0};
+  state = 1;
+  for (int trial = 0; trial < TRIALS && check_failures == failures; trial++) {
+    int size_bytes = layout.bytes + 4 * (trial == 0 ? MOST_TAIL : (int)below(2) * (int)below(MOST_TAIL));
+    char *whole = malloc((size_t)size_bytes);
+    if (whole == NULL)
+      abort();
+    for (int i = layout.bytes; i < size_bytes; i += 4) {
+      int32_t entry = (int32_t)(trial == 0 ? 0 : draw() & 1 ? below(4) : draw());
+      memcpy(whole + i, &entry, sizeof entry);
+    }
+    write_valid(whole, &layout, size_bytes);
+    int spoilt = trial == 0 ? 0 : 1 + (int)below(MOST_SPOILT);
+    for (int i = 0; i < spoilt; i++) {
+      const struct field *field = &layout.field[1 + below((uint64_t)layout.fields - 1)];
+      put(whole, field, spoilt_value(field, layout.bytes));
+    }
+
+    /* Now and then it says, truly, that it ends early. */
+    char *desc = whole;
+    if (trial % 16 == 15) {
+      int32_t end = (int32_t)below((uint64_t)layout.bytes);
+      desc = malloc(end < 4 ? 4 : (size_t)end);
+      if (desc == NULL)
+        abort();
+      memcpy(desc, whole, end < 4 ? 4 : (size_t)end);
+      if (draw() % 8 == 0)
+        end = -end;
+      memcpy(desc, &end, sizeof end);
+    }
+
+    int64_t status = try(desc);
+    CHECK(status >= 0 && status < 64 && strcmp(a4j_status_name((int32_t)status), "A4J_UNKNOWN_STATUS") != 0,
+          "%s, trial %d: %" PRId64, struct_name, trial, status);
+    if (desc != whole) {
+      CHECK(status == A4J_BAD_DESCRIPTOR || status == A4J_BAD_ABI, "%s, trial %d: the descriptor ends early, got %s",
+            struct_name, trial, a4j_status_name((int32_t)status));
+      free(desc);
+    } else if (status >= 0 && status < 64) {
+      answers[status]++;
+    }
+    if (trial == 0)
+      CHECK_TEXT(a4j_status_name((int32_t)status), try == try_attention_workspace ? "A4J_OK" : "A4J_NULL_POINTER");
+    free(whole);
+  }
+  if (check_failures != failures)
+    return;
+  CHECK(answers[A4J_BAD_ABI] > 0, "%s: the version is never refused", struct_name);
+  CHECK(answers[A4J_UNSUPPORTED_DTYPE] > 0, "%s: the element type is never refused", struct_name);
+  CHECK(answers[A4J_BAD_OPTION] > 0, "%s: no option is ever refused", struct_name);
+  CHECK(answers[A4J_BAD_SIZE] > 0, "%s: no size is ever refused", struct_name);
+  CHECK(answers[A4J_SIZE_OVERFLOW] > 0, "%s: no overflow is ever refused", struct_name);
+}
+
+static void attention_workspace_answers_every_descriptor(void) { spoil("a4j_attention_desc", try_attention_workspace); }
+static void attention_answers_every_descriptor(void) { spoil("a4j_attention_desc", try_attention); }
+static void merge_answers_every_descriptor(void) { spoil("a4j_merge_desc", try_merge); }
+static void kv_append_answers_every_descriptor(void) { spoil("a4j_kv_append_desc", try_kv_append); }
+static void linear_answers_every_descriptor(void) { spoil("a4j_linear_desc", try_linear); }
+static void rms_norm_answers_every_descriptor(void) { spoil("a4j_rms_norm_desc", try_rms_norm); }
+static void rope_answers_every_descriptor(void) { spoil("a4j_rope_desc", try_rope); }
+static void swiglu_answers_every_descriptor(void) { spoil("a4j_swiglu_desc", try_swiglu); }
+
+static void no_descriptor_is_a_null_pointer(void) {
+  CHECK_INT(try_attention_workspace(NULL), A4J_NULL_POINTER);
+  CHECK_INT(try_attention(NULL), A4J_NULL_POINTER);
+  CHECK_INT(try_merge(NULL), A4J_NULL_POINTER);
+  CHECK_INT(try_kv_append(NULL), A4J_NULL_POINTER);
+  CHECK_INT(try_linear(NULL), A4J_NULL_POINTER);
+  CHECK_INT(try_rms_norm(NULL), A4J_NULL_POINTER);
+  CHECK_INT(try_rope(NULL), A4J_NULL_POINTER);
+  CHECK_INT(try_swiglu(NULL), A4J_NULL_POINTER);
+}
+
+/* Each size is fine, and so are their products; the scratch of that many threads is not. */
+static void a_workspace_beyond_63_bits_is_refused(void) {
+  const struct layout layout = layout_of("a4j_attention_desc");
+  a4j_attention_desc desc;
+  write_valid((char *)&desc, &layout, sizeof desc);
+  desc.heads_q = desc.heads_kv = desc.len_q = desc.len_k = desc.dim_v = 1;
+  desc.batch = (int64_t)1 << 30;
+  desc.dim_qk = (int64_t)1 << 30;
+  desc.threads = INT32_MAX;
+  CHECK_INT(a4j_attention_workspace_bytes(&desc), -A4J_SIZE_OVERFLOW);
+  CHECK_INT(try_attention(&desc), A4J_SIZE_OVERFLOW);
+}
+
+int main(void) {
+  RUN(no_descriptor_is_a_null_pointer);
+  RUN(attention_workspace_answers_every_descriptor);
+  RUN(a_workspace_beyond_63_bits_is_refused);
+  RUN(attention_answers_every_descriptor);
+  RUN(merge_answers_every_descriptor);
+  RUN(kv_append_answers_every_descriptor);
+  RUN(linear_answers_every_descriptor);
+  RUN(rms_norm_answers_every_descriptor);
+  RUN(rope_answers_every_descriptor);
+  RUN(swiglu_answers_every_descriptor);
+  return CHECK_RESULT();
+}
