@@ -935,7 +935,7 @@ public final class Tensor {
   // ---- Element access: positions are in elements from the segment's start ----
 
   private long elementAt(long[] index) {
-    if (index.length != shape.length) {
+    if (Objects.requireNonNull(index, "index").length != shape.length) {
       throw new IllegalArgumentException(
           "number of indices must equal rank: indices=" + index.length + ", rank=" + shape.length);
     }

@@ -2,7 +2,7 @@ package io.github.attention4j.internal;
 
 import java.io.IOException;
 import java.nio.ByteBuffer;
-import java.nio.charset.CharacterCodingException;
+import java.nio.CharBuffer;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Collections;
@@ -48,12 +48,7 @@ public final class Json {
    * @throws MalformedException if the bytes are not UTF-8, or the text is not JSON
    */
   public static Object parse(byte[] utf8) throws MalformedException {
-    String text;
-    try {
-      text = StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(utf8)).toString();
-    } catch (CharacterCodingException e) {
-      throw new MalformedException("text is not valid UTF-8: " + e.getMessage());
-    }
+    String text = decode(utf8);
     Json json = new Json(text);
     json.skipSpace();
     Object value = json.value(0);
@@ -108,6 +103,16 @@ public final class Json {
       case List<?> list -> "a list of " + list.size() + " values";
       case null, default -> String.valueOf(value);
     };
+  }
+
+  private static String decode(byte[] utf8) throws MalformedException {
+    ByteBuffer bytes = ByteBuffer.wrap(utf8);
+    CharBuffer chars = CharBuffer.allocate(utf8.length);
+    if (StandardCharsets.UTF_8.newDecoder().decode(bytes, chars, true).isError()) {
+      throw new MalformedException(
+          "text must be valid UTF-8: it is not at byte " + bytes.position());
+    }
+    return chars.flip().toString();
   }
 
   private Object value(int depth) throws MalformedException {

@@ -512,18 +512,25 @@ public final class SafeTensors {
     return ordered;
   }
 
+  private static Map<String, String> inOrderOfKeys(Map<String, String> metadata) {
+    Map<String, String> ordered = new TreeMap<>();
+    metadata.forEach(
+        (key, text) -> {
+          Objects.requireNonNull(key, "name of a text in metadata");
+          ordered.put(key, Objects.requireNonNull(text, () -> "metadata[" + Json.show(key) + "]"));
+        });
+    return ordered;
+  }
+
   /** Returns the length, the header, and spaces up to the next multiple of 8. */
   private static ByteBuffer encodeHeader(
       List<Map.Entry<String, Tensor>> ordered, Map<String, String> metadata) {
     List<String> members = new ArrayList<>();
     if (!metadata.isEmpty()) {
       List<String> texts = new ArrayList<>();
-      new TreeMap<>(metadata)
-          .forEach(
-              (key, text) -> {
-                Objects.requireNonNull(text, () -> "metadata[" + Json.show(key) + "]");
-                texts.add(Json.quote(key) + ":" + Json.quote(text));
-              });
+      for (Map.Entry<String, String> entry : inOrderOfKeys(metadata).entrySet()) {
+        texts.add(Json.quote(entry.getKey()) + ":" + Json.quote(entry.getValue()));
+      }
       members.add(Json.quote(METADATA) + ":{" + String.join(",", texts) + "}");
     }
     long begin = 0;
