@@ -5,4 +5,5 @@
  */
 module io.github.attention4j {
   exports io.github.attention4j;
+  exports io.github.attention4j.io;
 }
