@@ -7,6 +7,7 @@
 
 #include <dirent.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -36,7 +37,7 @@ static int process_threads(void) {
 }
 
 /* The team's threads alone, by their name: a sanitizer may have one of its own. */
-static int team_threads(void) {
+static int team_threads_to(pid_t *ids, int most) {
   int count = 0;
   DIR *tasks = opendir("/proc/self/task");
   for (struct dirent *task; tasks != NULL && (task = readdir(tasks)) != NULL;) {
@@ -44,11 +45,17 @@ static int team_threads(void) {
     snprintf(path, sizeof path, "/proc/self/task/%s/comm", task->d_name);
     FILE *file = task->d_name[0] == '.' ? NULL : fopen(path, "r");
     if (file == NULL) continue;
-    count += fgets(name, sizeof name, file) != NULL && strcmp(name, "a4j-team\n") == 0;
+    if (fgets(name, sizeof name, file) != NULL && strcmp(name, "a4j-team\n") == 0 && count < most)
+      ids[count++] = (pid_t)atoi(task->d_name);
     fclose(file);
   }
   if (tasks != NULL) closedir(tasks);
   return count;
+}
+
+static int team_threads(void) {
+  pid_t ids[MOST];
+  return team_threads_to(ids, MOST);
 }
 
 /* What every index of a call writes down; parts are taken from a shared counter, as kernels do. */
@@ -220,6 +227,75 @@ static void shouldUseNoProcessorWhenIdle(void) {
   CHECK(used < 1000000, "wanted less than 1 ms of processor time in 200 ms, got %.3f ms", (double)used * 1e-6);
 }
 
+typedef struct {
+  cpu_set_t wanted;
+  atomic_int other, workers;
+  pid_t caller;
+} Affinity;
+
+static void compare_affinity(void *context, int32_t thread, int32_t threads) {
+  (void)thread;
+  (void)threads;
+  Affinity *affinity = context;
+  if (gettid() == affinity->caller) {
+    sleep_millis(2); /* leaves tickets to the workers */
+    return;
+  }
+  cpu_set_t own;
+  sched_getaffinity(0, sizeof own, &own);
+  atomic_fetch_add(&affinity->workers, 1);
+  if (!CPU_EQUAL(&own, &affinity->wanted)) atomic_fetch_add(&affinity->other, 1);
+}
+
+static void check_affinity(const cpu_set_t *wanted) {
+  Affinity affinity = {.wanted = *wanted, .caller = gettid()};
+  for (int repeat = 0; repeat < 10; repeat++) {
+    a4j_team_run(THREADS, compare_affinity, &affinity);
+    sleep_millis(repeat % 3 * 2); /* so that some calls find the workers asleep, and some awake */
+  }
+  CHECK(atomic_load(&affinity.workers) > 0, "wanted workers at work, got none");
+  CHECK_INT(atomic_load(&affinity.other), 0);
+}
+
+static int set_team_affinity(const cpu_set_t *set) {
+  int count = 0;
+  pid_t workers[MOST];
+  int found = team_threads_to(workers, MOST);
+  for (int i = 0; i < found; i++) count += sched_setaffinity(workers[i], sizeof *set, set) == 0;
+  return count;
+}
+
+static void shouldRunWhereverTheProcessMay(void) {
+  cpu_set_t process;
+  sched_getaffinity(0, sizeof process, &process);
+  check_affinity(&process);
+}
+
+static void shouldKeepAnAffinityThatWasSetFromOutsideWhileAsleep(void) {
+  cpu_set_t process, one;
+  sched_getaffinity(0, sizeof process, &process);
+  if (CPU_COUNT(&process) == 1) {
+    printf("skip   one processor leaves no affinity to choose\n");
+    return;
+  }
+  int first = 0;
+  while (!CPU_ISSET(first, &process)) first++;
+  CPU_ZERO(&one);
+  CPU_SET(first, &one);
+
+  /* The caller is where the workers are told to go later, so this is not what they sleep with anyway. */
+  sched_setaffinity(0, sizeof one, &one);
+  check_affinity(&process);
+  sleep_millis(20);
+  CHECK_INT(set_team_affinity(&one), a4j_team_threads() - 1);
+  check_affinity(&one);
+  sched_setaffinity(0, sizeof process, &process);
+
+  sleep_millis(20);
+  CHECK_INT(set_team_affinity(&process), a4j_team_threads() - 1);
+  check_affinity(&process);
+}
+
 static atomic_int signals_elsewhere;
 static pthread_t signal_caller;
 
@@ -252,6 +328,7 @@ static void shouldComputeAloneInAFork(void) {
     check_call(call, 1);
     CHECK_INT(team_threads(), 0);
     CHECK_TEXT(a4j_team_failure(), "this process is a fork and has no team of threads");
+    free(call);
     exit(check_failures != before); /* by exit, so that the library's own ending runs too */
   }
   int status = -1;
@@ -336,6 +413,8 @@ int main(void) {
   RUN(shouldComputeAloneInsideACall);
   RUN(shouldComputeAloneWhileTheTeamIsBusy);
   RUN(shouldUseNoProcessorWhenIdle);
+  RUN(shouldRunWhereverTheProcessMay);
+  RUN(shouldKeepAnAffinityThatWasSetFromOutsideWhileAsleep);
   RUN(shouldLeaveSignalsToTheCallersThreads);
   RUN(shouldComputeAloneInAFork);
   return CHECK_RESULT();
