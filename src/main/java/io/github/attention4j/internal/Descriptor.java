@@ -1,0 +1,357 @@
+package io.github.attention4j.internal;
+
+import io.github.attention4j.bindings.a4j_attention_desc;
+import io.github.attention4j.bindings.a4j_h;
+import io.github.attention4j.bindings.a4j_kv_append_desc;
+import io.github.attention4j.bindings.a4j_linear_desc;
+import io.github.attention4j.bindings.a4j_merge_desc;
+import io.github.attention4j.bindings.a4j_rms_norm_desc;
+import io.github.attention4j.bindings.a4j_rope_desc;
+import io.github.attention4j.bindings.a4j_swiglu_desc;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+
+/**
+ * Writes the C structs of {@code a4j.h}, and is the only one who does. No logic: each method puts
+ * its arguments into the fields of the same names. A descriptor starts as zeros, which is what a
+ * field means that nobody writes.
+ *
+ * <pre>
+ *   +--------------------------------------+-----------------+-----------------+
+ *   | struct, its size from the bindings   | int32_t array   | int32_t array   |
+ *   +--------------------------------------+-----------------+-----------------+
+ *   0                                      tail
+ * </pre>
+ */
+public final class Descriptor {
+  // What the header names, for those who fill in options.
+  public static final int CAUSAL_NONE = a4j_h.A4J_CAUSAL_NONE();
+  public static final int CAUSAL_TOP_LEFT = a4j_h.A4J_CAUSAL_TOP_LEFT();
+  public static final int CAUSAL_BOTTOM_RIGHT = a4j_h.A4J_CAUSAL_BOTTOM_RIGHT();
+  public static final int KEY_PAIRS = a4j_h.A4J_KEY_PAIRS();
+  public static final int KEY_HEADS = a4j_h.A4J_KEY_HEADS();
+  public static final int ROPE_HALF = a4j_h.A4J_ROPE_HALF();
+  public static final int ROPE_INTERLEAVED = a4j_h.A4J_ROPE_INTERLEAVED();
+
+  private static final int ABI_VERSION = a4j_h.A4J_ABI_VERSION();
+  private static final int F32 = a4j_h.A4J_F32();
+  private static final long ATTENTION_BYTES = a4j_attention_desc.sizeof();
+  private static final long MERGE_BYTES = a4j_merge_desc.sizeof();
+  private static final long APPEND_BYTES = a4j_kv_append_desc.sizeof();
+  private static final long LINEAR_BYTES = a4j_linear_desc.sizeof();
+  private static final long RMS_NORM_BYTES = a4j_rms_norm_desc.sizeof();
+  private static final long ROTARY_BYTES = a4j_rope_desc.sizeof();
+  private static final long SWIGLU_BYTES = a4j_swiglu_desc.sizeof();
+
+  private Descriptor() {}
+
+  // ---- Attention ----
+
+  /** Starts an attention descriptor with room for key lengths in its tail. */
+  public static MemorySegment attention(
+      Workspaces.Lease lease, int threads, float scale, int keyLengths) {
+    MemorySegment d = lease.descriptor(withTail(ATTENTION_BYTES, keyLengths));
+    a4j_attention_desc.size_bytes(d, (int) d.byteSize());
+    a4j_attention_desc.abi_version(d, ABI_VERSION);
+    a4j_attention_desc.dtype(d, F32);
+    a4j_attention_desc.threads(d, threads);
+    a4j_attention_desc.scale(d, scale);
+    a4j_attention_desc.key_lengths_offset(d, keyLengths == 0 ? 0 : ATTENTION_BYTES);
+    return d;
+  }
+
+  public static void keyLength(MemorySegment d, int batch, int length) {
+    putTail(d, ATTENTION_BYTES, batch, length);
+  }
+
+  public static void options(MemorySegment d, int causal, int maps, int keyMap, int valueParts) {
+    a4j_attention_desc.causal(d, causal);
+    a4j_attention_desc.maps(d, maps);
+    a4j_attention_desc.key_map(d, keyMap);
+    a4j_attention_desc.value_parts(d, valueParts);
+  }
+
+  public static void sizes(
+      MemorySegment d,
+      long batch,
+      long headsQ,
+      long headsKv,
+      long lenQ,
+      long lenK,
+      long dimQk,
+      long dimV) {
+    a4j_attention_desc.batch(d, batch);
+    a4j_attention_desc.heads_q(d, headsQ);
+    a4j_attention_desc.heads_kv(d, headsKv);
+    a4j_attention_desc.len_q(d, lenQ);
+    a4j_attention_desc.len_k(d, lenK);
+    a4j_attention_desc.dim_qk(d, dimQk);
+    a4j_attention_desc.dim_v(d, dimV);
+  }
+
+  public static void queryStrides(MemorySegment d, long batch, long head, long map, long row) {
+    a4j_attention_desc.q_stride_batch(d, batch);
+    a4j_attention_desc.q_stride_head(d, head);
+    a4j_attention_desc.q_stride_map(d, map);
+    a4j_attention_desc.q_stride_row(d, row);
+  }
+
+  public static void keyStrides(MemorySegment d, long batch, long head, long map, long row) {
+    a4j_attention_desc.k_stride_batch(d, batch);
+    a4j_attention_desc.k_stride_head(d, head);
+    a4j_attention_desc.k_stride_map(d, map);
+    a4j_attention_desc.k_stride_row(d, row);
+  }
+
+  public static void valueStrides(MemorySegment d, long batch, long head, long part, long row) {
+    a4j_attention_desc.v_stride_batch(d, batch);
+    a4j_attention_desc.v_stride_head(d, head);
+    a4j_attention_desc.v_stride_part(d, part);
+    a4j_attention_desc.v_stride_row(d, row);
+  }
+
+  public static void outStrides(MemorySegment d, long batch, long head, long row) {
+    a4j_attention_desc.out_stride_batch(d, batch);
+    a4j_attention_desc.out_stride_head(d, head);
+    a4j_attention_desc.out_stride_row(d, row);
+  }
+
+  public static void maskStrides(MemorySegment d, long batch, long head, long row, long key) {
+    a4j_attention_desc.mask_stride_batch(d, batch);
+    a4j_attention_desc.mask_stride_head(d, head);
+    a4j_attention_desc.mask_stride_row(d, row);
+    a4j_attention_desc.mask_stride_key(d, key);
+  }
+
+  public static void biasStrides(MemorySegment d, long batch, long head, long row, long key) {
+    a4j_attention_desc.bias_stride_batch(d, batch);
+    a4j_attention_desc.bias_stride_head(d, head);
+    a4j_attention_desc.bias_stride_row(d, row);
+    a4j_attention_desc.bias_stride_key(d, key);
+  }
+
+  public static void keep(
+      MemorySegment d, float keepScale, long batch, long head, long row, long key) {
+    a4j_attention_desc.keep_scale(d, keepScale);
+    a4j_attention_desc.keep_stride_batch(d, batch);
+    a4j_attention_desc.keep_stride_head(d, head);
+    a4j_attention_desc.keep_stride_row(d, row);
+    a4j_attention_desc.keep_stride_key(d, key);
+  }
+
+  public static void lambdaStrides(MemorySegment d, long batch, long head, long row) {
+    a4j_attention_desc.lambda_stride_batch(d, batch);
+    a4j_attention_desc.lambda_stride_head(d, head);
+    a4j_attention_desc.lambda_stride_row(d, row);
+  }
+
+  // ---- Merging ----
+
+  public static MemorySegment merge(
+      Workspaces.Lease lease, int threads, long batch, long heads, long len, long dim) {
+    MemorySegment d = lease.descriptor(MERGE_BYTES);
+    a4j_merge_desc.size_bytes(d, (int) MERGE_BYTES);
+    a4j_merge_desc.abi_version(d, ABI_VERSION);
+    a4j_merge_desc.dtype(d, F32);
+    a4j_merge_desc.threads(d, threads);
+    a4j_merge_desc.batch(d, batch);
+    a4j_merge_desc.heads(d, heads);
+    a4j_merge_desc.len(d, len);
+    a4j_merge_desc.dim(d, dim);
+    return d;
+  }
+
+  public static void mergeStridesA(MemorySegment d, long batch, long head, long row) {
+    a4j_merge_desc.a_stride_batch(d, batch);
+    a4j_merge_desc.a_stride_head(d, head);
+    a4j_merge_desc.a_stride_row(d, row);
+  }
+
+  public static void mergeStridesB(MemorySegment d, long batch, long head, long row) {
+    a4j_merge_desc.b_stride_batch(d, batch);
+    a4j_merge_desc.b_stride_head(d, head);
+    a4j_merge_desc.b_stride_row(d, row);
+  }
+
+  public static void mergeStridesOut(MemorySegment d, long batch, long head, long row) {
+    a4j_merge_desc.out_stride_batch(d, batch);
+    a4j_merge_desc.out_stride_head(d, head);
+    a4j_merge_desc.out_stride_row(d, row);
+  }
+
+  // ---- Key/value cache ----
+
+  /** Starts an append descriptor with the cache's lengths and the rows' counts in its tail. */
+  public static MemorySegment append(
+      Workspaces.Lease lease,
+      int threads,
+      long heads,
+      long lenNew,
+      long capacity,
+      long dim,
+      int[] lengths,
+      int[] counts) {
+    int batch = lengths.length;
+    long countsOffset = APPEND_BYTES + (long) batch * Integer.BYTES;
+    MemorySegment d = lease.descriptor(withTail(APPEND_BYTES, 2L * batch));
+    a4j_kv_append_desc.size_bytes(d, (int) d.byteSize());
+    a4j_kv_append_desc.abi_version(d, ABI_VERSION);
+    a4j_kv_append_desc.dtype(d, F32);
+    a4j_kv_append_desc.threads(d, threads);
+    a4j_kv_append_desc.batch(d, batch);
+    a4j_kv_append_desc.heads(d, heads);
+    a4j_kv_append_desc.len_new(d, lenNew);
+    a4j_kv_append_desc.capacity(d, capacity);
+    a4j_kv_append_desc.dim(d, dim);
+    a4j_kv_append_desc.lengths_offset(d, APPEND_BYTES);
+    a4j_kv_append_desc.counts_offset(d, countsOffset);
+    MemorySegment.copy(lengths, 0, d, ValueLayout.JAVA_INT, APPEND_BYTES, batch);
+    MemorySegment.copy(counts, 0, d, ValueLayout.JAVA_INT, countsOffset, batch);
+    return d;
+  }
+
+  public static void rowsStrides(MemorySegment d, long batch, long head, long row) {
+    a4j_kv_append_desc.rows_stride_batch(d, batch);
+    a4j_kv_append_desc.rows_stride_head(d, head);
+    a4j_kv_append_desc.rows_stride_row(d, row);
+  }
+
+  public static void cacheStrides(MemorySegment d, long batch, long head, long row) {
+    a4j_kv_append_desc.cache_stride_batch(d, batch);
+    a4j_kv_append_desc.cache_stride_head(d, head);
+    a4j_kv_append_desc.cache_stride_row(d, row);
+  }
+
+  // ---- Layers ----
+
+  public static MemorySegment linear(
+      Workspaces.Lease lease,
+      int threads,
+      boolean accumulate,
+      long rows,
+      long dimIn,
+      long dimOut,
+      long xStrideRow,
+      long weightStrideRow,
+      long outStrideRow) {
+    MemorySegment d = lease.descriptor(LINEAR_BYTES);
+    a4j_linear_desc.size_bytes(d, (int) LINEAR_BYTES);
+    a4j_linear_desc.abi_version(d, ABI_VERSION);
+    a4j_linear_desc.dtype(d, F32);
+    a4j_linear_desc.threads(d, threads);
+    a4j_linear_desc.accumulate(d, accumulate ? 1 : 0);
+    a4j_linear_desc.rows(d, rows);
+    a4j_linear_desc.dim_in(d, dimIn);
+    a4j_linear_desc.dim_out(d, dimOut);
+    a4j_linear_desc.x_stride_row(d, xStrideRow);
+    a4j_linear_desc.weight_stride_row(d, weightStrideRow);
+    a4j_linear_desc.out_stride_row(d, outStrideRow);
+    return d;
+  }
+
+  public static MemorySegment rmsNorm(
+      Workspaces.Lease lease,
+      int threads,
+      long rows,
+      long dim,
+      long xStrideRow,
+      long outStrideRow,
+      float epsilon,
+      float scale) {
+    MemorySegment d = lease.descriptor(RMS_NORM_BYTES);
+    a4j_rms_norm_desc.size_bytes(d, (int) RMS_NORM_BYTES);
+    a4j_rms_norm_desc.abi_version(d, ABI_VERSION);
+    a4j_rms_norm_desc.dtype(d, F32);
+    a4j_rms_norm_desc.threads(d, threads);
+    a4j_rms_norm_desc.rows(d, rows);
+    a4j_rms_norm_desc.dim(d, dim);
+    a4j_rms_norm_desc.x_stride_row(d, xStrideRow);
+    a4j_rms_norm_desc.out_stride_row(d, outStrideRow);
+    a4j_rms_norm_desc.epsilon(d, epsilon);
+    a4j_rms_norm_desc.scale(d, scale);
+    return d;
+  }
+
+  /** Starts a rotary descriptor with room for positions in its tail. */
+  public static MemorySegment rotary(
+      Workspaces.Lease lease,
+      int threads,
+      int style,
+      long rotaryDim,
+      long tableRows,
+      long positions) {
+    MemorySegment d = lease.descriptor(withTail(ROTARY_BYTES, positions));
+    a4j_rope_desc.size_bytes(d, (int) d.byteSize());
+    a4j_rope_desc.abi_version(d, ABI_VERSION);
+    a4j_rope_desc.dtype(d, F32);
+    a4j_rope_desc.threads(d, threads);
+    a4j_rope_desc.style(d, style);
+    a4j_rope_desc.rotary_dim(d, rotaryDim);
+    a4j_rope_desc.table_rows(d, tableRows);
+    a4j_rope_desc.positions_offset(d, positions == 0 ? 0 : ROTARY_BYTES);
+    return d;
+  }
+
+  public static void rotarySizes(MemorySegment d, long batch, long heads, long len, long dim) {
+    a4j_rope_desc.batch(d, batch);
+    a4j_rope_desc.heads(d, heads);
+    a4j_rope_desc.len(d, len);
+    a4j_rope_desc.dim(d, dim);
+  }
+
+  public static void rotaryStridesX(MemorySegment d, long batch, long head, long row) {
+    a4j_rope_desc.x_stride_batch(d, batch);
+    a4j_rope_desc.x_stride_head(d, head);
+    a4j_rope_desc.x_stride_row(d, row);
+  }
+
+  public static void rotaryStridesOut(MemorySegment d, long batch, long head, long row) {
+    a4j_rope_desc.out_stride_batch(d, batch);
+    a4j_rope_desc.out_stride_head(d, head);
+    a4j_rope_desc.out_stride_row(d, row);
+  }
+
+  public static void positionStart(MemorySegment d, long start) {
+    a4j_rope_desc.position_start(d, start);
+  }
+
+  public static void positionStrideBatch(MemorySegment d, long stride) {
+    a4j_rope_desc.positions_stride_batch(d, stride);
+  }
+
+  public static void position(MemorySegment d, long index, int position) {
+    putTail(d, ROTARY_BYTES, index, position);
+  }
+
+  public static MemorySegment swiGlu(
+      Workspaces.Lease lease,
+      int threads,
+      long rows,
+      long dim,
+      long gateStrideRow,
+      long upStrideRow,
+      long outStrideRow) {
+    MemorySegment d = lease.descriptor(SWIGLU_BYTES);
+    a4j_swiglu_desc.size_bytes(d, (int) SWIGLU_BYTES);
+    a4j_swiglu_desc.abi_version(d, ABI_VERSION);
+    a4j_swiglu_desc.dtype(d, F32);
+    a4j_swiglu_desc.threads(d, threads);
+    a4j_swiglu_desc.rows(d, rows);
+    a4j_swiglu_desc.dim(d, dim);
+    a4j_swiglu_desc.gate_stride_row(d, gateStrideRow);
+    a4j_swiglu_desc.up_stride_row(d, upStrideRow);
+    a4j_swiglu_desc.out_stride_row(d, outStrideRow);
+    return d;
+  }
+
+  // ---- The tail ----
+
+  /** size_bytes is an int32_t: a tail that does not fit it is refused here. */
+  private static long withTail(long structBytes, long ints) {
+    return Math.toIntExact(Math.addExact(structBytes, Math.multiplyExact(ints, Integer.BYTES)));
+  }
+
+  private static void putTail(MemorySegment d, long tail, long index, int value) {
+    d.set(ValueLayout.JAVA_INT, tail + index * Integer.BYTES, value);
+  }
+}

@@ -1,0 +1,153 @@
+package io.github.attention4j.internal;
+
+import io.github.attention4j.AttentionException;
+import io.github.attention4j.bindings.a4j_h;
+import java.lang.foreign.MemorySegment;
+
+/**
+ * The native functions, as Java methods: the only class that calls {@code bindings}, and the only
+ * place where a status becomes an exception.
+ *
+ * <p>Every buffer is an argument of its own, so that the JVM keeps its arena open for the duration
+ * of the call. What is absent is {@link MemorySegment#NULL}. Nothing is checked here but the
+ * status.
+ *
+ * <p>Safe for any number of threads.
+ */
+public final class Downcalls {
+  /** The first status that is not about the caller's arguments. */
+  private static final int FIRST_MACHINE_STATUS = 40;
+
+  private static volatile boolean loaded;
+
+  private Downcalls() {}
+
+  /** Loads the library where it is not loaded yet; throws the reason, each time, where it fails. */
+  private static void requireLibrary() {
+    if (!loaded) {
+      NativeLibrary.load();
+      loaded = true;
+    }
+  }
+
+  // ---- Attention ----
+
+  private static long attentionWorkspaceBytes(MemorySegment descriptor) {
+    long bytes = a4j_h.a4j_attention_workspace_bytes(descriptor);
+    if (bytes < 0) {
+      check("a4j_attention_workspace_bytes", (int) -bytes);
+    }
+    return bytes;
+  }
+
+  /**
+   * Runs one attention whose descriptor stands in the lease; takes its workspace from there too.
+   */
+  public static void attention(
+      Workspaces.Lease lease,
+      MemorySegment descriptor,
+      MemorySegment q,
+      MemorySegment k,
+      MemorySegment v,
+      MemorySegment mask,
+      MemorySegment bias,
+      MemorySegment keep,
+      MemorySegment lambda,
+      MemorySegment out,
+      MemorySegment logsumexp,
+      MemorySegment weights) {
+    requireLibrary();
+    long workspaceBytes = attentionWorkspaceBytes(descriptor);
+    MemorySegment workspace = lease.workspace(workspaceBytes);
+    int status =
+        a4j_h.a4j_attention(
+            descriptor,
+            q,
+            k,
+            v,
+            mask,
+            bias,
+            keep,
+            lambda,
+            out,
+            logsumexp,
+            weights,
+            workspace,
+            workspaceBytes);
+    check("a4j_attention", status);
+  }
+
+  public static void merge(
+      MemorySegment descriptor,
+      MemorySegment a,
+      MemorySegment logsumexpA,
+      MemorySegment b,
+      MemorySegment logsumexpB,
+      MemorySegment out,
+      MemorySegment logsumexp) {
+    requireLibrary();
+    check("a4j_merge", a4j_h.a4j_merge(descriptor, a, logsumexpA, b, logsumexpB, out, logsumexp));
+  }
+
+  public static void append(MemorySegment descriptor, MemorySegment rows, MemorySegment cache) {
+    requireLibrary();
+    check("a4j_kv_append", a4j_h.a4j_kv_append(descriptor, rows, cache));
+  }
+
+  // ---- Layers ----
+
+  public static void linear(
+      MemorySegment descriptor,
+      MemorySegment x,
+      MemorySegment weight,
+      MemorySegment bias,
+      MemorySegment out) {
+    requireLibrary();
+    check("a4j_linear", a4j_h.a4j_linear(descriptor, x, weight, bias, out));
+  }
+
+  public static void rmsNorm(
+      MemorySegment descriptor, MemorySegment x, MemorySegment weight, MemorySegment out) {
+    requireLibrary();
+    check("a4j_rms_norm", a4j_h.a4j_rms_norm(descriptor, x, weight, out));
+  }
+
+  public static void rotary(
+      MemorySegment descriptor,
+      MemorySegment x,
+      MemorySegment cos,
+      MemorySegment sin,
+      MemorySegment out) {
+    requireLibrary();
+    check("a4j_rope", a4j_h.a4j_rope(descriptor, x, cos, sin, out));
+  }
+
+  public static void swiGlu(
+      MemorySegment descriptor, MemorySegment gate, MemorySegment up, MemorySegment out) {
+    requireLibrary();
+    check("a4j_swiglu", a4j_h.a4j_swiglu(descriptor, gate, up, out));
+  }
+
+  // ---- Statuses ----
+
+  private static void check(String function, int status) {
+    if (status != a4j_h.A4J_OK()) {
+      throw failure(function, status);
+    }
+  }
+
+  private static RuntimeException failure(String function, int status) {
+    String message = function + " refused the call: " + describe(status);
+    return status > 0 && status < FIRST_MACHINE_STATUS
+        ? new IllegalArgumentException(message)
+        : new AttentionException(status, message);
+  }
+
+  private static String describe(int status) {
+    return string(a4j_h.a4j_status_name(status)) + ", " + string(a4j_h.a4j_status_message(status));
+  }
+
+  private static String string(MemorySegment text) {
+    return text.getString(0);
+  }
+}
