@@ -1,0 +1,329 @@
+package io.github.attention4j;
+
+import io.github.attention4j.internal.Checks;
+import io.github.attention4j.internal.Descriptor;
+import io.github.attention4j.internal.Downcalls;
+import io.github.attention4j.internal.Workspaces;
+import java.lang.foreign.MemorySegment;
+import java.util.Arrays;
+import java.util.Objects;
+
+/**
+ * Scaled dot-product attention (Vaswani et al., "Attention Is All You Need", 2017), in one fused
+ * pass that never holds the matrix of scores:
+ *
+ * <pre>
+ *   out = softmax(scale · q kᵀ + bias, over the keys that the mask lets a query see) · v
+ * </pre>
+ *
+ * <pre>{@code
+ * try (Arena arena = Arena.ofConfined()) {
+ *   Tensor q = Tensor.allocate(arena, DType.F32, batch, heads, lenQ, dim); // k, v, out likewise
+ *   Attention attention = Attention.builder().mask(Mask.causal(Alignment.TOP_LEFT)).build();
+ *   attention.forward(q, k, v, out);
+ * }
+ * }</pre>
+ *
+ * <p><b>Shapes.</b> All tensors are {@link DType#F32}:
+ *
+ * <pre>
+ *   q    [batch, headsQ,  lenQ, dim]       out  [batch, headsQ, lenQ, dimV]
+ *   k    [batch, headsKv, lenK, dim]
+ *   v    [batch, headsKv, lenK, dimV]
+ * </pre>
+ *
+ * Query head h reads key and value head {@code h / (headsQ / headsKv)}, so headsQ must be a
+ * multiple of headsKv (grouped-query attention; multi-query with headsKv = 1). With a single head
+ * all four may have rank 3, without the head dimension. Any strides will do as long as the elements
+ * of a row lie side by side, so the views that {@link Tensor#splitHeads} makes of a projection are
+ * used as they lie. Batch and lengths may be 0; with no keys the output is 0. Head sizes start at
+ * 1.
+ *
+ * <p><b>Corner cases.</b> A query that sees no key has output 0, weights 0 and logsumexp −∞. NaN
+ * and infinity touch the queries that see them, and no other. Softmax and sums are computed in
+ * float32.
+ *
+ * <p><b>Threads.</b> Immutable, and safe for any number of threads at once. A call may use several
+ * threads of the process's one team ({@link A4j#threads()}); where that is busy, it computes on the
+ * caller's thread alone. The result has the same bits for every number of threads. The calling
+ * thread is occupied until the result is there; a virtual thread is pinned to its carrier
+ * meanwhile.
+ */
+public final class Attention {
+  private final Mask mask;
+
+  /** NaN where it follows from the head size. */
+  private final float scale;
+
+  /** 0 where it is the process's number at the time of the call. */
+  private final int threads;
+
+  private Attention(Mask mask, float scale, int threads) {
+    this.mask = mask;
+    this.scale = scale;
+    this.threads = threads;
+  }
+
+  /**
+   * Starts with the ordinary choices: no mask, scale {@code 1 / sqrt(dim)}, the process's threads.
+   *
+   * @return a builder
+   */
+  public static Builder builder() {
+    return new Builder();
+  }
+
+  /**
+   * Returns the same attention under another mask.
+   *
+   * @param mask replaces the present one
+   * @return a new attention
+   */
+  public Attention withMask(Mask mask) {
+    return new Attention(Objects.requireNonNull(mask, "mask"), scale, threads);
+  }
+
+  /**
+   * Returns what hides keys from queries.
+   *
+   * @return the mask, {@link Mask#none()} where nothing was chosen
+   */
+  public Mask mask() {
+    return mask;
+  }
+
+  /**
+   * Computes attention.
+   *
+   * @param q queries {@code [batch, headsQ, lenQ, dim]}. Not modified.
+   * @param k keys {@code [batch, headsKv, lenK, dim]}. Not modified.
+   * @param v values {@code [batch, headsKv, lenK, dimV]}. Not modified.
+   * @param out the result {@code [batch, headsQ, lenQ, dimV]}, written whole. Modified.
+   * @throws IllegalArgumentException if types, ranks, shapes, strides or alignment do not fit, if
+   *     the mask does not fit the shapes, or if out is read-only or overlaps an input or itself
+   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
+   * @throws AttentionException if the native library is not to be had
+   */
+  public void forward(Tensor q, Tensor k, Tensor v, Tensor out) {
+    forward(q, k, v, out, Extras.none());
+  }
+
+  /**
+   * Computes attention, and what else is asked for.
+   *
+   * @param q queries {@code [batch, headsQ, lenQ, dim]}. Not modified.
+   * @param k keys {@code [batch, headsKv, lenK, dim]}. Not modified.
+   * @param v values {@code [batch, headsKv, lenK, dimV]}. Not modified.
+   * @param out the result {@code [batch, headsQ, lenQ, dimV]}, written whole. Modified.
+   * @param extras logsumexp, weights, dropout; its outputs are modified
+   * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, Tensor)}, and if an
+   *     output among the extras overlaps any other tensor of the call
+   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
+   * @throws AttentionException if the native library is not to be had
+   */
+  public void forward(Tensor q, Tensor k, Tensor v, Tensor out, Extras extras) {
+    Objects.requireNonNull(q, "q");
+    Objects.requireNonNull(k, "k");
+    Objects.requireNonNull(v, "v");
+    Objects.requireNonNull(out, "out");
+    Objects.requireNonNull(extras, "extras");
+    AttentionCall call = new AttentionCall(q, k, v, out);
+    call.headsQ = AttentionCall.heads(q);
+    call.headsKv = AttentionCall.heads(k);
+    call.dimV = v.size(-1);
+    Checks.equal("v", "k", "heads", AttentionCall.heads(v), call.headsKv);
+    Checks.equal("out", "q", "heads", AttentionCall.heads(out), call.headsQ);
+    Checks.multiple("q.heads", call.headsQ, "k.heads", call.headsKv);
+    Checks.equal("out", "v", "dim", out.size(-1), call.dimV);
+    call.strideHeadQ = AttentionCall.headStride(q);
+    call.strideHeadK = AttentionCall.headStride(k);
+    call.strideHeadV = AttentionCall.headStride(v);
+    call.run(mask, extras, scaleFor(scale, call.dimQk), threadsFor(threads));
+  }
+
+  /**
+   * Computes attention over what a cache holds, each query seeing the keys up to its own: the new
+   * queries are the last ones of their batch, whose keys have been appended already. The present
+   * mask applies too; its lenK is the longest length in the cache.
+   *
+   * @param q queries {@code [batch, headsQ, lenQ, dim]}. Not modified.
+   * @param cache keys and values. Not modified.
+   * @param out the result {@code [batch, headsQ, lenQ, dimV]}, written whole. Modified.
+   * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, Tensor)}
+   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
+   * @throws AttentionException if the native library is not to be had
+   */
+  public void forward(Tensor q, KvCache cache, Tensor out) {
+    forward(q, cache, out, Extras.none());
+  }
+
+  /**
+   * Computes attention over what a cache holds, and what else is asked for; weights have as many
+   * keys as the longest length in the cache.
+   *
+   * @param q queries {@code [batch, headsQ, lenQ, dim]}. Not modified.
+   * @param cache keys and values. Not modified.
+   * @param out the result {@code [batch, headsQ, lenQ, dimV]}, written whole. Modified.
+   * @param extras logsumexp, weights, dropout; its outputs are modified
+   * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, Tensor, Extras)}
+   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
+   * @throws AttentionException if the native library is not to be had
+   */
+  public void forward(Tensor q, KvCache cache, Tensor out, Extras extras) {
+    Objects.requireNonNull(cache, "cache");
+    withMask(mask.and(cache.mask())).forward(q, cache.keys(), cache.values(), out, extras);
+  }
+
+  /**
+   * Merges two results over disjoint sets of keys into the result over both:
+   *
+   * <pre>
+   *   lse = log(exp(lseA) + exp(lseB)),   out = outA · exp(lseA − lse) + outB · exp(lseB − lse)
+   * </pre>
+   *
+   * Where one logsumexp is −∞ the other side is taken as it is; where both are, the result is 0 and
+   * −∞. {@code out} may be {@code outA}, and {@code lse} may be {@code lseA}.
+   *
+   * @param outA a result {@code [batch, heads, len, dim]}, or {@code [batch, len, dim]}. Not
+   *     modified.
+   * @param lseA its logsumexp {@code [batch, heads, len]}, or {@code [batch, len]}; contiguous. Not
+   *     modified.
+   * @param outB the other result, of the same shape. Not modified.
+   * @param lseB its logsumexp, contiguous. Not modified.
+   * @param out the merged result, of the same shape. Modified.
+   * @param lse the merged logsumexp, contiguous; or null where it is not wanted. Modified.
+   * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, or an
+   *     output is read-only or overlaps an input in any other way
+   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
+   * @throws AttentionException if the native library is not to be had
+   */
+  public static void merge(
+      Tensor outA, Tensor lseA, Tensor outB, Tensor lseB, Tensor out, Tensor lse) {
+    checkPart("outA", outA, "lseA", lseA);
+    checkPart("outB", outB, "lseB", lseB);
+    Checks.shape("outB", outB, "the shape of outA", outA.shape());
+    Checks.output("out", Objects.requireNonNull(out, "out"));
+    Checks.shape("out", out, "the shape of outA", outA.shape());
+    Checks.packedRows("out", out);
+    Checks.sameOrDisjoint("out", out, "outA", outA);
+    Checks.disjoint("out", out, "outB", outB);
+    Checks.disjoint("out", out, "lseA", lseA);
+    Checks.disjoint("out", out, "lseB", lseB);
+    if (lse != null) {
+      Checks.output("lse", lse);
+      Checks.shape("lse", lse, "the shape of lseA", lseA.shape());
+      Checks.contiguous("lse", lse);
+      Checks.sameOrDisjoint("lse", lse, "lseA", lseA);
+      Checks.disjoint("lse", lse, "lseB", lseB);
+      Checks.disjoint("lse", lse, "outA", outA);
+      Checks.disjoint("lse", lse, "outB", outB);
+      Checks.disjoint("lse", lse, "out", out);
+    }
+    if (out.count() == 0) {
+      return;
+    }
+    try (Workspaces.Lease lease = Workspaces.lease()) {
+      long heads = AttentionCall.heads(out);
+      MemorySegment d =
+          Descriptor.merge(lease, A4j.threads(), out.size(0), heads, out.size(-2), out.size(-1));
+      Descriptor.mergeStridesA(d, outA.stride(0), AttentionCall.headStride(outA), outA.stride(-2));
+      Descriptor.mergeStridesB(d, outB.stride(0), AttentionCall.headStride(outB), outB.stride(-2));
+      Descriptor.mergeStridesOut(d, out.stride(0), AttentionCall.headStride(out), out.stride(-2));
+      Downcalls.merge(
+          d,
+          Checks.first(outA),
+          Checks.first(lseA),
+          Checks.first(outB),
+          Checks.first(lseB),
+          Checks.first(out),
+          Checks.firstOrNull(lse));
+    }
+  }
+
+  private static void checkPart(String name, Tensor part, String lseName, Tensor lse) {
+    Objects.requireNonNull(part, name);
+    Objects.requireNonNull(lse, lseName);
+    Checks.rankOf3Or4(name, part);
+    Checks.input(name, part);
+    Checks.packedRows(name, part);
+    Checks.positive(name + ".dim", part.size(-1));
+    Checks.input(lseName, lse);
+    Checks.contiguous(lseName, lse);
+    long[] rows = Arrays.copyOf(part.shape(), part.rank() - 1);
+    Checks.shape(lseName, lse, "the shape of " + name + " without its last dimension", rows);
+  }
+
+  static float scaleFor(float scale, long dim) {
+    return Float.isNaN(scale) ? (float) (1 / Math.sqrt(dim)) : scale;
+  }
+
+  static int threadsFor(int threads) {
+    return threads == 0 ? A4j.threads() : threads;
+  }
+
+  static float checkScale(double scale) {
+    if (!Float.isFinite((float) scale)) {
+      throw new IllegalArgumentException("scale must be a finite float: scale=" + scale);
+    }
+    return (float) scale;
+  }
+
+  static int checkThreads(int threads) {
+    Checks.positive("threads", threads);
+    return threads;
+  }
+
+  /** Collects the options of an {@link Attention}. Not safe for several threads. */
+  public static final class Builder {
+    private Mask mask = Mask.none();
+    private float scale = Float.NaN;
+    private int threads;
+
+    private Builder() {}
+
+    /**
+     * Chooses what hides keys from queries.
+     *
+     * @param mask replaces the one chosen before
+     * @return this builder
+     */
+    public Builder mask(Mask mask) {
+      this.mask = Objects.requireNonNull(mask, "mask");
+      return this;
+    }
+
+    /**
+     * Chooses what multiplies the products of queries and keys.
+     *
+     * @param scale finite; {@code 1 / sqrt(dim)} where it is not chosen
+     * @return this builder
+     * @throws IllegalArgumentException if the scale is NaN or, as a float, infinite
+     */
+    public Builder scale(double scale) {
+      this.scale = checkScale(scale);
+      return this;
+    }
+
+    /**
+     * Chooses the most threads that one call may use.
+     *
+     * @param threads at least 1; {@link A4j#threads()} at the time of the call where it is not
+     *     chosen
+     * @return this builder
+     * @throws IllegalArgumentException if threads is less than 1
+     */
+    public Builder threads(int threads) {
+      this.threads = checkThreads(threads);
+      return this;
+    }
+
+    /**
+     * Makes the attention.
+     *
+     * @return an immutable attention with the options chosen so far
+     */
+    public Attention build() {
+      return new Attention(mask, scale, threads);
+    }
+  }
+}

@@ -1,0 +1,458 @@
+package io.github.attention4j;
+
+import io.github.attention4j.internal.Checks;
+import io.github.attention4j.internal.Descriptor;
+import java.util.Arrays;
+import java.util.Objects;
+
+/**
+ * Differential attention (Ye et al., "Differential Transformer", 2024): two heads of queries and
+ * keys make two softmax maps over the same values, and their difference cancels what both attend to
+ * in common. One fused pass reads the values once:
+ *
+ * <pre>
+ *   out = (softmax(scale · q₁ k₁ᵀ) − λ · softmax(scale · q₂ k₂ᵀ)) · v
+ * </pre>
+ *
+ * <pre>{@code
+ * Differential attention = Differential.builder().pairing(Differential.Pairing.HALVES).build();
+ * attention.forward(q, k, v, 0.35f, out);
+ * }</pre>
+ *
+ * <p><b>Shapes.</b> All tensors are {@link DType#F32}, and each output head belongs to a pair:
+ *
+ * <pre>
+ *   q    [batch, 2 · pairs,   lenQ, dim]
+ *   k    [batch, 2 · pairsKv, lenK, dim]       pairs is a multiple of pairsKv
+ *   v    [batch, pairsKv, lenK, dimV]          wide: a pair's values lie in one row, or
+ *        [batch, 2 · pairsKv, lenK, dimV / 2]  narrow: in the rows of its two heads, side by side
+ *   out  [batch, pairs, lenQ, dimV]
+ * </pre>
+ *
+ * The {@link Pairing} says which two heads of q, of k and of narrow values make a pair; {@link
+ * KeyMap} which keys a pair reads where pairs share them. The values of pair h are those of pair
+ * {@code h / (pairs / pairsKv)}. Strides are free as in {@link Attention}; nothing is copied.
+ *
+ * <p>Masks and scale are those of {@link Attention} and apply to both maps. A query that sees no
+ * key has output 0, weights 0 and both logsumexps −∞.
+ *
+ * <p><b>Threads.</b> Immutable, and safe for any number of threads at once; as {@link Attention}.
+ */
+public final class Differential {
+  /** Which two heads make a pair. */
+  public enum Pairing {
+    /** Pair h is heads 2h and 2h + 1: the founding code, and Microsoft's. */
+    INTERLEAVED,
+
+    /** Pair h is heads h and h + pairs: Hugging Face's DiffLlama. */
+    HALVES
+  }
+
+  /**
+   * Which keys a pair reads where {@code r = pairs / pairsKv} pairs share them; without sharing
+   * both are the same. With {@link Pairing#HALVES} they are always the same.
+   */
+  public enum KeyMap {
+    /** Both maps of pair h read key pair {@code h / r}: pairs are grouped (the main form). */
+    PAIRS,
+
+    /**
+     * Single key heads are repeated: map m of pair h reads key head {@code (2h + m) / r}, whatever
+     * pair that belongs to (as in Microsoft's {@code multihead_diffattn.py}).
+     */
+    HEADS
+  }
+
+  private final Pairing pairing;
+  private final KeyMap keyMap;
+  private final Mask mask;
+  private final float scale;
+  private final int threads;
+
+  private Differential(Pairing pairing, KeyMap keyMap, Mask mask, float scale, int threads) {
+    this.pairing = pairing;
+    this.keyMap = keyMap;
+    this.mask = mask;
+    this.scale = scale;
+    this.threads = threads;
+  }
+
+  /**
+   * Starts with the ordinary choices: {@link Pairing#INTERLEAVED}, {@link KeyMap#PAIRS}, no mask,
+   * scale {@code 1 / sqrt(dim)}, the process's threads.
+   *
+   * @return a builder
+   */
+  public static Builder builder() {
+    return new Builder();
+  }
+
+  /**
+   * Returns the same attention under another mask.
+   *
+   * @param mask replaces the present one
+   * @return a new attention
+   */
+  public Differential withMask(Mask mask) {
+    return new Differential(pairing, keyMap, Objects.requireNonNull(mask, "mask"), scale, threads);
+  }
+
+  /**
+   * Returns what hides keys from queries.
+   *
+   * @return the mask, {@link Mask#none()} where nothing was chosen
+   */
+  public Mask mask() {
+    return mask;
+  }
+
+  /**
+   * Returns which two heads make a pair.
+   *
+   * @return the pairing
+   */
+  public Pairing pairing() {
+    return pairing;
+  }
+
+  // ---- Lambda ----
+
+  /**
+   * Returns the initial λ of a layer, {@code 0.8 − 0.6 · exp(−0.3 · depth)}.
+   *
+   * @param depth the layer's number, from 0
+   * @return λ_init, from 0.2 towards 0.8
+   * @throws IllegalArgumentException if depth is negative
+   */
+  public static float lambdaInit(int depth) {
+    return (float) exactLambdaInit(depth);
+  }
+
+  /**
+   * Returns the λ of a layer from its four learned vectors:
+   *
+   * <pre>
+   *   λ = exp(lambdaQ1 · lambdaK1) − exp(lambdaQ2 · lambdaK2) + λ_init(depth)
+   * </pre>
+   *
+   * @param lambdaQ1 floats {@code [dim]}. Not modified.
+   * @param lambdaK1 floats {@code [dim]}. Not modified.
+   * @param lambdaQ2 floats {@code [dim]}. Not modified.
+   * @param lambdaK2 floats {@code [dim]}. Not modified.
+   * @param depth the layer's number, from 0
+   * @return λ
+   * @throws IllegalArgumentException if a vector's rank is not 1 or its type not a float, the sizes
+   *     differ, or depth is negative
+   * @throws IllegalStateException if a tensor's arena is closed
+   */
+  public static float lambda(
+      Tensor lambdaQ1, Tensor lambdaK1, Tensor lambdaQ2, Tensor lambdaK2, int depth) {
+    double first = Math.exp(dot("lambdaQ1", lambdaQ1, "lambdaK1", lambdaK1));
+    double second = Math.exp(dot("lambdaQ2", lambdaQ2, "lambdaK2", lambdaK2));
+    Checks.equal("lambdaQ2.dim", lambdaQ2.size(0), "lambdaQ1.dim", lambdaQ1.size(0));
+    return (float) (first - second + exactLambdaInit(depth));
+  }
+
+  private static double exactLambdaInit(int depth) {
+    Checks.inRange("depth", depth, 0, Integer.MAX_VALUE);
+    return 0.8 - 0.6 * Math.exp(-0.3 * depth);
+  }
+
+  private static double dot(String nameA, Tensor a, String nameB, Tensor b) {
+    Checks.rank(nameA, Objects.requireNonNull(a, nameA), 1);
+    Checks.rank(nameB, Objects.requireNonNull(b, nameB), 1);
+    Checks.equal(nameB + ".dim", b.size(0), nameA + ".dim", a.size(0));
+    double sum = 0;
+    for (long i = 0; i < a.size(0); i++) {
+      sum += (double) a.getFloat(i) * b.getFloat(i);
+    }
+    return sum;
+  }
+
+  // ---- Computing ----
+
+  /**
+   * Computes differential attention with one λ for all.
+   *
+   * @param q queries {@code [batch, 2 · pairs, lenQ, dim]}. Not modified.
+   * @param k keys {@code [batch, 2 · pairsKv, lenK, dim]}. Not modified.
+   * @param v values {@code [batch, pairsKv, lenK, dimV]} or {@code [batch, 2 · pairsKv, lenK, dimV
+   *     / 2]}. Not modified.
+   * @param lambda how much of the second map is subtracted
+   * @param out the result {@code [batch, pairs, lenQ, dimV]}, written whole. Modified.
+   * @throws IllegalArgumentException if types, ranks, shapes, strides or alignment do not fit, if
+   *     the mask does not fit the shapes, or if out is read-only or overlaps an input or itself
+   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
+   * @throws AttentionException if the native library is not to be had
+   */
+  public void forward(Tensor q, Tensor k, Tensor v, float lambda, Tensor out) {
+    forward(q, k, v, lambda, out, Extras.none());
+  }
+
+  /**
+   * Computes differential attention with one λ for all, and what else is asked for.
+   *
+   * @param q queries {@code [batch, 2 · pairs, lenQ, dim]}. Not modified.
+   * @param k keys {@code [batch, 2 · pairsKv, lenK, dim]}. Not modified.
+   * @param v values {@code [batch, pairsKv, lenK, dimV]} or {@code [batch, 2 · pairsKv, lenK, dimV
+   *     / 2]}. Not modified.
+   * @param lambda how much of the second map is subtracted
+   * @param out the result {@code [batch, pairs, lenQ, dimV]}, written whole. Modified.
+   * @param extras logsumexp {@code [batch, pairs, 2, lenQ]}, weights {@code [batch, pairs, lenQ,
+   *     lenK]} (the difference of the maps), dropout; its outputs are modified
+   * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, float, Tensor)},
+   *     and if an output among the extras overlaps any other tensor of the call
+   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
+   * @throws AttentionException if the native library is not to be had
+   */
+  public void forward(Tensor q, Tensor k, Tensor v, float lambda, Tensor out, Extras extras) {
+    AttentionCall call = call(q, k, v, out, extras);
+    call.lambdaValue = lambda;
+    run(call, mask, extras);
+  }
+
+  /**
+   * Computes differential attention with a λ for each pair or each query.
+   *
+   * @param q queries {@code [batch, 2 · pairs, lenQ, dim]}. Not modified.
+   * @param k keys {@code [batch, 2 · pairsKv, lenK, dim]}. Not modified.
+   * @param v values {@code [batch, pairsKv, lenK, dimV]} or {@code [batch, 2 · pairsKv, lenK, dimV
+   *     / 2]}. Not modified.
+   * @param lambda how much of the second map is subtracted: {@code [1]} or a scalar, {@code
+   *     [pairs]}, or {@code [batch, pairs, lenQ]}, in which sizes may be 1. Not modified.
+   * @param out the result {@code [batch, pairs, lenQ, dimV]}, written whole. Modified.
+   * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, float, Tensor)}
+   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
+   * @throws AttentionException if the native library is not to be had
+   */
+  public void forward(Tensor q, Tensor k, Tensor v, Tensor lambda, Tensor out) {
+    forward(q, k, v, lambda, out, Extras.none());
+  }
+
+  /**
+   * Computes differential attention with a λ for each pair or each query, and what else is asked
+   * for.
+   *
+   * @param q queries {@code [batch, 2 · pairs, lenQ, dim]}. Not modified.
+   * @param k keys {@code [batch, 2 · pairsKv, lenK, dim]}. Not modified.
+   * @param v values {@code [batch, pairsKv, lenK, dimV]} or {@code [batch, 2 · pairsKv, lenK, dimV
+   *     / 2]}. Not modified.
+   * @param lambda how much of the second map is subtracted: {@code [1]} or a scalar, {@code
+   *     [pairs]}, or {@code [batch, pairs, lenQ]}, in which sizes may be 1. Not modified.
+   * @param out the result {@code [batch, pairs, lenQ, dimV]}, written whole. Modified.
+   * @param extras logsumexp {@code [batch, pairs, 2, lenQ]}, weights {@code [batch, pairs, lenQ,
+   *     lenK]} (the difference of the maps), dropout; its outputs are modified
+   * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, float, Tensor)},
+   *     and if an output among the extras overlaps any other tensor of the call
+   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
+   * @throws AttentionException if the native library is not to be had
+   */
+  public void forward(Tensor q, Tensor k, Tensor v, Tensor lambda, Tensor out, Extras extras) {
+    Objects.requireNonNull(lambda, "lambda");
+    AttentionCall call = call(q, k, v, out, extras);
+    putLambda(call, lambda);
+    run(call, mask, extras);
+  }
+
+  /**
+   * Computes differential attention over what a cache holds, each query seeing the keys up to its
+   * own, as {@link Attention#forward(Tensor, KvCache, Tensor)} does.
+   *
+   * @param q queries {@code [batch, 2 · pairs, lenQ, dim]}. Not modified.
+   * @param cache keys and values, of the shapes of k and v. Not modified.
+   * @param lambda how much of the second map is subtracted
+   * @param out the result {@code [batch, pairs, lenQ, dimV]}, written whole. Modified.
+   * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, float, Tensor)}
+   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
+   * @throws AttentionException if the native library is not to be had
+   */
+  public void forward(Tensor q, KvCache cache, float lambda, Tensor out) {
+    forward(q, cache, lambda, out, Extras.none());
+  }
+
+  /**
+   * Computes differential attention over what a cache holds, and what else is asked for; weights
+   * have as many keys as the longest length in the cache.
+   *
+   * @param q queries {@code [batch, 2 · pairs, lenQ, dim]}. Not modified.
+   * @param cache keys and values, of the shapes of k and v. Not modified.
+   * @param lambda how much of the second map is subtracted
+   * @param out the result {@code [batch, pairs, lenQ, dimV]}, written whole. Modified.
+   * @param extras logsumexp, weights, dropout; its outputs are modified
+   * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, float, Tensor)}
+   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
+   * @throws AttentionException if the native library is not to be had
+   */
+  public void forward(Tensor q, KvCache cache, float lambda, Tensor out, Extras extras) {
+    Objects.requireNonNull(cache, "cache");
+    AttentionCall call = call(q, cache.keys(), cache.values(), out, extras);
+    call.lambdaValue = lambda;
+    run(call, mask.and(cache.mask()), extras);
+  }
+
+  private AttentionCall call(Tensor q, Tensor k, Tensor v, Tensor out, Extras extras) {
+    Objects.requireNonNull(extras, "extras");
+    Checks.rank("q", Objects.requireNonNull(q, "q"), 4);
+    Objects.requireNonNull(k, "k");
+    Objects.requireNonNull(v, "v");
+    Objects.requireNonNull(out, "out");
+    AttentionCall call = new AttentionCall(q, k, v, out);
+    Checks.multiple("q.heads", q.size(1), "the heads of a pair", 2);
+    Checks.multiple("k.heads", k.size(1), "the heads of a pair", 2);
+    long pairs = q.size(1) / 2;
+    long pairsKv = k.size(1) / 2;
+    Checks.multiple("q.pairs", pairs, "k.pairs", pairsKv);
+    Checks.equal("out.heads", out.size(1), "q.pairs", pairs);
+    call.headsQ = pairs;
+    call.headsKv = pairsKv;
+    call.maps = 2;
+    boolean apart = keyMap == KeyMap.HEADS && pairing == Pairing.INTERLEAVED;
+    call.keyMap = apart ? Descriptor.KEY_HEADS : Descriptor.KEY_PAIRS;
+    call.strideHeadQ = betweenPairs(q);
+    call.strideMapQ = withinPair(q, pairs);
+    call.strideHeadK = betweenPairs(k);
+    call.strideMapK = withinPair(k, pairsKv);
+    if (v.size(1) == pairsKv) {
+      call.strideHeadV = v.stride(1);
+      call.dimV = v.size(3);
+    } else if (v.size(1) == 2 * pairsKv) {
+      call.valueParts = 2;
+      call.strideHeadV = betweenPairs(v);
+      call.stridePartV = withinPair(v, pairsKv);
+      call.dimV = 2 * v.size(3);
+    } else {
+      throw new IllegalArgumentException(
+          "v.heads must equal k.heads (narrow values) or half of it (wide values): v.heads="
+              + v.size(1)
+              + ", k.heads="
+              + k.size(1));
+    }
+    Checks.equal("out.dim", out.size(3), "dimV", call.dimV);
+    return call;
+  }
+
+  private long betweenPairs(Tensor heads) {
+    return pairing == Pairing.HALVES ? heads.stride(1) : 2 * heads.stride(1);
+  }
+
+  private long withinPair(Tensor heads, long pairs) {
+    return pairing == Pairing.HALVES ? pairs * heads.stride(1) : heads.stride(1);
+  }
+
+  private static void putLambda(AttentionCall call, Tensor lambda) {
+    call.lambda = lambda;
+    int rank = lambda.rank();
+    if (rank <= 1 && lambda.count() == 1) {
+      return;
+    }
+    if (rank == 1 && lambda.size(0) == call.headsQ) {
+      call.strideHeadLambda = lambda.stride(0);
+      return;
+    }
+    if (rank == 3
+        && fits(lambda.size(0), call.batch)
+        && fits(lambda.size(1), call.headsQ)
+        && fits(lambda.size(2), call.lenQ)) {
+      call.strideBatchLambda = lambda.size(0) == 1 ? 0 : lambda.stride(0);
+      call.strideHeadLambda = lambda.size(1) == 1 ? 0 : lambda.stride(1);
+      call.strideRowLambda = lambda.size(2) == 1 ? 0 : lambda.stride(2);
+      return;
+    }
+    throw new IllegalArgumentException(
+        "lambda.shape must be [1], [pairs] or broadcast to [batch, pairs, lenQ] = ["
+            + call.batch
+            + ", "
+            + call.headsQ
+            + ", "
+            + call.lenQ
+            + "]: lambda.shape="
+            + Arrays.toString(lambda.shape()));
+  }
+
+  private static boolean fits(long size, long wanted) {
+    return size == wanted || size == 1;
+  }
+
+  private void run(AttentionCall call, Mask callMask, Extras extras) {
+    call.run(
+        callMask, extras, Attention.scaleFor(scale, call.dimQk), Attention.threadsFor(threads));
+  }
+
+  /** Collects the options of a {@link Differential}. Not safe for several threads. */
+  public static final class Builder {
+    private Pairing pairing = Pairing.INTERLEAVED;
+    private KeyMap keyMap = KeyMap.PAIRS;
+    private Mask mask = Mask.none();
+    private float scale = Float.NaN;
+    private int threads;
+
+    private Builder() {}
+
+    /**
+     * Chooses which two heads make a pair.
+     *
+     * @param pairing replaces the one chosen before
+     * @return this builder
+     */
+    public Builder pairing(Pairing pairing) {
+      this.pairing = Objects.requireNonNull(pairing, "pairing");
+      return this;
+    }
+
+    /**
+     * Chooses which keys a pair reads where pairs share them.
+     *
+     * @param keyMap replaces the one chosen before
+     * @return this builder
+     */
+    public Builder keyMap(KeyMap keyMap) {
+      this.keyMap = Objects.requireNonNull(keyMap, "keyMap");
+      return this;
+    }
+
+    /**
+     * Chooses what hides keys from queries.
+     *
+     * @param mask replaces the one chosen before
+     * @return this builder
+     */
+    public Builder mask(Mask mask) {
+      this.mask = Objects.requireNonNull(mask, "mask");
+      return this;
+    }
+
+    /**
+     * Chooses what multiplies the products of queries and keys.
+     *
+     * @param scale finite; {@code 1 / sqrt(dim)} where it is not chosen
+     * @return this builder
+     * @throws IllegalArgumentException if the scale is NaN or, as a float, infinite
+     */
+    public Builder scale(double scale) {
+      this.scale = Attention.checkScale(scale);
+      return this;
+    }
+
+    /**
+     * Chooses the most threads that one call may use.
+     *
+     * @param threads at least 1; {@link A4j#threads()} at the time of the call where it is not
+     *     chosen
+     * @return this builder
+     * @throws IllegalArgumentException if threads is less than 1
+     */
+    public Builder threads(int threads) {
+      this.threads = Attention.checkThreads(threads);
+      return this;
+    }
+
+    /**
+     * Makes the attention.
+     *
+     * @return an immutable attention with the options chosen so far
+     */
+    public Differential build() {
+      return new Differential(pairing, keyMap, mask, scale, threads);
+    }
+  }
+}
