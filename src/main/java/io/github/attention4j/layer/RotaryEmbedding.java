@@ -1,0 +1,224 @@
+package io.github.attention4j.layer;
+
+import io.github.attention4j.A4j;
+import io.github.attention4j.DType;
+import io.github.attention4j.Tensor;
+import io.github.attention4j.internal.Checks;
+import io.github.attention4j.internal.Descriptor;
+import io.github.attention4j.internal.Downcalls;
+import io.github.attention4j.internal.Workspaces;
+import java.lang.foreign.MemorySegment;
+import java.util.Objects;
+
+/**
+ * Rotary position embedding (Su et al., "RoFormer", 2021): each pair of channels of a query or key
+ * turns by an angle that grows with its position, so that their product depends on the distance
+ * alone. Channels from {@code rotaryDim} on pass through.
+ *
+ * <pre>{@code
+ * RotaryTable table = RotaryTable.compute(arena, context, dim, 10_000);
+ * RotaryEmbedding rotary = RotaryEmbedding.of(table, RotaryEmbedding.Style.HALF);
+ * rotary.forward(q, q, 0); // in place
+ * }</pre>
+ *
+ * <p>Immutable and safe for any number of threads.
+ */
+public final class RotaryEmbedding {
+  /** Which channels make a pair. */
+  public enum Style {
+    /** Channels i and i + rotaryDim / 2: GPT-NeoX and Hugging Face's Llama. */
+    HALF,
+
+    /** Channels 2i and 2i + 1: the paper. */
+    INTERLEAVED
+  }
+
+  private final RotaryTable table;
+  private final Style style;
+
+  private RotaryEmbedding(RotaryTable table, Style style) {
+    this.table = table;
+    this.style = style;
+  }
+
+  /**
+   * Makes an embedding.
+   *
+   * @param table the angles; kept
+   * @param style which channels make a pair
+   * @return the embedding
+   */
+  public static RotaryEmbedding of(RotaryTable table, Style style) {
+    return new RotaryEmbedding(
+        Objects.requireNonNull(table, "table"), Objects.requireNonNull(style, "style"));
+  }
+
+  /**
+   * Returns the angles.
+   *
+   * @return the table
+   */
+  public RotaryTable table() {
+    return table;
+  }
+
+  /**
+   * Turns rows at consecutive positions: row i stands at {@code start + i}.
+   *
+   * @param x {@link DType#F32} {@code [batch, heads, len, dim]} or {@code [batch, len, dim]}, rows
+   *     contiguous. Not modified, unless it is out.
+   * @param out of the same shape; may be x. Modified.
+   * @param start the position of the first row
+   * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, rotaryDim
+   *     is more than dim, a position is outside the table, or out is read-only or overlaps x in any
+   *     other way than being it
+   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
+   * @throws io.github.attention4j.AttentionException if the native library is not to be had
+   */
+  public void forward(Tensor x, Tensor out, long start) {
+    check(x, out);
+    long len = x.size(-2);
+    if (out.count() == 0) {
+      return;
+    }
+    Checks.inRange("start", start, 0, Long.MAX_VALUE);
+    if (len > table.positions() - start) {
+      throw new IllegalArgumentException(
+          "positions must lie in the table: start="
+              + start
+              + ", len="
+              + len
+              + ", table.positions="
+              + table.positions());
+    }
+    try (Workspaces.Lease lease = Workspaces.lease()) {
+      MemorySegment d = descriptor(lease, x, out, 0);
+      Descriptor.positionStart(d, start);
+      run(d, x, out);
+    }
+  }
+
+  /**
+   * Turns rows at consecutive positions, each batch from its own start: row i of batch b stands at
+   * {@code starts[b] + i}. The lengths of a {@link io.github.attention4j.KvCache} are such starts.
+   *
+   * @param x {@link DType#F32} {@code [batch, heads, len, dim]} or {@code [batch, len, dim]}, rows
+   *     contiguous. Not modified, unless it is out.
+   * @param out of the same shape; may be x. Modified.
+   * @param starts for each batch the position of its first row. Not modified.
+   * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, long)}, and if there is not
+   *     one start for each batch
+   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
+   * @throws io.github.attention4j.AttentionException if the native library is not to be had
+   */
+  public void forward(Tensor x, Tensor out, int[] starts) {
+    Objects.requireNonNull(starts, "starts");
+    check(x, out);
+    long batch = x.size(0);
+    long len = x.size(-2);
+    Checks.equal("starts.length", starts.length, "x.batch", batch);
+    if (out.count() == 0) {
+      return;
+    }
+    try (Workspaces.Lease lease = Workspaces.lease()) {
+      MemorySegment d = descriptor(lease, x, out, Math.multiplyExact(batch, len));
+      Descriptor.positionStrideBatch(d, len);
+      for (int b = 0; b < batch; b++) {
+        int start = starts[b];
+        Checks.inRange("starts[" + b + "]", start, 0, table.positions() - len);
+        for (int i = 0; i < len; i++) {
+          Descriptor.position(d, b * len + i, start + i);
+        }
+      }
+      run(d, x, out);
+    }
+  }
+
+  /**
+   * Turns rows at the positions given.
+   *
+   * @param x {@link DType#F32} {@code [batch, heads, len, dim]} or {@code [batch, len, dim]}, rows
+   *     contiguous. Not modified, unless it is out.
+   * @param out of the same shape; may be x. Modified.
+   * @param positions {@link DType#I32} {@code [batch, len]}, or {@code [len]} for all batches. Not
+   *     modified.
+   * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, long)}
+   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
+   * @throws io.github.attention4j.AttentionException if the native library is not to be had
+   */
+  public void forward(Tensor x, Tensor out, Tensor positions) {
+    Objects.requireNonNull(positions, "positions");
+    check(x, out);
+    Checks.input("positions", positions, DType.I32);
+    long batch = x.size(0);
+    long len = x.size(-2);
+    boolean shared = positions.rank() == 1;
+    if (shared) {
+      Checks.shape("positions", positions, "[len]", len);
+    } else {
+      Checks.shape("positions", positions, "[batch, len]", batch, len);
+    }
+    if (out.count() == 0) {
+      return;
+    }
+    long lists = shared ? 1 : batch;
+    try (Workspaces.Lease lease = Workspaces.lease()) {
+      MemorySegment d = descriptor(lease, x, out, Math.multiplyExact(lists, len));
+      Descriptor.positionStrideBatch(d, shared ? 0 : len);
+      for (long b = 0; b < lists; b++) {
+        for (long i = 0; i < len; i++) {
+          int position = shared ? positions.getInt(i) : positions.getInt(b, i);
+          if (position < 0 || position >= table.positions()) {
+            Checks.inRange(
+                "positions[" + (shared ? "" : b + ", ") + i + "]",
+                position,
+                0,
+                table.positions() - 1);
+          }
+          Descriptor.position(d, b * len + i, position);
+        }
+      }
+      run(d, x, out);
+    }
+  }
+
+  private void check(Tensor x, Tensor out) {
+    Checks.rankOf3Or4("x", Objects.requireNonNull(x, "x"));
+    Checks.input("x", x);
+    Checks.packedRows("x", x);
+    Checks.output("out", Objects.requireNonNull(out, "out"));
+    Checks.shape("out", out, "the shape of x", x.shape());
+    Checks.packedRows("out", out);
+    Checks.inRange("x.dim", x.size(-1), Math.max(table.rotaryDim(), 1), Long.MAX_VALUE);
+    Checks.sameOrDisjoint("out", out, "x", x);
+    Checks.reachable("cos", table.cos());
+    Checks.reachable("sin", table.sin());
+    Checks.disjoint("out", out, "cos", table.cos());
+    Checks.disjoint("out", out, "sin", table.sin());
+  }
+
+  private MemorySegment descriptor(Workspaces.Lease lease, Tensor x, Tensor out, long positions) {
+    int option =
+        switch (style) {
+          case HALF -> Descriptor.ROPE_HALF;
+          case INTERLEAVED -> Descriptor.ROPE_INTERLEAVED;
+        };
+    MemorySegment d =
+        Descriptor.rotary(
+            lease, A4j.threads(), option, table.rotaryDim(), table.positions(), positions);
+    boolean heads = x.rank() == 4;
+    Descriptor.rotarySizes(d, x.size(0), heads ? x.size(1) : 1, x.size(-2), x.size(-1));
+    Descriptor.rotaryStridesX(d, x.stride(0), heads ? x.stride(1) : 0, x.stride(-2));
+    Descriptor.rotaryStridesOut(d, out.stride(0), heads ? out.stride(1) : 0, out.stride(-2));
+    return d;
+  }
+
+  private void run(MemorySegment d, Tensor x, Tensor out) {
+    Downcalls.rotary(
+        d,
+        Checks.first(x),
+        Checks.first(table.cos()),
+        Checks.first(table.sin()),
+        Checks.first(out));
+  }
+}

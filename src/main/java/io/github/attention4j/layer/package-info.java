@@ -1,0 +1,10 @@
+/**
+ * What has weights: projections, norms, rotary positions, and whole attention layers made of them.
+ *
+ * <p>A layer is an immutable value over tensors that the caller owns, such as those of a {@link
+ * io.github.attention4j.io.SafeTensors} file; their arena must stay open while the layer is used.
+ * Layers write into tensors that the caller supplies, use {@link
+ * io.github.attention4j.A4j#threads()} threads at most, and are safe for any number of threads at
+ * once.
+ */
+package io.github.attention4j.layer;
