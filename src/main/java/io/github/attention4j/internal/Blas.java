@@ -92,8 +92,7 @@ public record Blas(MemorySegment sgemm, String name, String core, String path) {
         function("dlopen", FunctionDescriptor.of(ADDRESS, ADDRESS, JAVA_INT));
     private static final MethodHandle DLSYM =
         function("dlsym", FunctionDescriptor.of(ADDRESS, ADDRESS, ADDRESS));
-    private static final MethodHandle DLERROR =
-        function("dlerror", FunctionDescriptor.of(STRING));
+    private static final MethodHandle DLERROR = function("dlerror", FunctionDescriptor.of(STRING));
     private static final MethodHandle GETENV =
         function("getenv", FunctionDescriptor.of(STRING, ADDRESS));
     private static final MethodHandle SETENV =
@@ -139,9 +138,7 @@ public record Blas(MemorySegment sgemm, String name, String core, String path) {
         return;
       }
       try {
-        LINKER
-            .downcallHandle(function, FunctionDescriptor.ofVoid(JAVA_INT))
-            .invokeExact(argument);
+        LINKER.downcallHandle(function, FunctionDescriptor.ofVoid(JAVA_INT)).invokeExact(argument);
       } catch (RuntimeException | Error failure) {
         throw failure;
       } catch (Throwable impossible) {

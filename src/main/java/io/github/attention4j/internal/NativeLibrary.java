@@ -4,7 +4,6 @@ import io.github.attention4j.bindings.a4j_h;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.SymbolLookup;
 import java.net.URISyntaxException;
 import java.net.URL;
 import java.nio.file.Files;
@@ -56,9 +55,7 @@ public final class NativeLibrary {
       Path library = loadLibrary();
       requireVersion(library);
       Blas blas = loadBlas(library);
-      if (SymbolLookup.loaderLookup().find("a4j_use_blas").isPresent()) {
-        requireSuccess("a4j_use_blas", a4j_h.a4j_use_blas(blas.sgemm()));
-      }
+      requireSuccess("a4j_use_blas", a4j_h.a4j_use_blas(blas.sgemm()));
       String isa = property("a4j.isa");
       if (isa != null) {
         selectIsa("a4j.isa", isa);
