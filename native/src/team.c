@@ -119,7 +119,8 @@ static uint32_t await_change(_Atomic uint32_t *word, uint32_t old) {
   for (;;) {
     for (int i = 0; i < 64; i++) {
       uint32_t value = atomic_load_explicit(word, memory_order_acquire);
-      if (value != old) return value;
+      if (value != old)
+        return value;
       relax();
     }
     sched_yield();
@@ -135,8 +136,7 @@ static uint32_t await_change(_Atomic uint32_t *word, uint32_t old) {
 static bool claim(uint32_t *seen) {
   uint32_t word = atomic_load_explicit(&team.tickets, memory_order_acquire);
   while ((word & 0xffff) < word >> 16)
-    if (atomic_compare_exchange_weak_explicit(&team.tickets, &word, word + 1, memory_order_acq_rel,
-                                              memory_order_acquire)) {
+    if (atomic_compare_exchange_weak_explicit(&team.tickets, &word, word + 1, memory_order_acq_rel, memory_order_acquire)) {
       *seen = word;
       return true;
     }
@@ -145,9 +145,7 @@ static bool claim(uint32_t *seen) {
 }
 
 /* Whoever holds a ticket may read fn and context: they stay until `unfinished` is zero. */
-static void run_ticket(uint32_t word) {
-  team.fn(team.context, (int32_t)(word & 0xffff), (int32_t)(word >> 16));
-}
+static void run_ticket(uint32_t word) { team.fn(team.context, (int32_t)(word & 0xffff), (int32_t)(word >> 16)); }
 
 /*
  * Sleeps until the ticket word is no longer the exhausted `word`, away from the caller's processor. An affinity that
@@ -167,7 +165,8 @@ static void sleep_until_called(uint32_t word) {
    * sequentially consistent.
    */
   atomic_fetch_add(&team.sleepers, 1);
-  if (atomic_load(&team.tickets) == word) futex_wait(&team.tickets, word);
+  if (atomic_load(&team.tickets) == word)
+    futex_wait(&team.tickets, word);
   atomic_fetch_sub(&team.sleepers, 1);
 
   if (narrowed && sched_getaffinity(0, sizeof found, &found) == 0 && CPU_EQUAL(&found, &narrow))
@@ -186,7 +185,8 @@ static void *work(void *unused) {
       if (atomic_fetch_sub_explicit(&team.unfinished, 1, memory_order_acq_rel) == (CALLER_SLEEPS | 1))
         futex_wake(&team.unfinished, 1);
     }
-    if (word == STOP) return NULL;
+    if (word == STOP)
+      return NULL;
 
     /* On the caller's processor spinning would be in its way; sleeping leads away from there. */
     if (sched_getcpu() == atomic_load_explicit(&team.caller_processor, memory_order_relaxed) ||
@@ -221,13 +221,15 @@ static void grow(int32_t wanted) {
   sigset_t blocked, before;
   sigfillset(&blocked);
   const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT};
-  for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) sigdelset(&blocked, faults[i]);
+  for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
+    sigdelset(&blocked, faults[i]);
   pthread_sigmask(SIG_SETMASK, &blocked, &before);
   int refused = 0;
   for (; size < threads; size++) {
     pthread_t *worker = &team.workers[size - 1];
     refused = pthread_create(worker, NULL, work, NULL);
-    if (refused != 0) break;
+    if (refused != 0)
+      break;
     pthread_setname_np(*worker, "a4j-team");
   }
   pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -245,21 +247,19 @@ static void grow(int32_t wanted) {
   atomic_store(&team.size, size);
 }
 
-static void run_team(int32_t threads, void (*fn)(void *context, int32_t thread, int32_t threads),
-                     void *context) {
+static void run_team(int32_t threads, void (*fn)(void *context, int32_t thread, int32_t threads), void *context) {
   team.fn = fn;
   team.context = context;
   atomic_store_explicit(&team.caller_processor, sched_getcpu(), memory_order_relaxed);
-  atomic_store_explicit(&team.spin_nanos,
-                        threads > team.processors ? SPIN_NANOS_CROWDED : SPIN_NANOS,
-                        memory_order_relaxed);
+  atomic_store_explicit(&team.spin_nanos, threads > team.processors ? SPIN_NANOS_CROWDED : SPIN_NANOS, memory_order_relaxed);
   atomic_store_explicit(&team.unfinished, (uint32_t)threads - 1, memory_order_relaxed);
   atomic_store(&team.tickets, (uint32_t)threads << 16 | 1);
 
   /* Who does not sleep will find a ticket without being called. */
   int32_t sleepers = (int32_t)atomic_load(&team.sleepers);
   int32_t awake = atomic_load_explicit(&team.size, memory_order_relaxed) - 1 - sleepers;
-  if (sleepers > 0 && threads - 1 > awake) futex_wake(&team.tickets, threads - 1 - awake);
+  if (sleepers > 0 && threads - 1 > awake)
+    futex_wake(&team.tickets, threads - 1 - awake);
 
   fn(context, 0, threads);
 
@@ -268,14 +268,17 @@ static void run_team(int32_t threads, void (*fn)(void *context, int32_t thread, 
    * not woken up; running them here costs nothing, waiting for those threads does.
    */
   uint32_t word, own = 0;
-  for (; claim(&word); own++) run_ticket(word);
+  for (; claim(&word); own++)
+    run_ticket(word);
   uint32_t left = atomic_fetch_sub_explicit(&team.unfinished, own, memory_order_acq_rel) - own;
   while (left != 0) {
     uint32_t seen = await_change(&team.unfinished, left);
-    if (seen == left) break;
+    if (seen == left)
+      break;
     left = seen;
   }
-  if (left == 0) return;
+  if (left == 0)
+    return;
   left = atomic_fetch_or(&team.unfinished, CALLER_SLEEPS) | CALLER_SLEEPS;
   while (left != CALLER_SLEEPS) {
     futex_wait(&team.unfinished, left);
@@ -297,13 +300,15 @@ void a4j_team_run(int32_t threads, void (*fn)(void *context, int32_t thread, int
   if (threads > size) {
     grow(threads);
     size = atomic_load_explicit(&team.size, memory_order_relaxed);
-    if (threads > size) threads = size;
+    if (threads > size)
+      threads = size;
   }
   if (threads > 1)
     run_team(threads, fn, context);
   atomic_store_explicit(&team.busy, false, memory_order_release);
   pthread_setcancelstate(cancel_state, NULL);
-  if (threads <= 1) fn(context, 0, 1);
+  if (threads <= 1)
+    fn(context, 0, 1);
 }
 
 int32_t a4j_team_threads(void) { return atomic_load(&team.size); }
@@ -316,8 +321,10 @@ const char *a4j_team_failure(void) { return atomic_load(&team.problem); }
  * call, or that it is a fork; then there is nothing to wait for.
  */
 __attribute__((destructor)) static void stop(void) {
-  if (atomic_exchange(&team.busy, true)) return;
+  if (atomic_exchange(&team.busy, true))
+    return;
   atomic_store(&team.tickets, STOP);
   futex_wake(&team.tickets, MAX_THREADS);
-  for (int32_t i = 0; i < atomic_load(&team.size) - 1; i++) pthread_join(team.workers[i], NULL);
+  for (int32_t i = 0; i < atomic_load(&team.size) - 1; i++)
+    pthread_join(team.workers[i], NULL);
 }

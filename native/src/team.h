@@ -18,8 +18,7 @@
  *
  * Thread-safe, never blocks on another caller, allocates nothing once the team has its size.
  */
-void a4j_team_run(int32_t threads, void (*fn)(void *context, int32_t thread, int32_t threads),
-                  void *context);
+void a4j_team_run(int32_t threads, void (*fn)(void *context, int32_t thread, int32_t threads), void *context);
 
 /* What was started, and why not more: a4j_team_threads and a4j_team_failure of a4j.h. */
 

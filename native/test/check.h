@@ -11,44 +11,44 @@
 static int check_failures;
 
 /* CHECK(condition, format, ...): the sentence names both numbers. */
-#define CHECK(condition, ...)                                                                      \
-  do {                                                                                             \
-    if (!(condition)) {                                                                            \
-      fprintf(stderr, "%s:%d: %s: ", __FILE__, __LINE__, #condition);                              \
-      fprintf(stderr, __VA_ARGS__);                                                                \
-      fputc('\n', stderr);                                                                         \
-      check_failures++;                                                                            \
-    }                                                                                              \
+#define CHECK(condition, ...)                                                                                                  \
+  do {                                                                                                                         \
+    if (!(condition)) {                                                                                                        \
+      fprintf(stderr, "%s:%d: %s: ", __FILE__, __LINE__, #condition);                                                          \
+      fprintf(stderr, __VA_ARGS__);                                                                                            \
+      fputc('\n', stderr);                                                                                                     \
+      check_failures++;                                                                                                        \
+    }                                                                                                                          \
   } while (0)
 
-#define CHECK_INT(got, wanted)                                                                     \
-  do {                                                                                             \
-    int64_t check_got = (got), check_wanted = (wanted);                                            \
-    CHECK(check_got == check_wanted, "wanted %" PRId64 ", got %" PRId64, check_wanted, check_got); \
+#define CHECK_INT(got, wanted)                                                                                                 \
+  do {                                                                                                                         \
+    int64_t check_got = (got), check_wanted = (wanted);                                                                        \
+    CHECK(check_got == check_wanted, "wanted %" PRId64 ", got %" PRId64, check_wanted, check_got);                             \
   } while (0)
 
 /* NaN agrees with nothing, so a NaN always fails. */
-#define CHECK_NEAR(got, wanted, tolerance)                                                         \
-  do {                                                                                             \
-    double check_got = (got), check_wanted = (wanted), check_tolerance = (tolerance);              \
-    CHECK(check_got == check_wanted || fabs(check_got - check_wanted) <= check_tolerance,          \
-          "wanted %.9g within %.3g, got %.9g", check_wanted, check_tolerance, check_got);          \
+#define CHECK_NEAR(got, wanted, tolerance)                                                                                     \
+  do {                                                                                                                         \
+    double check_got = (got), check_wanted = (wanted), check_tolerance = (tolerance);                                          \
+    CHECK(check_got == check_wanted || fabs(check_got - check_wanted) <= check_tolerance, "wanted %.9g within %.3g, got %.9g", \
+          check_wanted, check_tolerance, check_got);                                                                           \
   } while (0)
 
-#define CHECK_TEXT(got, wanted)                                                                    \
-  do {                                                                                             \
-    const char *check_got = (got), *check_wanted = (wanted);                                       \
-    CHECK(check_got != NULL && strcmp(check_got, check_wanted) == 0, "wanted \"%s\", got \"%s\"",  \
-          check_wanted, check_got == NULL ? "(null)" : check_got);                                 \
+#define CHECK_TEXT(got, wanted)                                                                                                \
+  do {                                                                                                                         \
+    const char *check_got = (got), *check_wanted = (wanted);                                                                   \
+    CHECK(check_got != NULL && strcmp(check_got, check_wanted) == 0, "wanted \"%s\", got \"%s\"", check_wanted,                \
+          check_got == NULL ? "(null)" : check_got);                                                                           \
   } while (0)
 
 /* Names a test, runs it, and says whether it held. */
-#define RUN(test)                                                                                  \
-  do {                                                                                             \
-    int check_before = check_failures;                                                             \
-    test();                                                                                        \
-    printf("%s %s\n", check_failures == check_before ? "ok    " : "FAILED", #test);                \
-    fflush(stdout);                                                                                \
+#define RUN(test)                                                                                                              \
+  do {                                                                                                                         \
+    int check_before = check_failures;                                                                                         \
+    test();                                                                                                                    \
+    printf("%s %s\n", check_failures == check_before ? "ok    " : "FAILED", #test);                                            \
+    fflush(stdout);                                                                                                            \
   } while (0)
 
 /* The last line of main: return CHECK_RESULT(); */
