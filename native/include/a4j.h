@@ -49,15 +49,15 @@ extern "C" {
 /* Statuses. 1-19: an argument is wrong. 20-39: not supported. 40-59: this machine or process cannot. 60-: our fault. */
 enum a4j_status {
   A4J_OK = 0,
-  A4J_NULL_POINTER = 1,     /* a buffer that the descriptor asks for is NULL */
-  A4J_BAD_DESCRIPTOR = 2,   /* size_bytes or an offset does not fit the struct */
-  A4J_BAD_ABI = 3,          /* abi_version is not A4J_ABI_VERSION */
-  A4J_BAD_SIZE = 4,         /* a size is negative, or sizes do not fit one another */
-  A4J_BAD_OPTION = 5,       /* an option has a value that this header does not name, or options exclude one another */
-  A4J_SIZE_OVERFLOW = 6,    /* a product of sizes does not fit 63 bits */
-  A4J_SMALL_WORKSPACE = 7,  /* workspace_bytes is less than the call needs */
-  A4J_MISALIGNED = 8,       /* the workspace is not aligned to A4J_WORKSPACE_ALIGNMENT */
-  A4J_BAD_POSITION = 9,     /* a position lies outside the table or cache */
+  A4J_NULL_POINTER = 1,    /* a buffer that the descriptor asks for is NULL */
+  A4J_BAD_DESCRIPTOR = 2,  /* size_bytes or an offset does not fit the struct */
+  A4J_BAD_ABI = 3,         /* abi_version is not A4J_ABI_VERSION */
+  A4J_BAD_SIZE = 4,        /* a size is negative, or sizes do not fit one another */
+  A4J_BAD_OPTION = 5,      /* an option has a value that this header does not name, or options exclude one another */
+  A4J_SIZE_OVERFLOW = 6,   /* a product of sizes does not fit 63 bits */
+  A4J_SMALL_WORKSPACE = 7, /* workspace_bytes is less than the call needs */
+  A4J_MISALIGNED = 8,      /* the workspace is not aligned to A4J_WORKSPACE_ALIGNMENT */
+  A4J_BAD_POSITION = 9,    /* a position lies outside the table or cache */
   A4J_UNSUPPORTED_DTYPE = 20,
   A4J_ISA_UNKNOWN = 40,     /* no tier of this name was compiled */
   A4J_ISA_UNAVAILABLE = 41, /* this CPU or operating system cannot run the tier */

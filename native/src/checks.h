@@ -33,8 +33,7 @@ static inline int32_t a4j_check_tail(const void *desc, size_t struct_bytes, int6
   const struct a4j_desc_head *head = desc;
   *array = NULL;
   if (offset == 0) return A4J_OK;
-  if (offset < (int64_t)struct_bytes || offset % 4 != 0 || offset > head->size_bytes ||
-      count > (head->size_bytes - offset) / 4)
+  if (offset < (int64_t)struct_bytes || offset % 4 != 0 || offset > head->size_bytes || count > (head->size_bytes - offset) / 4)
     return A4J_BAD_DESCRIPTOR;
   *array = (const int32_t *)((const char *)desc + offset);
   return A4J_OK;

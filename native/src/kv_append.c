@@ -11,7 +11,9 @@ struct call {
   float *cache;
 };
 
-static int64_t new_rows(const struct call *call, int64_t b) { return call->counts != NULL ? call->counts[b] : call->desc->len_new; }
+static int64_t new_rows(const struct call *call, int64_t b) {
+  return call->counts != NULL ? call->counts[b] : call->desc->len_new;
+}
 
 /* Heads are numbered (b, h), h fastest. */
 static void append_heads(const void *context, int64_t head, int64_t head_end) {
@@ -20,8 +22,8 @@ static void append_heads(const void *context, int64_t head, int64_t head_end) {
   for (int64_t n = head; n < head_end; n++) {
     int64_t b = n / desc->heads, h = n % desc->heads, count = new_rows(call, b);
     const float *from = call->rows + b * desc->rows_stride_batch + h * desc->rows_stride_head;
-    float *to = call->cache + b * desc->cache_stride_batch + h * desc->cache_stride_head +
-                call->lengths[b] * desc->cache_stride_row;
+    float *to =
+        call->cache + b * desc->cache_stride_batch + h * desc->cache_stride_head + call->lengths[b] * desc->cache_stride_row;
     if (desc->rows_stride_row == desc->dim && desc->cache_stride_row == desc->dim) {
       memcpy(to, from, (size_t)(count * desc->dim) * sizeof *to);
       continue;

@@ -63,7 +63,8 @@ static void own_units(const void *context, int64_t unit, int64_t unit_end) {
   const struct call *call = context;
   const a4j_linear_desc *desc = call->desc;
   int64_t cached = COL_GROUP;
-  while (desc->rows > A4J_LINEAR_ROWS ? 2 * cached * desc->dim_in * (int64_t)sizeof(float) <= WEIGHTS_BYTES : cached < desc->dim_out)
+  while (desc->rows > A4J_LINEAR_ROWS ? 2 * cached * desc->dim_in * (int64_t)sizeof(float) <= WEIGHTS_BYTES
+                                      : cached < desc->dim_out)
     cached *= 2;
   while (unit < unit_end) {
     int64_t row = unit / call->col_units * call->rows_step, rows = min(call->rows_step, desc->rows - row);

@@ -38,8 +38,7 @@ static void turn_rows(const void *context, int64_t row, int64_t row_end) {
 static int32_t check_positions(const struct call *call) {
   const a4j_rope_desc *desc = call->desc;
   if (call->positions == NULL)
-    return desc->position_start >= 0 && desc->len <= desc->table_rows &&
-                   desc->position_start <= desc->table_rows - desc->len
+    return desc->position_start >= 0 && desc->len <= desc->table_rows && desc->position_start <= desc->table_rows - desc->len
                ? A4J_OK
                : A4J_BAD_POSITION;
   int64_t count = desc->positions_stride_batch == 0 ? desc->len : desc->batch * desc->len;

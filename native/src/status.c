@@ -33,8 +33,7 @@ static const struct status unknown = {-1, "A4J_UNKNOWN_STATUS", "The library has
 
 static const struct status *find(int32_t code) {
   for (size_t i = 0; i < sizeof statuses / sizeof statuses[0]; i++)
-    if (statuses[i].code == code)
-      return &statuses[i];
+    if (statuses[i].code == code) return &statuses[i];
   return &unknown;
 }
 

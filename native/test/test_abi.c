@@ -11,8 +11,7 @@
 #pragma GCC diagnostic error "-Wswitch"
 static const char *name_in_header(enum a4j_status status) {
 #define NAME(status)                                                                                                           \
-  case status:                                                                                                                 \
-    return #status
+  case status: return #status
   switch (status) {
     NAME(A4J_OK);
     NAME(A4J_NULL_POINTER);
@@ -60,8 +59,7 @@ static const char *after(const char *prefix) {
   const char *found = NULL;
   size_t length = strlen(prefix);
   for (const char *line = a4j_abi_layout(); *line != '\0'; line = strchr(line, '\n') + 1) {
-    if (strncmp(line, prefix, length) != 0)
-      continue;
+    if (strncmp(line, prefix, length) != 0) continue;
     CHECK(found == NULL, "\"%s\" begins two lines", prefix);
     found = line + length;
   }
@@ -94,8 +92,7 @@ static void layout_has_each_field_once_and_no_gap(void) {
   for (const char *line = a4j_abi_layout(); *line != '\0'; line = strchr(line, '\n') + 1) {
     const char *end = strchr(line, '\n');
     CHECK(end != NULL, "the last line has no end: %s", line);
-    if (end == NULL)
-      return;
+    if (end == NULL) return;
     int offset, bytes, value, read = 0;
     if (sscanf(line, "struct %63s %d\n%n", name, &value, &read) == 2) {
       CHECK(filled == size, "%s: its fields fill %d of %d bytes", owner, filled, size);

@@ -168,7 +168,8 @@ static double distance(double got, double wanted) {
 static void compare(const struct problem *p, const char *what) {
   const a4j_attention_desc *d = p->d;
   const int64_t rows = d->batch * d->heads_q * d->len_q;
-  double *out = malloc(sizeof(double) * (size_t)(rows * d->dim_v + 1)), *lse = malloc(sizeof(double) * (size_t)(rows * d->maps + 1));
+  double *out = malloc(sizeof(double) * (size_t)(rows * d->dim_v + 1)),
+         *lse = malloc(sizeof(double) * (size_t)(rows * d->maps + 1));
   double *weights = malloc(sizeof(double) * (size_t)(p->full_count + 1));
   float *out32 = floats(rows * d->dim_v), *lse32 = floats(rows * d->maps), *weights32 = floats(p->full_count);
   reference_attention_f64(d, p->q, p->k, p->v, p->mask, p->bias, p->keep, p->lambda, out, lse, weights);
@@ -259,7 +260,8 @@ static void shouldMatchTheFormulaForRandomCombinationsOfOptions(void) {
     p->d->threads = 1 + (int)up_to(2);
     char what[256];
     snprintf(what, sizeof what,
-             "seed=%" PRIu64 " maps=%d batch=%d heads=%d/%d len_q=%d len_k=%d dims=%d,%d parts=%d causal=%d mask=%d bias=%d keep=%d",
+             "seed=%" PRIu64
+             " maps=%d batch=%d heads=%d/%d len_q=%d len_k=%d dims=%d,%d parts=%d causal=%d mask=%d bias=%d keep=%d",
              start, maps, (int)p->d->batch, (int)p->d->heads_q, (int)p->d->heads_kv, (int)len_q, (int)len_k, (int)p->d->dim_qk,
              (int)p->d->dim_v, p->d->value_parts, p->d->causal, p->mask != NULL, p->bias != NULL, p->keep != NULL);
     run(p);
@@ -281,7 +283,8 @@ static void shouldGiveTheSameBitsForEveryThreadCount(void) {
     for (int threads = 2; threads <= 7; threads++) {
       p->d->threads = threads;
       run(p);
-      CHECK(memcmp(once, p->out + GUARD, sizeof(float) * (size_t)p->out_count) == 0, "shape %d with %d threads", shape, threads);
+      CHECK(memcmp(once, p->out + GUARD, sizeof(float) * (size_t)p->out_count) == 0, "shape %d with %d threads", shape,
+            threads);
     }
     free(once);
     release(p);
@@ -381,11 +384,11 @@ static void shouldRefuseWhatTheDescriptorCannotMean(void) {
   const int64_t bytes = a4j_attention_workspace_bytes(p->d);
   void *workspace = aligned_alloc(64, (size_t)bytes + 64);
 #define STATUS() a4j_attention(p->d, p->q, p->k, p->v, 0, 0, 0, p->lambda, p->out, p->lse, 0, workspace, bytes)
-#define REFUSE(change, status)                                                                                                     \
-  do {                                                                                                                             \
-    *p->d = good;                                                                                                                  \
-    change;                                                                                                                        \
-    CHECK_INT(STATUS(), status);                                                                                                   \
+#define REFUSE(change, status)                                                                                                 \
+  do {                                                                                                                         \
+    *p->d = good;                                                                                                              \
+    change;                                                                                                                    \
+    CHECK_INT(STATUS(), status);                                                                                               \
   } while (0)
   REFUSE((void)0, A4J_OK);
   REFUSE(p->d->size_bytes = 8, A4J_BAD_DESCRIPTOR);

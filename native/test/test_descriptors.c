@@ -119,15 +119,11 @@ static int64_t spoilt_value(const struct field *field, int struct_bytes) {
   static const int64_t limits[] = {
       INT64_MIN,  INT64_MIN + 1,    INT64_MAX,        INT64_MAX - 1,    INT32_MIN, INT32_MAX, (int64_t)INT32_MAX + 1,
       UINT32_MAX, (int64_t)1 << 40, (int64_t)1 << 61, (int64_t)1 << 62, -1,        -8};
-  if (ends(field->name, "_offset") && draw() % 4 != 0)
-    return struct_bytes - 8 + (int64_t)below(4 * MOST_TAIL + 16);
+  if (ends(field->name, "_offset") && draw() % 4 != 0) return struct_bytes - 8 + (int64_t)below(4 * MOST_TAIL + 16);
   switch (below(3)) {
-  case 0:
-    return limits[below(sizeof limits / sizeof limits[0])];
-  case 1:
-    return (int64_t)below(20);
-  default:
-    return (int64_t)(draw() >> below(64));
+  case 0: return limits[below(sizeof limits / sizeof limits[0])];
+  case 1: return (int64_t)below(20);
+  default: return (int64_t)(draw() >> below(64));
   }
 }
 
@@ -140,8 +136,7 @@ static void spoil(const char *struct_name, int64_t (*try)(const void *desc)) {
   for (int trial = 0; trial < TRIALS && check_failures == failures; trial++) {
     int size_bytes = layout.bytes + 4 * (trial == 0 ? MOST_TAIL : (int)below(2) * (int)below(MOST_TAIL));
     char *whole = malloc((size_t)size_bytes);
-    if (whole == NULL)
-      abort();
+    if (whole == NULL) abort();
     for (int i = layout.bytes; i < size_bytes; i += 4) {
       int32_t entry = (int32_t)(trial == 0 ? 0 : draw() & 1 ? below(4) : draw());
       memcpy(whole + i, &entry, sizeof entry);
@@ -158,11 +153,9 @@ static void spoil(const char *struct_name, int64_t (*try)(const void *desc)) {
     if (trial % 16 == 15) {
       int32_t end = (int32_t)below((uint64_t)layout.bytes);
       desc = malloc(end < 4 ? 4 : (size_t)end);
-      if (desc == NULL)
-        abort();
+      if (desc == NULL) abort();
       memcpy(desc, whole, end < 4 ? 4 : (size_t)end);
-      if (draw() % 8 == 0)
-        end = -end;
+      if (draw() % 8 == 0) end = -end;
       memcpy(desc, &end, sizeof end);
     }
 
@@ -180,8 +173,7 @@ static void spoil(const char *struct_name, int64_t (*try)(const void *desc)) {
       CHECK_TEXT(a4j_status_name((int32_t)status), try == try_attention_workspace ? "A4J_OK" : "A4J_NULL_POINTER");
     free(whole);
   }
-  if (check_failures != failures)
-    return;
+  if (check_failures != failures) return;
   CHECK(answers[A4J_BAD_ABI] > 0, "%s: the version is never refused", struct_name);
   CHECK(answers[A4J_UNSUPPORTED_DTYPE] > 0, "%s: the element type is never refused", struct_name);
   CHECK(answers[A4J_BAD_OPTION] > 0, "%s: no option is ever refused", struct_name);

@@ -20,8 +20,8 @@
  * supplied it. Unless a method says otherwise, passing {@code null} throws {@link
  * NullPointerException}.
  *
- * <p>A call occupies its thread until the result is there. A virtual thread is pinned to its carrier
- * meanwhile, as in every native call; where calls are long, run them on an executor with as many
- * platform threads as there are cores, and let virtual threads wait for its futures.
+ * <p>A call occupies its thread until the result is there. A virtual thread is pinned to its
+ * carrier meanwhile, as in every native call; where calls are long, run them on an executor with as
+ * many platform threads as there are cores, and let virtual threads wait for its futures.
  */
 package io.github.attention4j;
