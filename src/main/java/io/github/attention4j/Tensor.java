@@ -562,7 +562,8 @@ public final class Tensor {
    * @param values the new elements in row-major order. Not modified.
    * @return this tensor
    * @throws IllegalArgumentException if the element type is not a float, the number of values is
-   *     not {@code count()}, or elements of this tensor share memory
+   *     not {@code count()}, or a stride of this tensor does not step over all that the smaller
+   *     ones span, so that elements may share memory
    * @throws IllegalStateException if this tensor is read-only
    */
   public Tensor copyFrom(float[] values) {
@@ -583,8 +584,9 @@ public final class Tensor {
    *
    * @param source the new elements. Not modified, unless it overlaps this tensor.
    * @return this tensor
-   * @throws IllegalArgumentException if the shapes differ, the types cannot be converted, or
-   *     elements of this tensor share memory
+   * @throws IllegalArgumentException if the shapes differ, the types cannot be converted, or a
+   *     stride of this tensor does not step over all that the smaller ones span, so that elements
+   *     may share memory
    * @throws IllegalStateException if this tensor is read-only
    */
   public Tensor copyFrom(Tensor source) {
@@ -913,7 +915,8 @@ public final class Tensor {
       }
       if (strides[d] <= spanned) {
         throw new IllegalArgumentException(
-            "elements of a copy's destination must not share memory: " + this);
+            "strides of a copy's destination must step over all that smaller strides span: "
+                + this);
       }
       spanned += (shape[d] - 1) * strides[d];
     }

@@ -22,6 +22,7 @@ class TensorViewsTest {
   private static final int VIEWS_IN_CHAIN = 6;
 
   /** What is expected of a view. */
+  @SuppressWarnings("ArrayRecordComponent") // Models are never compared.
   private record Model(long[] shape, int[] positions) {
     /** The model of another shape, each of whose indices {@code toOld} maps to one of this. */
     Model map(long[] newShape, UnaryOperator<long[]> toOld) {
@@ -39,7 +40,7 @@ class TensorViewsTest {
         if (newShape[d] > 1) {
           long[] neighbour = new long[newShape.length];
           neighbour[d] = 1;
-          strides[d] = positions[flatten(neighbour, newShape)] - positions[0];
+          strides[d] = (long) positions[flatten(neighbour, newShape)] - positions[0];
         }
       }
       for (int i = 0; i < positions.length; i++) {

@@ -100,6 +100,7 @@ public final class SafeTensors {
   }
 
   /** One tensor as the header describes it; begin and end count from the start of the data. */
+  @SuppressWarnings("ArrayRecordComponent") // Entries are never compared.
   private record Entry(String name, DType dtype, long[] shape, long begin, long end) {}
 
   // ---- Reading ----
@@ -113,6 +114,7 @@ public final class SafeTensors {
    * @throws SafeTensorsException if the content is malformed, or has an element type that {@link
    *     DType} does not; nothing is mapped then
    * @throws IOException if the file cannot be read or mapped
+   * @throws UnsupportedOperationException if the path's file system cannot map files
    * @throws IllegalStateException if the arena is closed
    * @throws WrongThreadException if the arena is confined to another thread
    */

@@ -35,6 +35,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Random;
 import java.util.TreeMap;
+import java.util.concurrent.atomic.AtomicReference;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
@@ -45,6 +46,7 @@ import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 class SafeTensorsTest {
+  private static final List<DType> TYPES = List.of(DType.values());
   private static final int FUZZ_ROUNDS = 20_000;
   private static final int FUZZ_SAMPLES = 40;
 
@@ -491,7 +493,7 @@ class SafeTensorsTest {
     Map<String, Tensor> tensors = new TreeMap<>();
     try (Arena own = Arena.ofConfined()) {
       for (int i = 1 + random.nextInt(4); i > 0; i--) {
-        DType dtype = DType.values()[random.nextInt(6)];
+        DType dtype = TYPES.get(random.nextInt(TYPES.size()));
         Tensor tensor =
             Tensor.allocate(own, dtype, random.longs(random.nextInt(3), 0, 4).toArray());
         byte[] content = new byte[(int) tensor.segment().byteSize()];
@@ -633,6 +635,28 @@ class SafeTensorsTest {
 
     assertArrayEquals(before, Files.readAllBytes(path));
     assertOnlyFile(path);
+  }
+
+  @Test
+  void shouldRefuseToWriteFromAnotherThreadThanTheConfinedArenasOwner() throws Exception {
+    Path path = directory.resolve("x");
+    Tensor tensor = Tensor.allocate(arena, F32, 2, 3);
+    AtomicReference<Throwable> thrown = new AtomicReference<>();
+    Thread thread =
+        new Thread(
+            () -> {
+              try {
+                SafeTensors.write(path, Map.of("a", tensor), Map.of());
+              } catch (IOException | WrongThreadException e) {
+                thrown.set(e);
+              }
+            });
+    thread.start();
+    thread.join();
+    assertEquals(WrongThreadException.class, thrown.get().getClass());
+    try (Stream<Path> files = Files.list(directory)) {
+      assertEquals(0, files.count());
+    }
   }
 
   @Test
