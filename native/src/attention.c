@@ -1,4 +1,10 @@
-/* a4j_attention: checks, the plan (which rows make a tile, how much scratch), and the walk over batches, heads and tiles. */
+/*
+ * a4j_attention: checks, the plan, and the walk over batches, heads and tiles.
+ *
+ * Two kernels share the work. Many rows are cut into tiles, each of which walks all of its keys (kernels/attention.inc). A few rows
+ * are a question of memory bandwidth: their keys are cut into chunks, each gives a partial result, and a second round merges them
+ * (kernels/decode.inc). All cuts are made by shape alone, so results do not depend on threads.
+ */
 #include <math.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -11,6 +17,9 @@
 /* Below this many multiply-adds a second thread costs more than it saves. */
 #define FORK_WORK 400000.0
 
+/* Keys of a chunk: long against the merging of its result, short enough to feed many threads. */
+#define CHUNK_KEYS 512
+
 struct plan {
   const struct a4j_kernels *kernels;
   const int32_t *key_lengths; /* [batch], or NULL */
@@ -19,23 +28,26 @@ struct plan {
   int64_t stacks;             /* tiles' heads: heads_q / stack */
   int64_t rows;               /* rows of a stack: len_q * stack */
   int64_t tiles;              /* tiles of a stack */
-  int64_t tasks;
+  int few;                    /* whether rows are few enough for chunks of keys */
+  int64_t chunks;             /* chunks of a stack's keys */
+  int64_t partial_floats;     /* the partial result of one chunk */
+  int64_t scratch_floats;     /* for each thread, behind all partial results */
   int32_t threads;
-  int64_t scratch_floats; /* for each thread */
 };
 
+static int64_t whole_lines(int64_t floats) { return (floats + 15) / 16 * 16; }
+
 /*
- * Floats of scratch for one thread: four blocks (logits, bias, keep, weights), running maximum and sum, Q and O of each map.
- * The same for all tiers, so that a workspace stays large enough when another tier is selected.
+ * Floats of scratch for one thread, enough for either kernel and for every tier, so that a workspace stays large enough when
+ * another tier is selected or weights are asked for.
+ * Tile: four blocks (logits, bias, keep, weights), running maximum and sum, Q and O of each map.
+ * Few rows: logits and q of each map and row, one output row.
  */
-static int32_t scratch_floats(const a4j_attention_desc *d, int64_t *floats) {
+static int64_t scratch_floats(const a4j_attention_desc *d) {
   const int64_t part = d->dim_v / d->value_parts;
-  int64_t rows;
-  if (d->dim_qk > INT32_MAX || part > INT32_MAX) return A4J_SIZE_OVERFLOW;
-  rows = 4 * A4J_KEY_BLOCK + d->maps * (2 + d->dim_qk + d->value_parts * ((part + 7) / 8 * 8));
-  *floats = rows * A4J_TILE_MAX + 16;
-  *floats = (*floats + 15) / 16 * 16;
-  return A4J_OK;
+  const int64_t tile = A4J_TILE_MAX * (4 * A4J_KEY_BLOCK + d->maps * (2 + d->dim_qk + d->value_parts * ((part + 7) / 8 * 8)));
+  const int64_t few = 2 * A4J_FEW_ROWS * (A4J_KEY_BLOCK + whole_lines(d->dim_qk)) + d->dim_v;
+  return whole_lines(tile > few ? tile : few);
 }
 
 static int32_t check(const a4j_attention_desc *d, struct plan *p) {
@@ -52,6 +64,7 @@ static int32_t check(const a4j_attention_desc *d, struct plan *p) {
   for (int i = 0; i < 5; i++)
     if ((status = a4j_check_sizes(5, sizes[i])) != A4J_OK) return status;
   if (d->dim_v % d->value_parts != 0) return A4J_BAD_SIZE;
+  if (d->dim_qk > INT32_MAX || d->dim_v > INT32_MAX) return A4J_SIZE_OVERFLOW;
   if (d->heads_q > 0 && (d->heads_kv == 0 || d->heads_q % d->heads_kv != 0)) return A4J_BAD_SIZE;
   status = a4j_check_tail(d, sizeof *d, d->key_lengths_offset, d->batch, &p->key_lengths);
   if (status != A4J_OK) return status;
@@ -63,7 +76,6 @@ static int32_t check(const a4j_attention_desc *d, struct plan *p) {
 static int32_t make_plan(const a4j_attention_desc *d, struct plan *p) {
   int32_t status = check(d, p);
   if (status != A4J_OK) return status;
-  if ((status = scratch_floats(d, &p->scratch_floats)) != A4J_OK) return status;
   p->kernels = a4j_kernels_active();
   p->group = d->heads_q == 0 ? 1 : d->heads_q / d->heads_kv;
   /* Few rows leave lanes empty: let the heads of a group fill them, where they read the same keys. */
@@ -74,15 +86,14 @@ static int32_t make_plan(const a4j_attention_desc *d, struct plan *p) {
   const int64_t vecs = (p->rows + p->kernels->lanes - 1) / p->kernels->lanes;
   const int64_t vecs_of_tile = p->kernels->tile_rows / p->kernels->lanes;
   p->tiles = (vecs + vecs_of_tile - 1) / vecs_of_tile;
-  p->tasks = d->batch * p->stacks * p->tiles;
+  p->few = p->rows <= A4J_FEW_ROWS;
+  p->chunks = p->few ? (d->len_k + CHUNK_KEYS - 1) / CHUNK_KEYS : 0;
+  p->partial_floats = whole_lines(d->maps * p->rows * (2 + d->dim_v));
+  p->scratch_floats = scratch_floats(d);
   const double work = (double)d->batch * (double)d->heads_q * (double)d->len_q * (double)d->len_k * d->maps *
                       (double)(d->dim_qk + d->dim_v);
   const double useful = 1 + work / FORK_WORK;
-  p->threads = d->threads;
-  if (p->threads > p->tasks) p->threads = p->tasks < 1 ? 1 : (int32_t)p->tasks;
-  if (p->threads > useful) p->threads = (int32_t)useful;
-  int64_t bytes;
-  if (__builtin_mul_overflow(p->scratch_floats, (int64_t)sizeof(float) * p->threads, &bytes)) return A4J_SIZE_OVERFLOW;
+  p->threads = d->threads < useful ? d->threads : (int32_t)useful;
   return A4J_OK;
 }
 
@@ -105,17 +116,17 @@ struct call {
   const float *q, *k, *v, *bias, *lambda;
   const uint8_t *mask, *keep;
   float *out, *lse, *weights, *workspace;
+  void (*task)(const struct call *c, int64_t number, float *scratch);
+  int64_t tasks;
   _Atomic int64_t next;
 };
 
-/* Task numbers count tiles from the last one down, so that under a causal mask the long ones come first. */
-static void run_task(const struct call *c, int64_t task, float *scratch) {
+/* All rows of stack `number` (batch-major), as one tile. */
+static struct a4j_tile tile_of(const struct call *c, int64_t number) {
   const struct plan *p = c->plan;
   const a4j_attention_desc *d = c->desc;
-  const int64_t per_tile = d->batch * p->stacks;
-  const int64_t b = task % per_tile / p->stacks, h = task % p->stacks * p->stack, h_kv = h / p->group;
-  struct a4j_tile t = {.desc = d, .stack = p->stack};
-  tile_rows(p, p->tiles - 1 - task / per_tile, &t.row_begin, &t.rows);
+  const int64_t b = number / p->stacks, h = number % p->stacks * p->stack, h_kv = h / p->group;
+  struct a4j_tile t = {.desc = d, .stack = p->stack, .row_begin = 0, .rows = (int32_t)p->rows};
   t.q = c->q + b * d->q_stride_batch + h * d->q_stride_head;
   for (int m = 0; m < d->maps; m++) {
     int64_t head = h_kv, map = m;
@@ -137,42 +148,84 @@ static void run_task(const struct call *c, int64_t task, float *scratch) {
   t.keys = p->key_lengths == NULL ? d->len_k : p->key_lengths[b];
   t.causal = d->causal != A4J_CAUSAL_NONE;
   t.causal_shift = d->causal == A4J_CAUSAL_BOTTOM_RIGHT ? t.keys - d->len_q : 0;
+  return t;
+}
+
+/* Tiles are taken from the last one down, so that under a causal mask the long ones come first. */
+static void tile_task(const struct call *c, int64_t number, float *scratch) {
+  const struct plan *p = c->plan;
+  const int64_t heads = c->desc->batch * p->stacks;
+  struct a4j_tile t = tile_of(c, number % heads);
+  tile_rows(p, p->tiles - 1 - number / heads, &t.row_begin, &t.rows);
   p->kernels->attention_tile(&t, scratch);
+}
+
+static void chunk_task(const struct call *c, int64_t number, float *scratch) {
+  const struct plan *p = c->plan;
+  const struct a4j_tile t = tile_of(c, number / p->chunks);
+  const int64_t begin = number % p->chunks * CHUNK_KEYS, end = begin + CHUNK_KEYS;
+  p->kernels->attention_rows(&t, begin, end < t.keys ? end : t.keys, scratch, c->workspace + number * p->partial_floats);
+}
+
+static void merge_task(const struct call *c, int64_t number, float *scratch) {
+  const struct plan *p = c->plan;
+  const struct a4j_tile t = tile_of(c, number);
+  p->kernels->merge_rows(&t, c->workspace + number * p->chunks * p->partial_floats, p->partial_floats, p->chunks, scratch);
 }
 
 static void run(void *context, int32_t thread, int32_t threads) {
   struct call *c = context;
-  float *scratch = c->workspace + thread * c->plan->scratch_floats;
+  const struct plan *p = c->plan;
+  const int64_t partials = p->chunks * p->stacks * c->desc->batch * p->partial_floats;
+  float *scratch = c->workspace + partials + thread * p->scratch_floats;
   (void)threads;
   for (;;) {
-    const int64_t task = atomic_fetch_add_explicit(&c->next, 1, memory_order_relaxed);
-    if (task >= c->plan->tasks) return;
-    run_task(c, task, scratch);
+    const int64_t number = atomic_fetch_add_explicit(&c->next, 1, memory_order_relaxed);
+    if (number >= c->tasks) return;
+    c->task(c, number, scratch);
   }
 }
 
-static int64_t workspace_bytes(const struct plan *p) {
-  return (int64_t)sizeof(float) * p->scratch_floats * p->threads;
+/* Gives `tasks` tasks to the team. */
+static void run_all(struct call *c, void (*task)(const struct call *, int64_t, float *), int64_t tasks, int32_t threads) {
+  c->task = task;
+  c->tasks = tasks;
+  atomic_store_explicit(&c->next, 0, memory_order_relaxed);
+  a4j_team_run(tasks < threads ? (int32_t)tasks : threads, run, c);
+}
+
+static int32_t workspace_bytes(const a4j_attention_desc *d, const struct plan *p, int64_t *bytes) {
+  int64_t partials, scratch;
+  if (__builtin_mul_overflow(p->chunks, p->partial_floats, &partials) ||
+      __builtin_mul_overflow(partials, d->batch * p->stacks, &partials) ||
+      __builtin_mul_overflow(p->scratch_floats, p->threads, &scratch) || __builtin_add_overflow(partials, scratch, &partials) ||
+      __builtin_mul_overflow(partials, (int64_t)sizeof(float), bytes))
+    return A4J_SIZE_OVERFLOW;
+  return A4J_OK;
 }
 
 int64_t a4j_attention_workspace_bytes(const a4j_attention_desc *desc) {
   struct plan plan;
-  const int32_t status = make_plan(desc, &plan);
-  return status == A4J_OK ? workspace_bytes(&plan) : -(int64_t)status;
+  int64_t bytes;
+  int32_t status = make_plan(desc, &plan);
+  if (status == A4J_OK) status = workspace_bytes(desc, &plan, &bytes);
+  return status == A4J_OK ? bytes : -(int64_t)status;
 }
 
 int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, const uint8_t *mask,
                       const float *bias, const uint8_t *keep, const float *lambda, void *out, float *lse, float *weights,
                       void *workspace, int64_t bytes) {
   struct plan plan;
-  const int32_t status = make_plan(desc, &plan);
+  int64_t needed;
+  int32_t status = make_plan(desc, &plan);
+  if (status == A4J_OK) status = workspace_bytes(desc, &plan, &needed);
   if (status != A4J_OK) return status;
-  if (plan.tasks == 0) return A4J_OK;
+  if (desc->batch == 0 || plan.rows == 0) return A4J_OK;
   if (q == NULL || out == NULL || workspace == NULL || (desc->len_k > 0 && (k == NULL || v == NULL)) ||
       (desc->maps == 2 && lambda == NULL))
     return A4J_NULL_POINTER;
   if ((uintptr_t)workspace % A4J_WORKSPACE_ALIGNMENT != 0) return A4J_MISALIGNED;
-  if (bytes < workspace_bytes(&plan)) return A4J_SMALL_WORKSPACE;
+  if (bytes < needed) return A4J_SMALL_WORKSPACE;
   if (keep != NULL && !isfinite(desc->keep_scale)) return A4J_BAD_OPTION;
   struct call call = {.plan = &plan,
                       .desc = desc,
@@ -187,6 +240,12 @@ int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void 
                       .lse = lse,
                       .weights = weights,
                       .workspace = workspace};
-  a4j_team_run(plan.threads, run, &call);
+  const int64_t heads = desc->batch * plan.stacks;
+  if (plan.few && weights == NULL) {
+    run_all(&call, chunk_task, heads * plan.chunks, plan.threads);
+    run_all(&call, merge_task, heads, plan.threads);
+  } else {
+    run_all(&call, tile_task, heads * plan.tiles, plan.threads);
+  }
   return A4J_OK;
 }

@@ -15,6 +15,7 @@
 enum {
   A4J_KEY_BLOCK = 64, /* keys that one step of the online softmax takes */
   A4J_TILE_MAX = 48,  /* the most rows of any tier's attention tile */
+  A4J_FEW_ROWS = 8,   /* the most rows of each map that attention_rows takes */
   A4J_LINEAR_ROWS = 32 /* rows that linear takes at the most */
 };
 
@@ -34,12 +35,20 @@ struct a4j_tile {
   int64_t keys;         /* keys of this batch */
 };
 
+/* `scratch` is the calling thread's own, as large as attention.c plans it, aligned to 64 bytes. */
 struct a4j_kernels {
   const char *isa;
   int32_t lanes;     /* floats in a vector */
   int32_t tile_rows; /* rows that attention_tile takes at the most */
-  /* Attention for the rows of one tile, written to out, lse and weights. scratch: a4j_tile_floats() floats, aligned to 64. */
+  /* Attention for the rows of one tile, written to out, lse and weights. */
   void (*attention_tile)(const struct a4j_tile *tile, float *scratch);
+  /*
+   * Attention for up to A4J_FEW_ROWS rows over keys [key_begin, key_end) alone: a partial result for x = map * rows + row,
+   * { m[x] largest logit, l[x] sum, o[x][dim_v] sum of values }; o is not written where no row sees any of the keys.
+   */
+  void (*attention_rows)(const struct a4j_tile *tile, int64_t key_begin, int64_t key_end, float *scratch, float *partial);
+  /* Adds `count` partial results, `stride` floats apart, in their order, and writes out and lse. */
+  void (*merge_rows)(const struct a4j_tile *tile, const float *partials, int64_t stride, int64_t count, float *scratch);
 
   /* out[r][c] = (accumulate ? out[r][c] : 0) + bias[c] + <x[r], weight[c]>; bias may be NULL. The bits of a result do not
      depend on the other rows and columns of the call. */
