@@ -6,6 +6,7 @@ import io.github.attention4j.internal.NativeLibrary;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Objects;
 
 /**
  * What runs here: the version, the kernels that this CPU takes, threads, BLAS.
@@ -86,6 +87,7 @@ public final class A4j {
    * @throws IllegalStateException if the native library cannot be loaded
    */
   public static void isa(String name) {
+    Objects.requireNonNull(name, "name");
     NativeLibrary.load();
     NativeLibrary.selectIsa("isa", name);
   }
