@@ -62,10 +62,11 @@ static void own_block(const struct call *call, int64_t row, int64_t rows, int64_
 static void own_units(const void *context, int64_t unit, int64_t unit_end) {
   const struct call *call = context;
   const a4j_linear_desc *desc = call->desc;
-  int64_t cached = COL_GROUP;
-  while (desc->rows > A4J_LINEAR_ROWS ? 2 * cached * desc->dim_in * (int64_t)sizeof(float) <= WEIGHTS_BYTES
-                                      : cached < desc->dim_out)
-    cached *= 2;
+  int64_t cached = desc->dim_out;
+  if (desc->rows > A4J_LINEAR_ROWS && desc->dim_in > 0) {
+    int64_t groups = WEIGHTS_BYTES / (COL_GROUP * (int64_t)sizeof(float)) / desc->dim_in;
+    cached = groups > 1 ? groups * COL_GROUP : COL_GROUP;
+  }
   while (unit < unit_end) {
     int64_t row = unit / call->col_units * call->rows_step, rows = min(call->rows_step, desc->rows - row);
     int64_t last = min(unit_end, (unit / call->col_units + 1) * call->col_units);

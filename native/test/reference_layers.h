@@ -1,0 +1,28 @@
+/* The textbook formulas of the layers, in double (the oracle) and in float (the error that a plain program makes). */
+#ifndef A4J_REFERENCE_LAYERS_H
+#define A4J_REFERENCE_LAYERS_H
+
+#include "a4j.h"
+
+/*
+ * Each reads its inputs with the strides of the descriptor and writes out contiguously: [rows, dim_out] or [rows, dim], and
+ * [batch, heads, len, dim] for rotary positions and for the merge. before is what out held, contiguous as out; it is not read
+ * where accumulate is 0.
+ */
+void reference_linear_f64(const a4j_linear_desc *d, const float *x, const float *weight, const float *bias, const float *before,
+                          double *out);
+void reference_linear_f32(const a4j_linear_desc *d, const float *x, const float *weight, const float *bias, const float *before,
+                          float *out);
+void reference_rms_norm_f64(const a4j_rms_norm_desc *d, const float *x, const float *weight, double *out);
+void reference_rms_norm_f32(const a4j_rms_norm_desc *d, const float *x, const float *weight, float *out);
+void reference_rope_f64(const a4j_rope_desc *d, const float *x, const float *cos, const float *sin, double *out);
+void reference_rope_f32(const a4j_rope_desc *d, const float *x, const float *cos, const float *sin, float *out);
+void reference_swiglu_f64(const a4j_swiglu_desc *d, const float *gate, const float *up, double *out);
+void reference_swiglu_f32(const a4j_swiglu_desc *d, const float *gate, const float *up, float *out);
+/* lse is [batch, heads, len]. */
+void reference_merge_f64(const a4j_merge_desc *d, const float *a, const float *lse_a, const float *b, const float *lse_b,
+                         double *out, double *lse);
+void reference_merge_f32(const a4j_merge_desc *d, const float *a, const float *lse_a, const float *b, const float *lse_b,
+                         float *out, float *lse);
+
+#endif

@@ -1,0 +1,416 @@
+/*
+ * RMS normalisation, rotary positions, SwiGLU, the merge and the cache append against their formulas in double, on every tier:
+ * sizes around the lanes, strides, results in place, what must not be touched, what must be refused.
+ */
+#include "layer_cases.h"
+#include "reference_layers.h"
+
+/* Around the lanes of every tier, four vectors of the widest, and with a rest. */
+static const int64_t dims[] = {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 63, 64, 65, 80, 127, 128, 130, 192, 500};
+enum { DIMS = sizeof dims / sizeof *dims };
+
+struct wanted {
+  double *exact;
+  float *plain;
+};
+static struct wanted wanted(int64_t count) {
+  return (struct wanted){malloc(sizeof(double) * (size_t)(count + 1)), malloc(sizeof(float) * (size_t)(count + 1))};
+}
+static void release(struct wanted w) {
+  free(w.exact);
+  free(w.plain);
+}
+
+/* ---- RMS normalisation ---- */
+
+static void norm(int64_t rows, int64_t dim, int64_t gap, float range, int with_weight, int in_place, int32_t threads) {
+  struct tensor x = tensor(rows, dim, gap, range), weight = tensor(1, dim, 0, 1),
+                out = tensor(rows, dim, in_place ? gap : 2, 1);
+  a4j_rms_norm_desc d = {DESC(a4j_rms_norm_desc),      .rows = rows,     .dim = dim,   .x_stride_row = x.stride,
+                         .out_stride_row = out.stride, .epsilon = 1e-5f, .scale = 0.8f};
+  d.threads = threads;
+  struct wanted w = wanted(rows * dim);
+  const float *weights = with_weight ? weight.data : NULL;
+  reference_rms_norm_f64(&d, x.data, weights, w.exact);
+  reference_rms_norm_f32(&d, x.data, weights, w.plain);
+  struct tensor *result = in_place ? &x : &out;
+  CHECK_INT(a4j_rms_norm(&d, x.data, weights, result->data), A4J_OK);
+  char what[96];
+  snprintf(what, sizeof what, "rms_norm rows %d dim %d range %g weight %d in place %d", (int)rows, (int)dim, (double)range,
+           with_weight, in_place);
+  check_error(result, w.exact, w.plain, 0, what);
+  check_guards(result, what);
+  release(w);
+  free(x.base), free(weight.base), free(out.base);
+}
+static void normOnThisTier(void) {
+  for (int i = 0; i < DIMS; i++)
+    for (int option = 0; option < 4; option++) norm(1 + up_to(4), dims[i], up_to(3), 3, option & 1, option >> 1, 1);
+  norm(3, 64, 0, 1e-4f, 1, 0, 1);
+  norm(3, 64, 0, 1e15f, 1, 0, 1);
+  norm(2, 0, 3, 1, 1, 0, 1);
+  norm(3000, 96, 0, 1, 1, 1, 3);
+}
+static void shouldNormaliseAsTheFormulaSays(void) { on_every_tier(normOnThisTier); }
+
+static void normNan(void) {
+  struct tensor x = tensor(3, 37, 0, 1);
+  x.data[37 + 36] = NAN;
+  memset(x.data + 2 * 37, 0, sizeof(float) * 37);
+  a4j_rms_norm_desc d = {DESC(a4j_rms_norm_desc), .rows = 3,        .dim = 37, .x_stride_row = 37,
+                         .out_stride_row = 37,    .epsilon = 1e-6f, .scale = 1};
+  CHECK_INT(a4j_rms_norm(&d, x.data, NULL, x.data), A4J_OK);
+  for (int i = 0; i < 37; i++) {
+    CHECK(isfinite(x.data[i]), "row 0 has %g", (double)x.data[i]);
+    CHECK(isnan(x.data[37 + i]), "row 1 hides its NaN: %g", (double)x.data[37 + i]);
+    CHECK(x.data[2 * 37 + i] == 0, "a row of zeros gives %g", (double)x.data[2 * 37 + i]);
+  }
+  free(x.base);
+}
+static void shouldShowNanInItsRowAloneWhenNormalising(void) { on_every_tier(normNan); }
+
+/* ---- SwiGLU ---- */
+
+static void swiglu(int64_t rows, int64_t dim, int64_t gap, float range, int place, int32_t threads) {
+  struct tensor gate = tensor(rows, dim, gap, range), up = tensor(rows, dim, gap, 2), out = tensor(rows, dim, gap, 1);
+  a4j_swiglu_desc d = {
+      DESC(a4j_swiglu_desc),       .rows = rows, .dim = dim, .gate_stride_row = gate.stride, .up_stride_row = up.stride,
+      .out_stride_row = out.stride};
+  d.threads = threads;
+  struct wanted w = wanted(rows * dim);
+  reference_swiglu_f64(&d, gate.data, up.data, w.exact);
+  reference_swiglu_f32(&d, gate.data, up.data, w.plain);
+  struct tensor *result = place == 0 ? &out : place == 1 ? &gate : &up;
+  CHECK_INT(a4j_swiglu(&d, gate.data, up.data, result->data), A4J_OK);
+  char what[96];
+  snprintf(what, sizeof what, "swiglu rows %d dim %d range %g place %d", (int)rows, (int)dim, (double)range, place);
+  check_error(result, w.exact, w.plain, 0, what);
+  check_guards(result, what);
+  release(w);
+  free(gate.base), free(up.base), free(out.base);
+}
+static void swigluOnThisTier(void) {
+  for (int i = 0; i < DIMS; i++)
+    for (int place = 0; place < 3; place++) swiglu(1 + up_to(3), dims[i], up_to(3), 8, place, 1);
+  swiglu(5, 1000, 0, 0.01f, 0, 1);
+  swiglu(5, 1000, 0, 1000, 0, 1);
+  swiglu(300, 512, 1, 5, 1, 3);
+}
+static void shouldGateAsTheFormulaSays(void) { on_every_tier(swigluOnThisTier); }
+
+static void swigluLimits(void) {
+  static const float gates[] = {0, -0.0f, 1e-30f, 87, 89, 200, 3e38f, INFINITY, -87, -89, -200, -3e38f, NAN, 1, -1, 20};
+  enum { N = sizeof gates / sizeof *gates };
+  float up[N], out[N];
+  for (int i = 0; i < N; i++) up[i] = 1;
+  a4j_swiglu_desc d = {DESC(a4j_swiglu_desc), .rows = 1,          .dim = N,
+                       .gate_stride_row = N,  .up_stride_row = N, .out_stride_row = N};
+  CHECK_INT(a4j_swiglu(&d, gates, up, out), A4J_OK);
+  for (int i = 0; i < N; i++) {
+    double g = gates[i], value = g / (1 + exp(-g));
+    CHECK(isnan(g) ? isnan(out[i]) : fabs(out[i] - value) <= 3e-7 * fabs(value) + 1e-35 || out[i] == value,
+          "silu(%g): wanted %g, got %g", g, value, (double)out[i]);
+  }
+}
+static void shouldReachTheLimitsOfTheSigmoidWithoutNan(void) { on_every_tier(swigluLimits); }
+
+/* ---- Rotary positions ---- */
+
+enum { TABLE = 40 };
+
+static void rope(int style, int64_t dim, int64_t rotary_dim, int positions, int in_place, int32_t threads, int64_t len) {
+  struct {
+    a4j_rope_desc d;
+    int32_t positions[64];
+  } block = {.d = {DESC(a4j_rope_desc), .style = style, .batch = 3, .heads = 2, .len = len, .dim = dim,
+                   .rotary_dim = rotary_dim, .table_rows = positions == 0 ? len + 5 : TABLE, .position_start = 5}};
+  a4j_rope_desc *d = &block.d;
+  d->threads = threads;
+  /* x lies as [batch, len, heads, dim], as a projection leaves it; out as [batch, heads, len, dim]. */
+  struct tensor x = tensor(3 * len * 2, dim, 3, 2), out = tensor(3 * 2 * len, dim, 1, 1);
+  d->x_stride_row = 2 * x.stride, d->x_stride_head = x.stride, d->x_stride_batch = len * 2 * x.stride;
+  d->out_stride_row = out.stride, d->out_stride_head = len * out.stride, d->out_stride_batch = 2 * len * out.stride;
+  if (positions != 0) {
+    d->size_bytes = sizeof block;
+    d->positions_offset = sizeof *d;
+    d->positions_stride_batch = positions == 1 ? 0 : len;
+    for (int i = 0; i < 64; i++) block.positions[i] = (int32_t)up_to(TABLE - 1);
+  }
+  struct tensor cosines = tensor(d->table_rows, rotary_dim / 2, 0, 1), sines = tensor(d->table_rows, rotary_dim / 2, 0, 1);
+  struct wanted w = wanted(3 * 2 * len * dim);
+  reference_rope_f64(d, x.data, cosines.data, sines.data, w.exact);
+  reference_rope_f32(d, x.data, cosines.data, sines.data, w.plain);
+  char what[128];
+  snprintf(what, sizeof what, "rope style %d dim %d rotary %d positions %d in place %d", style, (int)dim, (int)rotary_dim,
+           positions, in_place);
+  if (in_place) {
+    a4j_rope_desc *same = d;
+    same->out_stride_row = d->x_stride_row, same->out_stride_head = d->x_stride_head,
+    same->out_stride_batch = d->x_stride_batch;
+    CHECK_INT(a4j_rope(d, x.data, cosines.data, sines.data, x.data), A4J_OK);
+    for (int64_t n = 0; n < 3 * 2 * len; n++) {
+      int64_t i = n % len, h = n / len % 2, b = n / len / 2;
+      memcpy(out.data + n * out.stride, x.data + b * d->x_stride_batch + h * d->x_stride_head + i * d->x_stride_row,
+             sizeof(float) * (size_t)dim);
+    }
+    check_guards(&x, what);
+  } else {
+    CHECK_INT(a4j_rope(d, x.data, cosines.data, sines.data, out.data), A4J_OK);
+  }
+  check_error(&out, w.exact, w.plain, 1, what);
+  check_guards(&out, what);
+  release(w);
+  free(x.base), free(out.base), free(cosines.base), free(sines.base);
+}
+static void ropeOnThisTier(void) {
+  for (int style = 0; style < 2; style++) {
+    for (int i = 0; i < DIMS; i++)
+      for (int option = 0; option < 6; option++) {
+        rope(style, dims[i], dims[i] / 2 * 2, option % 3, option / 3, 1, 1 + up_to(5));
+        rope(style, dims[i], dims[i] / 4 * 2, option % 3, option / 3, 1, 1 + up_to(5));
+      }
+    rope(style, 64, 64, 0, 1, 3, 1500);
+  }
+}
+static void shouldTurnPairsAsTheFormulaSays(void) { on_every_tier(ropeOnThisTier); }
+
+static void shouldRefusePositionsOutsideTheTableBeforeItWrites(void) {
+  struct {
+    a4j_rope_desc d;
+    int32_t positions[4];
+  } block = {.d = {DESC(a4j_rope_desc), .batch = 2, .heads = 1, .len = 2, .dim = 4, .rotary_dim = 4, .table_rows = 10,
+                   .x_stride_batch = 8, .x_stride_row = 4, .out_stride_batch = 8, .out_stride_row = 4}};
+  a4j_rope_desc good = block.d, *d = &block.d;
+  float x[16] = {1, 2, 3}, cosines[20] = {1}, sines[20] = {1}, before[16];
+  memcpy(before, x, sizeof x);
+#define ROPE(change, status)                                                                                                   \
+  do {                                                                                                                         \
+    *d = good;                                                                                                                 \
+    change;                                                                                                                    \
+    CHECK_INT(a4j_rope(d, x, cosines, sines, x), status);                                                                      \
+  } while (0)
+  ROPE(d->position_start = 9, A4J_BAD_POSITION);
+  ROPE(d->position_start = -1, A4J_BAD_POSITION);
+  ROPE(d->position_start = INT64_MAX, A4J_BAD_POSITION);
+  ROPE((d->size_bytes = sizeof block, d->positions_offset = sizeof *d, d->positions_stride_batch = 2, block.positions[3] = 10),
+       A4J_BAD_POSITION);
+  ROPE((d->size_bytes = sizeof block, d->positions_offset = sizeof *d, d->positions_stride_batch = 2, block.positions[3] = -1),
+       A4J_BAD_POSITION);
+  ROPE((d->size_bytes = sizeof block, d->positions_offset = sizeof *d, d->positions_stride_batch = 1), A4J_BAD_SIZE);
+  ROPE((d->size_bytes = (int32_t)sizeof *d + 12, d->positions_offset = sizeof *d, d->positions_stride_batch = 2),
+       A4J_BAD_DESCRIPTOR);
+  ROPE((d->size_bytes = sizeof block, d->positions_offset = sizeof *d + 2), A4J_BAD_DESCRIPTOR);
+  ROPE((d->size_bytes = sizeof block, d->positions_offset = 8), A4J_BAD_DESCRIPTOR);
+  ROPE((d->size_bytes = sizeof block, d->positions_offset = INT64_MAX - 3), A4J_BAD_DESCRIPTOR);
+  ROPE(d->style = 2, A4J_BAD_OPTION);
+  ROPE(d->reserved = 1, A4J_BAD_OPTION);
+  ROPE(d->rotary_dim = 3, A4J_BAD_SIZE);
+  ROPE(d->rotary_dim = 6, A4J_BAD_SIZE);
+  ROPE(d->len = -1, A4J_BAD_SIZE);
+  ROPE(d->table_rows = -1, A4J_BAD_SIZE);
+  ROPE((d->batch = INT64_MAX / 4, d->heads = 4), A4J_SIZE_OVERFLOW);
+  ROPE(d->abi_version = 0, A4J_BAD_ABI);
+  ROPE(d->len = 0, A4J_OK);
+  *d = good;
+  CHECK_INT(a4j_rope(d, NULL, cosines, sines, x), A4J_NULL_POINTER);
+  CHECK_INT(a4j_rope(d, x, NULL, sines, x), A4J_NULL_POINTER);
+  CHECK_INT(a4j_rope(d, x, cosines, NULL, x), A4J_NULL_POINTER);
+  CHECK_INT(a4j_rope(d, x, cosines, sines, NULL), A4J_NULL_POINTER);
+  CHECK(memcmp(x, before, sizeof x) == 0, "a refused call wrote");
+}
+
+/* ---- Merge ---- */
+
+static void merge(int64_t len, int64_t dim, int in_place, int with_lse, int32_t threads) {
+  enum { BATCH = 2, HEADS = 3 };
+  int64_t rows = BATCH * HEADS * len;
+  struct tensor a = tensor(rows, dim, 1, 1), b = tensor(rows, dim, 2, 1), out = tensor(rows, dim, 1, 1);
+  struct tensor lse_a = tensor(1, rows, 0, 30), lse_b = tensor(1, rows, 0, 30), lse = tensor(1, rows, 0, 0);
+  for (int64_t r = 0; r < rows; r++) {
+    if (r % 7 == 1 || r % 7 == 3) lse_a.data[r] = -INFINITY, a.data[r * a.stride] = NAN;
+    if (r % 7 == 2 || r % 7 == 3) lse_b.data[r] = -INFINITY, b.data[r * b.stride] = NAN;
+    if (r % 7 == 4) lse_b.data[r] = lse_a.data[r];
+  }
+  a4j_merge_desc d = {DESC(a4j_merge_desc), .batch = BATCH, .heads = HEADS, .len = len, .dim = dim};
+  d.threads = threads;
+  d.a_stride_row = a.stride, d.a_stride_head = len * a.stride, d.a_stride_batch = HEADS * len * a.stride;
+  d.b_stride_row = b.stride, d.b_stride_head = len * b.stride, d.b_stride_batch = HEADS * len * b.stride;
+  d.out_stride_row = out.stride, d.out_stride_head = len * out.stride, d.out_stride_batch = HEADS * len * out.stride;
+  struct wanted w = wanted(rows * dim), w_lse = wanted(rows);
+  reference_merge_f64(&d, a.data, lse_a.data, b.data, lse_b.data, w.exact, w_lse.exact);
+  reference_merge_f32(&d, a.data, lse_a.data, b.data, lse_b.data, w.plain, w_lse.plain);
+  struct tensor *result = in_place ? &a : &out, *result_lse = in_place ? &lse_a : &lse;
+  CHECK_INT(a4j_merge(&d, a.data, lse_a.data, b.data, lse_b.data, result->data, with_lse ? result_lse->data : NULL), A4J_OK);
+  char what[96];
+  snprintf(what, sizeof what, "merge len %d dim %d in place %d", (int)len, (int)dim, in_place);
+  check_error(result, w.exact, w.plain, 1, what);
+  check_guards(result, what);
+  if (with_lse) {
+    for (int64_t r = 0; r < rows; r++) CHECK_NEAR(result_lse->data[r], w_lse.exact[r], 2e-6 + 2e-7 * fabs(w_lse.exact[r]));
+    check_guards(result_lse, what);
+  }
+  release(w), release(w_lse);
+  free(a.base), free(b.base), free(out.base), free(lse_a.base), free(lse_b.base), free(lse.base);
+}
+static void mergeOnThisTier(void) {
+  for (int i = 0; i < DIMS; i++)
+    for (int option = 0; option < 4; option++) merge(1 + up_to(4), dims[i], option & 1, option >> 1, 1);
+  merge(4, 0, 0, 1, 1);
+  merge(900, 64, 1, 1, 3);
+}
+static void shouldMergeAsTheFormulaSays(void) { on_every_tier(mergeOnThisTier); }
+
+static void shouldShowNanOfASideThatCountsAndStandLargeLogsumexps(void) {
+  float a[4] = {1, 1, 1, NAN}, b[4] = {3, 3, 3, 3}, out[4], lse[4];
+  float lse_a[4] = {1e30f, -1e30f, NAN, 0}, lse_b[4] = {1e30f, 1e30f, 0, 0};
+  a4j_merge_desc d = {DESC(a4j_merge_desc), .batch = 1,        .heads = 1,         .len = 4, .dim = 1,
+                      .a_stride_row = 1,    .b_stride_row = 1, .out_stride_row = 1};
+  CHECK_INT(a4j_merge(&d, a, lse_a, b, lse_b, out, lse), A4J_OK);
+  CHECK_NEAR(out[0], 2, 0);
+  CHECK_NEAR(out[1], 3, 0);
+  CHECK(isnan(out[2]) && isnan(lse[2]), "NaN in a logsumexp gives %g, %g", (double)out[2], (double)lse[2]);
+  CHECK(isnan(out[3]) && isfinite(lse[3]), "NaN in a row gives %g, %g", (double)out[3], (double)lse[3]);
+  CHECK_INT(a4j_merge(&d, a, NULL, b, lse_b, out, lse), A4J_NULL_POINTER);
+  CHECK_INT(a4j_merge(&d, NULL, lse_a, b, lse_b, out, lse), A4J_NULL_POINTER);
+  d.len = -1;
+  CHECK_INT(a4j_merge(&d, a, lse_a, b, lse_b, out, lse), A4J_BAD_SIZE);
+  d.len = INT64_MAX / 4, d.heads = 8, d.dim = 0;
+  CHECK_INT(a4j_merge(&d, a, lse_a, b, lse_b, out, lse), A4J_SIZE_OVERFLOW);
+}
+
+/* ---- Cache append ---- */
+
+static void append(int64_t len_new, int64_t dim, int64_t rows_gap, int64_t cache_gap, int with_counts, int32_t threads) {
+  enum { BATCH = 3, HEADS = 2 };
+  const int64_t capacity = len_new + 6;
+  struct {
+    a4j_kv_append_desc d;
+    int32_t lengths[BATCH], counts[BATCH];
+  } block = {
+      .d = {DESC(a4j_kv_append_desc), .batch = BATCH, .heads = HEADS, .len_new = len_new, .capacity = capacity, .dim = dim},
+      .lengths = {0, 6, 3}};
+  a4j_kv_append_desc *d = &block.d;
+  d->threads = threads;
+  d->size_bytes = sizeof block;
+  d->lengths_offset = sizeof *d;
+  d->counts_offset = with_counts ? (int64_t)sizeof *d + 4 * BATCH : 0;
+  for (int b = 0; b < BATCH; b++) block.counts[b] = (int32_t)up_to(len_new);
+  struct tensor rows = tensor(BATCH * HEADS * len_new, dim, rows_gap, 1);
+  struct tensor cache = tensor(BATCH * HEADS * capacity, dim, cache_gap, 1), wanted = copy_of(&cache);
+  d->rows_stride_row = rows.stride, d->rows_stride_head = len_new * rows.stride,
+  d->rows_stride_batch = HEADS * d->rows_stride_head;
+  d->cache_stride_row = cache.stride, d->cache_stride_head = capacity * cache.stride;
+  d->cache_stride_batch = HEADS * d->cache_stride_head;
+  for (int64_t n = 0; n < BATCH * HEADS; n++)
+    for (int64_t i = 0; i < (with_counts ? block.counts[n / HEADS] : len_new); i++)
+      memcpy(wanted.data + (n * capacity + block.lengths[n / HEADS] + i) * wanted.stride,
+             rows.data + (n * len_new + i) * rows.stride, sizeof(float) * (size_t)dim);
+  CHECK_INT(a4j_kv_append(d, rows.data, cache.data), A4J_OK);
+  CHECK(memcmp(cache.base, wanted.base, sizeof(float) * (size_t)cache.total) == 0, "len_new %d dim %d counts %d", (int)len_new,
+        (int)dim, with_counts);
+  free(rows.base), free(cache.base), free(wanted.base);
+}
+
+static void shouldAppendToEachBatchAtItsOwnLength(void) {
+  for (int64_t len_new = 0; len_new < 5; len_new++)
+    for (int option = 0; option < 8; option++) append(len_new, 1 + up_to(20), option & 1, option >> 1 & 1, option >> 2, 1);
+  append(2000, 64, 0, 0, 1, 3);
+  append(2000, 64, 1, 0, 0, 3);
+}
+
+static void shouldRefuseRowsThatTheCacheCannotHoldBeforeItWrites(void) {
+  struct {
+    a4j_kv_append_desc d;
+    int32_t lengths[2], counts[2];
+  } block, good = {.d = {DESC(a4j_kv_append_desc), .batch = 2, .heads = 1, .len_new = 3, .capacity = 4, .dim = 1,
+                         .rows_stride_batch = 3, .rows_stride_row = 1, .cache_stride_batch = 4, .cache_stride_row = 1},
+                   .lengths = {0, 1},
+                   .counts = {3, 2}};
+  good.d.size_bytes = sizeof good;
+  good.d.lengths_offset = sizeof good.d;
+  good.d.counts_offset = sizeof good.d + 8;
+  float rows[6] = {1, 2, 3, 4, 5, 6}, cache[8] = {0}, zeros[8] = {0};
+#define APPEND(change, status)                                                                                                 \
+  do {                                                                                                                         \
+    block = good;                                                                                                              \
+    change;                                                                                                                    \
+    CHECK_INT(a4j_kv_append(&block.d, rows, cache), status);                                                                   \
+  } while (0)
+  APPEND(block.lengths[1] = 3, A4J_BAD_POSITION);
+  APPEND(block.lengths[1] = INT32_MAX, A4J_BAD_POSITION);
+  APPEND(block.lengths[1] = -1, A4J_BAD_POSITION);
+  APPEND(block.counts[1] = 4, A4J_BAD_POSITION);
+  APPEND(block.counts[1] = -1, A4J_BAD_SIZE);
+  APPEND((block.d.counts_offset = 0, block.lengths[1] = 2), A4J_BAD_POSITION);
+  APPEND(block.d.lengths_offset = 0, A4J_BAD_DESCRIPTOR);
+  APPEND(block.d.lengths_offset += 12, A4J_BAD_DESCRIPTOR);
+  APPEND(block.d.counts_offset += 1, A4J_BAD_DESCRIPTOR);
+  APPEND(block.d.capacity = -4, A4J_BAD_SIZE);
+  APPEND(block.d.threads = 0, A4J_BAD_OPTION);
+  CHECK(memcmp(cache, zeros, sizeof cache) == 0, "a refused call wrote");
+  block = good;
+  CHECK_INT(a4j_kv_append(&block.d, NULL, cache), A4J_NULL_POINTER);
+  CHECK_INT(a4j_kv_append(&block.d, rows, NULL), A4J_NULL_POINTER);
+  CHECK_INT(a4j_kv_append(NULL, rows, cache), A4J_NULL_POINTER);
+}
+
+/* ---- All ---- */
+
+static void sameBits(void) {
+  struct tensor x = tensor(4000, 100, 0, 2), up = tensor(4000, 100, 0, 2), lse = tensor(1, 4000, 0, 9);
+  struct tensor once[3], out = tensor(4000, 100, 0, 0);
+  a4j_rms_norm_desc norm = {DESC(a4j_rms_norm_desc), .rows = 4000,     .dim = 100, .x_stride_row = 100,
+                            .out_stride_row = 100,   .epsilon = 1e-6f, .scale = 1};
+  a4j_swiglu_desc gate = {DESC(a4j_swiglu_desc),  .rows = 4000,         .dim = 100,
+                          .gate_stride_row = 100, .up_stride_row = 100, .out_stride_row = 100};
+  a4j_merge_desc merge = {DESC(a4j_merge_desc), .batch = 1,          .heads = 1,          .len = 4000,
+                          .dim = 100,           .a_stride_row = 100, .b_stride_row = 100, .out_stride_row = 100};
+  static const int32_t threads[] = {1, 2, 3, 7};
+  for (int t = 0; t < 4; t++) {
+    norm.threads = gate.threads = merge.threads = threads[t];
+    for (int op = 0; op < 3; op++) {
+      if (op == 0) CHECK_INT(a4j_rms_norm(&norm, x.data, NULL, out.data), A4J_OK);
+      if (op == 1) CHECK_INT(a4j_swiglu(&gate, x.data, up.data, out.data), A4J_OK);
+      if (op == 2) CHECK_INT(a4j_merge(&merge, x.data, lse.data, up.data, up.data, out.data, NULL), A4J_OK);
+      if (t == 0) once[op] = copy_of(&out);
+      CHECK(same(&out, &once[op]), "operation %d has other bits on %d threads", op, (int)threads[t]);
+    }
+  }
+  for (int op = 0; op < 3; op++) free(once[op].base);
+  free(x.base), free(up.base), free(lse.base), free(out.base);
+}
+static void shouldGiveTheSameBitsForEveryThreadCount(void) { on_every_tier(sameBits); }
+
+static void shouldRefuseWhatADescriptorCannotMean(void) {
+  float x[8] = {0};
+  a4j_rms_norm_desc norm = {DESC(a4j_rms_norm_desc), .rows = 2, .dim = 4, .x_stride_row = 4, .out_stride_row = 4};
+  CHECK_INT(a4j_rms_norm(NULL, x, NULL, x), A4J_NULL_POINTER);
+  CHECK_INT(a4j_rms_norm(&norm, NULL, NULL, x), A4J_NULL_POINTER);
+  CHECK_INT(a4j_rms_norm(&norm, x, NULL, NULL), A4J_NULL_POINTER);
+  norm.rows = -1;
+  CHECK_INT(a4j_rms_norm(&norm, x, NULL, x), A4J_BAD_SIZE);
+  norm.rows = INT64_MAX;
+  CHECK_INT(a4j_rms_norm(&norm, x, NULL, x), A4J_SIZE_OVERFLOW);
+  a4j_swiglu_desc gate = {DESC(a4j_swiglu_desc), .rows = 2, .dim = 4};
+  CHECK_INT(a4j_swiglu(&gate, x, NULL, x), A4J_NULL_POINTER);
+  gate.dim = -4;
+  CHECK_INT(a4j_swiglu(&gate, x, x, x), A4J_BAD_SIZE);
+  gate.size_bytes = 16;
+  CHECK_INT(a4j_swiglu(&gate, x, x, x), A4J_BAD_DESCRIPTOR);
+}
+
+int main(void) {
+  RUN(shouldNormaliseAsTheFormulaSays);
+  RUN(shouldShowNanInItsRowAloneWhenNormalising);
+  RUN(shouldGateAsTheFormulaSays);
+  RUN(shouldReachTheLimitsOfTheSigmoidWithoutNan);
+  RUN(shouldTurnPairsAsTheFormulaSays);
+  RUN(shouldRefusePositionsOutsideTheTableBeforeItWrites);
+  RUN(shouldMergeAsTheFormulaSays);
+  RUN(shouldShowNanOfASideThatCountsAndStandLargeLogsumexps);
+  RUN(shouldAppendToEachBatchAtItsOwnLength);
+  RUN(shouldRefuseRowsThatTheCacheCannotHoldBeforeItWrites);
+  RUN(shouldGiveTheSameBitsForEveryThreadCount);
+  RUN(shouldRefuseWhatADescriptorCannotMean);
+  return CHECK_RESULT();
+}

@@ -1,0 +1,303 @@
+/*
+ * a4j_linear against the formula in double, on every tier: sizes around lanes, tiles and parts, strides, bias and accumulation;
+ * what it must not read or write, and what must not change its bits. The BLAS is the one that the environment variable
+ * A4J_TEST_BLAS names, and a plain sgemm where there is none.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "layer_cases.h"
+#include "reference_layers.h"
+
+/* Rows that surely take sgemm. */
+enum { MANY = 1024 };
+
+static _Atomic int64_t plain_calls;
+
+static void plain_sgemm(int order, int trans_a, int trans_b, int m, int n, int k, float alpha, const float *a, int lda,
+                        const float *b, int ldb, float beta, float *c, int ldc) {
+  CHECK(order == 101 && trans_a == 111 && trans_b == 112, "order %d, trans_a %d, trans_b %d", order, trans_a, trans_b);
+  CHECK(lda >= k && ldb >= k && ldc >= n && m > 0 && n > 0, "m %d n %d k %d lda %d ldb %d ldc %d", m, n, k, lda, ldb, ldc);
+  atomic_fetch_add(&plain_calls, 1);
+  for (int i = 0; i < m; i++)
+    for (int j = 0; j < n; j++) {
+      float sum = 0;
+      for (int p = 0; p < k; p++) sum += a[(int64_t)i * lda + p] * b[(int64_t)j * ldb + p];
+      float *at = &c[(int64_t)i * ldc + j];
+      *at = beta == 0 ? alpha * sum : beta * *at + alpha * sum;
+    }
+}
+
+static const void *real_sgemm(void) {
+  const char *path = getenv("A4J_TEST_BLAS");
+  void *blas = path == NULL ? NULL : dlopen(path, RTLD_NOW);
+  if (path != NULL && blas == NULL) CHECK(0, "%s", dlerror());
+  return blas == NULL ? NULL : dlsym(blas, "cblas_sgemm");
+}
+
+struct problem {
+  a4j_linear_desc d;
+  struct tensor x, weight, bias, out;
+};
+
+static struct problem make(int64_t rows, int64_t dim_in, int64_t dim_out, int64_t gap) {
+  struct problem p = {.d = {DESC(a4j_linear_desc), .rows = rows, .dim_in = dim_in, .dim_out = dim_out},
+                      .x = tensor(rows, dim_in, gap, 1),
+                      .weight = tensor(dim_out, dim_in, 2 * gap, 1),
+                      .bias = tensor(1, dim_out, 0, 1),
+                      .out = tensor(rows, dim_out, 3 * gap, 1)};
+  p.d.x_stride_row = p.x.stride;
+  p.d.weight_stride_row = p.weight.stride;
+  p.d.out_stride_row = p.out.stride;
+  return p;
+}
+
+static void release(struct problem *p) {
+  free(p->x.base);
+  free(p->weight.base);
+  free(p->bias.base);
+  free(p->out.base);
+}
+
+static int32_t run(struct problem *p, int with_bias) {
+  return a4j_linear(&p->d, p->x.data, p->weight.data, with_bias ? p->bias.data : NULL, p->out.data);
+}
+
+static void compare(int64_t rows, int64_t dim_in, int64_t dim_out, int64_t gap, int with_bias, int accumulate) {
+  struct problem p = make(rows, dim_in, dim_out, gap);
+  p.d.accumulate = accumulate;
+  p.d.threads = 1 + (int32_t)up_to(2);
+  int64_t count = rows * dim_out;
+  float *before = malloc(sizeof(float) * (size_t)(count + 1)), *plain = malloc(sizeof(float) * (size_t)(count + 1));
+  double *wanted = malloc(sizeof(double) * (size_t)(count + 1));
+  for (int64_t r = 0; r < rows; r++)
+    memcpy(before + r * dim_out, p.out.data + r * p.out.stride, sizeof(float) * (size_t)dim_out);
+  if (!accumulate) fill(&p.out, NAN);
+  const float *bias = with_bias ? p.bias.data : NULL;
+  reference_linear_f64(&p.d, p.x.data, p.weight.data, bias, before, wanted);
+  reference_linear_f32(&p.d, p.x.data, p.weight.data, bias, before, plain);
+  CHECK_INT(run(&p, with_bias), A4J_OK);
+  char what[128];
+  snprintf(what, sizeof what, "rows %d dim_in %d dim_out %d gap %d bias %d accumulate %d", (int)rows, (int)dim_in, (int)dim_out,
+           (int)gap, with_bias, accumulate);
+  check_error(&p.out, wanted, plain, 1, what);
+  check_guards(&p.out, what);
+  free(before);
+  free(plain);
+  free(wanted);
+  release(&p);
+}
+
+static void shouldAskForABlasWhereRowsAreMany(void) {
+  struct problem p = make(MANY, 3, 5, 0);
+  fill(&p.out, 7);
+  struct tensor before = copy_of(&p.out);
+  CHECK_INT(run(&p, 0), A4J_NO_BLAS);
+  CHECK(same(&p.out, &before), "out was written");
+  CHECK_INT(a4j_use_blas(NULL), A4J_NULL_POINTER);
+  free(before.base);
+  release(&p);
+}
+
+static void matchAtTheEdges(void) {
+  static const int64_t rows[] = {1, 2, 3, 4, 5, 7, 8, 31, 32, 33, 57};
+  static const int64_t dims_in[] = {0, 1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 192};
+  static const int64_t dims_out[] = {1, 2, 3, 6, 7, 8, 9, 11, 12, 13, 23, 24, 25, 49};
+  for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
+    for (size_t i = 0; i < sizeof dims_in / sizeof *dims_in; i++)
+      for (size_t o = 0; o < sizeof dims_out / sizeof *dims_out; o++)
+        compare(rows[r], dims_in[i], dims_out[o], up_to(3), (int)up_to(1), (int)up_to(1));
+}
+static void shouldMatchTheFormulaAtTheEdgesOfLanesAndTiles(void) { on_every_tier(matchAtTheEdges); }
+
+static void matchLongRows(void) {
+  static const int64_t dims_in[] = {1023, 1024, 1025, 2048, 2049, 3000};
+  for (size_t i = 0; i < sizeof dims_in / sizeof *dims_in; i++) {
+    compare(1, dims_in[i], 25, 0, 1, 0);
+    compare(4, dims_in[i], 25, 1, 0, 1);
+    compare(7, dims_in[i], 25, 0, 1, 1);
+    compare(39, dims_in[i], 29, 5, 0, 0);
+  }
+}
+static void shouldMatchTheFormulaWhenRowsAreCutIntoParts(void) { on_every_tier(matchLongRows); }
+
+static void shouldMatchTheFormulaThroughSgemm(void) {
+  static const int64_t rows[] = {MANY, MANY + 1, MANY + 257};
+  static const int64_t dims_out[] = {1, 7, 65, 400};
+  for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
+    for (size_t o = 0; o < sizeof dims_out / sizeof *dims_out; o++)
+      for (int option = 0; option < 4; option++)
+        compare(rows[r], 1 + up_to(40), dims_out[o], up_to(3), option & 1, option >> 1);
+}
+
+static void shouldComputeManyEmptyRowsWithoutSgemm(void) { compare(MANY, 0, 9, 1, 1, 1); }
+
+static void sameBits(int64_t rows, int64_t dim_in, int64_t dim_out, int with_bias, int accumulate) {
+  static const int32_t threads[] = {2, 3, 7, 16};
+  struct problem p = make(rows, dim_in, dim_out, 1);
+  p.d.accumulate = accumulate;
+  struct tensor start = p.out;
+  struct tensor once = p.out = copy_of(&start);
+  CHECK_INT(run(&p, with_bias), A4J_OK);
+  for (size_t t = 0; t < sizeof threads / sizeof *threads; t++) {
+    p.d.threads = threads[t];
+    p.out = copy_of(&start);
+    CHECK_INT(run(&p, with_bias), A4J_OK);
+    CHECK(same(&p.out, &once), "%d threads give other bits for %d x %d x %d", (int)threads[t], (int)rows, (int)dim_in,
+          (int)dim_out);
+    free(p.out.base);
+  }
+  free(once.base);
+  p.out = start;
+  release(&p);
+}
+
+static void sameBitsForThreads(void) {
+  sameBits(1, 700, 2001, 1, 0);
+  sameBits(3, 1100, 1003, 0, 1);
+  sameBits(8, 512, 1031, 1, 1);
+  sameBits(61, 300, 333, 1, 0);
+  sameBits(130, 192, 50, 0, 0);
+  sameBits(MANY + 30, 70, 410, 1, 0);
+  sameBits(MANY, 33, 530, 1, 1);
+}
+static void shouldGiveTheSameBitsForEveryThreadCount(void) { on_every_tier(sameBitsForThreads); }
+
+static void rowsAlone(void) {
+  struct problem p = make(45, 1100, 53, 0);
+  CHECK_INT(run(&p, 1), A4J_OK);
+  struct tensor row = tensor(1, p.d.dim_out, 0, 0);
+  a4j_linear_desc one = p.d;
+  one.rows = 1;
+  for (int64_t r = 0; r < p.d.rows; r++) {
+    CHECK_INT(a4j_linear(&one, p.x.data + r * p.x.stride, p.weight.data, p.bias.data, row.data), A4J_OK);
+    CHECK(memcmp(row.data, p.out.data + r * p.out.stride, sizeof(float) * (size_t)p.d.dim_out) == 0,
+          "row %" PRId64 " has other bits alone", r);
+  }
+  free(row.base);
+  release(&p);
+}
+static void shouldGiveARowTheSameBitsAloneAndAmongOthers(void) { on_every_tier(rowsAlone); }
+
+static void nanStays(int64_t rows) {
+  struct problem p = make(rows, 37, 61, 2);
+  p.x.data[2 * p.x.stride + 36] = NAN;
+  p.weight.data[9 * p.weight.stride + 5] = INFINITY;
+  p.bias.data[20] = NAN;
+  CHECK_INT(run(&p, 1), A4J_OK);
+  for (int64_t r = 0; r < rows; r++)
+    for (int64_t c = 0; c < p.d.dim_out; c++) {
+      float got = p.out.data[r * p.out.stride + c];
+      if (r == 2 || c == 20)
+        CHECK(isnan(got), "(%d, %d) hides a NaN: %g", (int)r, (int)c, (double)got);
+      else
+        CHECK(c == 9 ? !isfinite(got) : isfinite(got), "(%d, %d) is %g", (int)r, (int)c, (double)got);
+    }
+  release(&p);
+}
+static void nanStaysWhereItIs(void) {
+  nanStays(3);
+  nanStays(38);
+}
+static void shouldShowNanWhereItBelongsAndNowhereElse(void) { on_every_tier(nanStaysWhereItIs); }
+
+static void shouldCutSlicesByTheShapeAlone(void) {
+  CHECK_INT(a4j_use_blas((const void *)plain_sgemm), A4J_OK);
+  struct problem p = make(2 * MANY, 20, 900, 0);
+  int64_t calls[2];
+  for (int i = 0; i < 2; i++) {
+    p.d.threads = i == 0 ? 1 : 7;
+    atomic_store(&plain_calls, 0);
+    CHECK_INT(run(&p, 0), A4J_OK);
+    calls[i] = atomic_load(&plain_calls);
+  }
+  CHECK(calls[0] == calls[1] && calls[0] >= 16, "%d slices on one thread, %d on seven", (int)calls[0], (int)calls[1]);
+  release(&p);
+}
+
+static void *callOften(void *context) {
+  struct problem *p = context;
+  struct tensor first = copy_of(&p->out);
+  for (int i = 0; i < 200; i++) {
+    fill(&p->out, 0);
+    if (run(p, 1) != A4J_OK || !same(&p->out, &first)) {
+      free(first.base);
+      return p;
+    }
+  }
+  free(first.base);
+  return NULL;
+}
+
+static void shouldServeCallersAtOnce(void) {
+  enum { CALLERS = 8 };
+  pthread_t threads[CALLERS];
+  struct problem problems[CALLERS];
+  for (int i = 0; i < CALLERS; i++) {
+    problems[i] = make(1 + i, 600, 700, 0);
+    problems[i].d.threads = 2;
+    CHECK_INT(run(&problems[i], 1), A4J_OK);
+  }
+  for (int i = 0; i < CALLERS; i++) pthread_create(&threads[i], NULL, callOften, &problems[i]);
+  for (int i = 0; i < CALLERS; i++) {
+    void *wrong;
+    pthread_join(threads[i], &wrong);
+    CHECK(wrong == NULL, "caller %d got other bits", i);
+    release(&problems[i]);
+  }
+}
+
+static void shouldRefuseWhatTheDescriptorCannotMean(void) {
+  struct problem p = make(4, 5, 6, 0);
+  a4j_linear_desc good = p.d;
+  const float *x = p.x.data, *w = p.weight.data;
+#define REFUSES(change, status)                                                                                                \
+  do {                                                                                                                         \
+    a4j_linear_desc d = good;                                                                                                  \
+    change;                                                                                                                    \
+    CHECK_INT(a4j_linear(&d, x, w, NULL, p.out.data), status);                                                                 \
+  } while (0)
+  CHECK_INT(a4j_linear(NULL, x, w, NULL, p.out.data), A4J_NULL_POINTER);
+  CHECK_INT(a4j_linear(&good, NULL, w, NULL, p.out.data), A4J_NULL_POINTER);
+  CHECK_INT(a4j_linear(&good, x, NULL, NULL, p.out.data), A4J_NULL_POINTER);
+  CHECK_INT(a4j_linear(&good, x, w, NULL, NULL), A4J_NULL_POINTER);
+  REFUSES(d.size_bytes--, A4J_BAD_DESCRIPTOR);
+  REFUSES(d.size_bytes = 0, A4J_BAD_DESCRIPTOR);
+  REFUSES(d.abi_version++, A4J_BAD_ABI);
+  REFUSES(d.dtype = 1, A4J_UNSUPPORTED_DTYPE);
+  REFUSES(d.threads = 0, A4J_BAD_OPTION);
+  REFUSES(d.accumulate = 2, A4J_BAD_OPTION);
+  REFUSES(d.reserved = 1, A4J_BAD_OPTION);
+  REFUSES(d.rows = -1, A4J_BAD_SIZE);
+  REFUSES(d.dim_in = -1, A4J_BAD_SIZE);
+  REFUSES(d.dim_out = -1, A4J_BAD_SIZE);
+  REFUSES(d.x_stride_row = 4, A4J_BAD_SIZE);
+  REFUSES(d.weight_stride_row = 4, A4J_BAD_SIZE);
+  REFUSES(d.out_stride_row = 5, A4J_BAD_SIZE);
+  REFUSES((d.rows = INT64_MAX / 8, d.dim_in = d.x_stride_row = d.weight_stride_row = 4), A4J_SIZE_OVERFLOW);
+  REFUSES((d.dim_in = d.x_stride_row = d.weight_stride_row = INT64_MAX / 2), A4J_SIZE_OVERFLOW);
+  REFUSES(d.rows = 0, A4J_OK);
+  REFUSES(d.dim_out = 0, A4J_OK);
+  check_guards(&p.out, "refused");
+  release(&p);
+}
+
+int main(void) {
+  RUN(shouldAskForABlasWhereRowsAreMany);
+  const void *blas = real_sgemm();
+  printf("sgemm: %s\n", blas == NULL ? "the plain one of this test" : getenv("A4J_TEST_BLAS"));
+  a4j_use_blas(blas == NULL ? (const void *)plain_sgemm : blas);
+  RUN(shouldMatchTheFormulaAtTheEdgesOfLanesAndTiles);
+  RUN(shouldMatchTheFormulaWhenRowsAreCutIntoParts);
+  RUN(shouldMatchTheFormulaThroughSgemm);
+  RUN(shouldComputeManyEmptyRowsWithoutSgemm);
+  RUN(shouldGiveTheSameBitsForEveryThreadCount);
+  RUN(shouldGiveARowTheSameBitsAloneAndAmongOthers);
+  RUN(shouldShowNanWhereItBelongsAndNowhereElse);
+  RUN(shouldCutSlicesByTheShapeAlone);
+  RUN(shouldServeCallersAtOnce);
+  RUN(shouldRefuseWhatTheDescriptorCannotMean);
+  return CHECK_RESULT();
+}
