@@ -29,10 +29,8 @@ static void sleep_millis(long millis) { nanosleep(&(struct timespec){millis / 10
 static int process_threads(void) {
   int count = 0;
   DIR *tasks = opendir("/proc/self/task");
-  for (struct dirent *task; tasks != NULL && (task = readdir(tasks)) != NULL;)
-    count += task->d_name[0] != '.';
-  if (tasks != NULL)
-    closedir(tasks);
+  for (struct dirent *task; tasks != NULL && (task = readdir(tasks)) != NULL;) count += task->d_name[0] != '.';
+  if (tasks != NULL) closedir(tasks);
   return count;
 }
 
@@ -44,14 +42,12 @@ static int team_threads_to(pid_t *ids, int most) {
     char path[300], name[32] = "";
     snprintf(path, sizeof path, "/proc/self/task/%s/comm", task->d_name);
     FILE *file = task->d_name[0] == '.' ? NULL : fopen(path, "r");
-    if (file == NULL)
-      continue;
+    if (file == NULL) continue;
     if (fgets(name, sizeof name, file) != NULL && strcmp(name, "a4j-team\n") == 0 && count < most)
       ids[count++] = (pid_t)atoi(task->d_name);
     fclose(file);
   }
-  if (tasks != NULL)
-    closedir(tasks);
+  if (tasks != NULL) closedir(tasks);
   return count;
 }
 
@@ -73,16 +69,14 @@ typedef struct {
 static void take_parts(void *context, int32_t thread, int32_t threads) {
   Call *call = context;
   int none = 0;
-  if (!atomic_compare_exchange_strong(&call->threads, &none, threads) && none != threads)
-    atomic_store(&call->threads, -1);
+  if (!atomic_compare_exchange_strong(&call->threads, &none, threads) && none != threads) atomic_store(&call->threads, -1);
   if (thread < 0 || thread >= threads || thread >= MOST)
     atomic_fetch_add(&call->outside, 1);
   else
     atomic_fetch_add(&call->runs[thread], 1);
   for (long part; (part = atomic_fetch_add(&call->next, 1)) < call->parts;) {
     int64_t end = call->part_nanos == 0 ? 0 : now_nanos(CLOCK_MONOTONIC) + call->part_nanos;
-    while (end != 0 && now_nanos(CLOCK_MONOTONIC) < end)
-      continue;
+    while (end != 0 && now_nanos(CLOCK_MONOTONIC) < end) continue;
     atomic_fetch_add(&call->sum, part + 1);
   }
 }
@@ -98,8 +92,7 @@ static void check_call(Call *call, int most) {
   int threads = atomic_load(&call->threads);
   CHECK(threads >= 1 && threads <= most, "wanted 1 to %d threads, got %d", most, threads);
   CHECK_INT(atomic_load(&call->outside), 0);
-  for (int i = 0; i < MOST; i++)
-    CHECK_INT(atomic_load(&call->runs[i]), i < threads ? 1 : 0);
+  for (int i = 0; i < MOST; i++) CHECK_INT(atomic_load(&call->runs[i]), i < threads ? 1 : 0);
   CHECK_INT(atomic_load(&call->sum), call->parts * (call->parts + 1) / 2);
 }
 
@@ -163,11 +156,9 @@ typedef struct {
 static void wait_at_gate(void *context, int32_t thread, int32_t threads) {
   (void)threads;
   Gate *gate = context;
-  if (thread != 0)
-    return;
+  if (thread != 0) return;
   atomic_store(&gate->entered, 1);
-  while (!atomic_load(&gate->released))
-    sleep_millis(1);
+  while (!atomic_load(&gate->released)) sleep_millis(1);
 }
 
 static void *hold_the_team(void *gate) {
@@ -179,8 +170,7 @@ static void shouldComputeAloneWhileTheTeamIsBusy(void) {
   Gate gate = {0, 0};
   pthread_t holder;
   pthread_create(&holder, NULL, hold_the_team, &gate);
-  while (!atomic_load(&gate.entered))
-    sleep_millis(1);
+  while (!atomic_load(&gate.entered)) sleep_millis(1);
   Call *call = new_call(100, 0);
   a4j_team_run(THREADS, take_parts, call);
   check_call(call, 1);
@@ -212,16 +202,13 @@ static void *call_often(void *unused) {
 static void shouldStayWithinItsThreadsWithManyCallers(void) {
   pthread_t callers[CALLERS];
   int before = process_threads();
-  for (int i = 0; i < CALLERS; i++)
-    pthread_create(&callers[i], NULL, call_often, NULL);
+  for (int i = 0; i < CALLERS; i++) pthread_create(&callers[i], NULL, call_often, NULL);
   while (atomic_load(&callers_done) < CALLERS) {
     int threads = process_threads() - before - CALLERS;
-    if (threads > atomic_load(&most_threads))
-      atomic_store(&most_threads, threads);
+    if (threads > atomic_load(&most_threads)) atomic_store(&most_threads, threads);
     sleep_millis(1);
   }
-  for (int i = 0; i < CALLERS; i++)
-    pthread_join(callers[i], NULL);
+  for (int i = 0; i < CALLERS; i++) pthread_join(callers[i], NULL);
   CHECK(atomic_load(&most_threads) <= THREADS, "wanted at most %d threads more, got %d", THREADS, atomic_load(&most_threads));
   CHECK_INT(team_threads(), THREADS - 1);
   CHECK_INT(a4j_team_threads(), THREADS);
@@ -255,8 +242,7 @@ static void compare_affinity(void *context, int32_t thread, int32_t threads) {
   cpu_set_t own;
   sched_getaffinity(0, sizeof own, &own);
   atomic_fetch_add(&affinity->workers, 1);
-  if (!CPU_EQUAL(&own, &affinity->wanted))
-    atomic_fetch_add(&affinity->other, 1);
+  if (!CPU_EQUAL(&own, &affinity->wanted)) atomic_fetch_add(&affinity->other, 1);
 }
 
 static void check_affinity(const cpu_set_t *wanted) {
@@ -273,8 +259,7 @@ static int set_team_affinity(const cpu_set_t *set) {
   int count = 0;
   pid_t workers[MOST];
   int found = team_threads_to(workers, MOST);
-  for (int i = 0; i < found; i++)
-    count += sched_setaffinity(workers[i], sizeof *set, set) == 0;
+  for (int i = 0; i < found; i++) count += sched_setaffinity(workers[i], sizeof *set, set) == 0;
   return count;
 }
 
@@ -292,8 +277,7 @@ static void shouldKeepAnAffinityThatWasSetFromOutsideWhileAsleep(void) {
     return;
   }
   int first = 0;
-  while (!CPU_ISSET(first, &process))
-    first++;
+  while (!CPU_ISSET(first, &process)) first++;
   CPU_ZERO(&one);
   CPU_SET(first, &one);
 
@@ -315,8 +299,7 @@ static pthread_t signal_caller;
 
 static void note_signal(int signal) {
   (void)signal;
-  if (!pthread_equal(pthread_self(), signal_caller))
-    atomic_fetch_add(&signals_elsewhere, 1);
+  if (!pthread_equal(pthread_self(), signal_caller)) atomic_fetch_add(&signals_elsewhere, 1);
 }
 
 static void shouldLeaveSignalsToTheCallersThreads(void) {
@@ -394,8 +377,7 @@ static void shouldClampAHugeNumberOfThreads(void) {
   }
   CHECK(a4j_team_threads() <= MOST, "wanted at most %d, got %d", MOST, a4j_team_threads());
   CHECK(a4j_team_failure() != NULL, "wanted a sentence, got none");
-  if (a4j_team_threads() == MOST)
-    CHECK_TEXT(a4j_team_failure(), "a team has at most 1024 threads");
+  if (a4j_team_threads() == MOST) CHECK_TEXT(a4j_team_failure(), "a team has at most 1024 threads");
 }
 
 /* Runs a test in a child that is forked before this process has a team. */
