@@ -90,8 +90,8 @@ static int32_t make_plan(const a4j_attention_desc *d, struct plan *p) {
   p->chunks = p->few ? (d->len_k + CHUNK_KEYS - 1) / CHUNK_KEYS : 0;
   p->partial_floats = whole_lines(d->maps * p->rows * (2 + d->dim_v));
   p->scratch_floats = scratch_floats(d);
-  const double work = (double)d->batch * (double)d->heads_q * (double)d->len_q * (double)d->len_k * d->maps *
-                      (double)(d->dim_qk + d->dim_v);
+  const double work =
+      (double)d->batch * (double)d->heads_q * (double)d->len_q * (double)d->len_k * d->maps * (double)(d->dim_qk + d->dim_v);
   const double useful = 1 + work / FORK_WORK;
   p->threads = d->threads < useful ? d->threads : (int32_t)useful;
   return A4J_OK;

@@ -11,11 +11,10 @@
 
 #include "a4j.h"
 
-
 enum {
-  A4J_KEY_BLOCK = 64, /* keys that one step of the online softmax takes */
-  A4J_TILE_MAX = 48,  /* the most rows of any tier's attention tile */
-  A4J_FEW_ROWS = 8,   /* the most rows of each map that attention_rows takes */
+  A4J_KEY_BLOCK = 64,  /* keys that one step of the online softmax takes */
+  A4J_TILE_MAX = 48,   /* the most rows of any tier's attention tile */
+  A4J_FEW_ROWS = 8,    /* the most rows of each map that attention_rows takes */
   A4J_LINEAR_ROWS = 32 /* rows that linear takes at the most */
 };
 
