@@ -1,9 +1,7 @@
 package io.github.attention4j;
 
-import io.github.attention4j.bindings.a4j_h;
 import io.github.attention4j.internal.Blas;
 import io.github.attention4j.internal.NativeLibrary;
-import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
@@ -39,7 +37,7 @@ public final class A4j {
    */
   public static String version() {
     NativeLibrary.load();
-    return a4j_h.a4j_version().getString(0);
+    return NativeLibrary.version();
   }
 
   /**
@@ -74,7 +72,7 @@ public final class A4j {
    */
   public static String isa() {
     NativeLibrary.load();
-    return a4j_h.a4j_isa_active().getString(0);
+    return NativeLibrary.isa();
   }
 
   /**
@@ -116,10 +114,11 @@ public final class A4j {
     List<String> lines = new ArrayList<>();
     lines.add("attention4j " + version());
     lines.add("isa         " + isa() + " (available: " + String.join(", ", availableIsas()) + ")");
-    lines.add("threads     " + threads() + " (started so far: " + a4j_h.a4j_team_threads() + ")");
-    MemorySegment failure = a4j_h.a4j_team_failure();
-    if (failure.address() != 0) {
-      lines.add("            one thread only: " + failure.getString(0));
+    lines.add(
+        "threads     " + threads() + " (started so far: " + NativeLibrary.teamThreads() + ")");
+    String failure = NativeLibrary.teamFailure();
+    if (failure != null) {
+      lines.add("            no more of them: " + failure);
     }
     lines.add("blas        " + blas.name() + (blas.core() == null ? "" : ", " + blas.core()));
     lines.add("            " + blas.path());

@@ -5,8 +5,9 @@ import io.github.attention4j.bindings.a4j_h;
 import java.lang.foreign.MemorySegment;
 
 /**
- * The native functions, as Java methods: the only class that calls {@code bindings}, and the only
- * place where a status becomes an exception.
+ * The operations of the native library, as Java methods. This class alone calls them through {@code
+ * bindings} and turns their statuses into exceptions; {@link NativeLibrary} loads the library and
+ * asks it about itself.
  *
  * <p>Every buffer is an argument of its own, so that the JVM keeps its arena open for the duration
  * of the call. What is absent is {@link MemorySegment#NULL}. Nothing is checked here but the

@@ -178,6 +178,29 @@ public final class NativeLibrary {
     return Blas.open(directory.resolve("libopenblas.so.0").toString(), companions);
   }
 
+  // ---- What a library that is loaded says of itself ----
+
+  /** The version of the library. */
+  public static String version() {
+    return a4j_h.a4j_version().getString(0);
+  }
+
+  /** How many threads the team has started so far. */
+  public static int teamThreads() {
+    return a4j_h.a4j_team_threads();
+  }
+
+  /** Why the team has no more threads, or null. */
+  public static String teamFailure() {
+    MemorySegment reason = a4j_h.a4j_team_failure();
+    return reason.address() == 0 ? null : reason.getString(0);
+  }
+
+  /** The name of the kernels in use. */
+  public static String isa() {
+    return a4j_h.a4j_isa_active().getString(0);
+  }
+
   /**
    * Takes other kernels.
    *
