@@ -7,4 +7,5 @@ module io.github.attention4j {
   exports io.github.attention4j;
   exports io.github.attention4j.io;
   exports io.github.attention4j.layer;
+  exports io.github.attention4j.model;
 }
