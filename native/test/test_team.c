@@ -169,7 +169,9 @@ static void *hold_the_team(void *gate) {
 static void shouldComputeAloneWhileTheTeamIsBusy(void) {
   Gate gate = {0, 0};
   pthread_t holder;
-  pthread_create(&holder, NULL, hold_the_team, &gate);
+  int refused = pthread_create(&holder, NULL, hold_the_team, &gate);
+  CHECK_INT(refused, 0);
+  if (refused != 0) return;
   while (!atomic_load(&gate.entered)) sleep_millis(1);
   Call *call = new_call(100, 0);
   a4j_team_run(THREADS, take_parts, call);
@@ -201,14 +203,15 @@ static void *call_often(void *unused) {
 /* In a process of its own, so that the team does not exist yet. */
 static void shouldStayWithinItsThreadsWithManyCallers(void) {
   pthread_t callers[CALLERS];
-  int before = process_threads();
-  for (int i = 0; i < CALLERS; i++) pthread_create(&callers[i], NULL, call_often, NULL);
-  while (atomic_load(&callers_done) < CALLERS) {
-    int threads = process_threads() - before - CALLERS;
+  int before = process_threads(), started = 0;
+  while (started < CALLERS && pthread_create(&callers[started], NULL, call_often, NULL) == 0) started++;
+  CHECK_INT(started, CALLERS);
+  while (atomic_load(&callers_done) < started) {
+    int threads = process_threads() - before - started;
     if (threads > atomic_load(&most_threads)) atomic_store(&most_threads, threads);
     sleep_millis(1);
   }
-  for (int i = 0; i < CALLERS; i++) pthread_join(callers[i], NULL);
+  for (int k = 0; k < started; k++) pthread_join(callers[k], NULL);
   CHECK(atomic_load(&most_threads) <= THREADS, "wanted at most %d threads more, got %d", THREADS, atomic_load(&most_threads));
   CHECK_INT(team_threads(), THREADS - 1);
   CHECK_INT(a4j_team_threads(), THREADS);
@@ -330,7 +333,8 @@ static void shouldComputeAloneInAFork(void) {
     exit(check_failures != before); /* by exit, so that the library's own ending runs too */
   }
   int status = -1;
-  waitpid(child, &status, 0);
+  CHECK(child > 0, "wanted a fork, got %d", (int)child);
+  if (child > 0) waitpid(child, &status, 0);
   CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "wanted exit 0, got status %#x", (unsigned)status);
 }
 
@@ -390,7 +394,8 @@ static void apart(void (*test)(void)) {
     exit(check_failures != 0);
   }
   int status = -1;
-  waitpid(child, &status, 0);
+  CHECK(child > 0, "wanted a fork, got %d", (int)child);
+  if (child > 0) waitpid(child, &status, 0);
   CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "wanted exit 0, got status %#x", (unsigned)status);
 }
 
