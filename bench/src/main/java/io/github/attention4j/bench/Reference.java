@@ -1,0 +1,93 @@
+package io.github.attention4j.bench;
+
+/** The formula in double, row by row, for checking every contender before it is measured. */
+final class Reference {
+  private Reference() {}
+
+  /**
+   * The largest absolute difference between {@code out} and the formula, over every {@code step}-th
+   * row.
+   */
+  static double error(Shape shape, float[] q, float[] k, float[] v, float[] out, int step) {
+    double worst = 0;
+    int rows = shape.batch() * shape.headsQ() * shape.lenQ();
+    for (int row = 0; row < rows; row += step) {
+      double[] expected = row(shape, row, q, k, v);
+      for (int d = 0; d < shape.dimV(); d++) {
+        worst = larger(worst, Math.abs(expected[d] - out[row * shape.dimV() + d]));
+      }
+    }
+    return worst;
+  }
+
+  /** The same for {@code first map - lambda · second map}; q and k hold both maps' heads. */
+  static double differentialError(
+      Shape shape, double lambda, float[] q, float[] k, float[] v, float[] out, int step) {
+    double worst = 0;
+    Shape maps = shape.unpaired();
+    int lenQ = shape.lenQ();
+    int rows = shape.batch() * shape.headsQ() * lenQ;
+    for (int row = 0; row < rows; row += step) {
+      int first = row / lenQ * 2 * lenQ + row % lenQ;
+      double[] a = row(maps, first, q, k, v);
+      double[] b = row(maps, first + lenQ, q, k, v);
+      for (int d = 0; d < shape.dimV(); d++) {
+        worst = larger(worst, Math.abs(a[d] - lambda * b[d] - out[row * shape.dimV() + d]));
+      }
+    }
+    return worst;
+  }
+
+  /** The same for {@code y = x · wᵀ + bias}. */
+  static double linearError(
+      int rows, int in, int out, float[] x, float[] w, float[] bias, float[] y, int step) {
+    double worst = 0;
+    for (int row = 0; row < rows; row += step) {
+      for (int o = 0; o < out; o++) {
+        double sum = bias[o];
+        for (int i = 0; i < in; i++) {
+          sum += (double) x[row * in + i] * w[o * in + i];
+        }
+        worst = larger(worst, Math.abs(sum - y[row * out + o]));
+      }
+    }
+    return worst;
+  }
+
+  /** The larger of the two; NaN counts as infinite, so that it cannot pass a check. */
+  private static double larger(double a, double b) {
+    return Double.isNaN(b) ? Double.POSITIVE_INFINITY : Math.max(a, b);
+  }
+
+  private static double[] row(Shape shape, int row, float[] q, float[] k, float[] v) {
+    int query = row % shape.lenQ();
+    int head = row / shape.lenQ() % shape.headsQ();
+    int batch = row / shape.lenQ() / shape.headsQ();
+    int headK = batch * shape.headsK() + head / (shape.headsQ() / shape.headsK());
+    int headV = batch * shape.headsV() + head / (shape.headsQ() / shape.headsV());
+    int keys = shape.causal() ? Math.min(query + 1, shape.lenK()) : shape.lenK();
+    double[] scores = new double[keys];
+    double max = Double.NEGATIVE_INFINITY;
+    for (int j = 0; j < keys; j++) {
+      for (int d = 0; d < shape.dimQk(); d++) {
+        scores[j] +=
+            (double) q[row * shape.dimQk() + d] * k[(headK * shape.lenK() + j) * shape.dimQk() + d];
+      }
+      scores[j] /= Math.sqrt(shape.dimQk());
+      max = Math.max(max, scores[j]);
+    }
+    double sum = 0;
+    double[] out = new double[shape.dimV()];
+    for (int j = 0; j < keys; j++) {
+      double weight = Math.exp(scores[j] - max);
+      sum += weight;
+      for (int d = 0; d < out.length; d++) {
+        out[d] += weight * v[(headV * shape.lenK() + j) * shape.dimV() + d];
+      }
+    }
+    for (int d = 0; d < out.length; d++) {
+      out[d] /= sum;
+    }
+    return out;
+  }
+}
