@@ -88,8 +88,10 @@ final class Checkpoint {
   private static Map<String, Tensor> sharded(Path directory, Arena arena, List<String> problems)
       throws IOException {
     Path index = directory.resolve(INDEX);
-    if (!(Config.readObject(index).get("weight_map") instanceof Map<?, ?> places)) {
-      throw new IllegalArgumentException(index + ": weight_map must be an object");
+    Object map = Config.readObject(index).get("weight_map");
+    if (!(map instanceof Map<?, ?> places)) {
+      throw new IllegalArgumentException(
+          index + ": weight_map must be an object: weight_map=" + Json.show(map));
     }
     Map<String, SafeTensors> files = new LinkedHashMap<>();
     Map<String, Tensor> tensors = new LinkedHashMap<>();
