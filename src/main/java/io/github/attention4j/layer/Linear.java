@@ -88,7 +88,7 @@ public final class Linear {
    * Projects each row.
    *
    * @param x {@code [..., dimIn]}, of any rank, all dimensions but the last forming rows at one
-   *     distance. Not modified.
+   *     distance, at least within each index of the first. Not modified.
    * @param out {@code [..., dimOut]}, with as many rows, likewise. Modified.
    * @throws IllegalArgumentException if types, sizes, strides or alignment do not fit, or out is
    *     read-only or overlaps x, the weight or the bias
@@ -124,8 +124,6 @@ public final class Linear {
     Checks.equal("out.dim", out.size(-1), "weight.dimOut", dimOut);
     long rows = Checks.rows(x);
     Checks.equal("out.rows", Checks.rows(out), "x.rows", rows);
-    long xStrideRow = Checks.rowStride("x", x);
-    long outStrideRow = Checks.rowStride("out", out);
     Checks.disjoint("out", out, "x", x);
     Checks.reachable("weight", weight);
     Checks.disjoint("out", out, "weight", weight);
@@ -136,6 +134,14 @@ public final class Linear {
     if (rows == 0) {
       return;
     }
+    if (Rows.needSplitting(x, out)) {
+      for (long i = 0; i < x.size(0); i++) {
+        run(x.select(0, i), out.select(0, i), accumulate);
+      }
+      return;
+    }
+    long xStrideRow = Checks.rowStride("x", x);
+    long outStrideRow = Checks.rowStride("out", out);
     try (Workspaces.Lease lease = Workspaces.lease()) {
       MemorySegment d =
           Descriptor.linear(

@@ -76,7 +76,7 @@ public final class RmsNorm {
    * Normalises each row.
    *
    * @param x {@code [..., dim]}, of any rank, all dimensions but the last forming rows at one
-   *     distance. Not modified, unless it is out.
+   *     distance, at least within each index of the first. Not modified, unless it is out.
    * @param out of the same shape, likewise; may be x. Modified.
    * @throws IllegalArgumentException if types, sizes, strides or alignment do not fit, or out is
    *     read-only or overlaps the weight, or x in any other way than being it
@@ -93,8 +93,6 @@ public final class RmsNorm {
     Checks.equal("out.dim", out.size(-1), "x.dim", dim);
     long rows = Checks.rows(x);
     Checks.equal("out.rows", Checks.rows(out), "x.rows", rows);
-    long xStrideRow = Checks.rowStride("x", x);
-    long outStrideRow = Checks.rowStride("out", out);
     Checks.sameOrDisjoint("out", out, "x", x);
     if (weight != null) {
       Checks.equal("weight.dim", weight.size(0), "x.dim", dim);
@@ -104,6 +102,14 @@ public final class RmsNorm {
     if (rows == 0) {
       return;
     }
+    if (Rows.needSplitting(x, out)) {
+      for (long i = 0; i < x.size(0); i++) {
+        forward(x.select(0, i), out.select(0, i));
+      }
+      return;
+    }
+    long xStrideRow = Checks.rowStride("x", x);
+    long outStrideRow = Checks.rowStride("out", out);
     try (Workspaces.Lease lease = Workspaces.lease()) {
       MemorySegment d =
           Descriptor.rmsNorm(
