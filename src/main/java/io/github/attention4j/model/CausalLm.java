@@ -211,9 +211,9 @@ public final class CausalLm implements AutoCloseable {
   }
 
   /**
-   * Frees the weights. Waits for operations that are computing in other threads, for no longer than
-   * one reading of a prompt's part or of a token; whatever is asked of the model afterwards is
-   * refused. Closing twice is harmless.
+   * Frees the weights. Waits until no other thread is computing a token, a part of a prompt, or a
+   * whole text in one pass, but not for whole generations: whatever is asked of the model
+   * afterwards is refused. Closing twice is harmless.
    */
   @Override
   public void close() {
@@ -487,8 +487,8 @@ public final class CausalLm implements AutoCloseable {
      *     had
      */
     public Tensor step(int token) {
+      model.checkToken(token, "token");
       next[0] = token;
-      model.checkTokens(next, "token");
       checkRoom(1);
       int start = length;
       boolean done = false;
@@ -650,19 +650,21 @@ public final class CausalLm implements AutoCloseable {
     }
     for (int i = 0; i < tokens.length; i++) {
       if (tokens[i] < 0 || tokens[i] >= config.vocabulary()) {
-        throw new IllegalArgumentException(
-            name
-                + "["
-                + i
-                + "] must be in the vocabulary: "
-                + name
-                + "["
-                + i
-                + "]="
-                + tokens[i]
-                + ", vocabulary="
-                + config.vocabulary());
+        checkToken(tokens[i], name + "[" + i + "]");
       }
+    }
+  }
+
+  private void checkToken(int token, String name) {
+    if (token < 0 || token >= config.vocabulary()) {
+      throw new IllegalArgumentException(
+          name
+              + " must be in the vocabulary: "
+              + name
+              + "="
+              + token
+              + ", vocabulary="
+              + config.vocabulary());
     }
   }
 

@@ -109,11 +109,15 @@ public final class Sampler {
     long[] keys = scratch.keys;
     int kept = candidates(logits, weights, sum, keys);
     if (topK < kept) {
-      keepLargest(keys, kept, topK);
+      keepLikeliest(keys, kept, topK);
       kept = topK;
+      sum = 0;
+      for (int i = 0; i < kept; i++) {
+        sum += weights[(int) keys[i]];
+      }
     }
     Arrays.sort(keys, 0, kept);
-    return drawnFromNucleus(weights, keys, kept, uniform);
+    return drawnFromNucleus(weights, keys, kept, topP * sum, uniform);
   }
 
   private static int largest(float[] logits) {
@@ -172,7 +176,7 @@ public final class Sampler {
   /**
    * Moves the {@code wanted} smallest keys to the front: a heap with the largest of them on top.
    */
-  private static void keepLargest(long[] keys, int count, int wanted) {
+  private static void keepLikeliest(long[] keys, int count, int wanted) {
     for (int i = wanted / 2 - 1; i >= 0; i--) {
       sink(keys, wanted, i);
     }
@@ -201,14 +205,12 @@ public final class Sampler {
     heap[at] = key;
   }
 
-  private int drawnFromNucleus(double[] weights, long[] keys, int kept, double uniform) {
-    double sum = 0;
-    for (int i = 0; i < kept; i++) {
-      sum += weights[(int) keys[i]];
-    }
+  /** Takes keys in order until their weights reach {@code enough}, and draws among them. */
+  private static int drawnFromNucleus(
+      double[] weights, long[] keys, int kept, double enough, double uniform) {
     int nucleus = 0;
     double share = 0;
-    while (nucleus < kept && (nucleus == 0 || share < topP * sum)) {
+    while (nucleus < kept && (nucleus == 0 || share < enough)) {
       share += weights[(int) keys[nucleus++]];
     }
     double wanted = uniform * share;
@@ -238,9 +240,15 @@ public final class Sampler {
    */
   @Override
   public String toString() {
-    return temperature == 0
-        ? "greedy"
-        : "temperature=" + temperature + ", topK=" + topK + ", topP=" + topP + ", seed=" + seed;
+    if (temperature == 0) {
+      return "greedy";
+    }
+    return "temperature="
+        + temperature
+        + (topK < Integer.MAX_VALUE ? ", topK=" + topK : "")
+        + (topP < 1 ? ", topP=" + topP : "")
+        + ", seed="
+        + seed;
   }
 
   /** Collects the options of a {@link Sampler}. Not safe for several threads. */
