@@ -160,7 +160,18 @@ public final class PlainCausalLm {
    *     longer than the context
    */
   public float[][] forward(int[] tokens, Cache cache) {
-    return forward(tokens, cache, null);
+    return logits(hidden(tokens, cache, null));
+  }
+
+  /**
+   * Reads more tokens, as {@link #forward(int[], Cache)}, and returns the logits of the token that
+   * follows the last of them alone.
+   *
+   * @return [vocabulary]
+   */
+  public float[] read(int[] tokens, Cache cache) {
+    float[][] x = hidden(tokens, cache, null);
+    return logits(new float[][] {x[x.length - 1]})[0];
   }
 
   /**
@@ -173,7 +184,7 @@ public final class PlainCausalLm {
   public float[][][][] attentionWeights(int[] tokens) {
     int maps = config.differential() ? config.heads() / 2 : config.heads();
     float[][][][] weights = new float[config.layers()][maps][tokens.length][tokens.length];
-    forward(tokens, newCache(), weights);
+    hidden(tokens, newCache(), weights);
     return weights;
   }
 
@@ -187,18 +198,18 @@ public final class PlainCausalLm {
   public int[] greedy(int[] prompt, int count) {
     int[] text = Arrays.copyOf(prompt, prompt.length + count);
     Cache cache = newCache();
-    float[][] logits = forward(prompt, cache);
+    float[] logits = read(prompt, cache);
     for (int i = prompt.length; i < text.length; i++) {
-      text[i] = argmax(logits[logits.length - 1]);
+      text[i] = argmax(logits);
       if (i + 1 < text.length) {
-        logits = forward(new int[] {text[i]}, cache);
+        logits = read(new int[] {text[i]}, cache);
       }
     }
     return text;
   }
 
   /** Index of the largest element, the first of equals. */
-  static int argmax(float[] values) {
+  private static int argmax(float[] values) {
     int best = 0;
     for (int i = 1; i < values.length; i++) {
       if (values[i] > values[best]) {
@@ -208,7 +219,12 @@ public final class PlainCausalLm {
     return best;
   }
 
-  private float[][] forward(int[] tokens, Cache cache, float[][][][] weights) {
+  /**
+   * The vector of each token behind the last layer.
+   *
+   * @param weights receives the attention maps, unless null. Modified.
+   */
+  private float[][] hidden(int[] tokens, Cache cache, float[][][][] weights) {
     if (cache.length + tokens.length > config.context()) {
       throw new IllegalArgumentException(
           "text must fit the context: text="
@@ -232,6 +248,10 @@ public final class PlainCausalLm {
       feedForward(layers.get(i), x);
     }
     cache.length += tokens.length;
+    return x;
+  }
+
+  private float[][] logits(float[][] x) {
     float[][] logits = new float[x.length][config.vocabulary()];
     float[] normed = new float[config.width()];
     for (int row = 0; row < x.length; row++) {
