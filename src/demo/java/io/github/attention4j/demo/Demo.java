@@ -24,8 +24,8 @@ import java.util.function.Function;
  *
  * <ul>
  *   <li>{@code demo.prompt}: the text to continue, at most 256 bytes of UTF-8; a token is a byte
- *   <li>{@code demo.temperature}: default 0.8; 0 takes the likeliest byte, 1 draws as learnt
- *   <li>{@code demo.seed}: a whole number; default 1; another one gives another continuation
+ *   <li>{@code demo.temperature}: 0 takes the likeliest byte, 1 draws as learnt; default 0.5
+ *   <li>{@code demo.seed}: another whole number gives another continuation; default 2
  *   <li>{@code demo.output}: where {@code attention.html} goes, default {@code target/demo}
  * </ul>
  */
@@ -66,8 +66,8 @@ public final class Demo {
     String prompt = property("demo.prompt", Prompt.DEFAULT);
     Sampler sampler =
         Sampler.builder()
-            .temperature(number("demo.temperature", "0.8", Double::parseDouble))
-            .seed(number("demo.seed", "1", Long::parseLong))
+            .temperature(number("demo.temperature", "0.5", Double::parseDouble))
+            .seed(number("demo.seed", "2", Long::parseLong))
             .build();
     Path page = Path.of(property("demo.output", "target/demo")).resolve("attention.html");
 
