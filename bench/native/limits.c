@@ -34,6 +34,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -157,9 +158,12 @@ static void *run_share(void *argument) {
   return NULL;
 }
 
-/* Fills cores[i] with the i-th core that this thread may run on; false if there are too few. */
+/*
+ * Fills cores[i] with the i-th core that the process began with; false if there are too few. Asked
+ * of its first thread, which nobody pins: a thread inherits the mask of the one that created it.
+ */
 static int find_cores(int count, int cores[], cpu_set_t *allowed) {
-  if (sched_getaffinity(0, sizeof *allowed, allowed) != 0 || CPU_COUNT(allowed) < count) return 0;
+  if (sched_getaffinity(getpid(), sizeof *allowed, allowed) != 0 || CPU_COUNT(allowed) < count) return 0;
   for (int core = 0, i = 0; i < count; core++) {
     if (CPU_ISSET(core, allowed)) cores[i++] = core;
   }
@@ -241,24 +245,15 @@ EXPORT int64_t limits_sum(int32_t threads, const float *first, int64_t first_cou
 }
 
 /*
- * Lets the calling thread run on the index-th of its cores alone, or on all that it began with if
+ * Lets the calling thread run on the index-th of the process's cores alone, or on all of them if
  * index is negative. Returns 0 if that was possible.
  */
 EXPORT int32_t limits_pin(int32_t index) {
-  static _Thread_local cpu_set_t before;
-  static _Thread_local int pinned;
-  if (index < 0) {
-    if (pinned) sched_setaffinity(0, sizeof before, &before);
-    pinned = 0;
-    return 0;
-  }
   int cores[CPU_SETSIZE];
-  cpu_set_t allowed;
-  if (index >= CPU_SETSIZE || !find_cores(index + 1, cores, &allowed)) return -1;
-  if (!pinned) before = allowed;
-  const cpu_set_t core = only(cores[index]);
-  pinned = sched_setaffinity(0, sizeof core, &core) == 0;
-  return pinned ? 0 : -1;
+  cpu_set_t mask;
+  if (index >= CPU_SETSIZE || !find_cores(index < 0 ? 0 : index + 1, cores, &mask)) return -1;
+  if (index >= 0) mask = only(cores[index]);
+  return sched_setaffinity(0, sizeof mask, &mask);
 }
 
 EXPORT void limits_nothing(void) {}

@@ -65,7 +65,9 @@ final class VectorAttention {
   void forward(Shape shape, float[] q, float[] k, float[] v, float[] out) {
     if (shape.lenQ() == 1 && !shape.causal() && shape.headsK() == shape.headsV()) {
       int group = shape.headsQ() / shape.headsK();
-      team.run(shape.batch() * shape.headsK(), item -> decode(shape, item, group, q, k, v, out));
+      team.run(
+          shape.batch() * shape.headsK(),
+          item -> decode(shape, item, group, shape.lenK(), q, k, v, out));
       return;
     }
     int heads = shape.batch() * shape.headsK();
@@ -241,9 +243,26 @@ final class VectorAttention {
     return 1;
   }
 
+  /**
+   * One query a head against caches of {@code capacity} rows a head, of which {@code shape.lenK()}
+   * are filled; out is modified.
+   */
+  void step(Shape shape, int capacity, float[] q, float[] k, float[] v, float[] out) {
+    int group = shape.headsQ() / shape.headsK();
+    team.run(
+        shape.batch() * shape.headsK(), item -> decode(shape, item, group, capacity, q, k, v, out));
+  }
+
   /** One query of each head of a group against key/value head {@code head}. */
   private void decode(
-      Shape shape, int head, int group, float[] q, float[] k, float[] v, float[] out) {
+      Shape shape,
+      int head,
+      int group,
+      int capacity,
+      float[] q,
+      float[] k,
+      float[] v,
+      float[] out) {
     Scratch buffers = scratch.get();
     int dim = shape.dimQk();
     int dimV = shape.dimV();
@@ -258,8 +277,8 @@ final class VectorAttention {
     Arrays.fill(acc, 0, group * dimV, 0);
     for (int key = 0; key < lenK; key += DECODE_BLOCK) {
       int count = Math.min(DECODE_BLOCK, lenK - key);
-      int kAt = (head * lenK + key) * dim;
-      int vAt = (head * lenK + key) * dimV;
+      int kAt = (head * capacity + key) * dim;
+      int vAt = (head * capacity + key) * dimV;
       int r = 0;
       for (; r + 4 <= group; r += 4) {
         dots4(q, (head * group + r) * dim, k, kAt, dim, count, scores, r * DECODE_BLOCK);
@@ -453,6 +472,14 @@ final class VectorAttention {
       a1.intoArray(acc, accAt + d + LANES);
       a2.intoArray(acc, accAt + d + 2 * LANES);
       a3.intoArray(acc, accAt + d + 3 * LANES);
+    }
+    for (; d + LANES <= dim; d += LANES) {
+      FloatVector a = FloatVector.fromArray(SPECIES, acc, accAt + d);
+      for (int j = 0; j < count; j++) {
+        FloatVector w = FloatVector.broadcast(SPECIES, weights[at + j]);
+        a = FloatVector.fromArray(SPECIES, v, vAt + j * dim + d).fma(w, a);
+      }
+      a.intoArray(acc, accAt + d);
     }
     weighColumns(weights, at, v, vAt, dim, d, count, acc, accAt);
   }
