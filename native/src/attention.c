@@ -20,6 +20,13 @@
 /* Keys of a chunk: long against the merging of its result, short enough to feed many threads. */
 #define CHUNK_KEYS 512
 
+/*
+ * When tiles walk the keys together: k and v of a head are beyond half of a 1 MiB L2, and as many as leave the other half to the
+ * strip of keys.
+ */
+#define KEYS_FLOATS (128 * 1024)
+#define TILES_FLOATS (64 * 1024)
+
 struct plan {
   const struct a4j_kernels *kernels;
   const int32_t *key_lengths; /* [batch], or NULL */
@@ -28,6 +35,7 @@ struct plan {
   int64_t stacks;             /* tiles' heads: heads_q / stack */
   int64_t rows;               /* rows of a stack: len_q * stack */
   int64_t tiles;              /* tiles of a stack */
+  int64_t together;           /* how many of them walk the keys together */
   int few;                    /* whether rows are few enough for chunks of keys */
   int64_t chunks;             /* chunks of a stack's keys */
   int64_t partial_floats;     /* the partial result of one chunk */
@@ -40,12 +48,16 @@ static int64_t whole_lines(int64_t floats) { return (floats + 15) / 16 * 16; }
 /*
  * Floats of scratch for one thread, enough for either kernel and for every tier, so that a workspace stays large enough when
  * another tier is selected or weights are asked for.
- * Tile: four blocks (logits, bias, keep, weights), running maximum and sum, Q and O of each map.
+ * Tiles: four blocks (logits, bias, keep, weights); for each tile running maximum and sum, Q and O of each map.
  * Few rows: logits and q of each map and row, one output row.
  */
-static int64_t scratch_floats(const a4j_attention_desc *d) {
+static int64_t tile_floats(const a4j_attention_desc *d) {
   const int64_t part = d->dim_v / d->value_parts;
-  const int64_t tile = A4J_TILE_MAX * (4 * A4J_KEY_BLOCK + d->maps * (2 + d->dim_qk + d->value_parts * ((part + 7) / 8 * 8)));
+  return A4J_TILE_MAX * d->maps * (2 + d->dim_qk + d->value_parts * ((part + 7) / 8 * 8));
+}
+
+static int64_t scratch_floats(const a4j_attention_desc *d, int64_t tiles) {
+  const int64_t tile = A4J_TILE_MAX * 4 * A4J_KEY_BLOCK + tiles * tile_floats(d);
   const int64_t few = 2 * A4J_FEW_ROWS * (A4J_KEY_BLOCK + whole_lines(d->dim_qk)) + d->dim_v;
   return whole_lines(tile > few ? tile : few);
 }
@@ -89,7 +101,11 @@ static int32_t make_plan(const a4j_attention_desc *d, struct plan *p) {
   p->few = p->rows <= A4J_FEW_ROWS;
   p->chunks = p->few ? (d->len_k + CHUNK_KEYS - 1) / CHUNK_KEYS : 0;
   p->partial_floats = whole_lines(d->maps * p->rows * (2 + d->dim_v));
-  p->scratch_floats = scratch_floats(d);
+  p->together = 1;
+  while (p->together < A4J_TILE_GROUP && p->together < p->tiles && (p->together + 1) * tile_floats(d) <= TILES_FLOATS &&
+         d->len_k * (d->maps * d->dim_qk + d->dim_v) > KEYS_FLOATS)
+    p->together++;
+  p->scratch_floats = scratch_floats(d, p->together);
   const double work =
       (double)d->batch * (double)d->heads_q * (double)d->len_q * (double)d->len_k * d->maps * (double)(d->dim_qk + d->dim_v);
   const double useful = 1 + work / FORK_WORK;
@@ -109,6 +125,8 @@ static void tile_rows(const struct plan *p, int64_t i, int64_t *begin, int32_t *
   *begin = first * lanes;
   *count = (int32_t)((end < p->rows ? end : p->rows) - *begin);
 }
+
+static int64_t tile_groups(const struct plan *p) { return (p->tiles + p->together - 1) / p->together; }
 
 struct call {
   const struct plan *plan;
@@ -151,13 +169,17 @@ static struct a4j_tile tile_of(const struct call *c, int64_t number) {
   return t;
 }
 
-/* Tiles are taken from the last one down, so that under a causal mask the long ones come first. */
+/* Groups of tiles are taken from the last one down, so that under a causal mask the long ones come first. */
 static void tile_task(const struct call *c, int64_t number, float *scratch) {
   const struct plan *p = c->plan;
-  const int64_t heads = c->desc->batch * p->stacks;
-  struct a4j_tile t = tile_of(c, number % heads);
-  tile_rows(p, p->tiles - 1 - number / heads, &t.row_begin, &t.rows);
-  p->kernels->attention_tile(&t, scratch);
+  const int64_t heads = c->desc->batch * p->stacks, group = tile_groups(p) - 1 - number / heads;
+  struct a4j_tile tiles[A4J_TILE_GROUP];
+  int count = 0;
+  for (int64_t i = group * p->together; i < p->tiles && count < p->together; i++, count++) {
+    tiles[count] = tile_of(c, number % heads);
+    tile_rows(p, i, &tiles[count].row_begin, &tiles[count].rows);
+  }
+  p->kernels->attention_tiles(tiles, count, scratch);
 }
 
 static void chunk_task(const struct call *c, int64_t number, float *scratch) {
@@ -245,7 +267,7 @@ int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void 
     run_all(&call, chunk_task, heads * plan.chunks, plan.threads);
     run_all(&call, merge_task, heads, plan.threads);
   } else {
-    run_all(&call, tile_task, heads * plan.tiles, plan.threads);
+    run_all(&call, tile_task, heads * tile_groups(&plan), plan.threads);
   }
   return A4J_OK;
 }

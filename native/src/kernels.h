@@ -13,7 +13,9 @@
 
 enum {
   A4J_KEY_BLOCK = 64,  /* keys that one step of the online softmax takes */
+  A4J_KEY_STRIP = 256, /* keys that a group of tiles walks, one tile after the other, before it goes on */
   A4J_TILE_MAX = 48,   /* the most rows of any tier's attention tile */
+  A4J_TILE_GROUP = 4,  /* the most tiles of a group */
   A4J_FEW_ROWS = 8,    /* the most rows of each map that attention_rows takes */
   A4J_LINEAR_ROWS = 32 /* rows that linear takes at the most */
 };
@@ -38,9 +40,9 @@ struct a4j_tile {
 struct a4j_kernels {
   const char *isa;
   int32_t lanes;     /* floats in a vector */
-  int32_t tile_rows; /* rows that attention_tile takes at the most */
-  /* Attention for the rows of one tile, written to out, lse and weights. */
-  void (*attention_tile)(const struct a4j_tile *tile, float *scratch);
+  int32_t tile_rows; /* rows of a tile at the most */
+  /* Attention for up to A4J_TILE_GROUP tiles of the same keys and values, written to out, lse and weights. */
+  void (*attention_tiles)(const struct a4j_tile *tiles, int count, float *scratch);
   /*
    * Attention for up to A4J_FEW_ROWS rows over keys [key_begin, key_end) alone: a partial result for x = map * rows + row,
    * { m[x] largest logit, l[x] sum, o[x][dim_v] sum of values }; o is not written where no row sees any of the keys.
