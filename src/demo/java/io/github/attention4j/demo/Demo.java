@@ -37,9 +37,14 @@ public final class Demo {
   private static final int FIRST_LAYER = 1;
 
   private final PrintStream out;
+  private final Duration race;
 
-  private Demo(PrintStream out) {
+  /**
+   * @param race how long each model is raced, at least
+   */
+  Demo(PrintStream out, Duration race) {
     this.out = out;
+    this.race = race;
   }
 
   /**
@@ -55,19 +60,20 @@ public final class Demo {
             "the demo takes system properties, such as -Ddemo.prompt=…, and no arguments: got "
                 + Arrays.toString(args));
       }
-      new Demo(System.out).run();
+      new Demo(System.out, RACE).run();
     } catch (IllegalArgumentException e) {
       System.err.println("demo: " + e.getMessage());
       System.exit(2);
     }
   }
 
-  private void run() throws IOException {
+  /** Runs it all; what the properties ask for and cannot have is an IllegalArgumentException. */
+  void run() throws IOException {
     String prompt = property("demo.prompt", Prompt.DEFAULT);
     Sampler sampler =
         Sampler.builder()
-            .temperature(number("demo.temperature", "0.5", Double::parseDouble))
-            .seed(number("demo.seed", "2", Long::parseLong))
+            .temperature(number("demo.temperature", "0.5", "a number", Double::parseDouble))
+            .seed(number("demo.seed", "2", "a whole number", Long::parseLong))
             .build();
     Path page = Path.of(property("demo.output", "target/demo")).resolve("attention.html");
 
@@ -85,7 +91,7 @@ public final class Demo {
         introduce(model, library);
         int[] text = stream(library, tokens, sampler);
         show(
-            Race.run(ours, new LanguageModel.Plain(plain), text, tokens.length, RACE),
+            Race.run(ours, new LanguageModel.Plain(plain), text, tokens.length, race),
             tokens.length,
             text.length);
         maps.add(
@@ -146,12 +152,13 @@ public final class Demo {
   }
 
   /** A numeric property, which a wrong value is refused by name. */
-  private static <N> N number(String name, String otherwise, Function<String, N> parse) {
+  private static <N> N number(
+      String name, String otherwise, String kind, Function<String, N> parse) {
     String text = property(name, otherwise);
     try {
       return parse.apply(text);
     } catch (NumberFormatException e) {
-      throw new IllegalArgumentException(name + " must be a number: " + name + "=" + text, e);
+      throw new IllegalArgumentException(name + " must be " + kind + ": " + name + "=" + text, e);
     }
   }
 
