@@ -374,7 +374,9 @@ public final class CausalLm implements AutoCloseable {
    * <pre>{@code
    * CausalLm.Session session = model.newSession(arena);
    * Tensor logits = session.prefill(prompt);
-   * for (int token = likeliest(logits); goOn(token); token = likeliest(logits)) {
+   * for (int i = 0; i < 100; i++) {
+   *   int token = sampler.next(logits, session.length());
+   *   show(token);
    *   logits = session.step(token);
    * }
    * }</pre>
@@ -646,7 +648,8 @@ public final class CausalLm implements AutoCloseable {
 
   private void checkTokens(int[] tokens, String name) {
     if (Objects.requireNonNull(tokens, name).length == 0) {
-      throw new IllegalArgumentException(name + " must be at least 1: " + name + "=0");
+      throw new IllegalArgumentException(
+          name + " must have at least 1 token: " + name + ".length=0");
     }
     for (int i = 0; i < tokens.length; i++) {
       if (tokens[i] < 0 || tokens[i] >= config.vocabulary()) {

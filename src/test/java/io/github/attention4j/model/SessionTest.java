@@ -3,6 +3,7 @@ package io.github.attention4j.model;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertDoesNotThrow;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertInstanceOf;
 import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -206,10 +207,12 @@ class SessionTest {
     assertRefused(
         "prompt[0] must be in the vocabulary: prompt[0]=30, vocabulary=29",
         () -> session.generate(new int[] {30}, 1, SAMPLER, token -> {}));
-    assertRefused("tokens must be at least 1: tokens=0", () -> session.prefill(new int[0]));
-    assertRefused("tokens must be at least 1: tokens=0", () -> tiny.logits(arena, new int[0]));
     assertRefused(
-        "prompt must be at least 1: prompt=0",
+        "tokens must have at least 1 token: tokens.length=0", () -> session.prefill(new int[0]));
+    assertRefused(
+        "tokens must have at least 1 token: tokens.length=0", () -> tiny.logits(arena, new int[0]));
+    assertRefused(
+        "prompt must have at least 1 token: prompt.length=0",
         () -> tiny.generate(new int[0], 1, SAMPLER, token -> {}));
     assertRefused(
         "maxNewTokens must not be negative: maxNewTokens=-1",
@@ -282,6 +285,35 @@ class SessionTest {
     closed.close();
     assertThrows(IllegalStateException.class, () -> session.step(1));
     assertEquals(3, session.length());
+  }
+
+  @Test
+  void shouldSurviveThatItsArenaIsClosedMeanwhile() throws Exception {
+    for (int round = 0; round < 20; round++) {
+      Arena shared = Arena.ofShared();
+      CausalLm.Session session = tiny.newSession(shared);
+      CountDownLatch begun = new CountDownLatch(5);
+      try (ExecutorService pool = Executors.newSingleThreadExecutor()) {
+        Future<?> endless =
+            pool.submit(
+                () -> {
+                  while (true) {
+                    session.truncate(0);
+                    session.generate(text(30), 200, SAMPLER, token -> begun.countDown());
+                  }
+                });
+        begun.await();
+        while (shared.scope().isAlive()) {
+          try {
+            shared.close();
+          } catch (IllegalStateException stillInUse) {
+            Thread.onSpinWait();
+          }
+        }
+        Throwable failure = assertThrows(ExecutionException.class, endless::get).getCause();
+        assertInstanceOf(IllegalStateException.class, failure);
+      }
+    }
   }
 
   // ---- Closing ----
