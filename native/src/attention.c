@@ -169,14 +169,18 @@ static struct a4j_tile tile_of(const struct call *c, int64_t number) {
   return t;
 }
 
-/* Groups of tiles are taken from the last one down, so that under a causal mask the long ones come first. */
+/*
+ * Heads are taken one after the other, so that the keys and values in use are one head's and stay in the caches (8 heads of 4096
+ * keys took 1.25 times as long with the heads in turn). Within a head the last tiles come first: under a causal mask they are the
+ * long ones, and short ones are left to even out the end.
+ */
 static void tile_task(const struct call *c, int64_t number, float *scratch) {
   const struct plan *p = c->plan;
-  const int64_t heads = c->desc->batch * p->stacks, group = tile_groups(p) - 1 - number / heads;
+  const int64_t groups = tile_groups(p), head = number / groups, group = groups - 1 - number % groups;
   struct a4j_tile tiles[A4J_TILE_GROUP];
   int count = 0;
   for (int64_t i = group * p->together; i < p->tiles && count < p->together; i++, count++) {
-    tiles[count] = tile_of(c, number % heads);
+    tiles[count] = tile_of(c, head);
     tile_rows(p, i, &tiles[count].row_begin, &tiles[count].rows);
   }
   p->kernels->attention_tiles(tiles, count, scratch);
