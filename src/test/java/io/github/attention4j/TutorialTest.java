@@ -38,8 +38,7 @@ class TutorialTest {
     float[] result;
 
     try (Arena arena = Arena.ofConfined()) {
-      // 128 tokens, 8 heads of 64: [batch, length, heads * dim] seen as [batch, heads, length,
-      // dim].
+      // 128 tokens, 8 heads of 64: [batch, length, heads * dim] as [batch, heads, length, dim].
       Tensor q = Tensor.of(arena, queries, 1, 128, 512).splitHeads(8);
       Tensor k = Tensor.of(arena, keys, 1, 128, 512).splitHeads(8);
       Tensor v = Tensor.of(arena, values, 1, 128, 512).splitHeads(8);
