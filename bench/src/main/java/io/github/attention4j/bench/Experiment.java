@@ -118,7 +118,10 @@ final class Experiment {
       slow[e] = once > SLOW_NANOS;
       round += slow[e] ? 0 : once * (calls[e] + 1);
     }
-    int rounds = (int) Math.clamp(seconds * 1e9 / Math.max(1, round), FEWEST_ROUNDS, MOST_ROUNDS);
+    int rounds =
+        round == 0 || slow[0]
+            ? SLOW_ROUNDS
+            : (int) Math.clamp(seconds * 1e9 / round, FEWEST_ROUNDS, MOST_ROUNDS);
     double[][] figures = new double[calls.length][rounds];
     for (int r = 0; r < rounds; r++) {
       for (int turn = 0; turn < calls.length; turn++) {
