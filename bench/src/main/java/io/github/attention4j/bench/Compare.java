@@ -1,9 +1,12 @@
 package io.github.attention4j.bench;
 
 import io.github.attention4j.A4j;
+import io.github.attention4j.Alignment;
 import io.github.attention4j.DType;
+import io.github.attention4j.Mask;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.layer.Linear;
+import io.github.attention4j.layer.MultiHeadAttention;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -48,7 +51,7 @@ final class Compare {
 
   /** Measures all shapes, or those named; {@code --seconds=2} is the time for each. */
   public static void main(String[] arguments) throws IOException {
-    double seconds = 2;
+    double seconds = 1;
     Set<String> wanted = new LinkedHashSet<>();
     for (String argument : arguments) {
       if (argument.startsWith("--seconds=")) {
@@ -118,6 +121,11 @@ final class Compare {
       for (Shape shape : Shape.all("differential")) {
         if (wants(shape.name())) {
           differential(shape, team);
+        }
+      }
+      for (LayerShape layer : LayerShape.all()) {
+        if (wants(layer.name())) {
+          layer(layer, team);
         }
       }
       for (Projection projection : Projection.all()) {
@@ -198,6 +206,49 @@ final class Compare {
               .run(2 * seconds);
       double flops = shape.unpaired().flops();
       report.add("differential", shape.name(), shape.source(), threads, flops, 0, result);
+    }
+  }
+
+  private void layer(LayerShape shape, Team team) {
+    int threads = team.threads();
+    JavaLayer.Weights weights = new JavaLayer.Weights(shape);
+    JavaLayer plain = JavaLayer.plain(shape, weights, team);
+    JavaLayer vector = JavaLayer.vector(shape, weights, team);
+    try (Arena arena = Arena.ofShared()) {
+      Linear[] linears = new Linear[4];
+      for (int i = 0; i < 4; i++) {
+        linears[i] =
+            Linear.of(
+                Tensor.of(arena, weights.weight()[i], shape.width(), shape.width()),
+                Tensor.of(arena, weights.bias()[i], shape.width()));
+      }
+      MultiHeadAttention fused =
+          MultiHeadAttention.builder(linears[0], linears[1], linears[2], linears[3])
+              .heads(shape.heads())
+              .mask(shape.causal() ? Mask.causal(Alignment.TOP_LEFT) : Mask.none())
+              .build();
+      Tensor x = Tensor.of(arena, weights.x(), shape.batch(), shape.length(), shape.width());
+      Tensor out = Tensor.allocate(arena, DType.F32, shape.batch(), shape.length(), shape.width());
+      fused.forward(x, out);
+      SelfCheck.requireEqual(shape.name(), out.toFloatArray(), vector.forward());
+      SelfCheck.requireEqual(shape.name(), plain.forward(), vector.forward());
+
+      Experiment experiment =
+          new Experiment()
+              .timed(FUSED, () -> fused.forward(x, out))
+              .timedOnTeam(VECTOR, vector::forward)
+              .measured(FMA, () -> Limits.fmaGflops(threads));
+      if (shape.flops() <= MOST_PLAIN_FLOPS_PER_THREAD * threads) {
+        experiment.timedOnTeam(PLAIN, plain::forward);
+      }
+      report.add(
+          "layer",
+          shape.name(),
+          shape.source(),
+          threads,
+          shape.flops(),
+          0,
+          experiment.run(seconds));
     }
   }
 

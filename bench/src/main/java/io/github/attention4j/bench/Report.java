@@ -225,6 +225,7 @@ final class Report {
       table(text, "One query a sequence" + suffix, "decode", threads);
       table(text, "Differential attention" + suffix, "differential", threads);
       pairs(text, threads);
+      table(text, "Whole multi-head layers" + suffix, "layer", threads);
       table(text, "Projections" + suffix, "projection", threads);
     }
     calls(text);

@@ -74,6 +74,16 @@ final class SelfCheck {
     requireSmall(who, shape.name(), error / Math.sqrt(shape.dimIn()));
   }
 
+  /** Refuses two results that are not each other's, where both have been checked in their parts. */
+  static void requireEqual(String name, float[] one, float[] other) {
+    double worst = one.length == other.length ? 0 : Double.POSITIVE_INFINITY;
+    for (int i = 0; i < one.length && worst < Double.POSITIVE_INFINITY; i++) {
+      double error = Math.abs((double) one[i] - other[i]);
+      worst = Double.isNaN(error) ? Double.POSITIVE_INFINITY : Math.max(worst, error);
+    }
+    requireSmall("one of two", name, worst);
+  }
+
   private static int step(Shape shape) {
     return Math.max(1, shape.batch() * shape.headsQ() * shape.lenQ() / 61);
   }
