@@ -25,7 +25,8 @@ import java.util.Objects;
  * IllegalStateException} if it cannot be loaded; the message names what was tried and each cause.
  */
 public final class A4j {
-  private static volatile int threads = threadsByDefault();
+  /** 0 until it is first asked for or set. */
+  private static volatile int threads;
 
   private A4j() {}
 
@@ -44,20 +45,31 @@ public final class A4j {
    * Returns the most threads that one call uses.
    *
    * @return at least 1
+   * @throws IllegalArgumentException if {@code -Da4j.threads} is not a number of at least 1
    */
   public static int threads() {
+    int most = threads;
+    return most != 0 ? most : firstThreads();
+  }
+
+  /** Not when this class is initialised: a wrong property would be an {@link Error} there. */
+  private static synchronized int firstThreads() {
+    if (threads == 0) {
+      threads = threadsByDefault();
+    }
     return threads;
   }
 
   /**
    * Sets the most threads that one call uses, the caller's own among them; small problems use
    * fewer. Results have the same bits for every number. At first it is {@code -Da4j.threads}, or
-   * else {@link Runtime#availableProcessors()}, which honours a container's limit.
+   * else {@link Runtime#availableProcessors()}, which honours a container's limit. Operations that
+   * were built with a number of their own use that one.
    *
    * @param most at least 1; counts for calls that begin later, of the whole process
    * @throws IllegalArgumentException if {@code most < 1}
    */
-  public static void threads(int most) {
+  public static synchronized void threads(int most) {
     if (most < 1) {
       throw new IllegalArgumentException("threads must be at least 1: threads=" + most);
     }
@@ -132,14 +144,16 @@ public final class A4j {
     if (text == null || text.isBlank()) {
       return Runtime.getRuntime().availableProcessors();
     }
+    int number;
     try {
-      int number = Integer.parseInt(text.strip());
-      if (number >= 1) {
-        return number;
-      }
+      number = Integer.parseInt(text.strip());
     } catch (NumberFormatException notANumber) {
-      throw new IllegalArgumentException("a4j.threads must be a number: a4j.threads=" + text);
+      number = 0;
     }
-    throw new IllegalArgumentException("a4j.threads must be at least 1: a4j.threads=" + text);
+    if (number < 1) {
+      throw new IllegalArgumentException(
+          "a4j.threads must be a whole number from 1 to 2147483647: a4j.threads=" + text);
+    }
+    return number;
   }
 }
