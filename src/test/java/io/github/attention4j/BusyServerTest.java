@@ -25,6 +25,7 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
+import java.util.concurrent.FutureTask;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
 
@@ -191,6 +192,56 @@ class BusyServerTest {
           assertArrayEquals(alone, result.get());
         }
       }
+    }
+  }
+
+  // ---- Arenas that are closed meanwhile ----
+
+  @Test
+  void shouldFinishOrRefuseEveryOperationWhoseArenaIsClosedMeanwhile() throws Exception {
+    for (int round = 0; round < 24; round++) {
+      Arena shared = Arena.ofShared();
+      Tensor x = random(shared, random, 1, 4, 300, 32);
+      Tensor out = Tensor.allocate(shared, DType.F32, x.shape());
+      Tensor wide = Tensor.allocate(shared, DType.F32, 1, 2, 300, 32);
+      Tensor one = x.slice(2, 7, 1);
+      Linear linear = Linear.of(x.select(0, 0).select(0, 0).slice(0, 0, 32));
+      RmsNorm norm = RmsNorm.withoutWeight(1e-6);
+      Differential differential = Differential.builder().build();
+      Attention attention = Attention.builder().build();
+      List<Runnable> operations =
+          List.of(
+              () -> attention.forward(x, x, x, out),
+              () -> attention.forward(one, x, x, out.slice(2, 0, 1)),
+              () -> differential.forward(x, x, x.slice(1, 0, 2), 0.5f, wide),
+              () -> linear.forward(x, out),
+              () -> norm.forward(x, out),
+              () -> SwiGlu.multiply(x, x, out));
+      Runnable operation = operations.get(round % operations.size());
+      CountDownLatch running = new CountDownLatch(1);
+      FutureTask<String> caller =
+          new FutureTask<>(
+              () -> {
+                try {
+                  while (true) {
+                    operation.run();
+                    running.countDown();
+                  }
+                } catch (IllegalStateException closed) {
+                  return closed.getMessage();
+                }
+              });
+      new Thread(caller).start();
+      running.await();
+      while (shared.scope().isAlive()) {
+        try {
+          shared.close();
+        } catch (IllegalStateException inUse) {
+          Thread.onSpinWait();
+        }
+      }
+      String message = caller.get();
+      assertTrue(message.contains("closed"), message);
     }
   }
 
