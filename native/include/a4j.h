@@ -111,7 +111,7 @@ A4J_API const char *a4j_isa_active(void);
  */
 A4J_API int32_t a4j_isa_select(const char *name);
 
-/* Threads that the team has started so far, and why it could not be had (NULL where it could, or was not needed yet). */
+/* How many threads the team has so far, a caller's own included, 0 before its first use; and why not more (NULL where it could). */
 A4J_API int32_t a4j_team_threads(void);
 A4J_API const char *a4j_team_failure(void);
 

@@ -127,7 +127,7 @@ public final class A4j {
     lines.add("attention4j " + version());
     lines.add("isa         " + isa() + " (available: " + String.join(", ", availableIsas()) + ")");
     lines.add(
-        "threads     " + threads() + " (started so far: " + NativeLibrary.teamThreads() + ")");
+        "threads     " + threads() + " (in the team so far: " + NativeLibrary.teamThreads() + ")");
     String failure = NativeLibrary.teamFailure();
     if (failure != null) {
       lines.add("            no more of them: " + failure);

@@ -185,7 +185,7 @@ public final class NativeLibrary {
     return a4j_h.a4j_version().getString(0);
   }
 
-  /** How many threads the team has started so far. */
+  /** How many threads the team has so far, a caller's own included. */
   public static int teamThreads() {
     return a4j_h.a4j_team_threads();
   }
