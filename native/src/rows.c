@@ -4,9 +4,6 @@
 
 #include "team.h"
 
-/* A thread more must save more than the hand-over costs, about 3 us when the team is awake and 10 when it sleeps. */
-static const double NANOS_PER_THREAD = 10e3;
-
 /* Blocks that a thread takes on average: more even out what threads do, fewer keep neighbouring rows together. */
 static const int64_t BLOCKS_PER_THREAD = 4;
 
@@ -35,9 +32,8 @@ static void run_blocks(void *context, int32_t thread, int32_t threads) {
 void a4j_rows_run(int32_t threads, int64_t rows, double nanos_per_row,
                   void (*fn)(const void *context, int64_t row, int64_t row_end), const void *context) {
   if (rows <= 0) return;
-  double paying = (double)rows * nanos_per_row / NANOS_PER_THREAD;
+  threads = a4j_team_paying(threads, (double)rows * nanos_per_row);
   if (threads > rows) threads = (int32_t)rows;
-  if (threads > paying) threads = (int32_t)paying;
   if (threads <= 1) {
     fn(context, 0, rows);
     return;
