@@ -14,9 +14,6 @@
 #include "kernels.h"
 #include "team.h"
 
-/* Below this many multiply-adds a second thread costs more than it saves. */
-#define FORK_WORK 400000.0
-
 /* Keys of a chunk: long against the merging of its result, short enough to feed many threads. */
 #define CHUNK_KEYS 512
 
@@ -106,10 +103,11 @@ static int32_t make_plan(const a4j_attention_desc *d, struct plan *p) {
          d->len_k * (d->maps * d->dim_qk + d->dim_v) > KEYS_FLOATS)
     p->together++;
   p->scratch_floats = scratch_floats(d, p->together);
-  const double work =
-      (double)d->batch * (double)d->heads_q * (double)d->len_q * (double)d->len_k * d->maps * (double)(d->dim_qk + d->dim_v);
-  const double useful = 1 + work / FORK_WORK;
-  p->threads = d->threads < useful ? d->threads : (int32_t)useful;
+  /* What one thread takes, in nanoseconds: multiply-adds at the rate of the vectors, keys and values at the rate of memory. */
+  const double widths = (double)d->batch * (double)d->len_k * (double)(d->maps * d->dim_qk + d->dim_v);
+  const double compute = widths * (double)d->heads_q * (double)d->len_q * 0.13 / p->kernels->lanes;
+  const double memory = p->few ? widths * (double)d->heads_kv * 0.1 : 0;
+  p->threads = a4j_team_paying(d->threads, compute + memory);
   return A4J_OK;
 }
 
