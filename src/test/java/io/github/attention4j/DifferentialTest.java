@@ -8,6 +8,7 @@ import static io.github.attention4j.reference.ReferenceAttention.KEEP_ALL;
 import static io.github.attention4j.reference.ReferenceAttention.NO_BIAS;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -259,6 +260,25 @@ class DifferentialTest {
           }
           assertTrue(Float.isFinite(lse.getFloat(0, 1, 1, 4)));
         });
+  }
+
+  @Test
+  void shouldGiveZeroToQueriesThatSeeNothingWhateverLambdaIs() {
+    Mask mask = Mask.keyLengths(0, 7);
+    for (long lenQ : new long[] {1, 50}) {
+      Tensor q = random(arena, random, 2, 2, lenQ, 8);
+      Tensor k = random(arena, random, 2, 2, 7, 8);
+      Tensor v = random(arena, random, 2, 1, 7, 16);
+      Tensor out = floats(2, 1, lenQ, 16);
+      onEveryTier(
+          () -> {
+            for (float lambda : new float[] {Float.NaN, Float.POSITIVE_INFINITY}) {
+              Differential.builder().mask(mask).build().forward(q, k, v, lambda, out.fill(7));
+              assertEquals(0f, out.getFloat(0, 0, lenQ - 1, 15));
+              assertFalse(Float.isFinite(out.getFloat(1, 0, lenQ - 1, 15)));
+            }
+          });
+    }
   }
 
   @Test
