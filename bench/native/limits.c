@@ -183,10 +183,10 @@ static int64_t run(struct job *job, double *work) {
   struct share shares[MAX_THREADS];
   pthread_t ids[MAX_THREADS];
   int cores[MAX_THREADS];
-  cpu_set_t allowed;
+  cpu_set_t allowed, before;
   pthread_once(&chosen, choose_isa);
   if (job->threads < 1 || job->threads > MAX_THREADS) return -1;
-  const int pinned = find_cores(job->threads, cores, &allowed);
+  const int pinned = sched_getaffinity(0, sizeof before, &before) == 0 && find_cores(job->threads, cores, &allowed);
   int created = 1;
   for (int i = 0; i < job->threads; i++) shares[i] = (struct share){.job = job, .index = i};
   for (; created < job->threads; created++) {
@@ -210,7 +210,7 @@ static int64_t run(struct job *job, double *work) {
   atomic_store_explicit(&job->released, all_here ? GO : GIVE_UP, memory_order_release);
   if (all_here) work_on(&shares[0]);
   for (int i = 1; i < created; i++) pthread_join(ids[i], NULL);
-  if (pinned) sched_setaffinity(0, sizeof allowed, &allowed);
+  if (pinned) sched_setaffinity(0, sizeof before, &before);
   if (!all_here) return -1;
   int64_t start = shares[0].start, end = shares[0].end;
   *work = 0;

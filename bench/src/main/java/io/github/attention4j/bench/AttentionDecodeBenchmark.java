@@ -14,7 +14,6 @@ import org.openjdk.jmh.annotations.Setup;
 import org.openjdk.jmh.annotations.State;
 import org.openjdk.jmh.annotations.TearDown;
 import org.openjdk.jmh.annotations.Warmup;
-import org.openjdk.jmh.infra.BenchmarkParams;
 
 /**
  * Question: what does one query a sequence cost against a cache of keys? D2 reads 33 MB, D5 40 kB.
@@ -46,8 +45,7 @@ public class AttentionDecodeBenchmark {
   private Fused fused;
 
   @Setup
-  public void prepare(BenchmarkParams params) {
-    Jmh.pinUnless("fused", params);
+  public void prepare() {
     sizes = Shape.named("decode", shape);
     in = new Inputs(sizes);
     out = new float[sizes.outCount()];
@@ -59,6 +57,7 @@ public class AttentionDecodeBenchmark {
     SelfCheck.require("fused", sizes, in, fused.resultArray());
     SelfCheck.require("vector", sizes, in, vector());
     SelfCheck.require("plain", sizes, in, plain());
+    Limits.pin(0); // only now: threads inherit where they may run
   }
 
   @TearDown

@@ -14,7 +14,6 @@ import org.openjdk.jmh.annotations.Setup;
 import org.openjdk.jmh.annotations.State;
 import org.openjdk.jmh.annotations.TearDown;
 import org.openjdk.jmh.annotations.Warmup;
-import org.openjdk.jmh.infra.BenchmarkParams;
 
 /**
  * Question: what does attention over many queries cost, in one pass off-heap, in the Vector API, in
@@ -48,8 +47,7 @@ public class AttentionPrefillBenchmark {
   private Fused fused;
 
   @Setup
-  public void prepare(BenchmarkParams params) {
-    Jmh.pinUnless("fused", params);
+  public void prepare() {
     sizes = Shape.named("prefill", shape);
     in = new Inputs(sizes);
     out = new float[sizes.outCount()];
@@ -61,6 +59,7 @@ public class AttentionPrefillBenchmark {
     SelfCheck.require("fused", sizes, in, fused.resultArray());
     SelfCheck.require("vector", sizes, in, vector());
     SelfCheck.require("plain", sizes, in, plain());
+    Limits.pin(0); // only now: threads inherit where they may run
   }
 
   @TearDown

@@ -110,6 +110,8 @@ final class Compare {
 
   private void run(int threads) {
     A4j.threads(threads);
+    startTeam(threads);
+    Limits.pin(0);
     try (Team team = new Team(threads)) {
       for (String file : List.of("prefill", "decode")) {
         for (Shape shape : Shape.all(file)) {
@@ -133,6 +135,22 @@ final class Compare {
           projection(projection, team);
         }
       }
+    } finally {
+      Limits.unpin();
+    }
+  }
+
+  /**
+   * Lets attention4j start its threads while the caller may still run anywhere: they inherit where
+   * they may run. Afterwards the caller stays on one core, for the sake of all: being pinned for
+   * some turns only, it would move between them, away from where a sleeping team expects it.
+   */
+  private static void startTeam(int threads) {
+    Shape shape = Shape.named("prefill", "P1");
+    try (Fused fused = Fused.plain(shape, new Inputs(shape), threads)) {
+      for (int i = 0; i < 10; i++) {
+        fused.forward();
+      }
     }
   }
 
@@ -153,7 +171,7 @@ final class Compare {
       Experiment experiment =
           new Experiment()
               .timed(FUSED, fused::forward)
-              .timedOnTeam(VECTOR, vectorCall)
+              .timed(VECTOR, vectorCall)
               .measured(FMA, () -> Limits.fmaGflops(threads));
       if (section.equals("decode")) {
         MemorySegment keys = fused.keys();
@@ -161,7 +179,7 @@ final class Compare {
         experiment.measured(SUM, () -> Limits.sumNanos(threads, keys, values));
       }
       if (shape.flops() <= MOST_PLAIN_FLOPS_PER_THREAD * threads) {
-        experiment.timedOnTeam(PLAIN, plainCall);
+        experiment.timed(PLAIN, plainCall);
       }
       Experiment.Result result = experiment.run(seconds);
       report.add(
@@ -200,8 +218,8 @@ final class Compare {
               .timed(FUSED, fused::differential)
               .timed(ALL_HEADS, fused::plainWithAllHeads)
               .timed(TWO_CALLS, twoCalls)
-              .timedOnTeam(VECTOR, vectorCall)
-              .timedOnTeam(PLAIN, plainCall)
+              .timed(VECTOR, vectorCall)
+              .timed(PLAIN, plainCall)
               .measured(FMA, () -> Limits.fmaGflops(threads))
               .run(2 * seconds);
       double flops = shape.unpaired().flops();
@@ -236,10 +254,10 @@ final class Compare {
       Experiment experiment =
           new Experiment()
               .timed(FUSED, () -> fused.forward(x, out))
-              .timedOnTeam(VECTOR, vector::forward)
+              .timed(VECTOR, vector::forward)
               .measured(FMA, () -> Limits.fmaGflops(threads));
       if (shape.flops() <= MOST_PLAIN_FLOPS_PER_THREAD * threads) {
-        experiment.timedOnTeam(PLAIN, plain::forward);
+        experiment.timed(PLAIN, plain::forward);
       }
       report.add(
           "layer",
@@ -273,8 +291,8 @@ final class Compare {
       Experiment experiment =
           new Experiment()
               .timed(FUSED, () -> linear.forward(in, out))
-              .timedOnTeam(VECTOR, () -> vector.forward(shape.rows(), x, y))
-              .timedOnTeam(
+              .timed(VECTOR, () -> vector.forward(shape.rows(), x, y))
+              .timed(
                   PLAIN,
                   () -> plain.linear(shape.rows(), shape.dimIn(), shape.dimOut(), x, w, bias, y))
               .measured(FMA, () -> Limits.fmaGflops(threads));
@@ -321,8 +339,8 @@ final class Compare {
     try (Fused fused = Fused.plain(shape, in, team.threads())) {
       return new Experiment()
           .timed(FUSED, fused::forward)
-          .timedOnTeam(VECTOR, () -> vector.forward(shape, in.q(), in.k(), in.v(), out))
-          .timedOnTeam(PLAIN, () -> plain.forward(shape, in.q(), in.k(), in.v(), out))
+          .timed(VECTOR, () -> vector.forward(shape, in.q(), in.k(), in.v(), out))
+          .timed(PLAIN, () -> plain.forward(shape, in.q(), in.k(), in.v(), out))
           .run(seconds / 4);
     }
   }

@@ -14,7 +14,6 @@ import org.openjdk.jmh.annotations.Setup;
 import org.openjdk.jmh.annotations.State;
 import org.openjdk.jmh.annotations.TearDown;
 import org.openjdk.jmh.annotations.Warmup;
-import org.openjdk.jmh.infra.BenchmarkParams;
 
 /**
  * Question: what does a pair of softmax maps over the same values cost in one fused pass, against
@@ -49,8 +48,7 @@ public class DifferentialBenchmark {
   private Fused fused;
 
   @Setup
-  public void prepare(BenchmarkParams params) {
-    Jmh.pinUnless("fused", params);
+  public void prepare() {
     sizes = Shape.named("differential", shape);
     in = new Inputs(sizes.unpaired());
     maps = new float[2 * sizes.outCount()];
@@ -65,6 +63,7 @@ public class DifferentialBenchmark {
     SelfCheck.requirePairs("fused", sizes, in, fused.resultArray());
     SelfCheck.requirePairs("vector", sizes, in, vector());
     SelfCheck.requirePairs("plain", sizes, in, plain());
+    Limits.pin(0); // only now: threads inherit where they may run
   }
 
   @TearDown

@@ -84,24 +84,6 @@ final class Experiment {
     return this;
   }
 
-  /** The same for a Java contender, whose {@link Team} wants its caller on the first core. */
-  Experiment timedOnTeam(String name, Runnable call) {
-    timed(name, call);
-    Batch unpinned = entries.removeLast().batch();
-    entries.add(
-        new Entry(
-            name,
-            calls -> {
-              Limits.pin(0);
-              try {
-                return unpinned.measure(calls);
-              } finally {
-                Limits.unpin();
-              }
-            }));
-    return this;
-  }
-
   /** Adds something that measures itself once a round. */
   Experiment measured(String name, DoubleSupplier figure) {
     entries.add(new Entry(name, calls -> figure.getAsDouble()));

@@ -46,13 +46,6 @@ final class Jmh {
     }
   }
 
-  /** Java contenders have a team, whose caller belongs on the first core; see {@link Team}. */
-  static void pinUnless(String fused, BenchmarkParams params) {
-    if (!params.getBenchmark().endsWith("." + fused)) {
-      Limits.pin(0);
-    }
-  }
-
   private static String markdown(Map<String, String> machine, Collection<RunResult> results) {
     StringBuilder text = new StringBuilder("# JMH scores\n\n");
     text.append("Written by `bench/run jmh`; each class says what it asks and expects. Mean and\n");

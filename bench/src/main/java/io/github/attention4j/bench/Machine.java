@@ -28,7 +28,7 @@ final class Machine {
     facts.put(
         "cores",
         Runtime.getRuntime().availableProcessors()
-            + ", not pinned but for the limits and the Java contenders");
+            + ", the caller, the limits and the Java contenders pinned");
     facts.put("memory", memory());
     facts.put("ISA", A4j.isa() + " of " + A4j.availableIsas() + ", limits " + Limits.isa());
     facts.put(

@@ -19,7 +19,6 @@ import org.openjdk.jmh.annotations.Setup;
 import org.openjdk.jmh.annotations.State;
 import org.openjdk.jmh.annotations.TearDown;
 import org.openjdk.jmh.annotations.Warmup;
-import org.openjdk.jmh.infra.BenchmarkParams;
 
 /**
  * Question: what does a projection cost with many rows (L1, a matrix product) and with one (L3, a
@@ -58,8 +57,7 @@ public class ProjectionBenchmark {
   private Tensor out;
 
   @Setup
-  public void prepare(BenchmarkParams params) {
-    Jmh.pinUnless("fused", params);
+  public void prepare() {
     sizes = Projection.named(shape);
     x = Inputs.normal(new Random(4), sizes.rows() * sizes.dimIn());
     w = Inputs.normal(new Random(5), sizes.dimOut() * sizes.dimIn());
@@ -79,6 +77,7 @@ public class ProjectionBenchmark {
     SelfCheck.require("fused", sizes, x, w, bias, fused().toFloatArray());
     SelfCheck.require("vector", sizes, x, w, bias, vector());
     SelfCheck.require("plain", sizes, x, w, bias, plain());
+    Limits.pin(0); // only now: threads inherit where they may run
   }
 
   @TearDown

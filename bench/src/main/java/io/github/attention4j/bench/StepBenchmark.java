@@ -21,7 +21,6 @@ import org.openjdk.jmh.annotations.Setup;
 import org.openjdk.jmh.annotations.State;
 import org.openjdk.jmh.annotations.TearDown;
 import org.openjdk.jmh.annotations.Warmup;
-import org.openjdk.jmh.infra.BenchmarkParams;
 
 /**
  * Question: what does the next token of a small language model cost, 1.8 million parameters, in a
@@ -55,8 +54,7 @@ public class StepBenchmark {
   private Team team;
 
   @Setup
-  public void prepare(BenchmarkParams params) throws IOException {
-    Jmh.pinUnless("fused", params);
+  public void prepare() throws IOException {
     A4j.threads(threads);
     arena = Arena.ofShared();
     model = CausalLm.open(MODEL);
@@ -67,6 +65,7 @@ public class StepBenchmark {
     float[] expected = fused().toFloatArray();
     requireEqual("vector", expected, vector());
     requireEqual("plain", expected, plain());
+    Limits.pin(0); // only now: threads inherit where they may run
   }
 
   private static void requireEqual(String who, float[] expected, float[] got) {
