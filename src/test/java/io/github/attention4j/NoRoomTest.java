@@ -32,11 +32,11 @@ class NoRoomTest {
     child.requireSilentSuccess();
     List<String> lines = child.out().lines().toList();
     assertEquals("same bits: true", lines.get(0));
-    assertEquals("threads     4 (started so far: 1)", lines.get(1));
+    assertEquals("threads     4 (in the team so far: 1)", lines.get(1));
     assertTrue(lines.get(2).startsWith("            no more of them: "), child.out());
     assertTrue(lines.get(2).contains("EAGAIN"), child.out());
     assertEquals("same bits: true", lines.get(3));
-    assertEquals("threads     4 (started so far: 4)", lines.get(4));
+    assertEquals("threads     4 (in the team so far: 4)", lines.get(4));
     assertEquals(5, lines.size(), child.out());
   }
 
