@@ -10,6 +10,8 @@ import io.github.attention4j.DType;
 import io.github.attention4j.Tensor;
 import java.io.IOException;
 import java.lang.foreign.Arena;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
@@ -73,6 +75,27 @@ class CheckpointTest {
         CausalLm several = CausalLm.open(sharded)) {
       assertArrayEquals(
           one.logits(arena, text).toFloatArray(), several.logits(arena, text).toFloatArray());
+    }
+  }
+
+  @Test
+  void shouldReadWeightsThatLieMisalignedInTheirFile() throws IOException {
+    TinyCheckpoint tiny = TinyCheckpoint.of("diffllama");
+    Path aligned = tiny.write(Files.createDirectory(directory.resolve("aligned")));
+    Path shifted = tiny.write(Files.createDirectory(directory.resolve("shifted")));
+    Path file = shifted.resolve("model.safetensors");
+    ByteBuffer old = ByteBuffer.wrap(Files.readAllBytes(file)).order(ByteOrder.LITTLE_ENDIAN);
+    int header = Math.toIntExact(old.getLong(0));
+    ByteBuffer longer = ByteBuffer.allocate(old.limit() + 1).order(ByteOrder.LITTLE_ENDIAN);
+    longer.putLong(header + 1).put(old.array(), 8, header).put((byte) ' ');
+    longer.put(old.array(), 8 + header, old.limit() - 8 - header);
+    Files.write(file, longer.array());
+    int[] text = text(tiny);
+    try (Arena arena = Arena.ofConfined();
+        CausalLm one = CausalLm.open(aligned);
+        CausalLm other = CausalLm.open(shifted)) {
+      assertArrayEquals(
+          one.logits(arena, text).toFloatArray(), other.logits(arena, text).toFloatArray());
     }
   }
 
