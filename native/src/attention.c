@@ -38,21 +38,22 @@ struct plan {
   int64_t partial_floats;     /* the partial result of one chunk */
   int64_t scratch_floats;     /* for each thread, behind all partial results */
   int32_t threads;
+  int32_t room; /* threads that the workspace has scratch for */
 };
 
 static int64_t whole_lines(int64_t floats) { return (floats + 15) / 16 * 16; }
 
-/*
- * Floats of scratch for one thread, enough for either kernel and for every tier, so that a workspace stays large enough when
- * another tier is selected or weights are asked for.
- * Tiles: four blocks (logits, bias, keep, weights); for each tile running maximum and sum, Q and O of each map.
- * Few rows: logits and q of each map and row, one output row.
- */
+/* What one tile keeps along its way: running maximum and sum, Q and O of each map. */
 static int64_t tile_floats(const a4j_attention_desc *d) {
   const int64_t part = d->dim_v / d->value_parts;
   return A4J_TILE_MAX * d->maps * (2 + d->dim_qk + d->value_parts * ((part + 7) / 8 * 8));
 }
 
+/*
+ * Scratch for one thread, enough for either kernel and for every tier: a workspace stays large enough when another tier is selected
+ * or weights are asked for. Tiles: four blocks (logits, bias, keep, weights) and what each tile keeps. Few rows: logits and q of
+ * each map and row, one output row.
+ */
 static int64_t scratch_floats(const a4j_attention_desc *d, int64_t tiles) {
   const int64_t tile = A4J_TILE_MAX * 4 * A4J_KEY_BLOCK + tiles * tile_floats(d);
   const int64_t few = 2 * A4J_FEW_ROWS * (A4J_KEY_BLOCK + whole_lines(d->dim_qk)) + d->dim_v;
@@ -99,15 +100,16 @@ static int32_t make_plan(const a4j_attention_desc *d, struct plan *p) {
   p->chunks = p->few ? (d->len_k + CHUNK_KEYS - 1) / CHUNK_KEYS : 0;
   p->partial_floats = whole_lines(d->maps * p->rows * (2 + d->dim_v));
   p->together = 1;
-  while (p->together < A4J_TILE_GROUP && p->together < p->tiles && (p->together + 1) * tile_floats(d) <= TILES_FLOATS &&
-         d->len_k * (d->maps * d->dim_qk + d->dim_v) > KEYS_FLOATS)
+  while (p->together < A4J_TILE_GROUP && p->together * A4J_TILE_MAX < d->len_q * p->group &&
+         (p->together + 1) * tile_floats(d) <= TILES_FLOATS && d->len_k * (d->maps * d->dim_qk + d->dim_v) > KEYS_FLOATS)
     p->together++;
   p->scratch_floats = scratch_floats(d, p->together);
   /* What one thread takes, in nanoseconds: multiply-adds at the rate of the vectors, keys and values at the rate of memory. */
   const double widths = (double)d->batch * (double)d->len_k * (double)(d->maps * d->dim_qk + d->dim_v);
-  const double compute = widths * (double)d->heads_q * (double)d->len_q * 0.13 / p->kernels->lanes;
+  const double compute = widths * (double)d->heads_q * (double)d->len_q * 0.13; /* with one lane */
   const double memory = p->few ? widths * (double)d->heads_kv * 0.1 : 0;
-  p->threads = a4j_team_paying(d->threads, compute + memory);
+  p->threads = a4j_team_paying(d->threads, compute / p->kernels->lanes + memory);
+  p->room = a4j_team_paying(d->threads, compute / A4J_LANES_MIN + memory);
   return A4J_OK;
 }
 
@@ -222,7 +224,7 @@ static int32_t workspace_bytes(const a4j_attention_desc *d, const struct plan *p
   int64_t partials, scratch;
   if (__builtin_mul_overflow(p->chunks, p->partial_floats, &partials) ||
       __builtin_mul_overflow(partials, d->batch * p->stacks, &partials) ||
-      __builtin_mul_overflow(p->scratch_floats, p->threads, &scratch) || __builtin_add_overflow(partials, scratch, &partials) ||
+      __builtin_mul_overflow(p->scratch_floats, p->room, &scratch) || __builtin_add_overflow(partials, scratch, &partials) ||
       __builtin_mul_overflow(partials, (int64_t)sizeof(float), bytes))
     return A4J_SIZE_OVERFLOW;
   return A4J_OK;

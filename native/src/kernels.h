@@ -14,6 +14,7 @@
 enum {
   A4J_KEY_BLOCK = 64,  /* keys that one step of the online softmax takes */
   A4J_KEY_STRIP = 256, /* keys that a group of tiles walks, one tile after the other, before it goes on */
+  A4J_LANES_MIN = 4,   /* the fewest lanes of any tier */
   A4J_TILE_MAX = 48,   /* the most rows of any tier's attention tile */
   A4J_TILE_GROUP = 4,  /* the most tiles of a group */
   A4J_FEW_ROWS = 8,    /* the most rows of each map that attention_rows takes */

@@ -378,6 +378,28 @@ static void shouldWriteZerosWhereNothingIsSeen(void) {
   release(p);
 }
 
+/* Another thread may select another tier between the two calls. */
+static void shouldPlanTheSameWorkspaceForEveryTier(void) {
+  static const int64_t rows[] = {1, 3, 8, 13, 30, 60, 200, 700};
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+    for (int64_t keys = 20; keys < 20000; keys *= 7)
+      for (int64_t dim = 16; dim <= 128; dim *= 2) {
+        struct problem *p = make(1, 1, 3, rows[i], 1, dim, dim, 1, 1, 0);
+        p->d->len_k = keys;
+        p->d->threads = 16;
+        int64_t first = -1;
+        for (int tier = 0; tier < a4j_isa_count(); tier++) {
+          if (!a4j_isa_available(tier)) continue;
+          CHECK_INT(a4j_isa_select(a4j_isa_name(tier)), A4J_OK);
+          const int64_t bytes = a4j_attention_workspace_bytes(p->d);
+          if (first < 0) first = bytes;
+          CHECK(bytes == first, "len_q=%d len_k=%d dim=%d on %s: wanted %" PRId64 " bytes, got %" PRId64, (int)rows[i],
+                (int)keys, (int)dim, a4j_isa_name(tier), first, bytes);
+        }
+        release(p);
+      }
+}
+
 static void shouldRefuseWhatTheDescriptorCannotMean(void) {
   struct problem *p = make(1, 1, 1, 4, 4, 8, 8, 1, 1, 0);
   const a4j_attention_desc good = *p->d;
@@ -434,6 +456,7 @@ int main(void) {
     RUN(shouldStandLogitsThatOverflowTheExponential);
     RUN(shouldWriteZerosWhereNothingIsSeen);
   }
+  RUN(shouldPlanTheSameWorkspaceForEveryTier);
   RUN(shouldRefuseWhatTheDescriptorCannotMean);
   return CHECK_RESULT();
 }
