@@ -264,7 +264,8 @@ EXPORT void limits_nothing(void) {}
  */
 EXPORT double
 limits_call(int32_t (*attention)(const a4j_attention_desc *, const void *, const void *, const void *, const uint8_t *,
-                                 const float *, const uint8_t *, const float *, void *, float *, float *, void *, int64_t),
+                                 const uint8_t *, const float *, const uint8_t *, const float *, const void *, const void *,
+                                 const void *, const void *, void *, float *, float *, float *, int64_t *, void *, int64_t),
             int64_t (*workspace_bytes)(const a4j_attention_desc *), int32_t threads, int64_t heads, int64_t len_q,
             int64_t len_k, int64_t dim, const float *q, const float *k, const float *v, float *out, int64_t calls) {
   a4j_attention_desc desc = {
@@ -272,7 +273,9 @@ limits_call(int32_t (*attention)(const a4j_attention_desc *, const void *, const
       .abi_version = A4J_ABI_VERSION,
       .dtype = A4J_F32,
       .threads = threads,
-      .causal = A4J_CAUSAL_NONE,
+      .window_left = A4J_UNBOUNDED,
+      .window_right = A4J_UNBOUNDED,
+      .key_limit = len_k,
       .maps = 1,
       .value_parts = 1,
       .batch = 1,
@@ -304,7 +307,8 @@ limits_call(int32_t (*attention)(const a4j_attention_desc *, const void *, const
   int32_t status = A4J_OK;
   const int64_t start = nanos();
   for (int64_t call = 0; call < calls && status == A4J_OK; call++) {
-    status = attention(&desc, q, k, v, NULL, NULL, NULL, NULL, out, NULL, NULL, workspace, bytes);
+    status = attention(&desc, q, k, v, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, out, NULL, NULL, NULL,
+                       NULL, workspace, bytes);
   }
   const int64_t elapsed = nanos() - start;
   free(workspace);

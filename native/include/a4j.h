@@ -42,7 +42,7 @@ extern "C" {
 #endif
 
 /* Changes whenever a struct, a constant or a signature of this header changes. */
-#define A4J_ABI_VERSION 1
+#define A4J_ABI_VERSION 2
 
 #define A4J_WORKSPACE_ALIGNMENT 64
 
@@ -57,7 +57,8 @@ enum a4j_status {
   A4J_SIZE_OVERFLOW = 6,   /* a product of sizes does not fit 63 bits */
   A4J_SMALL_WORKSPACE = 7, /* workspace_bytes is less than the call needs */
   A4J_MISALIGNED = 8,      /* the workspace is not aligned to A4J_WORKSPACE_ALIGNMENT */
-  A4J_BAD_POSITION = 9,    /* a position lies outside the table or cache */
+  A4J_BAD_POSITION = 9,    /* a position lies outside the table or cache, or an entry of a tail outside its bounds */
+  A4J_BAD_PROGRAM = 10,    /* a score or mask program is not well formed */
   A4J_UNSUPPORTED_DTYPE = 20,
   A4J_ISA_UNKNOWN = 40,     /* no tier of this name was compiled */
   A4J_ISA_UNAVAILABLE = 41, /* this CPU or operating system cannot run the tier */
@@ -66,11 +67,27 @@ enum a4j_status {
 
 enum a4j_dtype { A4J_F32 = 0 };
 
-/* How the causal bound is aligned; n is key_lengths[b] where given, else len_k. */
-enum a4j_causal {
-  A4J_CAUSAL_NONE = 0,
-  A4J_CAUSAL_TOP_LEFT = 1,    /* query i sees key j iff j <= i */
-  A4J_CAUSAL_BOTTOM_RIGHT = 2 /* query i sees key j iff j <= i + n - len_q */
+/* Where row i stands among the keys: its position p is i + offset. n is the number of keys of its batch. */
+enum a4j_align {
+  A4J_ALIGN_TOP_LEFT = 0,     /* offset 0: the first row stands at the first key */
+  A4J_ALIGN_BOTTOM_RIGHT = 1, /* offset n - len_q: the last row stands at the last key */
+  A4J_ALIGN_OFFSETS = 2       /* offset row_offsets[b] */
+};
+
+/* A window bound that is not there. */
+enum { A4J_UNBOUNDED = -1 };
+
+/* What a4j_attention writes to `scores`: the stages of ONNX's qk_matmul_output_mode. The fourth, probabilities, is `weights`. */
+enum a4j_stage {
+  A4J_STAGE_SCALED = 0, /* scale * q k^T, of every key, seen or not */
+  A4J_STAGE_CAPPED = 1, /* after soft-capping, of every key, seen or not */
+  A4J_STAGE_LOGITS = 2  /* what the softmax takes: after bias, ALiBi and score program; -infinity where a row does not see */
+};
+
+/* How lambda is kept. */
+enum a4j_lambda_form {
+  A4J_LAMBDA_AS_GIVEN = 0,
+  A4J_LAMBDA_SIGMOID = 1 /* the factor is 1 / (1 + exp(-lambda)) (Differential Transformer V2) */
 };
 
 /* Which key head the map m of pair h reads, when keys are grouped; r = heads_q / heads_kv. */
@@ -126,46 +143,91 @@ A4J_API int32_t a4j_use_blas(const void *cblas_sgemm);
 /*
  * Scaled dot-product attention, plain (maps = 1) or differential (maps = 2), for every batch b, head h and row i:
  *
- *   logits_m[j] = scale * <q_m[b,h,i], k_m[b,h',j]> + bias[b,h,i,j]      over the keys j that the row sees
- *   A_m         = softmax(logits_m),  lse_m = log(sum(exp(logits_m)))
+ *   x_m[j]      = softcap(scale * <q_m[b,h,i], k_m[b,h',j]>)              softcap(x) = c tanh(x / c), or x where c is 0
+ *   logits_m[j] = program(x_m[j] + bias[b,h,i,j] - slope[h] |p - j|)      over the keys j that the row sees
+ *   A_m         = exp(logits_m - lse_m),  lse_m = log(exp(sink_m[h]) + sum(exp(logits_m)))
  *   W           = A_1                      plain (Vaswani et al. 2017)
  *               = A_1 - lambda[b,h,i] A_2  differential (Ye et al. 2024)
  *   out[b,h,i]  = sum over j of W[j] * keep[b,h,i,j] * keep_scale * v[b,h',j]
  *
- * A row sees key j iff j < n (n = key_lengths[b] where given, else len_k), the causal bound allows it, mask[b,h,i,j] is not 0,
- * and bias[b,h,i,j] is not -infinity. A row that sees no key has output 0, weights 0 and logsumexp -infinity; in the
- * differential form this holds for each map. What a row does not see never touches it, NaN and infinity included; what it
- * sees does, as IEEE arithmetic has it.
+ * Positions. Row i stands at position p = i + offset among the keys (enum a4j_align). Batch b has n keys: key_lengths[b] where
+ * there is one a batch, else len_k (or, packed, its own number of keys).
+ *
+ * A row sees key j iff all of these hold:
+ *   - j < n, and j < key_lengths[b,i] where lengths are given for each row, and j < key_limit;
+ *   - p - window_left <= j <= p + window_right, where these are not A4J_UNBOUNDED; causal is window_right = 0;
+ *   - floor(j / chunk) = floor(p / chunk), where chunk is not 0 (attention chunks);
+ *   - one of the key ranges of the row's block holds j, where there are ranges;
+ *   - mask[b,h,i,j] and key_mask[b,j] are not 0, the mask program gives true, and bias[b,h,i,j] is not -infinity.
+ * A row that sees no key has output 0, weights 0 and logsumexp -infinity (with a sink: the sink); in the differential form this
+ * holds for each map. What a row does not see never touches it, NaN and infinity included; what it sees does, as IEEE arithmetic
+ * has it. Blocks of keys that none of a tile's rows see are not computed.
+ *
+ * Key ranges (block-sparse, block-local, dilated, tree-shaped patterns): rows come in blocks of range_rows, and each block has a
+ * list of ranges [begin, end) of keys, ascending and disjoint, 0 <= begin < end <= len_k. List number
+ * b * range_stride_batch + h * range_stride_head + i / range_rows of the CSR arrays is the row's.
+ *
+ * Packed batches (cu_seqlens): where q_begins is given, sequence b has rows q_begins[b] to q_begins[b + 1] of one long row
+ * dimension (batch strides are then usually 0), at most len_q of them; the same for keys by k_begins and len_k, or neither. mask,
+ * key_mask, bias, keep, weights and scores must be NULL, and key_lengths has one entry a batch if any. Rows, positions, ranges and
+ * lengths count within a sequence.
  *
  * Softmax, sums and accumulation are float32.
  */
 typedef struct a4j_attention_desc {
   int32_t size_bytes;
   int32_t abi_version;
-  int32_t dtype;       /* of q, k, v and out: A4J_F32 */
-  int32_t threads;     /* >= 1 */
-  int32_t causal;      /* enum a4j_causal */
-  int32_t maps;        /* softmax maps that make one output head: 1, or 2 for differential attention */
-  int32_t key_map;     /* enum a4j_key_map; counts only where maps is 2 */
-  int32_t value_parts; /* 1, or 2 where a value row is the two halves of dim_v laid side by side from two places */
+  int32_t dtype;        /* of q, k, v and out: A4J_F32 */
+  int32_t threads;      /* >= 1 */
+  int32_t align;        /* enum a4j_align */
+  int32_t maps;         /* softmax maps that make one output head: 1, or 2 for differential attention */
+  int32_t key_map;      /* enum a4j_key_map; counts only where maps is 2 */
+  int32_t value_parts;  /* 1, or 2 where a value row is the two halves of dim_v laid side by side from two places */
+  int32_t lambda_form;  /* enum a4j_lambda_form; counts only where maps is 2 */
+  int32_t scores_stage; /* enum a4j_stage; counts only with scores */
   int64_t batch;
   int64_t heads_q;  /* output heads: heads where maps is 1, pairs where maps is 2 */
   int64_t heads_kv; /* the same for keys and values; divides heads_q */
   int64_t len_q;
   int64_t len_k;
   int64_t dim_qk;
-  int64_t dim_v; /* even where value_parts is 2 */
+  int64_t dim_v;                     /* even where value_parts is 2 */
+  int64_t window_left, window_right; /* >= 0, or A4J_UNBOUNDED */
+  int64_t chunk;                     /* keys of an attention chunk, or 0 */
+  int64_t key_limit;                 /* no row sees a key from here on; len_k where there is no such limit */
   int64_t q_stride_batch, q_stride_head, q_stride_map, q_stride_row;
   int64_t k_stride_batch, k_stride_head, k_stride_map, k_stride_row;
   int64_t v_stride_batch, v_stride_head, v_stride_part, v_stride_row;
   int64_t out_stride_batch, out_stride_head, out_stride_row;
   int64_t mask_stride_batch, mask_stride_head, mask_stride_row, mask_stride_key;
+  int64_t key_mask_stride_batch; /* its keys lie side by side */
   int64_t bias_stride_batch, bias_stride_head, bias_stride_row, bias_stride_key;
   int64_t keep_stride_batch, keep_stride_head, keep_stride_row, keep_stride_key;
   int64_t lambda_stride_batch, lambda_stride_head, lambda_stride_row;
-  int64_t key_lengths_offset; /* int32_t[batch] in the tail, each in [0, len_k]; 0: every batch has len_k keys */
-  float scale;                /* finite; the caller writes 1 / sqrt(dim_qk) for the usual one */
-  float keep_scale;           /* 1 / (1 - p) of the dropout that drew keep; not read without keep */
+  int64_t lse_stride_batch, lse_stride_head, lse_stride_map; /* its rows lie side by side */
+  /* int32_t in the tail, each in [0, len_k], that of row i of batch b at [b * stride_batch + i * stride_row]; 0: none */
+  int64_t key_lengths_offset;
+  int64_t key_lengths_stride_batch;
+  int64_t key_lengths_stride_row; /* 0: one a batch; 1: one a row, and then n is len_k */
+  int64_t row_offsets_offset;     /* int32_t[batch] in the tail, any sign; with A4J_ALIGN_OFFSETS */
+  int64_t q_begins_offset;        /* int32_t[batch + 1] in the tail, ascending from 0; 0: not packed */
+  int64_t k_begins_offset;
+  int64_t range_rows;          /* rows of a block of the ranges, or 0: no ranges */
+  int64_t range_lists;         /* number of lists */
+  int64_t range_starts_offset; /* int32_t[range_lists + 1] in the tail: list x has ranges starts[x] to starts[x + 1] */
+  int64_t ranges_offset;       /* int32_t[starts[range_lists]][2] in the tail: begin and end */
+  int64_t range_stride_batch, range_stride_head; /* in lists; 0 where all share them */
+  int64_t slopes_offset;                         /* float[heads_q] in the tail, finite; 0: no ALiBi (Press et al. 2022) */
+  int64_t sinks_offset;                          /* float[heads_q][maps] in the tail: logits without a value; 0: none */
+  int64_t mask_program_offset;                   /* int32_t[mask_program_words] in the tail; 0: none. See "Programs" below */
+  int64_t mask_program_words;
+  int64_t score_program_offset; /* int32_t[score_program_words] in the tail; 0: none */
+  int64_t score_program_words;
+  int64_t table_0_count, table_1_count, table_2_count, table_3_count; /* elements of the programs' tables, 4 bytes each */
+  float scale;      /* finite; the caller writes 1 / sqrt(dim_qk) for the usual one */
+  float softcap;    /* c > 0, or 0 for none */
+  float keep_scale; /* 1 / (1 - p) of the dropout that drew keep; not read without keep */
+  int32_t reserved; /* 0 */
 } a4j_attention_desc;
 
 /* Scratch for a4j_attention with this descriptor, or minus a status. It grows with threads, not with len_q * len_k. */
@@ -175,21 +237,27 @@ A4J_API int64_t a4j_attention_workspace_bytes(const a4j_attention_desc *desc);
  * q        [batch, heads_q, maps, len_q, dim_qk]  dtype
  * k        [batch, heads_kv, maps, len_k, dim_qk] dtype
  * v        [batch, heads_kv, value_parts, len_k, dim_v / value_parts] dtype
- * mask     [batch, heads_q, len_q, len_k] bytes, 0 hides the key; or NULL
- * bias     [batch, heads_q, len_q, len_k] float, added to the scaled logits, -infinity hides the key; or NULL
+ * mask     [batch, heads_q, len_q, len_k] bytes, 0 hides the key; or NULL. Keys from key_limit on are not read
+ * key_mask [batch, len_k] bytes, 0 hides the key; or NULL. The same
+ * bias     [batch, heads_q, len_q, len_k] float, added to the scaled, capped logits, -infinity hides the key; or NULL. The same
  * keep     [batch, heads_q, len_q, len_k] bytes, 0 drops the weight; or NULL
  * lambda   [batch, heads_q, len_q] float; NULL where maps is 1
+ * table_0 to table_3: the programs' tables, of float or int32_t; NULL where not used
  * out      [batch, heads_q, len_q, dim_v] dtype, written whole
- * lse      [batch, heads_q, maps, len_q] float, contiguous, natural logarithm; or NULL
+ * lse      [batch, heads_q, maps, len_q] float, natural logarithm; or NULL
  * weights  [batch, heads_q, len_q, len_k] float, contiguous: W before keep, written whole; or NULL. Costs a second pass over q k^T
+ * scores   [batch, heads_q, maps, len_q, len_k] float, contiguous: the logits at scores_stage, written whole; or NULL. The same
+ * work     how many scores this call computed for `out`, lanes of the vectors without a row included; or NULL
  *
  * The strides of the descriptor say where each lies, 0 where a tensor is broadcast.
- * Returns A4J_OK, A4J_NULL_POINTER, A4J_BAD_DESCRIPTOR, A4J_BAD_ABI, A4J_BAD_SIZE, A4J_BAD_OPTION, A4J_SIZE_OVERFLOW,
- * A4J_SMALL_WORKSPACE, A4J_MISALIGNED, A4J_UNSUPPORTED_DTYPE.
+ * Returns A4J_OK, A4J_NULL_POINTER, A4J_BAD_DESCRIPTOR, A4J_BAD_ABI, A4J_BAD_SIZE, A4J_BAD_OPTION, A4J_BAD_POSITION (an entry of
+ * the tail lies out of its bounds), A4J_BAD_PROGRAM, A4J_SIZE_OVERFLOW, A4J_SMALL_WORKSPACE, A4J_MISALIGNED, A4J_UNSUPPORTED_DTYPE.
  */
 A4J_API int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, const uint8_t *mask,
-                              const float *bias, const uint8_t *keep, const float *lambda, void *out, float *lse,
-                              float *weights, void *workspace, int64_t workspace_bytes);
+                              const uint8_t *key_mask, const float *bias, const uint8_t *keep, const float *lambda,
+                              const void *table_0, const void *table_1, const void *table_2, const void *table_3, void *out,
+                              float *lse, float *weights, float *scores, int64_t *work, void *workspace,
+                              int64_t workspace_bytes);
 
 /*
  * Merges two attention results over disjoint sets of keys into the result over their union:

@@ -63,8 +63,8 @@ static int64_t scratch_floats(const a4j_attention_desc *d, int64_t tiles) {
 static int32_t check(const a4j_attention_desc *d, struct plan *p) {
   int32_t status = a4j_check_head(d, sizeof *d);
   if (status != A4J_OK) return status;
-  if (d->maps < 1 || d->maps > 2 || d->value_parts < 1 || d->value_parts > 2 || d->causal < A4J_CAUSAL_NONE ||
-      d->causal > A4J_CAUSAL_BOTTOM_RIGHT || d->key_map < A4J_KEY_PAIRS || d->key_map > A4J_KEY_HEADS || !isfinite(d->scale))
+  if (d->maps < 1 || d->maps > 2 || d->value_parts < 1 || d->value_parts > 2 || d->align < A4J_ALIGN_TOP_LEFT ||
+      d->align > A4J_ALIGN_OFFSETS || d->key_map < A4J_KEY_PAIRS || d->key_map > A4J_KEY_HEADS || !isfinite(d->scale))
     return A4J_BAD_OPTION;
   const int64_t sizes[][5] = {{d->batch, d->heads_q, d->maps, d->len_q, d->dim_qk},
                               {d->batch, d->heads_kv, d->maps, d->len_k, d->dim_qk},
@@ -164,8 +164,8 @@ static struct a4j_tile tile_of(const struct call *c, int64_t number) {
   t.lse = c->lse == NULL ? NULL : c->lse + (b * d->heads_q + h) * d->maps * d->len_q;
   t.weights = c->weights == NULL ? NULL : c->weights + (b * d->heads_q + h) * d->len_q * d->len_k;
   t.keys = p->key_lengths == NULL ? d->len_k : p->key_lengths[b];
-  t.causal = d->causal != A4J_CAUSAL_NONE;
-  t.causal_shift = d->causal == A4J_CAUSAL_BOTTOM_RIGHT ? t.keys - d->len_q : 0;
+  t.causal = d->window_right != A4J_UNBOUNDED;
+  t.causal_shift = d->window_right + (d->align == A4J_ALIGN_BOTTOM_RIGHT ? t.keys - d->len_q : 0);
   return t;
 }
 
@@ -239,8 +239,16 @@ int64_t a4j_attention_workspace_bytes(const a4j_attention_desc *desc) {
 }
 
 int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, const uint8_t *mask,
-                      const float *bias, const uint8_t *keep, const float *lambda, void *out, float *lse, float *weights,
-                      void *workspace, int64_t bytes) {
+                      const uint8_t *key_mask, const float *bias, const uint8_t *keep, const float *lambda, const void *table_0,
+                      const void *table_1, const void *table_2, const void *table_3, void *out, float *lse, float *weights,
+                      float *scores, int64_t *work, void *workspace, int64_t bytes) {
+  (void)key_mask;
+  (void)table_0;
+  (void)table_1;
+  (void)table_2;
+  (void)table_3;
+  (void)scores;
+  (void)work;
   struct plan plan;
   int64_t needed;
   int32_t status = make_plan(desc, &plan);

@@ -12,4 +12,10 @@ void reference_attention_f32(const a4j_attention_desc *d, const float *q, const 
                              const float *bias, const uint8_t *keep, const float *lambda, float *out, float *lse,
                              float *weights);
 
+/* causal 0: every row sees every key; 1: aligned at the top left; 2: at the bottom right. */
+static inline void set_causal(a4j_attention_desc *d, int causal) {
+  d->align = causal == 2 ? A4J_ALIGN_BOTTOM_RIGHT : A4J_ALIGN_TOP_LEFT;
+  d->window_right = causal == 0 ? A4J_UNBOUNDED : 0;
+}
+
 #endif

@@ -61,6 +61,8 @@ static struct problem *make(int64_t batch, int64_t heads_kv, int64_t group, int6
   d->dim_qk = dim_qk;
   d->dim_v = dim_v;
   d->scale = 1.0f / sqrtf((float)dim_qk);
+  d->window_left = d->window_right = A4J_UNBOUNDED;
+  d->key_limit = len_k;
   d->q_stride_map = d->k_stride_map = dim_qk;
   d->q_stride_head = d->k_stride_head = maps * dim_qk;
   d->q_stride_row = d->heads_q * maps * dim_qk + gap;
@@ -71,6 +73,10 @@ static struct problem *make(int64_t batch, int64_t heads_kv, int64_t group, int6
   d->v_stride_row = heads_kv * dim_v + gap;
   d->out_stride_row = d->heads_q * dim_v + gap;
   d->v_stride_batch = len_k * d->v_stride_row;
+  d->lse_stride_map = len_q;
+  d->lse_stride_head = maps * len_q;
+  d->lse_stride_batch = d->heads_q * maps * len_q;
+  d->key_lengths_stride_batch = 1;
   d->out_stride_batch = len_q * d->out_stride_row;
   p->q_count = batch * d->q_stride_batch;
   p->k_count = batch * d->k_stride_batch;
@@ -146,8 +152,8 @@ static void run(struct problem *p) {
   void *workspace = aligned_alloc(64, (size_t)(bytes + 63) / 64 * 64 + 64);
   /* A workspace full of NaN: nothing may be read before it is written. */
   memset(workspace, 0xff, (size_t)bytes);
-  CHECK_INT(a4j_attention(p->d, p->q, p->k, p->v, p->mask, p->bias, p->keep, p->lambda, p->out + GUARD, p->lse, p->weights,
-                          workspace, bytes),
+  CHECK_INT(a4j_attention(p->d, p->q, p->k, p->v, p->mask, NULL, p->bias, p->keep, p->lambda, NULL, NULL, NULL, NULL,
+                          p->out + GUARD, p->lse, p->weights, NULL, NULL, workspace, bytes),
             A4J_OK);
   free(workspace);
 }
@@ -219,7 +225,7 @@ static void shouldMatchTheFormulaAtTheEdgesOfTilesAndBlocks(void) {
         snprintf(what, sizeof what, "len_q=%d len_k=%d dim_qk=%d dim_v=%d causal=%d", (int)rows[r], (int)keys[k], (int)dim_qk,
                  (int)dim_v, causal);
         struct problem *p = make(1, 1, 1 + up_to(2), rows[r], keys[k], dim_qk, dim_v, 1, 1, 0);
-        p->d->causal = causal;
+        set_causal(p->d, causal);
         run(p);
         compare(p, what);
         release(p);
@@ -250,7 +256,8 @@ static void shouldMatchTheFormulaForRandomCombinationsOfOptions(void) {
       p->d->v_stride_head = p->d->dim_v / 2;
       p->d->v_stride_part = p->d->heads_kv * p->d->dim_v / 2;
     }
-    p->d->causal = (int)up_to(2);
+    const int causal = (int)up_to(2);
+    set_causal(p->d, causal);
     if (up_to(2) == 0) with_lengths(p);
     if (up_to(2) == 0) with_mask(p);
     if (up_to(2) == 0) with_bias(p, (int)up_to(3));
@@ -263,7 +270,7 @@ static void shouldMatchTheFormulaForRandomCombinationsOfOptions(void) {
              "seed=%" PRIu64
              " maps=%d batch=%d heads=%d/%d len_q=%d len_k=%d dims=%d,%d parts=%d causal=%d mask=%d bias=%d keep=%d",
              start, maps, (int)p->d->batch, (int)p->d->heads_q, (int)p->d->heads_kv, (int)len_q, (int)len_k, (int)p->d->dim_qk,
-             (int)p->d->dim_v, p->d->value_parts, p->d->causal, p->mask != NULL, p->bias != NULL, p->keep != NULL);
+             (int)p->d->dim_v, p->d->value_parts, causal, p->mask != NULL, p->bias != NULL, p->keep != NULL);
     run(p);
     compare(p, what);
     release(p);
@@ -276,7 +283,7 @@ static void shouldGiveTheSameBitsForEveryThreadCount(void) {
                         : shape == 1 ? make(1, 4, 4, 1, 5000, 64, 64, 1, 1, 0)
                         : shape == 2 ? make(1, 2, 1, 130, 257, 32, 64, 2, 1, 0)
                                      : make(1, 1, 1, 3, 9000, 128, 128, 1, 1, 0);
-    p->d->causal = A4J_CAUSAL_BOTTOM_RIGHT;
+    set_causal(p->d, 2);
     run(p);
     float *once = floats(p->out_count);
     memcpy(once, p->out + GUARD, sizeof(float) * (size_t)p->out_count);
@@ -300,7 +307,7 @@ static void shouldNotLetHiddenValuesLeak(void) {
         for (int maps = 1; maps <= 2; maps++) {
           struct problem *p = make(1, 2, 1, len, len, 20, 12, maps, 1, 0);
           const int64_t half = len / 2;
-          if (kind == 0) p->d->causal = A4J_CAUSAL_TOP_LEFT;
+          if (kind == 0) set_causal(p->d, 1);
           if (kind == 1) {
             with_lengths(p);
             p->block.lengths[0] = (int32_t)half;
@@ -331,7 +338,7 @@ static void shouldShowNanInTheRowsThatItTouchesAndInNoOthers(void) {
   for (int64_t len = 3; len < 140; len += 17) {
     struct problem *p = make(1, 1, 1, len, len, 16, 16, 1, 1, 0);
     const int64_t bad = len / 2;
-    p->d->causal = A4J_CAUSAL_TOP_LEFT;
+    set_causal(p->d, 1);
     p->k[bad * 16 + 3] = NAN;
     run(p);
     for (int64_t i = 0; i < len; i++)
@@ -367,7 +374,7 @@ static void shouldStandLogitsThatOverflowTheExponential(void) {
 static void shouldWriteZerosWhereNothingIsSeen(void) {
   struct problem *p = make(1, 2, 1, 20, 10, 8, 8, 1, 1, 0);
   with_weights(p);
-  p->d->causal = A4J_CAUSAL_BOTTOM_RIGHT;
+  set_causal(p->d, 2);
   run(p);
   compare(p, "rows that see no key");
   for (int64_t i = 0; i < 10; i++) {
@@ -405,7 +412,8 @@ static void shouldRefuseWhatTheDescriptorCannotMean(void) {
   const a4j_attention_desc good = *p->d;
   const int64_t bytes = a4j_attention_workspace_bytes(p->d);
   void *workspace = aligned_alloc(64, (size_t)bytes + 64);
-#define STATUS() a4j_attention(p->d, p->q, p->k, p->v, 0, 0, 0, p->lambda, p->out, p->lse, 0, workspace, bytes)
+#define STATUS()                                                                                                               \
+  a4j_attention(p->d, p->q, p->k, p->v, 0, 0, 0, 0, p->lambda, 0, 0, 0, 0, p->out, p->lse, 0, 0, 0, workspace, bytes)
 #define REFUSE(change, status)                                                                                                 \
   do {                                                                                                                         \
     *p->d = good;                                                                                                              \
@@ -420,7 +428,7 @@ static void shouldRefuseWhatTheDescriptorCannotMean(void) {
   REFUSE(p->d->threads = 0, A4J_BAD_OPTION);
   REFUSE(p->d->maps = 3, A4J_BAD_OPTION);
   REFUSE(p->d->maps = 2, A4J_NULL_POINTER);
-  REFUSE(p->d->causal = 7, A4J_BAD_OPTION);
+  REFUSE(p->d->align = 7, A4J_BAD_OPTION);
   REFUSE(p->d->scale = NAN, A4J_BAD_OPTION);
   REFUSE(p->d->len_k = -1, A4J_BAD_SIZE);
   REFUSE(p->d->heads_q = 3; p->d->heads_kv = 2, A4J_BAD_SIZE);
@@ -430,10 +438,14 @@ static void shouldRefuseWhatTheDescriptorCannotMean(void) {
   REFUSE(p->d->key_lengths_offset = sizeof p->block, A4J_BAD_DESCRIPTOR);
   REFUSE(p->d->key_lengths_offset = sizeof good; p->block.lengths[0] = 5, A4J_BAD_SIZE);
   *p->d = good;
-  CHECK_INT(a4j_attention(p->d, NULL, p->k, p->v, 0, 0, 0, 0, p->out, 0, 0, workspace, bytes), A4J_NULL_POINTER);
-  CHECK_INT(a4j_attention(p->d, p->q, p->k, p->v, 0, 0, 0, 0, p->out, 0, 0, workspace, bytes - 1), A4J_SMALL_WORKSPACE);
-  CHECK_INT(a4j_attention(p->d, p->q, p->k, p->v, 0, 0, 0, 0, p->out, 0, 0, (char *)workspace + 4, bytes), A4J_MISALIGNED);
-  CHECK_INT(a4j_attention(NULL, p->q, p->k, p->v, 0, 0, 0, 0, p->out, 0, 0, workspace, bytes), A4J_NULL_POINTER);
+  CHECK_INT(a4j_attention(p->d, NULL, p->k, p->v, 0, 0, 0, 0, 0, 0, 0, 0, 0, p->out, 0, 0, 0, 0, workspace, bytes),
+            A4J_NULL_POINTER);
+  CHECK_INT(a4j_attention(p->d, p->q, p->k, p->v, 0, 0, 0, 0, 0, 0, 0, 0, 0, p->out, 0, 0, 0, 0, workspace, bytes - 1),
+            A4J_SMALL_WORKSPACE);
+  CHECK_INT(a4j_attention(p->d, p->q, p->k, p->v, 0, 0, 0, 0, 0, 0, 0, 0, 0, p->out, 0, 0, 0, 0, (char *)workspace + 4, bytes),
+            A4J_MISALIGNED);
+  CHECK_INT(a4j_attention(NULL, p->q, p->k, p->v, 0, 0, 0, 0, 0, 0, 0, 0, 0, p->out, 0, 0, 0, 0, workspace, bytes),
+            A4J_NULL_POINTER);
   free(workspace);
   release(p);
 }

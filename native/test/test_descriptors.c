@@ -13,7 +13,7 @@
 #include "a4j.h"
 #include "check.h"
 
-enum { TRIALS = 200000, MOST_FIELDS = 80, MOST_TAIL = 24, MOST_SPOILT = 4 };
+enum { TRIALS = 200000, MOST_FIELDS = 120, MOST_TAIL = 24, MOST_SPOILT = 4 };
 
 /* Splitmix64, seeded anew for each function. */
 static uint64_t state;
@@ -39,8 +39,8 @@ static int64_t try_attention_workspace(const void *desc) {
 
 static int64_t try_attention(const void *desc) {
   int64_t workspace_bytes = draw() & 1 ? (int64_t)sizeof anything : (int64_t)draw();
-  return a4j_attention(desc, NULL, NULL, NULL, maybe(), maybe(), maybe(), maybe(), NULL, maybe(), maybe(), maybe(),
-                       workspace_bytes);
+  return a4j_attention(desc, NULL, NULL, NULL, maybe(), maybe(), maybe(), maybe(), maybe(), maybe(), maybe(), maybe(), maybe(),
+                       NULL, maybe(), maybe(), maybe(), NULL, maybe(), workspace_bytes);
 }
 
 static int64_t try_merge(const void *desc) { return a4j_merge(desc, NULL, NULL, NULL, NULL, NULL, maybe()); }
@@ -86,7 +86,9 @@ static bool ends(const char *name, const char *end) {
 
 static bool is(const struct field *field, const char *name) { return strcmp(field->name, name) == 0; }
 
-static bool is_float(const struct field *field) { return ends(field->name, "scale") || is(field, "epsilon"); }
+static bool is_float(const struct field *field) {
+  return ends(field->name, "scale") || is(field, "softcap") || is(field, "epsilon");
+}
 
 static void put(char *desc, const struct field *field, int64_t value) {
   int32_t narrow = (int32_t)value;

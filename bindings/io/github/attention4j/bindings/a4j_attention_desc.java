@@ -19,10 +19,12 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int32_t abi_version;
  *     int32_t dtype;
  *     int32_t threads;
- *     int32_t causal;
+ *     int32_t align;
  *     int32_t maps;
  *     int32_t key_map;
  *     int32_t value_parts;
+ *     int32_t lambda_form;
+ *     int32_t scores_stage;
  *     int64_t batch;
  *     int64_t heads_q;
  *     int64_t heads_kv;
@@ -30,6 +32,10 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int64_t len_k;
  *     int64_t dim_qk;
  *     int64_t dim_v;
+ *     int64_t window_left;
+ *     int64_t window_right;
+ *     int64_t chunk;
+ *     int64_t key_limit;
  *     int64_t q_stride_batch;
  *     int64_t q_stride_head;
  *     int64_t q_stride_map;
@@ -49,6 +55,7 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int64_t mask_stride_head;
  *     int64_t mask_stride_row;
  *     int64_t mask_stride_key;
+ *     int64_t key_mask_stride_batch;
  *     int64_t bias_stride_batch;
  *     int64_t bias_stride_head;
  *     int64_t bias_stride_row;
@@ -60,9 +67,35 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int64_t lambda_stride_batch;
  *     int64_t lambda_stride_head;
  *     int64_t lambda_stride_row;
+ *     int64_t lse_stride_batch;
+ *     int64_t lse_stride_head;
+ *     int64_t lse_stride_map;
  *     int64_t key_lengths_offset;
+ *     int64_t key_lengths_stride_batch;
+ *     int64_t key_lengths_stride_row;
+ *     int64_t row_offsets_offset;
+ *     int64_t q_begins_offset;
+ *     int64_t k_begins_offset;
+ *     int64_t range_rows;
+ *     int64_t range_lists;
+ *     int64_t range_starts_offset;
+ *     int64_t ranges_offset;
+ *     int64_t range_stride_batch;
+ *     int64_t range_stride_head;
+ *     int64_t slopes_offset;
+ *     int64_t sinks_offset;
+ *     int64_t mask_program_offset;
+ *     int64_t mask_program_words;
+ *     int64_t score_program_offset;
+ *     int64_t score_program_words;
+ *     int64_t table_0_count;
+ *     int64_t table_1_count;
+ *     int64_t table_2_count;
+ *     int64_t table_3_count;
  *     float scale;
+ *     float softcap;
  *     float keep_scale;
+ *     int32_t reserved;
  * }
  * }
  */
@@ -77,10 +110,12 @@ public class a4j_attention_desc {
         a4j_h.C_INT.withName("abi_version"),
         a4j_h.C_INT.withName("dtype"),
         a4j_h.C_INT.withName("threads"),
-        a4j_h.C_INT.withName("causal"),
+        a4j_h.C_INT.withName("align"),
         a4j_h.C_INT.withName("maps"),
         a4j_h.C_INT.withName("key_map"),
         a4j_h.C_INT.withName("value_parts"),
+        a4j_h.C_INT.withName("lambda_form"),
+        a4j_h.C_INT.withName("scores_stage"),
         a4j_h.C_LONG.withName("batch"),
         a4j_h.C_LONG.withName("heads_q"),
         a4j_h.C_LONG.withName("heads_kv"),
@@ -88,6 +123,10 @@ public class a4j_attention_desc {
         a4j_h.C_LONG.withName("len_k"),
         a4j_h.C_LONG.withName("dim_qk"),
         a4j_h.C_LONG.withName("dim_v"),
+        a4j_h.C_LONG.withName("window_left"),
+        a4j_h.C_LONG.withName("window_right"),
+        a4j_h.C_LONG.withName("chunk"),
+        a4j_h.C_LONG.withName("key_limit"),
         a4j_h.C_LONG.withName("q_stride_batch"),
         a4j_h.C_LONG.withName("q_stride_head"),
         a4j_h.C_LONG.withName("q_stride_map"),
@@ -107,6 +146,7 @@ public class a4j_attention_desc {
         a4j_h.C_LONG.withName("mask_stride_head"),
         a4j_h.C_LONG.withName("mask_stride_row"),
         a4j_h.C_LONG.withName("mask_stride_key"),
+        a4j_h.C_LONG.withName("key_mask_stride_batch"),
         a4j_h.C_LONG.withName("bias_stride_batch"),
         a4j_h.C_LONG.withName("bias_stride_head"),
         a4j_h.C_LONG.withName("bias_stride_row"),
@@ -118,9 +158,35 @@ public class a4j_attention_desc {
         a4j_h.C_LONG.withName("lambda_stride_batch"),
         a4j_h.C_LONG.withName("lambda_stride_head"),
         a4j_h.C_LONG.withName("lambda_stride_row"),
+        a4j_h.C_LONG.withName("lse_stride_batch"),
+        a4j_h.C_LONG.withName("lse_stride_head"),
+        a4j_h.C_LONG.withName("lse_stride_map"),
         a4j_h.C_LONG.withName("key_lengths_offset"),
+        a4j_h.C_LONG.withName("key_lengths_stride_batch"),
+        a4j_h.C_LONG.withName("key_lengths_stride_row"),
+        a4j_h.C_LONG.withName("row_offsets_offset"),
+        a4j_h.C_LONG.withName("q_begins_offset"),
+        a4j_h.C_LONG.withName("k_begins_offset"),
+        a4j_h.C_LONG.withName("range_rows"),
+        a4j_h.C_LONG.withName("range_lists"),
+        a4j_h.C_LONG.withName("range_starts_offset"),
+        a4j_h.C_LONG.withName("ranges_offset"),
+        a4j_h.C_LONG.withName("range_stride_batch"),
+        a4j_h.C_LONG.withName("range_stride_head"),
+        a4j_h.C_LONG.withName("slopes_offset"),
+        a4j_h.C_LONG.withName("sinks_offset"),
+        a4j_h.C_LONG.withName("mask_program_offset"),
+        a4j_h.C_LONG.withName("mask_program_words"),
+        a4j_h.C_LONG.withName("score_program_offset"),
+        a4j_h.C_LONG.withName("score_program_words"),
+        a4j_h.C_LONG.withName("table_0_count"),
+        a4j_h.C_LONG.withName("table_1_count"),
+        a4j_h.C_LONG.withName("table_2_count"),
+        a4j_h.C_LONG.withName("table_3_count"),
         a4j_h.C_FLOAT.withName("scale"),
-        a4j_h.C_FLOAT.withName("keep_scale")
+        a4j_h.C_FLOAT.withName("softcap"),
+        a4j_h.C_FLOAT.withName("keep_scale"),
+        a4j_h.C_INT.withName("reserved")
     ).withName("a4j_attention_desc");
 
     /**
@@ -306,48 +372,48 @@ public class a4j_attention_desc {
         struct.set(threads$LAYOUT, threads$OFFSET, fieldValue);
     }
 
-    private static final OfInt causal$LAYOUT = (OfInt)$LAYOUT.select(groupElement("causal"));
+    private static final OfInt align$LAYOUT = (OfInt)$LAYOUT.select(groupElement("align"));
 
     /**
      * Layout for field:
      * {@snippet lang=c :
-     * int32_t causal
+     * int32_t align
      * }
      */
-    public static final OfInt causal$layout() {
-        return causal$LAYOUT;
+    public static final OfInt align$layout() {
+        return align$LAYOUT;
     }
 
-    private static final long causal$OFFSET = $LAYOUT.byteOffset(groupElement("causal"));
+    private static final long align$OFFSET = $LAYOUT.byteOffset(groupElement("align"));
 
     /**
      * Offset for field:
      * {@snippet lang=c :
-     * int32_t causal
+     * int32_t align
      * }
      */
-    public static final long causal$offset() {
-        return causal$OFFSET;
+    public static final long align$offset() {
+        return align$OFFSET;
     }
 
     /**
      * Getter for field:
      * {@snippet lang=c :
-     * int32_t causal
+     * int32_t align
      * }
      */
-    public static int causal(MemorySegment struct) {
-        return struct.get(causal$LAYOUT, causal$OFFSET);
+    public static int align(MemorySegment struct) {
+        return struct.get(align$LAYOUT, align$OFFSET);
     }
 
     /**
      * Setter for field:
      * {@snippet lang=c :
-     * int32_t causal
+     * int32_t align
      * }
      */
-    public static void causal(MemorySegment struct, int fieldValue) {
-        struct.set(causal$LAYOUT, causal$OFFSET, fieldValue);
+    public static void align(MemorySegment struct, int fieldValue) {
+        struct.set(align$LAYOUT, align$OFFSET, fieldValue);
     }
 
     private static final OfInt maps$LAYOUT = (OfInt)$LAYOUT.select(groupElement("maps"));
@@ -480,6 +546,94 @@ public class a4j_attention_desc {
      */
     public static void value_parts(MemorySegment struct, int fieldValue) {
         struct.set(value_parts$LAYOUT, value_parts$OFFSET, fieldValue);
+    }
+
+    private static final OfInt lambda_form$LAYOUT = (OfInt)$LAYOUT.select(groupElement("lambda_form"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int32_t lambda_form
+     * }
+     */
+    public static final OfInt lambda_form$layout() {
+        return lambda_form$LAYOUT;
+    }
+
+    private static final long lambda_form$OFFSET = $LAYOUT.byteOffset(groupElement("lambda_form"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int32_t lambda_form
+     * }
+     */
+    public static final long lambda_form$offset() {
+        return lambda_form$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int32_t lambda_form
+     * }
+     */
+    public static int lambda_form(MemorySegment struct) {
+        return struct.get(lambda_form$LAYOUT, lambda_form$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int32_t lambda_form
+     * }
+     */
+    public static void lambda_form(MemorySegment struct, int fieldValue) {
+        struct.set(lambda_form$LAYOUT, lambda_form$OFFSET, fieldValue);
+    }
+
+    private static final OfInt scores_stage$LAYOUT = (OfInt)$LAYOUT.select(groupElement("scores_stage"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int32_t scores_stage
+     * }
+     */
+    public static final OfInt scores_stage$layout() {
+        return scores_stage$LAYOUT;
+    }
+
+    private static final long scores_stage$OFFSET = $LAYOUT.byteOffset(groupElement("scores_stage"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int32_t scores_stage
+     * }
+     */
+    public static final long scores_stage$offset() {
+        return scores_stage$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int32_t scores_stage
+     * }
+     */
+    public static int scores_stage(MemorySegment struct) {
+        return struct.get(scores_stage$LAYOUT, scores_stage$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int32_t scores_stage
+     * }
+     */
+    public static void scores_stage(MemorySegment struct, int fieldValue) {
+        struct.set(scores_stage$LAYOUT, scores_stage$OFFSET, fieldValue);
     }
 
     private static final OfLong batch$LAYOUT = (OfLong)$LAYOUT.select(groupElement("batch"));
@@ -788,6 +942,182 @@ public class a4j_attention_desc {
      */
     public static void dim_v(MemorySegment struct, long fieldValue) {
         struct.set(dim_v$LAYOUT, dim_v$OFFSET, fieldValue);
+    }
+
+    private static final OfLong window_left$LAYOUT = (OfLong)$LAYOUT.select(groupElement("window_left"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t window_left
+     * }
+     */
+    public static final OfLong window_left$layout() {
+        return window_left$LAYOUT;
+    }
+
+    private static final long window_left$OFFSET = $LAYOUT.byteOffset(groupElement("window_left"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t window_left
+     * }
+     */
+    public static final long window_left$offset() {
+        return window_left$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t window_left
+     * }
+     */
+    public static long window_left(MemorySegment struct) {
+        return struct.get(window_left$LAYOUT, window_left$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t window_left
+     * }
+     */
+    public static void window_left(MemorySegment struct, long fieldValue) {
+        struct.set(window_left$LAYOUT, window_left$OFFSET, fieldValue);
+    }
+
+    private static final OfLong window_right$LAYOUT = (OfLong)$LAYOUT.select(groupElement("window_right"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t window_right
+     * }
+     */
+    public static final OfLong window_right$layout() {
+        return window_right$LAYOUT;
+    }
+
+    private static final long window_right$OFFSET = $LAYOUT.byteOffset(groupElement("window_right"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t window_right
+     * }
+     */
+    public static final long window_right$offset() {
+        return window_right$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t window_right
+     * }
+     */
+    public static long window_right(MemorySegment struct) {
+        return struct.get(window_right$LAYOUT, window_right$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t window_right
+     * }
+     */
+    public static void window_right(MemorySegment struct, long fieldValue) {
+        struct.set(window_right$LAYOUT, window_right$OFFSET, fieldValue);
+    }
+
+    private static final OfLong chunk$LAYOUT = (OfLong)$LAYOUT.select(groupElement("chunk"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t chunk
+     * }
+     */
+    public static final OfLong chunk$layout() {
+        return chunk$LAYOUT;
+    }
+
+    private static final long chunk$OFFSET = $LAYOUT.byteOffset(groupElement("chunk"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t chunk
+     * }
+     */
+    public static final long chunk$offset() {
+        return chunk$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t chunk
+     * }
+     */
+    public static long chunk(MemorySegment struct) {
+        return struct.get(chunk$LAYOUT, chunk$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t chunk
+     * }
+     */
+    public static void chunk(MemorySegment struct, long fieldValue) {
+        struct.set(chunk$LAYOUT, chunk$OFFSET, fieldValue);
+    }
+
+    private static final OfLong key_limit$LAYOUT = (OfLong)$LAYOUT.select(groupElement("key_limit"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t key_limit
+     * }
+     */
+    public static final OfLong key_limit$layout() {
+        return key_limit$LAYOUT;
+    }
+
+    private static final long key_limit$OFFSET = $LAYOUT.byteOffset(groupElement("key_limit"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t key_limit
+     * }
+     */
+    public static final long key_limit$offset() {
+        return key_limit$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t key_limit
+     * }
+     */
+    public static long key_limit(MemorySegment struct) {
+        return struct.get(key_limit$LAYOUT, key_limit$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t key_limit
+     * }
+     */
+    public static void key_limit(MemorySegment struct, long fieldValue) {
+        struct.set(key_limit$LAYOUT, key_limit$OFFSET, fieldValue);
     }
 
     private static final OfLong q_stride_batch$LAYOUT = (OfLong)$LAYOUT.select(groupElement("q_stride_batch"));
@@ -1626,6 +1956,50 @@ public class a4j_attention_desc {
         struct.set(mask_stride_key$LAYOUT, mask_stride_key$OFFSET, fieldValue);
     }
 
+    private static final OfLong key_mask_stride_batch$LAYOUT = (OfLong)$LAYOUT.select(groupElement("key_mask_stride_batch"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t key_mask_stride_batch
+     * }
+     */
+    public static final OfLong key_mask_stride_batch$layout() {
+        return key_mask_stride_batch$LAYOUT;
+    }
+
+    private static final long key_mask_stride_batch$OFFSET = $LAYOUT.byteOffset(groupElement("key_mask_stride_batch"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t key_mask_stride_batch
+     * }
+     */
+    public static final long key_mask_stride_batch$offset() {
+        return key_mask_stride_batch$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t key_mask_stride_batch
+     * }
+     */
+    public static long key_mask_stride_batch(MemorySegment struct) {
+        return struct.get(key_mask_stride_batch$LAYOUT, key_mask_stride_batch$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t key_mask_stride_batch
+     * }
+     */
+    public static void key_mask_stride_batch(MemorySegment struct, long fieldValue) {
+        struct.set(key_mask_stride_batch$LAYOUT, key_mask_stride_batch$OFFSET, fieldValue);
+    }
+
     private static final OfLong bias_stride_batch$LAYOUT = (OfLong)$LAYOUT.select(groupElement("bias_stride_batch"));
 
     /**
@@ -2110,6 +2484,138 @@ public class a4j_attention_desc {
         struct.set(lambda_stride_row$LAYOUT, lambda_stride_row$OFFSET, fieldValue);
     }
 
+    private static final OfLong lse_stride_batch$LAYOUT = (OfLong)$LAYOUT.select(groupElement("lse_stride_batch"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t lse_stride_batch
+     * }
+     */
+    public static final OfLong lse_stride_batch$layout() {
+        return lse_stride_batch$LAYOUT;
+    }
+
+    private static final long lse_stride_batch$OFFSET = $LAYOUT.byteOffset(groupElement("lse_stride_batch"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t lse_stride_batch
+     * }
+     */
+    public static final long lse_stride_batch$offset() {
+        return lse_stride_batch$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t lse_stride_batch
+     * }
+     */
+    public static long lse_stride_batch(MemorySegment struct) {
+        return struct.get(lse_stride_batch$LAYOUT, lse_stride_batch$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t lse_stride_batch
+     * }
+     */
+    public static void lse_stride_batch(MemorySegment struct, long fieldValue) {
+        struct.set(lse_stride_batch$LAYOUT, lse_stride_batch$OFFSET, fieldValue);
+    }
+
+    private static final OfLong lse_stride_head$LAYOUT = (OfLong)$LAYOUT.select(groupElement("lse_stride_head"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t lse_stride_head
+     * }
+     */
+    public static final OfLong lse_stride_head$layout() {
+        return lse_stride_head$LAYOUT;
+    }
+
+    private static final long lse_stride_head$OFFSET = $LAYOUT.byteOffset(groupElement("lse_stride_head"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t lse_stride_head
+     * }
+     */
+    public static final long lse_stride_head$offset() {
+        return lse_stride_head$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t lse_stride_head
+     * }
+     */
+    public static long lse_stride_head(MemorySegment struct) {
+        return struct.get(lse_stride_head$LAYOUT, lse_stride_head$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t lse_stride_head
+     * }
+     */
+    public static void lse_stride_head(MemorySegment struct, long fieldValue) {
+        struct.set(lse_stride_head$LAYOUT, lse_stride_head$OFFSET, fieldValue);
+    }
+
+    private static final OfLong lse_stride_map$LAYOUT = (OfLong)$LAYOUT.select(groupElement("lse_stride_map"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t lse_stride_map
+     * }
+     */
+    public static final OfLong lse_stride_map$layout() {
+        return lse_stride_map$LAYOUT;
+    }
+
+    private static final long lse_stride_map$OFFSET = $LAYOUT.byteOffset(groupElement("lse_stride_map"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t lse_stride_map
+     * }
+     */
+    public static final long lse_stride_map$offset() {
+        return lse_stride_map$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t lse_stride_map
+     * }
+     */
+    public static long lse_stride_map(MemorySegment struct) {
+        return struct.get(lse_stride_map$LAYOUT, lse_stride_map$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t lse_stride_map
+     * }
+     */
+    public static void lse_stride_map(MemorySegment struct, long fieldValue) {
+        struct.set(lse_stride_map$LAYOUT, lse_stride_map$OFFSET, fieldValue);
+    }
+
     private static final OfLong key_lengths_offset$LAYOUT = (OfLong)$LAYOUT.select(groupElement("key_lengths_offset"));
 
     /**
@@ -2152,6 +2658,930 @@ public class a4j_attention_desc {
      */
     public static void key_lengths_offset(MemorySegment struct, long fieldValue) {
         struct.set(key_lengths_offset$LAYOUT, key_lengths_offset$OFFSET, fieldValue);
+    }
+
+    private static final OfLong key_lengths_stride_batch$LAYOUT = (OfLong)$LAYOUT.select(groupElement("key_lengths_stride_batch"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t key_lengths_stride_batch
+     * }
+     */
+    public static final OfLong key_lengths_stride_batch$layout() {
+        return key_lengths_stride_batch$LAYOUT;
+    }
+
+    private static final long key_lengths_stride_batch$OFFSET = $LAYOUT.byteOffset(groupElement("key_lengths_stride_batch"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t key_lengths_stride_batch
+     * }
+     */
+    public static final long key_lengths_stride_batch$offset() {
+        return key_lengths_stride_batch$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t key_lengths_stride_batch
+     * }
+     */
+    public static long key_lengths_stride_batch(MemorySegment struct) {
+        return struct.get(key_lengths_stride_batch$LAYOUT, key_lengths_stride_batch$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t key_lengths_stride_batch
+     * }
+     */
+    public static void key_lengths_stride_batch(MemorySegment struct, long fieldValue) {
+        struct.set(key_lengths_stride_batch$LAYOUT, key_lengths_stride_batch$OFFSET, fieldValue);
+    }
+
+    private static final OfLong key_lengths_stride_row$LAYOUT = (OfLong)$LAYOUT.select(groupElement("key_lengths_stride_row"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t key_lengths_stride_row
+     * }
+     */
+    public static final OfLong key_lengths_stride_row$layout() {
+        return key_lengths_stride_row$LAYOUT;
+    }
+
+    private static final long key_lengths_stride_row$OFFSET = $LAYOUT.byteOffset(groupElement("key_lengths_stride_row"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t key_lengths_stride_row
+     * }
+     */
+    public static final long key_lengths_stride_row$offset() {
+        return key_lengths_stride_row$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t key_lengths_stride_row
+     * }
+     */
+    public static long key_lengths_stride_row(MemorySegment struct) {
+        return struct.get(key_lengths_stride_row$LAYOUT, key_lengths_stride_row$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t key_lengths_stride_row
+     * }
+     */
+    public static void key_lengths_stride_row(MemorySegment struct, long fieldValue) {
+        struct.set(key_lengths_stride_row$LAYOUT, key_lengths_stride_row$OFFSET, fieldValue);
+    }
+
+    private static final OfLong row_offsets_offset$LAYOUT = (OfLong)$LAYOUT.select(groupElement("row_offsets_offset"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t row_offsets_offset
+     * }
+     */
+    public static final OfLong row_offsets_offset$layout() {
+        return row_offsets_offset$LAYOUT;
+    }
+
+    private static final long row_offsets_offset$OFFSET = $LAYOUT.byteOffset(groupElement("row_offsets_offset"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t row_offsets_offset
+     * }
+     */
+    public static final long row_offsets_offset$offset() {
+        return row_offsets_offset$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t row_offsets_offset
+     * }
+     */
+    public static long row_offsets_offset(MemorySegment struct) {
+        return struct.get(row_offsets_offset$LAYOUT, row_offsets_offset$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t row_offsets_offset
+     * }
+     */
+    public static void row_offsets_offset(MemorySegment struct, long fieldValue) {
+        struct.set(row_offsets_offset$LAYOUT, row_offsets_offset$OFFSET, fieldValue);
+    }
+
+    private static final OfLong q_begins_offset$LAYOUT = (OfLong)$LAYOUT.select(groupElement("q_begins_offset"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t q_begins_offset
+     * }
+     */
+    public static final OfLong q_begins_offset$layout() {
+        return q_begins_offset$LAYOUT;
+    }
+
+    private static final long q_begins_offset$OFFSET = $LAYOUT.byteOffset(groupElement("q_begins_offset"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t q_begins_offset
+     * }
+     */
+    public static final long q_begins_offset$offset() {
+        return q_begins_offset$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t q_begins_offset
+     * }
+     */
+    public static long q_begins_offset(MemorySegment struct) {
+        return struct.get(q_begins_offset$LAYOUT, q_begins_offset$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t q_begins_offset
+     * }
+     */
+    public static void q_begins_offset(MemorySegment struct, long fieldValue) {
+        struct.set(q_begins_offset$LAYOUT, q_begins_offset$OFFSET, fieldValue);
+    }
+
+    private static final OfLong k_begins_offset$LAYOUT = (OfLong)$LAYOUT.select(groupElement("k_begins_offset"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t k_begins_offset
+     * }
+     */
+    public static final OfLong k_begins_offset$layout() {
+        return k_begins_offset$LAYOUT;
+    }
+
+    private static final long k_begins_offset$OFFSET = $LAYOUT.byteOffset(groupElement("k_begins_offset"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t k_begins_offset
+     * }
+     */
+    public static final long k_begins_offset$offset() {
+        return k_begins_offset$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t k_begins_offset
+     * }
+     */
+    public static long k_begins_offset(MemorySegment struct) {
+        return struct.get(k_begins_offset$LAYOUT, k_begins_offset$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t k_begins_offset
+     * }
+     */
+    public static void k_begins_offset(MemorySegment struct, long fieldValue) {
+        struct.set(k_begins_offset$LAYOUT, k_begins_offset$OFFSET, fieldValue);
+    }
+
+    private static final OfLong range_rows$LAYOUT = (OfLong)$LAYOUT.select(groupElement("range_rows"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t range_rows
+     * }
+     */
+    public static final OfLong range_rows$layout() {
+        return range_rows$LAYOUT;
+    }
+
+    private static final long range_rows$OFFSET = $LAYOUT.byteOffset(groupElement("range_rows"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t range_rows
+     * }
+     */
+    public static final long range_rows$offset() {
+        return range_rows$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t range_rows
+     * }
+     */
+    public static long range_rows(MemorySegment struct) {
+        return struct.get(range_rows$LAYOUT, range_rows$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t range_rows
+     * }
+     */
+    public static void range_rows(MemorySegment struct, long fieldValue) {
+        struct.set(range_rows$LAYOUT, range_rows$OFFSET, fieldValue);
+    }
+
+    private static final OfLong range_lists$LAYOUT = (OfLong)$LAYOUT.select(groupElement("range_lists"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t range_lists
+     * }
+     */
+    public static final OfLong range_lists$layout() {
+        return range_lists$LAYOUT;
+    }
+
+    private static final long range_lists$OFFSET = $LAYOUT.byteOffset(groupElement("range_lists"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t range_lists
+     * }
+     */
+    public static final long range_lists$offset() {
+        return range_lists$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t range_lists
+     * }
+     */
+    public static long range_lists(MemorySegment struct) {
+        return struct.get(range_lists$LAYOUT, range_lists$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t range_lists
+     * }
+     */
+    public static void range_lists(MemorySegment struct, long fieldValue) {
+        struct.set(range_lists$LAYOUT, range_lists$OFFSET, fieldValue);
+    }
+
+    private static final OfLong range_starts_offset$LAYOUT = (OfLong)$LAYOUT.select(groupElement("range_starts_offset"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t range_starts_offset
+     * }
+     */
+    public static final OfLong range_starts_offset$layout() {
+        return range_starts_offset$LAYOUT;
+    }
+
+    private static final long range_starts_offset$OFFSET = $LAYOUT.byteOffset(groupElement("range_starts_offset"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t range_starts_offset
+     * }
+     */
+    public static final long range_starts_offset$offset() {
+        return range_starts_offset$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t range_starts_offset
+     * }
+     */
+    public static long range_starts_offset(MemorySegment struct) {
+        return struct.get(range_starts_offset$LAYOUT, range_starts_offset$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t range_starts_offset
+     * }
+     */
+    public static void range_starts_offset(MemorySegment struct, long fieldValue) {
+        struct.set(range_starts_offset$LAYOUT, range_starts_offset$OFFSET, fieldValue);
+    }
+
+    private static final OfLong ranges_offset$LAYOUT = (OfLong)$LAYOUT.select(groupElement("ranges_offset"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t ranges_offset
+     * }
+     */
+    public static final OfLong ranges_offset$layout() {
+        return ranges_offset$LAYOUT;
+    }
+
+    private static final long ranges_offset$OFFSET = $LAYOUT.byteOffset(groupElement("ranges_offset"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t ranges_offset
+     * }
+     */
+    public static final long ranges_offset$offset() {
+        return ranges_offset$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t ranges_offset
+     * }
+     */
+    public static long ranges_offset(MemorySegment struct) {
+        return struct.get(ranges_offset$LAYOUT, ranges_offset$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t ranges_offset
+     * }
+     */
+    public static void ranges_offset(MemorySegment struct, long fieldValue) {
+        struct.set(ranges_offset$LAYOUT, ranges_offset$OFFSET, fieldValue);
+    }
+
+    private static final OfLong range_stride_batch$LAYOUT = (OfLong)$LAYOUT.select(groupElement("range_stride_batch"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t range_stride_batch
+     * }
+     */
+    public static final OfLong range_stride_batch$layout() {
+        return range_stride_batch$LAYOUT;
+    }
+
+    private static final long range_stride_batch$OFFSET = $LAYOUT.byteOffset(groupElement("range_stride_batch"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t range_stride_batch
+     * }
+     */
+    public static final long range_stride_batch$offset() {
+        return range_stride_batch$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t range_stride_batch
+     * }
+     */
+    public static long range_stride_batch(MemorySegment struct) {
+        return struct.get(range_stride_batch$LAYOUT, range_stride_batch$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t range_stride_batch
+     * }
+     */
+    public static void range_stride_batch(MemorySegment struct, long fieldValue) {
+        struct.set(range_stride_batch$LAYOUT, range_stride_batch$OFFSET, fieldValue);
+    }
+
+    private static final OfLong range_stride_head$LAYOUT = (OfLong)$LAYOUT.select(groupElement("range_stride_head"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t range_stride_head
+     * }
+     */
+    public static final OfLong range_stride_head$layout() {
+        return range_stride_head$LAYOUT;
+    }
+
+    private static final long range_stride_head$OFFSET = $LAYOUT.byteOffset(groupElement("range_stride_head"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t range_stride_head
+     * }
+     */
+    public static final long range_stride_head$offset() {
+        return range_stride_head$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t range_stride_head
+     * }
+     */
+    public static long range_stride_head(MemorySegment struct) {
+        return struct.get(range_stride_head$LAYOUT, range_stride_head$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t range_stride_head
+     * }
+     */
+    public static void range_stride_head(MemorySegment struct, long fieldValue) {
+        struct.set(range_stride_head$LAYOUT, range_stride_head$OFFSET, fieldValue);
+    }
+
+    private static final OfLong slopes_offset$LAYOUT = (OfLong)$LAYOUT.select(groupElement("slopes_offset"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t slopes_offset
+     * }
+     */
+    public static final OfLong slopes_offset$layout() {
+        return slopes_offset$LAYOUT;
+    }
+
+    private static final long slopes_offset$OFFSET = $LAYOUT.byteOffset(groupElement("slopes_offset"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t slopes_offset
+     * }
+     */
+    public static final long slopes_offset$offset() {
+        return slopes_offset$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t slopes_offset
+     * }
+     */
+    public static long slopes_offset(MemorySegment struct) {
+        return struct.get(slopes_offset$LAYOUT, slopes_offset$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t slopes_offset
+     * }
+     */
+    public static void slopes_offset(MemorySegment struct, long fieldValue) {
+        struct.set(slopes_offset$LAYOUT, slopes_offset$OFFSET, fieldValue);
+    }
+
+    private static final OfLong sinks_offset$LAYOUT = (OfLong)$LAYOUT.select(groupElement("sinks_offset"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t sinks_offset
+     * }
+     */
+    public static final OfLong sinks_offset$layout() {
+        return sinks_offset$LAYOUT;
+    }
+
+    private static final long sinks_offset$OFFSET = $LAYOUT.byteOffset(groupElement("sinks_offset"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t sinks_offset
+     * }
+     */
+    public static final long sinks_offset$offset() {
+        return sinks_offset$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t sinks_offset
+     * }
+     */
+    public static long sinks_offset(MemorySegment struct) {
+        return struct.get(sinks_offset$LAYOUT, sinks_offset$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t sinks_offset
+     * }
+     */
+    public static void sinks_offset(MemorySegment struct, long fieldValue) {
+        struct.set(sinks_offset$LAYOUT, sinks_offset$OFFSET, fieldValue);
+    }
+
+    private static final OfLong mask_program_offset$LAYOUT = (OfLong)$LAYOUT.select(groupElement("mask_program_offset"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t mask_program_offset
+     * }
+     */
+    public static final OfLong mask_program_offset$layout() {
+        return mask_program_offset$LAYOUT;
+    }
+
+    private static final long mask_program_offset$OFFSET = $LAYOUT.byteOffset(groupElement("mask_program_offset"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t mask_program_offset
+     * }
+     */
+    public static final long mask_program_offset$offset() {
+        return mask_program_offset$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t mask_program_offset
+     * }
+     */
+    public static long mask_program_offset(MemorySegment struct) {
+        return struct.get(mask_program_offset$LAYOUT, mask_program_offset$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t mask_program_offset
+     * }
+     */
+    public static void mask_program_offset(MemorySegment struct, long fieldValue) {
+        struct.set(mask_program_offset$LAYOUT, mask_program_offset$OFFSET, fieldValue);
+    }
+
+    private static final OfLong mask_program_words$LAYOUT = (OfLong)$LAYOUT.select(groupElement("mask_program_words"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t mask_program_words
+     * }
+     */
+    public static final OfLong mask_program_words$layout() {
+        return mask_program_words$LAYOUT;
+    }
+
+    private static final long mask_program_words$OFFSET = $LAYOUT.byteOffset(groupElement("mask_program_words"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t mask_program_words
+     * }
+     */
+    public static final long mask_program_words$offset() {
+        return mask_program_words$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t mask_program_words
+     * }
+     */
+    public static long mask_program_words(MemorySegment struct) {
+        return struct.get(mask_program_words$LAYOUT, mask_program_words$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t mask_program_words
+     * }
+     */
+    public static void mask_program_words(MemorySegment struct, long fieldValue) {
+        struct.set(mask_program_words$LAYOUT, mask_program_words$OFFSET, fieldValue);
+    }
+
+    private static final OfLong score_program_offset$LAYOUT = (OfLong)$LAYOUT.select(groupElement("score_program_offset"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t score_program_offset
+     * }
+     */
+    public static final OfLong score_program_offset$layout() {
+        return score_program_offset$LAYOUT;
+    }
+
+    private static final long score_program_offset$OFFSET = $LAYOUT.byteOffset(groupElement("score_program_offset"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t score_program_offset
+     * }
+     */
+    public static final long score_program_offset$offset() {
+        return score_program_offset$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t score_program_offset
+     * }
+     */
+    public static long score_program_offset(MemorySegment struct) {
+        return struct.get(score_program_offset$LAYOUT, score_program_offset$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t score_program_offset
+     * }
+     */
+    public static void score_program_offset(MemorySegment struct, long fieldValue) {
+        struct.set(score_program_offset$LAYOUT, score_program_offset$OFFSET, fieldValue);
+    }
+
+    private static final OfLong score_program_words$LAYOUT = (OfLong)$LAYOUT.select(groupElement("score_program_words"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t score_program_words
+     * }
+     */
+    public static final OfLong score_program_words$layout() {
+        return score_program_words$LAYOUT;
+    }
+
+    private static final long score_program_words$OFFSET = $LAYOUT.byteOffset(groupElement("score_program_words"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t score_program_words
+     * }
+     */
+    public static final long score_program_words$offset() {
+        return score_program_words$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t score_program_words
+     * }
+     */
+    public static long score_program_words(MemorySegment struct) {
+        return struct.get(score_program_words$LAYOUT, score_program_words$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t score_program_words
+     * }
+     */
+    public static void score_program_words(MemorySegment struct, long fieldValue) {
+        struct.set(score_program_words$LAYOUT, score_program_words$OFFSET, fieldValue);
+    }
+
+    private static final OfLong table_0_count$LAYOUT = (OfLong)$LAYOUT.select(groupElement("table_0_count"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t table_0_count
+     * }
+     */
+    public static final OfLong table_0_count$layout() {
+        return table_0_count$LAYOUT;
+    }
+
+    private static final long table_0_count$OFFSET = $LAYOUT.byteOffset(groupElement("table_0_count"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t table_0_count
+     * }
+     */
+    public static final long table_0_count$offset() {
+        return table_0_count$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t table_0_count
+     * }
+     */
+    public static long table_0_count(MemorySegment struct) {
+        return struct.get(table_0_count$LAYOUT, table_0_count$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t table_0_count
+     * }
+     */
+    public static void table_0_count(MemorySegment struct, long fieldValue) {
+        struct.set(table_0_count$LAYOUT, table_0_count$OFFSET, fieldValue);
+    }
+
+    private static final OfLong table_1_count$LAYOUT = (OfLong)$LAYOUT.select(groupElement("table_1_count"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t table_1_count
+     * }
+     */
+    public static final OfLong table_1_count$layout() {
+        return table_1_count$LAYOUT;
+    }
+
+    private static final long table_1_count$OFFSET = $LAYOUT.byteOffset(groupElement("table_1_count"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t table_1_count
+     * }
+     */
+    public static final long table_1_count$offset() {
+        return table_1_count$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t table_1_count
+     * }
+     */
+    public static long table_1_count(MemorySegment struct) {
+        return struct.get(table_1_count$LAYOUT, table_1_count$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t table_1_count
+     * }
+     */
+    public static void table_1_count(MemorySegment struct, long fieldValue) {
+        struct.set(table_1_count$LAYOUT, table_1_count$OFFSET, fieldValue);
+    }
+
+    private static final OfLong table_2_count$LAYOUT = (OfLong)$LAYOUT.select(groupElement("table_2_count"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t table_2_count
+     * }
+     */
+    public static final OfLong table_2_count$layout() {
+        return table_2_count$LAYOUT;
+    }
+
+    private static final long table_2_count$OFFSET = $LAYOUT.byteOffset(groupElement("table_2_count"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t table_2_count
+     * }
+     */
+    public static final long table_2_count$offset() {
+        return table_2_count$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t table_2_count
+     * }
+     */
+    public static long table_2_count(MemorySegment struct) {
+        return struct.get(table_2_count$LAYOUT, table_2_count$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t table_2_count
+     * }
+     */
+    public static void table_2_count(MemorySegment struct, long fieldValue) {
+        struct.set(table_2_count$LAYOUT, table_2_count$OFFSET, fieldValue);
+    }
+
+    private static final OfLong table_3_count$LAYOUT = (OfLong)$LAYOUT.select(groupElement("table_3_count"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t table_3_count
+     * }
+     */
+    public static final OfLong table_3_count$layout() {
+        return table_3_count$LAYOUT;
+    }
+
+    private static final long table_3_count$OFFSET = $LAYOUT.byteOffset(groupElement("table_3_count"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t table_3_count
+     * }
+     */
+    public static final long table_3_count$offset() {
+        return table_3_count$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t table_3_count
+     * }
+     */
+    public static long table_3_count(MemorySegment struct) {
+        return struct.get(table_3_count$LAYOUT, table_3_count$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t table_3_count
+     * }
+     */
+    public static void table_3_count(MemorySegment struct, long fieldValue) {
+        struct.set(table_3_count$LAYOUT, table_3_count$OFFSET, fieldValue);
     }
 
     private static final OfFloat scale$LAYOUT = (OfFloat)$LAYOUT.select(groupElement("scale"));
@@ -2198,6 +3628,50 @@ public class a4j_attention_desc {
         struct.set(scale$LAYOUT, scale$OFFSET, fieldValue);
     }
 
+    private static final OfFloat softcap$LAYOUT = (OfFloat)$LAYOUT.select(groupElement("softcap"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * float softcap
+     * }
+     */
+    public static final OfFloat softcap$layout() {
+        return softcap$LAYOUT;
+    }
+
+    private static final long softcap$OFFSET = $LAYOUT.byteOffset(groupElement("softcap"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * float softcap
+     * }
+     */
+    public static final long softcap$offset() {
+        return softcap$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * float softcap
+     * }
+     */
+    public static float softcap(MemorySegment struct) {
+        return struct.get(softcap$LAYOUT, softcap$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * float softcap
+     * }
+     */
+    public static void softcap(MemorySegment struct, float fieldValue) {
+        struct.set(softcap$LAYOUT, softcap$OFFSET, fieldValue);
+    }
+
     private static final OfFloat keep_scale$LAYOUT = (OfFloat)$LAYOUT.select(groupElement("keep_scale"));
 
     /**
@@ -2240,6 +3714,50 @@ public class a4j_attention_desc {
      */
     public static void keep_scale(MemorySegment struct, float fieldValue) {
         struct.set(keep_scale$LAYOUT, keep_scale$OFFSET, fieldValue);
+    }
+
+    private static final OfInt reserved$LAYOUT = (OfInt)$LAYOUT.select(groupElement("reserved"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int32_t reserved
+     * }
+     */
+    public static final OfInt reserved$layout() {
+        return reserved$LAYOUT;
+    }
+
+    private static final long reserved$OFFSET = $LAYOUT.byteOffset(groupElement("reserved"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int32_t reserved
+     * }
+     */
+    public static final long reserved$offset() {
+        return reserved$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int32_t reserved
+     * }
+     */
+    public static int reserved(MemorySegment struct) {
+        return struct.get(reserved$LAYOUT, reserved$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int32_t reserved
+     * }
+     */
+    public static void reserved(MemorySegment struct, int fieldValue) {
+        struct.set(reserved$LAYOUT, reserved$OFFSET, fieldValue);
     }
 
     /**

@@ -23,10 +23,10 @@ public class a4j_h extends a4j_h$shared {
     static final SymbolLookup SYMBOL_LOOKUP = SymbolLookup.loaderLookup()
             .or(Linker.nativeLinker().defaultLookup());
 
-    private static final int A4J_ABI_VERSION = (int)1L;
+    private static final int A4J_ABI_VERSION = (int)2L;
     /**
      * {@snippet lang=c :
-     * #define A4J_ABI_VERSION 1
+     * #define A4J_ABI_VERSION 2
      * }
      */
     public static int A4J_ABI_VERSION() {
@@ -131,6 +131,15 @@ public class a4j_h extends a4j_h$shared {
     public static int A4J_BAD_POSITION() {
         return A4J_BAD_POSITION;
     }
+    private static final int A4J_BAD_PROGRAM = (int)10L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_status.A4J_BAD_PROGRAM = 10
+     * }
+     */
+    public static int A4J_BAD_PROGRAM() {
+        return A4J_BAD_PROGRAM;
+    }
     private static final int A4J_UNSUPPORTED_DTYPE = (int)20L;
     /**
      * {@snippet lang=c :
@@ -176,32 +185,86 @@ public class a4j_h extends a4j_h$shared {
     public static int A4J_F32() {
         return A4J_F32;
     }
-    private static final int A4J_CAUSAL_NONE = (int)0L;
+    private static final int A4J_ALIGN_TOP_LEFT = (int)0L;
     /**
      * {@snippet lang=c :
-     * enum a4j_causal.A4J_CAUSAL_NONE = 0
+     * enum a4j_align.A4J_ALIGN_TOP_LEFT = 0
      * }
      */
-    public static int A4J_CAUSAL_NONE() {
-        return A4J_CAUSAL_NONE;
+    public static int A4J_ALIGN_TOP_LEFT() {
+        return A4J_ALIGN_TOP_LEFT;
     }
-    private static final int A4J_CAUSAL_TOP_LEFT = (int)1L;
+    private static final int A4J_ALIGN_BOTTOM_RIGHT = (int)1L;
     /**
      * {@snippet lang=c :
-     * enum a4j_causal.A4J_CAUSAL_TOP_LEFT = 1
+     * enum a4j_align.A4J_ALIGN_BOTTOM_RIGHT = 1
      * }
      */
-    public static int A4J_CAUSAL_TOP_LEFT() {
-        return A4J_CAUSAL_TOP_LEFT;
+    public static int A4J_ALIGN_BOTTOM_RIGHT() {
+        return A4J_ALIGN_BOTTOM_RIGHT;
     }
-    private static final int A4J_CAUSAL_BOTTOM_RIGHT = (int)2L;
+    private static final int A4J_ALIGN_OFFSETS = (int)2L;
     /**
      * {@snippet lang=c :
-     * enum a4j_causal.A4J_CAUSAL_BOTTOM_RIGHT = 2
+     * enum a4j_align.A4J_ALIGN_OFFSETS = 2
      * }
      */
-    public static int A4J_CAUSAL_BOTTOM_RIGHT() {
-        return A4J_CAUSAL_BOTTOM_RIGHT;
+    public static int A4J_ALIGN_OFFSETS() {
+        return A4J_ALIGN_OFFSETS;
+    }
+    private static final int A4J_UNBOUNDED = (int)-1L;
+    /**
+     * {@snippet lang=c :
+     * enum enum (unnamed at ./native/include/a4j.h:78:1).A4J_UNBOUNDED = -1
+     * }
+     */
+    public static int A4J_UNBOUNDED() {
+        return A4J_UNBOUNDED;
+    }
+    private static final int A4J_STAGE_SCALED = (int)0L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_stage.A4J_STAGE_SCALED = 0
+     * }
+     */
+    public static int A4J_STAGE_SCALED() {
+        return A4J_STAGE_SCALED;
+    }
+    private static final int A4J_STAGE_CAPPED = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_stage.A4J_STAGE_CAPPED = 1
+     * }
+     */
+    public static int A4J_STAGE_CAPPED() {
+        return A4J_STAGE_CAPPED;
+    }
+    private static final int A4J_STAGE_LOGITS = (int)2L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_stage.A4J_STAGE_LOGITS = 2
+     * }
+     */
+    public static int A4J_STAGE_LOGITS() {
+        return A4J_STAGE_LOGITS;
+    }
+    private static final int A4J_LAMBDA_AS_GIVEN = (int)0L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_lambda_form.A4J_LAMBDA_AS_GIVEN = 0
+     * }
+     */
+    public static int A4J_LAMBDA_AS_GIVEN() {
+        return A4J_LAMBDA_AS_GIVEN;
+    }
+    private static final int A4J_LAMBDA_SIGMOID = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_lambda_form.A4J_LAMBDA_SIGMOID = 1
+     * }
+     */
+    public static int A4J_LAMBDA_SIGMOID() {
+        return A4J_LAMBDA_SIGMOID;
     }
     private static final int A4J_KEY_PAIRS = (int)0L;
     /**
@@ -1063,6 +1126,13 @@ public class a4j_h extends a4j_h$shared {
             a4j_h.C_POINTER,
             a4j_h.C_POINTER,
             a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
             a4j_h.C_LONG
         );
 
@@ -1074,7 +1144,7 @@ public class a4j_h extends a4j_h$shared {
     /**
      * Function descriptor for:
      * {@snippet lang=c :
-     * int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, const uint8_t *mask, const float *bias, const uint8_t *keep, const float *lambda, void *out, float *lse, float *weights, void *workspace, int64_t workspace_bytes)
+     * int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, const uint8_t *mask, const uint8_t *key_mask, const float *bias, const uint8_t *keep, const float *lambda, const void *table_0, const void *table_1, const void *table_2, const void *table_3, void *out, float *lse, float *weights, float *scores, int64_t *work, void *workspace, int64_t workspace_bytes)
      * }
      */
     public static FunctionDescriptor a4j_attention$descriptor() {
@@ -1084,7 +1154,7 @@ public class a4j_h extends a4j_h$shared {
     /**
      * Downcall method handle for:
      * {@snippet lang=c :
-     * int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, const uint8_t *mask, const float *bias, const uint8_t *keep, const float *lambda, void *out, float *lse, float *weights, void *workspace, int64_t workspace_bytes)
+     * int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, const uint8_t *mask, const uint8_t *key_mask, const float *bias, const uint8_t *keep, const float *lambda, const void *table_0, const void *table_1, const void *table_2, const void *table_3, void *out, float *lse, float *weights, float *scores, int64_t *work, void *workspace, int64_t workspace_bytes)
      * }
      */
     public static MethodHandle a4j_attention$handle() {
@@ -1094,7 +1164,7 @@ public class a4j_h extends a4j_h$shared {
     /**
      * Address for:
      * {@snippet lang=c :
-     * int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, const uint8_t *mask, const float *bias, const uint8_t *keep, const float *lambda, void *out, float *lse, float *weights, void *workspace, int64_t workspace_bytes)
+     * int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, const uint8_t *mask, const uint8_t *key_mask, const float *bias, const uint8_t *keep, const float *lambda, const void *table_0, const void *table_1, const void *table_2, const void *table_3, void *out, float *lse, float *weights, float *scores, int64_t *work, void *workspace, int64_t workspace_bytes)
      * }
      */
     public static MemorySegment a4j_attention$address() {
@@ -1103,16 +1173,16 @@ public class a4j_h extends a4j_h$shared {
 
     /**
      * {@snippet lang=c :
-     * int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, const uint8_t *mask, const float *bias, const uint8_t *keep, const float *lambda, void *out, float *lse, float *weights, void *workspace, int64_t workspace_bytes)
+     * int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, const uint8_t *mask, const uint8_t *key_mask, const float *bias, const uint8_t *keep, const float *lambda, const void *table_0, const void *table_1, const void *table_2, const void *table_3, void *out, float *lse, float *weights, float *scores, int64_t *work, void *workspace, int64_t workspace_bytes)
      * }
      */
-    public static int a4j_attention(MemorySegment desc, MemorySegment q, MemorySegment k, MemorySegment v, MemorySegment mask, MemorySegment bias, MemorySegment keep, MemorySegment lambda, MemorySegment out, MemorySegment lse, MemorySegment weights, MemorySegment workspace, long workspace_bytes) {
+    public static int a4j_attention(MemorySegment desc, MemorySegment q, MemorySegment k, MemorySegment v, MemorySegment mask, MemorySegment key_mask, MemorySegment bias, MemorySegment keep, MemorySegment lambda, MemorySegment table_0, MemorySegment table_1, MemorySegment table_2, MemorySegment table_3, MemorySegment out, MemorySegment lse, MemorySegment weights, MemorySegment scores, MemorySegment work, MemorySegment workspace, long workspace_bytes) {
         var mh$ = a4j_attention.HANDLE;
         try {
             if (TRACE_DOWNCALLS) {
-                traceDowncall("a4j_attention", desc, q, k, v, mask, bias, keep, lambda, out, lse, weights, workspace, workspace_bytes);
+                traceDowncall("a4j_attention", desc, q, k, v, mask, key_mask, bias, keep, lambda, table_0, table_1, table_2, table_3, out, lse, weights, scores, work, workspace, workspace_bytes);
             }
-            return (int)mh$.invokeExact(desc, q, k, v, mask, bias, keep, lambda, out, lse, weights, workspace, workspace_bytes);
+            return (int)mh$.invokeExact(desc, q, k, v, mask, key_mask, bias, keep, lambda, table_0, table_1, table_2, table_3, out, lse, weights, scores, work, workspace, workspace_bytes);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {

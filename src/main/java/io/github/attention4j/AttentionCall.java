@@ -127,7 +127,9 @@ final class AttentionCall {
     if (mask.hasKeyLengths()) {
       putKeyLengths(d, mask);
     }
-    Descriptor.options(d, mask.causalOption(), maps, keyMap, valueParts);
+    Descriptor.options(d, maps, keyMap, valueParts);
+    Descriptor.window(d, mask.alignment(), Descriptor.UNBOUNDED, mask.windowRight(), lenK);
+    Descriptor.logsumexpStrides(d, headsQ * maps * lenQ, maps * lenQ, lenQ);
     Descriptor.sizes(d, batch, headsQ, headsKv, lenQ, lenK, dimQk, dimV);
     Descriptor.queryStrides(d, q.stride(0), strideHeadQ, strideMapQ, q.stride(-2));
     Descriptor.keyStrides(d, k.stride(0), strideHeadK, strideMapK, k.stride(-2));

@@ -154,14 +154,14 @@ public final class Mask {
 
   // ---- What a call asks ----
 
-  int causalOption() {
-    if (causal == null) {
-      return Descriptor.CAUSAL_NONE;
-    }
-    return switch (causal) {
-      case TOP_LEFT -> Descriptor.CAUSAL_TOP_LEFT;
-      case BOTTOM_RIGHT -> Descriptor.CAUSAL_BOTTOM_RIGHT;
-    };
+  int alignment() {
+    return causal == Alignment.BOTTOM_RIGHT
+        ? Descriptor.ALIGN_BOTTOM_RIGHT
+        : Descriptor.ALIGN_TOP_LEFT;
+  }
+
+  long windowRight() {
+    return causal == null ? Descriptor.UNBOUNDED : 0;
   }
 
   /** Whether each batch has its own number of keys. */

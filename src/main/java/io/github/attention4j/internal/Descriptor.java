@@ -25,9 +25,9 @@ import java.lang.foreign.ValueLayout;
  */
 public final class Descriptor {
   // What the header names, for those who fill in options.
-  public static final int CAUSAL_NONE = a4j_h.A4J_CAUSAL_NONE();
-  public static final int CAUSAL_TOP_LEFT = a4j_h.A4J_CAUSAL_TOP_LEFT();
-  public static final int CAUSAL_BOTTOM_RIGHT = a4j_h.A4J_CAUSAL_BOTTOM_RIGHT();
+  public static final int ALIGN_TOP_LEFT = a4j_h.A4J_ALIGN_TOP_LEFT();
+  public static final int ALIGN_BOTTOM_RIGHT = a4j_h.A4J_ALIGN_BOTTOM_RIGHT();
+  public static final long UNBOUNDED = a4j_h.A4J_UNBOUNDED();
   public static final int KEY_PAIRS = a4j_h.A4J_KEY_PAIRS();
   public static final int KEY_HEADS = a4j_h.A4J_KEY_HEADS();
   public static final int ROPE_HALF = a4j_h.A4J_ROPE_HALF();
@@ -57,6 +57,7 @@ public final class Descriptor {
     a4j_attention_desc.threads(d, threads);
     a4j_attention_desc.scale(d, scale);
     a4j_attention_desc.key_lengths_offset(d, keyLengths == 0 ? 0 : ATTENTION_BYTES);
+    a4j_attention_desc.key_lengths_stride_batch(d, 1);
     return d;
   }
 
@@ -64,8 +65,20 @@ public final class Descriptor {
     putTail(d, ATTENTION_BYTES, batch, length);
   }
 
-  public static void options(MemorySegment d, int causal, int maps, int keyMap, int valueParts) {
-    a4j_attention_desc.causal(d, causal);
+  public static void window(MemorySegment d, int align, long left, long right, long keyLimit) {
+    a4j_attention_desc.align(d, align);
+    a4j_attention_desc.window_left(d, left);
+    a4j_attention_desc.window_right(d, right);
+    a4j_attention_desc.key_limit(d, keyLimit);
+  }
+
+  public static void logsumexpStrides(MemorySegment d, long batch, long head, long map) {
+    a4j_attention_desc.lse_stride_batch(d, batch);
+    a4j_attention_desc.lse_stride_head(d, head);
+    a4j_attention_desc.lse_stride_map(d, map);
+  }
+
+  public static void options(MemorySegment d, int maps, int keyMap, int valueParts) {
     a4j_attention_desc.maps(d, maps);
     a4j_attention_desc.key_map(d, keyMap);
     a4j_attention_desc.value_parts(d, valueParts);

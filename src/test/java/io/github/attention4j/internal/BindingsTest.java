@@ -41,7 +41,7 @@ class BindingsTest {
   private static final Path INCLUDES = Path.of("bindings/includes.txt");
 
   private static final Pattern CONSTANT_IN_HEADER =
-      Pattern.compile("#define (A4J_\\w+) +\\d+|\\b(A4J_\\w+) = \\d+");
+      Pattern.compile("#define (A4J_\\w+) +\\d+|\\b(A4J_\\w+) = -?\\d+");
   private static final Pattern STRUCT_IN_HEADER = Pattern.compile("typedef struct (a4j_\\w+)");
   private static final Pattern FUNCTION_IN_HEADER =
       Pattern.compile("A4J_API ([\\w ]+[ *]+)(a4j_\\w+)\\(([^)]*)\\);");
