@@ -131,6 +131,14 @@ final class GoldenCase {
     return aligned || mapped.dtype() != DType.F32 ? mapped : mapped.toF32(arena);
   }
 
+  /**
+   * The file itself, for a layer that reads its weights and refuses those that it does not know.
+   */
+  SafeTensors weights(String prefix) {
+    unusedTensors.removeIf(name -> name.startsWith(prefix));
+    return tensors;
+  }
+
   Tensor floats(long... shape) {
     return Tensor.allocate(arena, DType.F32, shape);
   }

@@ -96,7 +96,12 @@ class GoldenTest {
       case "F.kv_cache" -> GoldenTest::cache;
       case "E.diff_seed", "E.diff_unilm" -> GoldenTest::differentialLayer;
       case "E.lambda" -> GoldenTest::lambda;
-      default -> throw new AssertionError("unknown system " + system);
+      default -> {
+        if (system.startsWith("B.")) {
+          yield GoldenD2l.runner(system);
+        }
+        throw new AssertionError("unknown system " + system);
+      }
     };
   }
 

@@ -7,6 +7,8 @@ import io.github.attention4j.KvCache;
 import io.github.attention4j.Mask;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.internal.Checks;
+import io.github.attention4j.internal.Weights;
+import io.github.attention4j.io.SafeTensors;
 import java.lang.foreign.Arena;
 import java.util.Objects;
 
@@ -59,11 +61,6 @@ public final class MultiHeadAttention {
     Checks.equal("key dim", keyDim(), "query dim", queryProjection.dimOut() / heads);
     Checks.equal(
         "outProjection.dimIn", outProjection.dimIn(), "heads * value dim", heads * valueDim());
-    Checks.equal(
-        "valueProjection.dimIn",
-        valueProjection.dimIn(),
-        "keyProjection.dimIn",
-        keyProjection.dimIn());
   }
 
   /**
@@ -77,6 +74,86 @@ public final class MultiHeadAttention {
    */
   public static Builder builder(Linear query, Linear key, Linear value, Linear out) {
     return new Builder(query, key, value, out);
+  }
+
+  /**
+   * Reads the layer as "Dive into Deep Learning" names its parts: {@code W_q}, {@code W_k}, {@code
+   * W_v}, {@code W_o} ({@code .weight}, and {@code .bias} where there is one), or {@code W_q} and
+   * {@code b_q} for the parameters alone.
+   *
+   * @param file holds the tensors, all of those below the prefix
+   * @param prefix what their names begin with, for example {@code "encoder.blks.block0.attention."}
+   * @param numHeads the book's {@code num_heads}
+   * @param arena for copies of weights that are not F32 or lie misaligned in the file
+   * @return a layer without rotary positions or mask
+   * @throws IllegalArgumentException if a tensor is missing, one is not known, or the shapes do not
+   *     fit one another or the number of heads
+   * @throws IllegalStateException if an arena is closed or confined to another thread
+   * @throws OutOfMemoryError if there is no memory for a copy
+   */
+  public static MultiHeadAttention loadD2l(
+      SafeTensors file, String prefix, long numHeads, Arena arena) {
+    Weights weights = new Weights(file, prefix, arena);
+    MultiHeadAttention layer =
+        builder(
+                Linears.read(weights, "W_q", "b_q"),
+                Linears.read(weights, "W_k", "b_k"),
+                Linears.read(weights, "W_v", "b_v"),
+                Linears.read(weights, "W_o", "b_o"))
+            .heads(numHeads)
+            .build();
+    weights.requireAllRead();
+    return layer;
+  }
+
+  // ---- Heads as views ----
+
+  /**
+   * Shows the heads of a projection, {@code transpose_qkv} of "Dive into Deep Learning". Where the
+   * book makes one dimension of batch and heads, row {@code b * numHeads + h}, which no view can,
+   * here they stay two, in that order.
+   *
+   * @param x {@code [batch, len, numHeads · dim]}. Not modified.
+   * @param numHeads the number of heads
+   * @return a view {@code [batch, numHeads, len, dim]}
+   * @throws IllegalArgumentException if the rank is not 3, or the width is not a multiple of the
+   *     number of heads
+   */
+  public static Tensor transposeQkv(Tensor x, long numHeads) {
+    return Objects.requireNonNull(x, "x").splitHeads(numHeads);
+  }
+
+  /**
+   * Reverses {@link #transposeQkv}, {@code transpose_output} of "Dive into Deep Learning".
+   *
+   * @param x {@code [batch, numHeads, len, dim]}, whose heads lie side by side in memory as those
+   *     that transposeQkv shows. Not modified.
+   * @return a view {@code [batch, len, numHeads · dim]}
+   * @throws IllegalArgumentException if the rank is not 4, or the heads lie in any other way
+   */
+  public static Tensor transposeOutput(Tensor x) {
+    Checks.rank("x", Objects.requireNonNull(x, "x"), 4);
+    return x.transpose(1, 2).reshape(x.size(0), x.size(2), x.size(1) * x.size(3));
+  }
+
+  // ---- Applying the layer ----
+
+  /**
+   * Returns the width of the result.
+   *
+   * @return {@code dimModel}
+   */
+  public long dimOut() {
+    return outProjection.dimOut();
+  }
+
+  /**
+   * Returns the number of heads.
+   *
+   * @return as many as the weights have
+   */
+  public long heads() {
+    return heads;
   }
 
   /**
@@ -196,6 +273,82 @@ public final class MultiHeadAttention {
       attention.forward(q, cache, result.splitHeads(heads), extras);
       outProjection.forward(result, out);
     }
+  }
+
+  /**
+   * Applies the layer to queries, keys and values of their own under valid lengths, as {@code
+   * MultiHeadAttention} of "Dive into Deep Learning" (chapter 11.5) does.
+   *
+   * @param queries {@link DType#F32} {@code [batch, lenQ, dimQueries]}. Not modified.
+   * @param keys {@code [batch, lenK, dimKeys]}. Not modified.
+   * @param values {@code [batch, lenK, dimValues]}. Not modified.
+   * @param validLens how many keys are valid, the same for every head
+   * @param out {@code [batch, lenQ, dimModel]}. Modified.
+   * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor)}, and if the lengths are
+   *     for another batch or number of queries
+   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
+   * @throws OutOfMemoryError if there is no memory for queries, keys and values
+   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
+   *     had
+   */
+  public void forward(Tensor queries, Tensor keys, Tensor values, ValidLens validLens, Tensor out) {
+    run(queries, keys, values, validLens, out, null);
+  }
+
+  /**
+   * Applies the layer to queries, keys and values of their own under valid lengths, and gives the
+   * weights. The book numbers their rows {@code batch * heads + head}, the same order.
+   *
+   * @param queries {@code [batch, lenQ, dimQueries]}. Not modified.
+   * @param keys {@code [batch, lenK, dimKeys]}. Not modified.
+   * @param values {@code [batch, lenK, dimValues]}. Not modified.
+   * @param validLens how many keys are valid, the same for every head
+   * @param out {@code [batch, lenQ, dimModel]}. Modified.
+   * @param weights {@code [batch, heads, lenQ, lenK]}, contiguous. Modified.
+   * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, ValidLens,
+   *     Tensor)}, and if weights does not fit
+   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
+   * @throws OutOfMemoryError if there is no memory for queries, keys and values
+   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
+   *     had
+   */
+  public void forward(
+      Tensor queries, Tensor keys, Tensor values, ValidLens validLens, Tensor out, Tensor weights) {
+    run(queries, keys, values, validLens, out, Objects.requireNonNull(weights, "weights"));
+  }
+
+  private void run(
+      Tensor queries, Tensor keys, Tensor values, ValidLens validLens, Tensor out, Tensor weights) {
+    Objects.requireNonNull(validLens, "validLens");
+    Checks.rank("queries", Objects.requireNonNull(queries, "queries"), 3);
+    Checks.rank("out", Objects.requireNonNull(out, "out"), 3);
+    Checks.equal("out", "queries", "batch", out.size(0), queries.size(0));
+    Checks.equal("out", "queries", "len", out.size(1), queries.size(1));
+    Checks.output("out", out);
+    Checks.disjoint("out", out, "queries", queries);
+    checkMemory("keys", keys, queries, out);
+    checkMemory("values", values, queries, out);
+    Checks.equal("values", "keys", "len", values.size(1), keys.size(1));
+    validLens.check(queries.size(0), queries.size(1));
+    try (Scratch scratch = new Scratch()) {
+      Tensor q = project(scratch, queryProjection, queries, heads);
+      Tensor k = project(scratch, keyProjection, keys, headsKv);
+      Tensor v = project(scratch, valueProjection, values, headsKv);
+      if (rotary != null) {
+        rotary.forward(q, q, 0);
+        rotary.forward(k, k, 0);
+      }
+      Tensor result = scratch.floats(queries.size(0), queries.size(1), outProjection.dimIn());
+      validLens.attend(attention, q, k, v, result.splitHeads(heads), weights, scratch);
+      outProjection.forward(result, out);
+    }
+  }
+
+  private static void checkMemory(String name, Tensor memory, Tensor queries, Tensor out) {
+    Checks.rank(name, Objects.requireNonNull(memory, name), 3);
+    Checks.equal(name, "queries", "batch", memory.size(0), queries.size(0));
+    Checks.input(name, memory);
+    Checks.disjoint("out", out, name, memory);
   }
 
   private static void check(Tensor x, Tensor out) {

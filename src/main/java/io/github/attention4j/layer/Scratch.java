@@ -15,6 +15,10 @@ final class Scratch implements AutoCloseable {
     return Tensor.allocate(arena, DType.F32, shape);
   }
 
+  Tensor booleans(long... shape) {
+    return Tensor.allocate(arena, DType.BOOL, shape);
+  }
+
   @Override
   public void close() {
     arena.close();

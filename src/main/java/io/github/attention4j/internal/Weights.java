@@ -1,0 +1,121 @@
+package io.github.attention4j.internal;
+
+import io.github.attention4j.DType;
+import io.github.attention4j.Tensor;
+import io.github.attention4j.io.SafeTensors;
+import java.lang.foreign.Arena;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Objects;
+import java.util.Set;
+
+/**
+ * The tensors of a file whose names begin with a prefix, as one layer knows them. It keeps account,
+ * so that a tensor that no part of the layer is known by is found rather than ignored.
+ *
+ * <p>Some tensors have two names: the one of the original's state dictionary, and the shorter one
+ * of its parameter.
+ */
+public final class Weights {
+  private final SafeTensors file;
+  private final String prefix;
+  private final Arena arena;
+  private final Set<String> unread = new LinkedHashSet<>();
+
+  /**
+   * Begins to read.
+   *
+   * @param prefix with its final dot, or empty
+   * @param arena for copies of what native code cannot read where it lies
+   */
+  public Weights(SafeTensors file, String prefix, Arena arena) {
+    this.file = Objects.requireNonNull(file, "file");
+    this.prefix = Objects.requireNonNull(prefix, "prefix");
+    this.arena = Objects.requireNonNull(arena, "arena");
+    for (String name : file.names()) {
+      if (name.startsWith(prefix)) {
+        unread.add(name);
+      }
+    }
+  }
+
+  /** Whether there is a tensor of one of these names. */
+  public boolean has(String... names) {
+    return found(names) != null;
+  }
+
+  /** The tensor of the first of these names, as floats where native code can read them. */
+  public Tensor get(String... names) {
+    String name = found(names);
+    if (name == null) {
+      throw new IllegalArgumentException(
+          file + " must have the tensor " + describe(names) + ": it has " + listUnread());
+    }
+    unread.remove(name);
+    Tensor tensor = file.get(name);
+    boolean aligned = tensor.segment().address() % tensor.dtype().bytes() == 0;
+    return tensor.dtype() == DType.F32 && aligned ? tensor : tensor.toF32(arena);
+  }
+
+  /**
+   * Leaves a part of the tensors to another reader, who is as strict.
+   *
+   * @param names of the part, without their final dot
+   * @return the part's whole prefix, with its final dot
+   */
+  public String part(String... names) {
+    for (String name : names) {
+      String whole = prefix + name + ".";
+      if (unread.removeIf(tensor -> tensor.startsWith(whole))) {
+        return whole;
+      }
+    }
+    throw new IllegalArgumentException(
+        file + " must have tensors below " + describe(names) + ": it has " + listUnread());
+  }
+
+  /** Whether there are tensors left below one of these names. */
+  public boolean hasPart(String... names) {
+    for (String name : names) {
+      for (String tensor : unread) {
+        if (tensor.startsWith(prefix + name + ".")) {
+          return true;
+        }
+      }
+    }
+    return false;
+  }
+
+  /** Refuses what has not been read. */
+  public void requireAllRead() {
+    if (!unread.isEmpty()) {
+      throw new IllegalArgumentException(
+          file
+              + " must not have tensors below "
+              + Json.show(prefix)
+              + " that no part of the layer is known by: it has "
+              + listUnread());
+    }
+  }
+
+  private String found(String... names) {
+    for (String name : names) {
+      if (unread.contains(prefix + name)) {
+        return prefix + name;
+      }
+    }
+    return null;
+  }
+
+  private String describe(String... names) {
+    return String.join(
+        " or ", List.of(names).stream().map(name -> Json.show(prefix + name)).toList());
+  }
+
+  private String listUnread() {
+    int most = 20;
+    String shown = String.join(", ", unread.stream().limit(most).map(Json::show).toList());
+    int more = unread.size() - most;
+    return unread.isEmpty() ? "none" : more > 0 ? shown + " and " + more + " more" : shown;
+  }
+}

@@ -1,0 +1,118 @@
+package io.github.attention4j;
+
+import io.github.attention4j.layer.DotProductAttention;
+import io.github.attention4j.layer.MaskedSoftmax;
+import io.github.attention4j.layer.MultiHeadAttention;
+import io.github.attention4j.layer.ValidLens;
+import java.util.List;
+
+/** Runs the golden cases of "Dive into Deep Learning", the systems that begin with B. */
+final class GoldenD2l {
+  private GoldenD2l() {}
+
+  static GoldenCase.Run runner(String system) {
+    return switch (system) {
+      case "B.masked_softmax" -> GoldenD2l::maskedSoftmax;
+      case "B.dot_product_attention" -> GoldenD2l::dotProductAttention;
+      case "B.multi_head_attention" -> GoldenD2l::multiHeadAttention;
+      case "B.transpose" -> GoldenD2l::transpose;
+      default -> throw new AssertionError("unknown system " + system);
+    };
+  }
+
+  /** The lengths in a tensor or, where the option says none, no lengths. */
+  static ValidLens validLens(GoldenCase golden, String option, String tensor) {
+    Object described = golden.option(option);
+    if (!golden.holds(tensor)) {
+      golden.require("none".equals(described), "option " + option + "=" + described);
+      return ValidLens.none();
+    }
+    Tensor lens = golden.get(tensor);
+    if (described instanceof List<?> list) {
+      for (int b = 0; b < list.size(); b++) {
+        golden.require(
+            list.get(b).equals((long) lens.getInt(b)), "option " + option + "=" + described);
+      }
+    } else {
+      golden.require((lens.rank() + "d").equals(described), "option " + option + "=" + described);
+    }
+    return ValidLens.of(lens);
+  }
+
+  private static ValidLens validLens(GoldenCase golden) {
+    return validLens(golden, "valid_lens", "in.valid_lens");
+  }
+
+  // ---- Attention ----
+
+  private static void maskedSoftmax(GoldenCase golden) {
+    Tensor x = golden.get("in.x");
+    golden.describes("batch", x.size(0));
+    golden.describes("len_q", x.size(1));
+    golden.describes("len_k", x.size(2));
+    Tensor weights = golden.wanted("out.weights");
+    MaskedSoftmax.forward(x, validLens(golden), weights);
+    golden.expect("out.weights", weights);
+  }
+
+  private static void dotProductAttention(GoldenCase golden) {
+    Tensor queries = golden.get("in.queries");
+    Tensor keys = golden.get("in.keys");
+    Tensor values = golden.get("in.values");
+    describeAttention(golden, queries, keys);
+    golden.describes("dim", queries.size(2));
+    golden.describes("value_dim", values.size(2));
+    Tensor out = golden.wanted("out.output");
+    Tensor weights = golden.wanted("out.weights");
+    ValidLens validLens = validLens(golden);
+    DotProductAttention.forward(queries, keys, values, validLens, out, weights);
+    golden.expect("out.output", out);
+    golden.expect("out.weights", weights);
+    out.fill(Float.NaN);
+    DotProductAttention.forward(queries, keys, values, validLens, out);
+    golden.expect("out.output", out);
+  }
+
+  private static void describeAttention(GoldenCase golden, Tensor queries, Tensor keys) {
+    golden.describes("batch", queries.size(0));
+    golden.describes("len_q", queries.size(1));
+    golden.describes("len_k", keys.size(1));
+  }
+
+  private static void multiHeadAttention(GoldenCase golden) {
+    Tensor queries = golden.get("in.queries");
+    Tensor keys = golden.get("in.keys");
+    Tensor values = golden.get("in.values");
+    describeAttention(golden, queries, keys);
+    golden.describes("query_size", queries.size(2));
+    golden.describes("key_size", keys.size(2));
+    golden.describes("value_size", values.size(2));
+    golden.word("linear_layout", "out_in", "out_in");
+    golden.require(golden.flag("bias") == golden.holds("w.b_q"), "option bias and w.b_q");
+    long heads = golden.integer("num_heads", 0);
+    MultiHeadAttention layer =
+        MultiHeadAttention.loadD2l(golden.weights("w."), "w.", heads, golden.arena());
+    golden.describes("num_hiddens", layer.dimOut());
+    Tensor out = golden.wanted("out.output");
+    Tensor weights = golden.floats(queries.size(0), heads, queries.size(1), keys.size(1));
+    layer.forward(queries, keys, values, validLens(golden), out, weights);
+    golden.expect("out.output", out);
+    golden.expect("out.weights", batchAndHeads(weights));
+  }
+
+  /** The book has one dimension for both, in the same order. */
+  static Tensor batchAndHeads(Tensor weights) {
+    return weights.reshape(weights.size(0) * weights.size(1), weights.size(2), weights.size(3));
+  }
+
+  private static void transpose(GoldenCase golden) {
+    Tensor x = golden.get("in.x");
+    long heads = golden.integer("num_heads", 0);
+    golden.describes("batch", x.size(0));
+    golden.describes("length", x.size(1));
+    golden.describes("num_hiddens", x.size(2));
+    Tensor split = MultiHeadAttention.transposeQkv(x, heads);
+    golden.expect("out.transpose_qkv", batchAndHeads(split.toF32(golden.arena())));
+    golden.expect("out.transpose_output", MultiHeadAttention.transposeOutput(split));
+  }
+}
