@@ -338,6 +338,28 @@ typedef struct a4j_rms_norm_desc {
 /* x, out [rows, dim], weight [dim] or NULL for ones. out may be x (with its stride). */
 A4J_API int32_t a4j_rms_norm(const a4j_rms_norm_desc *desc, const void *x, const float *weight, void *out);
 
+/*
+ * Layer normalisation (Ba et al. 2016): out[r] = (x[r] - mean) / sqrt(variance + epsilon) * weight + bias, the variance biased,
+ * taken over the deviations from the mean in a pass of its own, so that a large mean costs no accuracy.
+ */
+typedef struct a4j_layer_norm_desc {
+  int32_t size_bytes;
+  int32_t abi_version;
+  int32_t dtype; /* A4J_F32 */
+  int32_t threads;
+  int64_t rows, dim;
+  int64_t x_stride_row, out_stride_row;
+  float epsilon;
+  int32_t reserved; /* 0 */
+} a4j_layer_norm_desc;
+
+/*
+ * x, out [rows, dim], weight [dim] or NULL for ones, bias [dim] or NULL for zeros. out may be x (with its stride).
+ * mean, inv_std [rows], contiguous: each row's mean and 1 / sqrt(variance + epsilon); each may be NULL.
+ */
+A4J_API int32_t a4j_layer_norm(const a4j_layer_norm_desc *desc, const void *x, const float *weight, const float *bias,
+                               void *out, float *mean, float *inv_std);
+
 /* Which channels of the rotated part make a pair. */
 enum a4j_rope_style {
   A4J_ROPE_HALF = 0,       /* (i, i + rotary_dim / 2), GPT-NeoX and Hugging Face Llama */

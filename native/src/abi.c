@@ -82,6 +82,11 @@ static const struct line lines[] = {
     FIELD(out_stride_row), FIELD(epsilon), FIELD(scale),
 #undef OWNER
 
+#define OWNER a4j_layer_norm_desc
+    STRUCT, FIELD(size_bytes), FIELD(abi_version), FIELD(dtype), FIELD(threads), FIELD(rows), FIELD(dim), FIELD(x_stride_row),
+    FIELD(out_stride_row), FIELD(epsilon), FIELD(reserved),
+#undef OWNER
+
 #define OWNER a4j_rope_desc
     STRUCT, FIELD(size_bytes), FIELD(abi_version), FIELD(dtype), FIELD(threads), FIELD(style), FIELD(reserved), FIELD(batch),
     FIELD(heads), FIELD(len), FIELD(dim), FIELD(rotary_dim), FIELD(table_rows), FIELD(x_stride_batch), FIELD(x_stride_head),

@@ -58,6 +58,9 @@ struct a4j_kernels {
                  int64_t weight_stride_row, const float *bias, int accumulate, float *out, int64_t out_stride_row);
   /* One row: out = x / sqrt(mean(x^2) + epsilon) * scale * weight; weight may be NULL, out may be x. */
   void (*rms_norm)(int64_t dim, const float *x, const float *weight, float epsilon, float scale, float *out);
+  /* One row: out = (x - mean) * inv_std * weight + bias; weight and bias may be NULL, out may be x. */
+  void (*layer_norm)(int64_t dim, const float *x, const float *weight, const float *bias, float epsilon, float *out,
+                     float *mean, float *inv_std);
   /* The rotated channels of one row, 2 * pairs of them; out may be x. */
   void (*rope_half)(int64_t pairs, const float *x, const float *cos, const float *sin, float *out);
   void (*rope_interleaved)(int64_t pairs, const float *x, const float *cos, const float *sin, float *out);

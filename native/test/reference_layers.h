@@ -15,6 +15,11 @@ void reference_linear_f32(const a4j_linear_desc *d, const float *x, const float 
                           float *out);
 void reference_rms_norm_f64(const a4j_rms_norm_desc *d, const float *x, const float *weight, double *out);
 void reference_rms_norm_f32(const a4j_rms_norm_desc *d, const float *x, const float *weight, float *out);
+/* mean and inv_std are [rows]. */
+void reference_layer_norm_f64(const a4j_layer_norm_desc *d, const float *x, const float *weight, const float *bias, double *out,
+                              double *mean, double *inv_std);
+void reference_layer_norm_f32(const a4j_layer_norm_desc *d, const float *x, const float *weight, const float *bias, float *out,
+                              float *mean, float *inv_std);
 void reference_rope_f64(const a4j_rope_desc *d, const float *x, const float *cos, const float *sin, double *out);
 void reference_rope_f32(const a4j_rope_desc *d, const float *x, const float *cos, const float *sin, float *out);
 void reference_swiglu_f64(const a4j_swiglu_desc *d, const float *gate, const float *up, double *out);

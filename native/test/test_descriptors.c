@@ -51,6 +51,8 @@ static int64_t try_linear(const void *desc) { return a4j_linear(desc, NULL, NULL
 
 static int64_t try_rms_norm(const void *desc) { return a4j_rms_norm(desc, NULL, maybe(), NULL); }
 
+static int64_t try_layer_norm(const void *desc) { return a4j_layer_norm(desc, NULL, maybe(), maybe(), NULL, maybe(), maybe()); }
+
 static int64_t try_rope(const void *desc) { return a4j_rope(desc, NULL, NULL, NULL, NULL); }
 
 static int64_t try_swiglu(const void *desc) { return a4j_swiglu(desc, NULL, NULL, NULL); }
@@ -189,6 +191,7 @@ static void merge_answers_every_descriptor(void) { spoil("a4j_merge_desc", try_m
 static void kv_append_answers_every_descriptor(void) { spoil("a4j_kv_append_desc", try_kv_append); }
 static void linear_answers_every_descriptor(void) { spoil("a4j_linear_desc", try_linear); }
 static void rms_norm_answers_every_descriptor(void) { spoil("a4j_rms_norm_desc", try_rms_norm); }
+static void layer_norm_answers_every_descriptor(void) { spoil("a4j_layer_norm_desc", try_layer_norm); }
 static void rope_answers_every_descriptor(void) { spoil("a4j_rope_desc", try_rope); }
 static void swiglu_answers_every_descriptor(void) { spoil("a4j_swiglu_desc", try_swiglu); }
 
@@ -199,6 +202,7 @@ static void no_descriptor_is_a_null_pointer(void) {
   CHECK_INT(try_kv_append(NULL), A4J_NULL_POINTER);
   CHECK_INT(try_linear(NULL), A4J_NULL_POINTER);
   CHECK_INT(try_rms_norm(NULL), A4J_NULL_POINTER);
+  CHECK_INT(try_layer_norm(NULL), A4J_NULL_POINTER);
   CHECK_INT(try_rope(NULL), A4J_NULL_POINTER);
   CHECK_INT(try_swiglu(NULL), A4J_NULL_POINTER);
 }
@@ -225,6 +229,7 @@ int main(void) {
   RUN(kv_append_answers_every_descriptor);
   RUN(linear_answers_every_descriptor);
   RUN(rms_norm_answers_every_descriptor);
+  RUN(layer_norm_answers_every_descriptor);
   RUN(rope_answers_every_descriptor);
   RUN(swiglu_answers_every_descriptor);
   return CHECK_RESULT();

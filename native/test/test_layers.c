@@ -1,5 +1,5 @@
 /*
- * RMS normalisation, rotary positions, SwiGLU, the merge and the cache append against their formulas in double, on every tier:
+ * RMS and layer normalisation, rotary positions, SwiGLU, the merge and the cache append against their formulas in double, on every tier:
  * sizes around the lanes, strides, results in place, what must not be touched, what must be refused.
  */
 #include "layer_cases.h"
@@ -68,6 +68,101 @@ static void normNan(void) {
   free(x.base);
 }
 static void shouldShowNanInItsRowAloneWhenNormalising(void) { on_every_tier(normNan); }
+
+/* ---- Layer normalisation ---- */
+
+struct layer_norm_options {
+  float range, centre;
+  int with_weight, with_bias, in_place;
+  int32_t threads;
+};
+
+static void layer_norm(int64_t rows, int64_t dim, int64_t gap, struct layer_norm_options o) {
+  struct tensor x = tensor(rows, dim, gap, o.range), weight = tensor(1, dim, 0, 1), bias = tensor(1, dim, 0, 1),
+                out = tensor(rows, dim, o.in_place ? gap : 2, 1), mean = tensor(1, rows, 0, 0), inv_std = tensor(1, rows, 0, 0);
+  for (int64_t r = 0; r < rows; r++)
+    for (int64_t i = 0; i < dim; i++) x.data[r * x.stride + i] += o.centre;
+  a4j_layer_norm_desc d = {DESC(a4j_layer_norm_desc),    .rows = rows,    .dim = dim, .x_stride_row = x.stride,
+                           .out_stride_row = out.stride, .epsilon = 1e-5f};
+  d.threads = o.threads;
+  struct wanted w = wanted(rows * dim), w_mean = wanted(rows), w_inv_std = wanted(rows);
+  const float *weights = o.with_weight ? weight.data : NULL, *biases = o.with_bias ? bias.data : NULL;
+  reference_layer_norm_f64(&d, x.data, weights, biases, w.exact, w_mean.exact, w_inv_std.exact);
+  reference_layer_norm_f32(&d, x.data, weights, biases, w.plain, w_mean.plain, w_inv_std.plain);
+  struct tensor *result = o.in_place ? &x : &out, before = copy_of(&x);
+  CHECK_INT(a4j_layer_norm(&d, x.data, weights, biases, result->data, mean.data, inv_std.data), A4J_OK);
+  char what[128];
+  snprintf(what, sizeof what, "layer_norm rows %d dim %d range %g centre %g weight %d bias %d in place %d", (int)rows, (int)dim,
+           (double)o.range, (double)o.centre, o.with_weight, o.with_bias, o.in_place);
+  check_error(result, w.exact, w.plain, 0, what);
+  check_error(&mean, w_mean.exact, w_mean.plain, o.range + fabs((double)o.centre), what);
+  check_error(&inv_std, w_inv_std.exact, w_inv_std.plain, 0, what);
+  check_guards(result, what);
+  check_guards(&mean, what);
+  check_guards(&inv_std, what);
+  struct tensor again = tensor(rows, dim, result->stride - dim, 0);
+  CHECK_INT(a4j_layer_norm(&d, before.data, weights, biases, again.data, NULL, NULL), A4J_OK);
+  CHECK(same(&again, result), "%s: other bits without the mean", what);
+  release(w), release(w_mean), release(w_inv_std);
+  free(x.base), free(weight.base), free(bias.base), free(out.base), free(mean.base), free(inv_std.base);
+  free(before.base), free(again.base);
+}
+static void layerNormOnThisTier(void) {
+  for (int i = 0; i < DIMS; i++)
+    for (int option = 0; option < 8; option++)
+      layer_norm(1 + up_to(4), dims[i], up_to(3),
+                 (struct layer_norm_options){3, 0, option & 1, option >> 1 & 1, option >> 2, 1});
+  layer_norm(3, 64, 0, (struct layer_norm_options){1e-4f, 0, 1, 1, 0, 1});
+  layer_norm(3, 64, 0, (struct layer_norm_options){1e15f, 0, 1, 0, 0, 1});
+  layer_norm(2, 0, 3, (struct layer_norm_options){1, 0, 1, 1, 0, 1});
+  layer_norm(3000, 96, 0, (struct layer_norm_options){1, 0, 1, 1, 1, 3});
+}
+static void shouldNormaliseLayersAsTheFormulaSays(void) { on_every_tier(layerNormOnThisTier); }
+
+/* The spread is a millionth of the mean: E[x^2] - E[x]^2 in float would be noise, and so would deviations from a rounded mean. */
+static void layerNormLargeMean(void) {
+  static const int64_t widths[] = {5, 64, 130, 1000};
+  for (int i = 0; i < 4; i++) {
+    int64_t dim = widths[i];
+    struct tensor x = tensor(1, dim, 0, 1), out = tensor(1, dim, 0, 0);
+    for (int64_t c = 0; c < dim; c++) x.data[c] = 1e6f + x.data[c];
+    a4j_layer_norm_desc d = {DESC(a4j_layer_norm_desc), .rows = 1,       .dim = dim, .x_stride_row = dim,
+                             .out_stride_row = dim,     .epsilon = 1e-5f};
+    struct wanted w = wanted(dim);
+    double mean, inv_std;
+    float got_mean, got_inv_std;
+    reference_layer_norm_f64(&d, x.data, NULL, NULL, w.exact, &mean, &inv_std);
+    CHECK_INT(a4j_layer_norm(&d, x.data, NULL, NULL, out.data, &got_mean, &got_inv_std), A4J_OK);
+    for (int64_t c = 0; c < dim; c++) CHECK_NEAR(out.data[c], w.exact[c], 2e-6);
+    CHECK_NEAR(got_mean, mean, 0.0625); /* the distance of floats there */
+    CHECK_NEAR(got_inv_std, inv_std, 1e-6 * inv_std);
+    release(w);
+    free(x.base), free(out.base);
+  }
+}
+static void shouldStayAccurateWhereTheMeanIsLarge(void) { on_every_tier(layerNormLargeMean); }
+
+static void layerNormNan(void) {
+  enum { DIM = 37 };
+  struct tensor x = tensor(4, DIM, 0, 1);
+  float mean[4], inv_std[4];
+  x.data[DIM + 36] = NAN;
+  for (int i = 0; i < DIM; i++) x.data[2 * DIM + i] = 0.1f;
+  x.data[3 * DIM + 5] = INFINITY;
+  a4j_layer_norm_desc d = {DESC(a4j_layer_norm_desc), .rows = 4,       .dim = DIM, .x_stride_row = DIM,
+                           .out_stride_row = DIM,     .epsilon = 1e-6f};
+  CHECK_INT(a4j_layer_norm(&d, x.data, NULL, NULL, x.data, mean, inv_std), A4J_OK);
+  for (int i = 0; i < DIM; i++) {
+    CHECK(isfinite(x.data[i]), "row 0 has %g", (double)x.data[i]);
+    CHECK(isnan(x.data[DIM + i]), "row 1 hides its NaN: %g", (double)x.data[DIM + i]);
+    CHECK_NEAR(x.data[2 * DIM + i], 0, 1e-6);
+    CHECK(isnan(x.data[3 * DIM + i]), "row 3 hides its infinity: %g", (double)x.data[3 * DIM + i]);
+  }
+  CHECK_NEAR(inv_std[2], 1000, 1e-2);
+  CHECK(isnan(mean[1]) && isnan(inv_std[1]), "row 1 has mean %g, factor %g", (double)mean[1], (double)inv_std[1]);
+  free(x.base);
+}
+static void shouldShowNanInItsRowAloneAndMakeZerosOfAConstantRow(void) { on_every_tier(layerNormNan); }
 
 /* ---- SwiGLU ---- */
 
@@ -358,25 +453,28 @@ static void shouldRefuseRowsThatTheCacheCannotHoldBeforeItWrites(void) {
 
 static void sameBits(void) {
   struct tensor x = tensor(4000, 100, 0, 2), up = tensor(4000, 100, 0, 2), lse = tensor(1, 4000, 0, 9);
-  struct tensor once[3], out = tensor(4000, 100, 0, 0);
+  struct tensor once[4], out = tensor(4000, 100, 0, 0);
   a4j_rms_norm_desc norm = {DESC(a4j_rms_norm_desc), .rows = 4000,     .dim = 100, .x_stride_row = 100,
                             .out_stride_row = 100,   .epsilon = 1e-6f, .scale = 1};
+  a4j_layer_norm_desc layer = {DESC(a4j_layer_norm_desc), .rows = 4000,          .dim = 100,
+                               .x_stride_row = 100,       .out_stride_row = 100, .epsilon = 1e-6f};
   a4j_swiglu_desc gate = {DESC(a4j_swiglu_desc),  .rows = 4000,         .dim = 100,
                           .gate_stride_row = 100, .up_stride_row = 100, .out_stride_row = 100};
   a4j_merge_desc merge = {DESC(a4j_merge_desc), .batch = 1,          .heads = 1,          .len = 4000,
                           .dim = 100,           .a_stride_row = 100, .b_stride_row = 100, .out_stride_row = 100};
   static const int32_t threads[] = {1, 2, 3, 7};
   for (int t = 0; t < 4; t++) {
-    norm.threads = gate.threads = merge.threads = threads[t];
-    for (int op = 0; op < 3; op++) {
+    norm.threads = layer.threads = gate.threads = merge.threads = threads[t];
+    for (int op = 0; op < 4; op++) {
       if (op == 0) CHECK_INT(a4j_rms_norm(&norm, x.data, NULL, out.data), A4J_OK);
       if (op == 1) CHECK_INT(a4j_swiglu(&gate, x.data, up.data, out.data), A4J_OK);
       if (op == 2) CHECK_INT(a4j_merge(&merge, x.data, lse.data, up.data, up.data, out.data, NULL), A4J_OK);
+      if (op == 3) CHECK_INT(a4j_layer_norm(&layer, x.data, NULL, NULL, out.data, NULL, NULL), A4J_OK);
       if (t == 0) once[op] = copy_of(&out);
       CHECK(same(&out, &once[op]), "operation %d has other bits on %d threads", op, (int)threads[t]);
     }
   }
-  for (int op = 0; op < 3; op++) free(once[op].base);
+  for (int op = 0; op < 4; op++) free(once[op].base);
   free(x.base), free(up.base), free(lse.base), free(out.base);
 }
 static void shouldGiveTheSameBitsForEveryThreadCount(void) { on_every_tier(sameBits); }
@@ -391,6 +489,15 @@ static void shouldRefuseWhatADescriptorCannotMean(void) {
   CHECK_INT(a4j_rms_norm(&norm, x, NULL, x), A4J_BAD_SIZE);
   norm.rows = INT64_MAX;
   CHECK_INT(a4j_rms_norm(&norm, x, NULL, x), A4J_SIZE_OVERFLOW);
+  a4j_layer_norm_desc layer = {DESC(a4j_layer_norm_desc), .rows = 2, .dim = 4, .x_stride_row = 4, .out_stride_row = 4};
+  CHECK_INT(a4j_layer_norm(&layer, NULL, NULL, NULL, x, NULL, NULL), A4J_NULL_POINTER);
+  CHECK_INT(a4j_layer_norm(&layer, x, NULL, NULL, NULL, NULL, NULL), A4J_NULL_POINTER);
+  layer.dim = -1;
+  CHECK_INT(a4j_layer_norm(&layer, x, NULL, NULL, x, NULL, NULL), A4J_BAD_SIZE);
+  layer.dim = INT64_MAX;
+  CHECK_INT(a4j_layer_norm(&layer, x, NULL, NULL, x, NULL, NULL), A4J_SIZE_OVERFLOW);
+  layer.reserved = 1;
+  CHECK_INT(a4j_layer_norm(&layer, x, NULL, NULL, x, NULL, NULL), A4J_BAD_OPTION);
   a4j_swiglu_desc gate = {DESC(a4j_swiglu_desc), .rows = 2, .dim = 4};
   CHECK_INT(a4j_swiglu(&gate, x, NULL, x), A4J_NULL_POINTER);
   gate.dim = -4;
@@ -412,5 +519,8 @@ int main(void) {
   RUN(shouldRefuseRowsThatTheCacheCannotHoldBeforeItWrites);
   RUN(shouldGiveTheSameBitsForEveryThreadCount);
   RUN(shouldRefuseWhatADescriptorCannotMean);
+  RUN(shouldNormaliseLayersAsTheFormulaSays);
+  RUN(shouldStayAccurateWhereTheMeanIsLarge);
+  RUN(shouldShowNanInItsRowAloneAndMakeZerosOfAConstantRow);
   return CHECK_RESULT();
 }

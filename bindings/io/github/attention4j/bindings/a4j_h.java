@@ -1444,6 +1444,72 @@ public class a4j_h extends a4j_h$shared {
            throw new AssertionError("should not reach here", ex$);
         }
     }
+
+    private static class a4j_layer_norm {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            a4j_h.C_INT,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("a4j_layer_norm");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t a4j_layer_norm(const a4j_layer_norm_desc *desc, const void *x, const float *weight, const float *bias, void *out, float *mean, float *inv_std)
+     * }
+     */
+    public static FunctionDescriptor a4j_layer_norm$descriptor() {
+        return a4j_layer_norm.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t a4j_layer_norm(const a4j_layer_norm_desc *desc, const void *x, const float *weight, const float *bias, void *out, float *mean, float *inv_std)
+     * }
+     */
+    public static MethodHandle a4j_layer_norm$handle() {
+        return a4j_layer_norm.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t a4j_layer_norm(const a4j_layer_norm_desc *desc, const void *x, const float *weight, const float *bias, void *out, float *mean, float *inv_std)
+     * }
+     */
+    public static MemorySegment a4j_layer_norm$address() {
+        return a4j_layer_norm.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t a4j_layer_norm(const a4j_layer_norm_desc *desc, const void *x, const float *weight, const float *bias, void *out, float *mean, float *inv_std)
+     * }
+     */
+    public static int a4j_layer_norm(MemorySegment desc, MemorySegment x, MemorySegment weight, MemorySegment bias, MemorySegment out, MemorySegment mean, MemorySegment inv_std) {
+        var mh$ = a4j_layer_norm.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("a4j_layer_norm", desc, x, weight, bias, out, mean, inv_std);
+            }
+            return (int)mh$.invokeExact(desc, x, weight, bias, out, mean, inv_std);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
     private static final int A4J_ROPE_HALF = (int)0L;
     /**
      * {@snippet lang=c :

@@ -3,6 +3,7 @@ package io.github.attention4j.internal;
 import io.github.attention4j.bindings.a4j_attention_desc;
 import io.github.attention4j.bindings.a4j_h;
 import io.github.attention4j.bindings.a4j_kv_append_desc;
+import io.github.attention4j.bindings.a4j_layer_norm_desc;
 import io.github.attention4j.bindings.a4j_linear_desc;
 import io.github.attention4j.bindings.a4j_merge_desc;
 import io.github.attention4j.bindings.a4j_rms_norm_desc;
@@ -40,6 +41,7 @@ public final class Descriptor {
   private static final long APPEND_BYTES = a4j_kv_append_desc.sizeof();
   private static final long LINEAR_BYTES = a4j_linear_desc.sizeof();
   private static final long RMS_NORM_BYTES = a4j_rms_norm_desc.sizeof();
+  private static final long LAYER_NORM_BYTES = a4j_layer_norm_desc.sizeof();
   private static final long ROTARY_BYTES = a4j_rope_desc.sizeof();
   private static final long SWIGLU_BYTES = a4j_swiglu_desc.sizeof();
 
@@ -282,6 +284,27 @@ public final class Descriptor {
     a4j_rms_norm_desc.out_stride_row(d, outStrideRow);
     a4j_rms_norm_desc.epsilon(d, epsilon);
     a4j_rms_norm_desc.scale(d, scale);
+    return d;
+  }
+
+  public static MemorySegment layerNorm(
+      Workspaces.Lease lease,
+      int threads,
+      long rows,
+      long dim,
+      long xStrideRow,
+      long outStrideRow,
+      float epsilon) {
+    MemorySegment d = lease.descriptor(LAYER_NORM_BYTES);
+    a4j_layer_norm_desc.size_bytes(d, (int) LAYER_NORM_BYTES);
+    a4j_layer_norm_desc.abi_version(d, ABI_VERSION);
+    a4j_layer_norm_desc.dtype(d, F32);
+    a4j_layer_norm_desc.threads(d, threads);
+    a4j_layer_norm_desc.rows(d, rows);
+    a4j_layer_norm_desc.dim(d, dim);
+    a4j_layer_norm_desc.x_stride_row(d, xStrideRow);
+    a4j_layer_norm_desc.out_stride_row(d, outStrideRow);
+    a4j_layer_norm_desc.epsilon(d, epsilon);
     return d;
   }
 

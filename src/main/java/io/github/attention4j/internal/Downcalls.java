@@ -120,6 +120,19 @@ public final class Downcalls {
     check("a4j_rms_norm", a4j_h.a4j_rms_norm(descriptor, x, weight, out));
   }
 
+  public static void layerNorm(
+      MemorySegment descriptor,
+      MemorySegment x,
+      MemorySegment weight,
+      MemorySegment bias,
+      MemorySegment out,
+      MemorySegment mean,
+      MemorySegment invStdDev) {
+    requireLibrary();
+    check(
+        "a4j_layer_norm", a4j_h.a4j_layer_norm(descriptor, x, weight, bias, out, mean, invStdDev));
+  }
+
   public static void rotary(
       MemorySegment descriptor,
       MemorySegment x,
