@@ -8,6 +8,7 @@ import io.github.attention4j.internal.Descriptor;
 import io.github.attention4j.internal.Downcalls;
 import io.github.attention4j.internal.Workspaces;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.util.Objects;
 
 /**
@@ -20,6 +21,10 @@ import java.util.Objects;
  * RotaryEmbedding rotary = RotaryEmbedding.of(table, RotaryEmbedding.Style.HALF);
  * rotary.forward(q, q, 0); // in place
  * }</pre>
+ *
+ * <p>ONNX RotaryEmbedding computes the same: its input of rank 3, {@code [batch, length, heads ·
+ * dim]}, is {@link Tensor#splitHeads} away, and its tables without position ids are those of {@link
+ * RotaryTable#of} with a row for each row of {@code x}, for {@link #forward(Tensor, Tensor)}.
  *
  * <p>Immutable and safe for any number of threads.
  */
@@ -63,6 +68,21 @@ public final class RotaryEmbedding {
   }
 
   /**
+   * Turns each row by the row of the table that has its number: row i of batch b by row i, of batch
+   * b where the table has rows for each batch.
+   *
+   * @param x {@link DType#F32} {@code [batch, heads, len, dim]} or {@code [batch, len, dim]}, rows
+   *     contiguous. Not modified, unless it is out.
+   * @param out of the same shape; may be x. Modified.
+   * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, long)}
+   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
+   * @throws io.github.attention4j.AttentionException if the native library is not to be had
+   */
+  public void forward(Tensor x, Tensor out) {
+    forward(x, out, 0);
+  }
+
+  /**
    * Turns rows at consecutive positions: row i stands at {@code start + i}.
    *
    * @param x {@link DType#F32} {@code [batch, heads, len, dim]} or {@code [batch, len, dim]}, rows
@@ -92,9 +112,19 @@ public final class RotaryEmbedding {
               + table.positions());
     }
     try (Workspaces.Lease lease = Workspaces.lease()) {
-      MemorySegment d = descriptor(lease, x, out, 0);
-      Descriptor.positionStart(d, start);
-      run(d, x, out);
+      if (table.isPerBatch()) {
+        long batch = x.size(0);
+        MemorySegment d = descriptor(lease, x, out, Math.multiplyExact(batch, len));
+        Descriptor.positionStrideBatch(d, len);
+        for (long b = 0; b < batch; b++) {
+          putConsecutive(d, b, len, start);
+        }
+        run(d, x, out);
+      } else {
+        MemorySegment d = descriptor(lease, x, out, 0);
+        Descriptor.positionStart(d, start);
+        run(d, x, out);
+      }
     }
   }
 
@@ -124,11 +154,8 @@ public final class RotaryEmbedding {
       MemorySegment d = descriptor(lease, x, out, Math.multiplyExact(batch, len));
       Descriptor.positionStrideBatch(d, len);
       for (int b = 0; b < batch; b++) {
-        int start = starts[b];
-        Checks.inRange("starts[" + b + "]", start, 0, table.positions() - len);
-        for (int i = 0; i < len; i++) {
-          Descriptor.position(d, b * len + i, start + i);
-        }
+        Checks.inRange("starts[" + b + "]", starts[b], 0, table.positions() - len);
+        putConsecutive(d, b, len, starts[b]);
       }
       run(d, x, out);
     }
@@ -140,8 +167,8 @@ public final class RotaryEmbedding {
    * @param x {@link DType#F32} {@code [batch, heads, len, dim]} or {@code [batch, len, dim]}, rows
    *     contiguous. Not modified, unless it is out.
    * @param out of the same shape; may be x. Modified.
-   * @param positions {@link DType#I32} {@code [batch, len]}, or {@code [len]} for all batches. Not
-   *     modified.
+   * @param positions {@link DType#I32} or {@link DType#I64} {@code [batch, len]}, or {@code [len]}
+   *     for all batches. Not modified.
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, long)}
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws io.github.attention4j.AttentionException if the native library is not to be had
@@ -149,7 +176,7 @@ public final class RotaryEmbedding {
   public void forward(Tensor x, Tensor out, Tensor positions) {
     Objects.requireNonNull(positions, "positions");
     check(x, out);
-    Checks.input("positions", positions, DType.I32);
+    Checks.input("positions", positions, positions.dtype() == DType.I64 ? DType.I64 : DType.I32);
     long batch = x.size(0);
     long len = x.size(-2);
     boolean shared = positions.rank() == 1;
@@ -161,13 +188,13 @@ public final class RotaryEmbedding {
     if (out.count() == 0) {
       return;
     }
-    long lists = shared ? 1 : batch;
+    long lists = shared && !table.isPerBatch() ? 1 : batch;
     try (Workspaces.Lease lease = Workspaces.lease()) {
       MemorySegment d = descriptor(lease, x, out, Math.multiplyExact(lists, len));
-      Descriptor.positionStrideBatch(d, shared ? 0 : len);
+      Descriptor.positionStrideBatch(d, lists == 1 ? 0 : len);
       for (long b = 0; b < lists; b++) {
         for (long i = 0; i < len; i++) {
-          int position = shared ? positions.getInt(i) : positions.getInt(b, i);
+          long position = position(positions, shared, b, i);
           if (position < 0 || position >= table.positions()) {
             Checks.inRange(
                 "positions[" + (shared ? "" : b + ", ") + i + "]",
@@ -175,11 +202,31 @@ public final class RotaryEmbedding {
                 0,
                 table.positions() - 1);
           }
-          Descriptor.position(d, b * len + i, position);
+          Descriptor.position(d, b * len + i, tableRow(b, position));
         }
       }
       run(d, x, out);
     }
+  }
+
+  private static long position(Tensor positions, boolean shared, long b, long i) {
+    if (positions.dtype() == DType.I32) {
+      return shared ? positions.getInt(i) : positions.getInt(b, i);
+    }
+    long element = positions.offset() + i * positions.stride(-1);
+    element += shared ? 0 : b * positions.stride(0);
+    return positions.segment().get(ValueLayout.JAVA_LONG, element * Long.BYTES);
+  }
+
+  private void putConsecutive(MemorySegment d, long b, long len, long start) {
+    for (long i = 0; i < len; i++) {
+      Descriptor.position(d, b * len + i, tableRow(b, start + i));
+    }
+  }
+
+  /** The number of a row among those of all batches. */
+  private int tableRow(long b, long position) {
+    return Math.toIntExact(table.isPerBatch() ? b * table.positions() + position : position);
   }
 
   private void check(Tensor x, Tensor out) {
@@ -189,6 +236,9 @@ public final class RotaryEmbedding {
     Checks.output("out", Objects.requireNonNull(out, "out"));
     Checks.shape("out", out, "the shape of x", x.shape());
     Checks.packedRows("out", out);
+    if (table.isPerBatch()) {
+      Checks.equal("table", "x", "batch", table.cos().size(0), x.size(0));
+    }
     Checks.inRange("x.dim", x.size(-1), Math.max(table.rotaryDim(), 1), Long.MAX_VALUE);
     Checks.sameOrDisjoint("out", out, "x", x);
     Checks.reachable("cos", table.cos());
@@ -204,8 +254,7 @@ public final class RotaryEmbedding {
           case INTERLEAVED -> Descriptor.ROPE_INTERLEAVED;
         };
     MemorySegment d =
-        Descriptor.rotary(
-            lease, A4j.threads(), option, table.rotaryDim(), table.positions(), positions);
+        Descriptor.rotary(lease, A4j.threads(), option, table.rotaryDim(), table.rows(), positions);
     boolean heads = x.rank() == 4;
     Descriptor.rotarySizes(d, x.size(0), heads ? x.size(1) : 1, x.size(-2), x.size(-1));
     Descriptor.rotaryStridesX(d, x.stride(0), heads ? x.stride(1) : 0, x.stride(-2));

@@ -8,8 +8,8 @@ import java.util.Objects;
 
 /**
  * Cosines and sines of the angles by which {@link RotaryEmbedding} turns: one row for each
- * position, one column for each pair of channels. Immutable and safe for any number of threads; the
- * memory belongs to the arena's owner.
+ * position, one column for each pair of channels; the same rows for every batch, or each batch's
+ * own. Immutable and safe for any number of threads; the memory belongs to the arena's owner.
  */
 public final class RotaryTable {
   private final Tensor cos;
@@ -23,16 +23,21 @@ public final class RotaryTable {
   /**
    * Takes tables that exist already.
    *
-   * @param cos {@link DType#F32} {@code [positions, rotaryDim / 2]}, contiguous. Kept, not
-   *     modified.
+   * @param cos {@link DType#F32} {@code [positions, rotaryDim / 2]}, or {@code [batch, positions,
+   *     rotaryDim / 2]} where each batch has its own; contiguous. Kept, not modified.
    * @param sin of the same shape, contiguous. Kept, not modified.
    * @return the table
    * @throws IllegalArgumentException if types, ranks, shapes, strides or alignment do not fit
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public static RotaryTable of(Tensor cos, Tensor sin) {
-    Checks.rank("cos", Objects.requireNonNull(cos, "cos"), 2);
+    Objects.requireNonNull(cos, "cos");
     Objects.requireNonNull(sin, "sin");
+    if (cos.rank() != 2 && cos.rank() != 3) {
+      throw new IllegalArgumentException(
+          "cos.rank must be 2 [positions, pairs] or 3 [batch, positions, pairs]: cos.rank="
+              + cos.rank());
+    }
     Checks.input("cos", cos);
     Checks.input("sin", sin);
     Checks.contiguous("cos", cos);
@@ -55,21 +60,37 @@ public final class RotaryTable {
    * @throws OutOfMemoryError if the memory is not to be had
    */
   public static RotaryTable compute(Arena arena, int positions, int rotaryDim, double base) {
+    return compute(arena, positions, rotaryDim, base, RotaryScaling.none());
+  }
+
+  /**
+   * Computes the table of the paper with other frequencies: at position p, pair i turns by p times
+   * the i-th of {@link RotaryScaling#frequencies}, and lengthens by {@link
+   * RotaryScaling#magnitude}. Angles are computed in double.
+   *
+   * @param arena supplies the memory and decides how long it lives
+   * @param positions the number of positions, from 0 on
+   * @param rotaryDim the number of channels that are turned, even
+   * @param base 10 000 in the paper
+   * @param scaling how the angles are slowed down
+   * @return the table
+   * @throws IllegalArgumentException if positions is negative, rotaryDim is odd or less than 2, or
+   *     base is not a positive number; and as {@link RotaryScaling#frequencies}
+   * @throws OutOfMemoryError if the memory is not to be had
+   */
+  public static RotaryTable compute(
+      Arena arena, int positions, int rotaryDim, double base, RotaryScaling scaling) {
     Objects.requireNonNull(arena, "arena");
+    Objects.requireNonNull(scaling, "scaling");
     Checks.inRange("positions", positions, 0, Integer.MAX_VALUE);
-    Checks.positive("rotaryDim", rotaryDim);
-    Checks.multiple("rotaryDim", rotaryDim, "the channels of a pair", 2);
-    if (!(base > 0) || Double.isInfinite(base)) {
-      throw new IllegalArgumentException("base must be a positive number: base=" + base);
-    }
-    int pairs = rotaryDim / 2;
-    Tensor cos = Tensor.allocate(arena, DType.F32, positions, pairs);
-    Tensor sin = Tensor.allocate(arena, DType.F32, positions, pairs);
-    for (int i = 0; i < pairs; i++) {
-      double frequency = Math.pow(base, -2.0 * i / rotaryDim);
+    double[] frequencies = scaling.frequencies(rotaryDim, base, positions);
+    double magnitude = scaling.magnitude();
+    Tensor cos = Tensor.allocate(arena, DType.F32, positions, frequencies.length);
+    Tensor sin = Tensor.allocate(arena, DType.F32, positions, frequencies.length);
+    for (int i = 0; i < frequencies.length; i++) {
       for (int p = 0; p < positions; p++) {
-        cos.setFloat((float) Math.cos(p * frequency), p, i);
-        sin.setFloat((float) Math.sin(p * frequency), p, i);
+        cos.setFloat((float) (magnitude * Math.cos(p * frequencies[i])), p, i);
+        sin.setFloat((float) (magnitude * Math.sin(p * frequencies[i])), p, i);
       }
     }
     return new RotaryTable(cos.asReadOnly(), sin.asReadOnly());
@@ -78,7 +99,7 @@ public final class RotaryTable {
   /**
    * Returns the cosines.
    *
-   * @return {@code [positions, rotaryDim / 2]}
+   * @return {@code [positions, rotaryDim / 2]}, or {@code [batch, positions, rotaryDim / 2]}
    */
   public Tensor cos() {
     return cos;
@@ -87,7 +108,7 @@ public final class RotaryTable {
   /**
    * Returns the sines.
    *
-   * @return {@code [positions, rotaryDim / 2]}
+   * @return {@code [positions, rotaryDim / 2]}, or {@code [batch, positions, rotaryDim / 2]}
    */
   public Tensor sin() {
     return sin;
@@ -96,10 +117,20 @@ public final class RotaryTable {
   /**
    * Returns the number of positions, from 0 on.
    *
-   * @return the number of rows
+   * @return the number of rows, of each batch where it has its own
    */
   public long positions() {
-    return cos.size(0);
+    return cos.size(-2);
+  }
+
+  /** The number of rows of all batches together. */
+  long rows() {
+    return isPerBatch() ? cos.size(0) * cos.size(1) : cos.size(0);
+  }
+
+  /** Whether each batch has rows of its own, one list after the other. */
+  boolean isPerBatch() {
+    return cos.rank() == 3;
   }
 
   /**
@@ -108,6 +139,6 @@ public final class RotaryTable {
    * @return twice the number of columns
    */
   public long rotaryDim() {
-    return 2 * cos.size(1);
+    return 2 * cos.size(-1);
   }
 }
