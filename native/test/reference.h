@@ -2,15 +2,52 @@
 #ifndef A4J_REFERENCE_H
 #define A4J_REFERENCE_H
 
+#include <stdbool.h>
+#include <stddef.h>
+
 #include "a4j.h"
 
-/* Like a4j_attention, with the strides of the descriptor; out is [batch, heads_q, len_q, dim_v] contiguous, lse and weights as there. */
-void reference_attention_f64(const a4j_attention_desc *d, const float *q, const float *k, const float *v, const uint8_t *mask,
-                             const float *bias, const uint8_t *keep, const float *lambda, double *out, double *lse,
-                             double *weights);
-void reference_attention_f32(const a4j_attention_desc *d, const float *q, const float *k, const float *v, const uint8_t *mask,
-                             const float *bias, const uint8_t *keep, const float *lambda, float *out, float *lse,
-                             float *weights);
+/* What attention is a function of: the inputs of a4j_attention, with the strides of the descriptor. */
+struct attention_call {
+  const a4j_attention_desc *d;
+  const float *q, *k, *v;
+  const uint8_t *mask, *key_mask;
+  const float *bias;
+  const uint8_t *keep;
+  const float *lambda;
+  const void *tables[4];
+  /* What the mask program and the score program mean, as C functions of a context; NULL where there is none. */
+  bool (*mask_program)(const void *context, int64_t b, int64_t h, int64_t i, int64_t j);
+  double (*score_program)(const void *context, double score, int64_t b, int64_t h, int64_t i, int64_t j);
+  const void *context;
+};
+
+struct span {
+  int64_t begin, count;
+};
+
+/* Where the rows and the keys of batch b lie in their dimension, and how many there are; packed or not. */
+struct span rows_of(const a4j_attention_desc *d, int64_t b);
+struct span keys_of(const a4j_attention_desc *d, int64_t b);
+
+/* The position of row i of batch b. */
+int64_t position_of(const a4j_attention_desc *d, int64_t b, int64_t i);
+
+/* Whether row i of batch b and head h sees key j < keys_of(d, b).count: the header's list of conditions, one by one. */
+bool sees(const struct attention_call *c, int64_t b, int64_t h, int64_t i, int64_t j);
+
+/*
+ * Like a4j_attention, but every result is contiguous: out [batch, heads_q, len_q, dim_v], lse [batch, heads_q, maps, len_q],
+ * weights [batch, heads_q, len_q, len_k], scores [batch, heads_q, maps, len_q, len_k]; the last three may be NULL. Of a packed
+ * sequence the first rows_of(d, b).count rows are written.
+ */
+void reference_attention_f64(const struct attention_call *c, double *out, double *lse, double *weights, double *scores);
+void reference_attention_f32(const struct attention_call *c, float *out, float *lse, float *weights, float *scores);
+
+/* Array `offset` of the descriptor's tail, or NULL. */
+static inline const void *tail_of(const a4j_attention_desc *d, int64_t offset) {
+  return offset == 0 ? NULL : (const char *)d + offset;
+}
 
 /* causal 0: every row sees every key; 1: aligned at the top left; 2: at the bottom right. */
 static inline void set_causal(a4j_attention_desc *d, int causal) {

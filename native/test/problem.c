@@ -1,0 +1,688 @@
+#include "problem.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { GUARD = 64 };
+static const float GUARD_VALUE = -77.25f;
+
+uint64_t seed = 1;
+
+uint64_t next(void) {
+  seed += 0x9e3779b97f4a7c15u;
+  uint64_t x = seed;
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+  return x ^ (x >> 31);
+}
+int64_t up_to(int64_t n) { return (int64_t)(next() % (uint64_t)(n + 1)); }
+float uniform(void) { return (float)((double)(next() >> 11) * 0x1p-52 - 1.0); }
+
+static void *memory(int64_t bytes) {
+  void *p = malloc(bytes == 0 ? 1 : (size_t)bytes);
+  if (p == NULL) abort();
+  return p;
+}
+
+static float *floats(int64_t n) { return memory(n * (int64_t)sizeof(float)); }
+
+/* Rows of `width` random floats, `gap` of NaN behind each but the last. */
+static float *random_rows(int64_t rows, int64_t width, int64_t gap, float range, int64_t *count) {
+  *count = rows == 0 ? 0 : rows * (width + gap) - gap;
+  float *p = floats(*count);
+  for (int64_t i = 0; i < *count; i++) p[i] = i % (width + gap) < width ? uniform() * range : NAN;
+  return p;
+}
+
+/* ---- Making ------------------------------------------------------------------------------------------------------------ */
+
+int64_t append(struct problem *p, const void *array, int64_t bytes) {
+  const int64_t at = p->d->size_bytes;
+  p->d = realloc(p->d, (size_t)(at + bytes));
+  if (p->d == NULL) abort();
+  if (bytes > 0) memcpy((char *)p->d + at, array, (size_t)bytes);
+  p->d->size_bytes = (int32_t)(at + bytes);
+  p->in.d = p->d;
+  return at;
+}
+
+/* cu_seqlens of `lens`; the largest of them in *largest. */
+static int64_t append_begins(struct problem *p, int64_t batch, const int32_t *lens, int64_t *largest) {
+  int32_t *begins = memory((batch + 1) * (int64_t)sizeof *begins);
+  begins[0] = 0;
+  *largest = 0;
+  for (int64_t b = 0; b < batch; b++) {
+    begins[b + 1] = begins[b] + lens[b];
+    if (lens[b] > *largest) *largest = lens[b];
+  }
+  const int64_t at = append(p, begins, (batch + 1) * (int64_t)sizeof *begins);
+  free(begins);
+  return at;
+}
+
+static void set_default(int64_t *value) {
+  if (*value == 0) *value = 1;
+}
+
+/* Heads and rows of q, k, v and out lie as [batch, len, head, map or part, dim], as a projection leaves them. */
+struct problem *make(struct shape s) {
+  struct problem *p = calloc(1, sizeof *p);
+  p->seed = seed;
+  int64_t *sizes[] = {&s.batch, &s.heads_kv, &s.group, &s.dim_qk, &s.dim_v};
+  for (int i = 0; i < 5; i++) set_default(sizes[i]);
+  if (s.maps == 0) s.maps = 1;
+  if (s.value_parts == 0) s.value_parts = 1;
+  if (s.range == 0) s.range = 1;
+
+  a4j_attention_desc *d = p->d = calloc(1, sizeof *d);
+  if (p == NULL || d == NULL) abort();
+  d->size_bytes = sizeof *d;
+  int64_t q_rows = s.batch * s.len_q, k_rows = s.shared_keys ? s.len_k : s.batch * s.len_k;
+  if (s.q_lens != NULL) {
+    const int64_t q_begins = append_begins(p, s.batch, s.q_lens, &s.len_q);
+    const int64_t k_begins = append_begins(p, s.batch, s.k_lens, &s.len_k);
+    d = p->d;
+    d->q_begins_offset = q_begins;
+    d->k_begins_offset = k_begins;
+    const int32_t *q_ends = tail_of(d, q_begins), *k_ends = tail_of(d, k_begins);
+    q_rows = q_ends[s.batch];
+    k_rows = k_ends[s.batch];
+  }
+  const bool packed = s.q_lens != NULL;
+  const int k_maps = s.one_key ? 1 : s.maps;
+  d->abi_version = A4J_ABI_VERSION;
+  d->threads = 1;
+  d->maps = s.maps;
+  d->value_parts = s.value_parts;
+  d->batch = s.batch;
+  d->heads_q = s.heads_kv * s.group;
+  d->heads_kv = s.heads_kv;
+  d->len_q = s.len_q;
+  d->len_k = s.len_k;
+  d->dim_qk = s.dim_qk;
+  d->dim_v = s.dim_v;
+  d->scale = 1.0f / sqrtf((float)s.dim_qk);
+  d->window_left = d->window_right = A4J_UNBOUNDED;
+  d->key_limit = s.len_k;
+
+  const int64_t q_width = d->heads_q * s.maps * s.dim_qk, k_width = s.heads_kv * k_maps * s.dim_qk;
+  const int64_t v_width = s.heads_kv * s.dim_v, out_width = d->heads_q * s.dim_v;
+  d->q_stride_map = s.dim_qk;
+  d->q_stride_head = s.maps * s.dim_qk;
+  d->q_stride_row = q_width + s.gap;
+  d->q_stride_batch = packed ? 0 : s.len_q * d->q_stride_row;
+  d->k_stride_map = s.one_key ? 0 : s.dim_qk;
+  d->k_stride_head = k_maps * s.dim_qk;
+  d->k_stride_row = k_width + s.gap;
+  d->k_stride_batch = packed || s.shared_keys ? 0 : s.len_k * d->k_stride_row;
+  /* The halves of each value row lie where two narrow heads would: all first halves, then all second ones. */
+  d->v_stride_head = s.dim_v / s.value_parts;
+  d->v_stride_part = v_width / s.value_parts;
+  d->v_stride_row = v_width + s.gap;
+  d->v_stride_batch = packed || s.shared_keys ? 0 : s.len_k * d->v_stride_row;
+  d->out_stride_head = s.dim_v;
+  d->out_stride_row = out_width + s.gap;
+  d->out_stride_batch = packed ? 0 : s.len_q * d->out_stride_row;
+  d->lse_stride_map = packed ? q_rows : s.len_q;
+  d->lse_stride_head = s.maps * d->lse_stride_map;
+  d->lse_stride_batch = packed ? 0 : d->heads_q * d->lse_stride_head;
+  p->q = random_rows(q_rows, q_width, s.gap, s.range, &p->q_count);
+  p->k = random_rows(k_rows, k_width, s.gap, s.range, &p->k_count);
+  p->v = random_rows(k_rows, v_width, s.gap, 1, &p->v_count);
+  p->out_count = q_rows == 0 ? 0 : q_rows * d->out_stride_row - s.gap;
+  p->lse_count = q_rows * d->heads_q * s.maps;
+  p->out = floats(p->out_count + 2 * GUARD);
+  p->lse = floats(p->lse_count + 2 * GUARD);
+  if (s.maps == 2) {
+    p->lambda = random_rows(1, q_rows * d->heads_q, 0, 1, &p->lambda_count);
+    d->lambda_stride_row = 1;
+    d->lambda_stride_head = packed ? q_rows : s.len_q;
+    d->lambda_stride_batch = packed ? 0 : d->heads_q * s.len_q;
+  }
+  if (s.backwards && k_rows > 0) {
+    p->k_shift = (k_rows - 1) * d->k_stride_row;
+    p->v_shift = (k_rows - 1) * d->v_stride_row;
+    int64_t *strides[] = {&d->k_stride_row, &d->v_stride_row, &d->k_stride_batch, &d->v_stride_batch};
+    for (int i = 0; i < 4; i++) *strides[i] = -*strides[i];
+  }
+  p->in = (struct attention_call){.d = d, .q = p->q, .k = p->k + p->k_shift, .v = p->v + p->v_shift, .lambda = p->lambda};
+  return p;
+}
+
+void release(struct problem *p) {
+  void *all[] = {p->d,    p->q,        p->k,   p->v,   p->lambda,  p->bias,   p->mask,
+                 p->keep, p->key_mask, p->out, p->lse, p->weights, p->scores, p};
+  for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) free(all[i]);
+}
+
+/* ---- Options ----------------------------------------------------------------------------------------------------------- */
+
+void with_lengths(struct problem *p) {
+  int32_t lengths[64];
+  for (int64_t b = 0; b < p->d->batch; b++) lengths[b] = (int32_t)up_to(keys_of(p->d, b).count);
+  const int64_t at = append(p, lengths, p->d->batch * 4);
+  p->d->key_lengths_offset = at;
+  p->d->key_lengths_stride_batch = 1;
+  p->d->key_lengths_stride_row = 0;
+}
+
+void with_row_lengths(struct problem *p, bool shared) {
+  const int64_t count = p->d->len_q * (shared ? 1 : p->d->batch);
+  int32_t *lengths = memory(count * 4);
+  for (int64_t i = 0; i < count; i++) lengths[i] = (int32_t)up_to(p->d->len_k);
+  const int64_t at = append(p, lengths, count * 4);
+  p->d->key_lengths_offset = at;
+  p->d->key_lengths_stride_batch = shared ? 0 : p->d->len_q;
+  p->d->key_lengths_stride_row = 1;
+  free(lengths);
+}
+
+void with_offsets(struct problem *p) {
+  int32_t offsets[64];
+  for (int64_t b = 0; b < p->d->batch; b++) offsets[b] = (int32_t)(up_to(p->d->len_k + p->d->len_q + 6) - p->d->len_q - 3);
+  const int64_t at = append(p, offsets, p->d->batch * 4);
+  p->d->align = A4J_ALIGN_OFFSETS;
+  p->d->row_offsets_offset = at;
+}
+
+void with_key_limit(struct problem *p, int64_t limit) { p->d->key_limit = limit; }
+
+void with_ranges(struct problem *p, int64_t range_rows, bool each_batch, bool each_head) {
+  const int64_t blocks = (p->d->len_q + range_rows - 1) / range_rows;
+  const int64_t heads = each_head ? p->d->heads_q : 1, lists = blocks * heads * (each_batch ? p->d->batch : 1);
+  const int64_t len_k = p->d->len_k;
+  int32_t *starts = memory((lists + 1) * 4), *ranges = memory(lists * (len_k + 1) * 8);
+  int32_t count = 0;
+  for (int64_t list = 0; list < lists; list++) {
+    static const int64_t steps[] = {1, 5, 40, 200};
+    const int64_t step = steps[up_to(3)];
+    starts[list] = count;
+    for (int64_t begin = up_to(step), end; !one_in(20) && begin < len_k; begin = end + up_to(step)) {
+      end = begin + 1 + up_to(step);
+      if (end > len_k) end = len_k;
+      ranges[2 * count] = (int32_t)begin;
+      ranges[2 * count++ + 1] = (int32_t)end;
+    }
+    if (one_in(5)) count = starts[list];
+  }
+  starts[lists] = count;
+  const int64_t starts_at = append(p, starts, (lists + 1) * 4), ranges_at = append(p, ranges, (int64_t)count * 8);
+  p->d->range_rows = range_rows;
+  p->d->range_lists = lists;
+  p->d->range_starts_offset = starts_at;
+  p->d->ranges_offset = ranges_at;
+  p->d->range_stride_head = each_head ? blocks : 0;
+  p->d->range_stride_batch = each_batch ? blocks * heads : 0;
+  free(starts);
+  free(ranges);
+}
+
+void with_one_list(struct problem *p, int count, const int32_t (*ranges)[2]) {
+  const int32_t starts[] = {0, count};
+  const int64_t starts_at = append(p, starts, sizeof starts), ranges_at = append(p, ranges, (int64_t)count * 8);
+  p->d->range_rows = p->d->len_q;
+  p->d->range_lists = 1;
+  p->d->range_starts_offset = starts_at;
+  p->d->ranges_offset = ranges_at;
+}
+
+/* Strides of a tensor [batch, heads_q, len_q, key_limit], and its elements in memory. */
+struct strides {
+  int64_t batch, head, row, key, count;
+};
+
+static struct strides strides_of(const a4j_attention_desc *d, int64_t width, int spread) {
+  const int64_t rows = spread & OVER_ROWS ? 1 : d->len_q, keys = spread & OVER_KEYS ? 1 : width;
+  const int64_t heads = spread & OVER_HEADS ? 1 : d->heads_q, batch = spread & OVER_BATCH ? 1 : d->batch;
+  return (struct strides){.batch = spread & OVER_BATCH ? 0 : heads * rows * keys,
+                          .head = spread & OVER_HEADS ? 0 : rows * keys,
+                          .row = spread & OVER_ROWS    ? 0
+                                 : spread & TRANSPOSED ? 1
+                                                       : keys,
+                          .key = spread & OVER_KEYS    ? 0
+                                 : spread & TRANSPOSED ? rows
+                                                       : 1,
+                          .count = batch * heads * rows * keys};
+}
+
+/* Bytes of such a tensor, 0 where the pattern hides. */
+static uint8_t *bytes_of(const a4j_attention_desc *d, int64_t width, int spread, enum pattern pattern) {
+  const struct strides s = strides_of(d, width, spread);
+  const int64_t rows = s.row == 0 ? 1 : d->len_q, keys = s.key == 0 ? 1 : width;
+  const int64_t patch_rows = 1 + up_to(60), patch_keys = 1 + up_to(130);
+  const uint64_t salt = next();
+  uint8_t *bytes = memory(s.count);
+  for (int64_t at = 0; at < s.count; at++) {
+    const int64_t i = spread & TRANSPOSED ? at % rows : at / keys % rows;
+    const int64_t j = spread & TRANSPOSED ? at / rows % keys : at % keys;
+    bool shown = true;
+    switch (pattern) {
+    case SPECKLED: shown = !one_in(4); break;
+    case SCARCE: shown = one_in(50); break;
+    case PATCHES: {
+      const uint64_t patch = (uint64_t)(i / patch_rows * 1000 + j / patch_keys) ^ salt;
+      shown = patch * 0x9e3779b97f4a7c15u >> 62 != 0;
+      break;
+    }
+    case SECOND_HALF: shown = j < width / 2; break;
+    }
+    bytes[at] = shown ? (uint8_t)(1 + up_to(254)) : 0;
+  }
+  return bytes;
+}
+
+void with_mask(struct problem *p, int spread, enum pattern pattern) {
+  const struct strides s = strides_of(p->d, p->d->key_limit, spread);
+  p->in.mask = p->mask = bytes_of(p->d, p->d->key_limit, spread, pattern);
+  p->mask_count = s.count;
+  p->d->mask_stride_batch = s.batch;
+  p->d->mask_stride_head = s.head;
+  p->d->mask_stride_row = s.row;
+  p->d->mask_stride_key = s.key;
+}
+
+void with_key_mask(struct problem *p, bool shared, enum pattern pattern) {
+  p->in.key_mask = p->key_mask = bytes_of(p->d, p->d->key_limit, OVER_HEADS | OVER_ROWS | (shared ? OVER_BATCH : 0), pattern);
+  p->d->key_mask_stride_batch = shared ? 0 : p->d->key_limit;
+}
+
+void with_bias(struct problem *p, int spread, bool hide, enum pattern pattern) {
+  const struct strides s = strides_of(p->d, p->d->key_limit, spread);
+  uint8_t *shown = bytes_of(p->d, p->d->key_limit, spread, pattern);
+  p->in.bias = p->bias = random_rows(1, s.count, 0, 2, &p->bias_count);
+  for (int64_t at = 0; hide && at < s.count; at++)
+    if (!shown[at]) p->bias[at] = -INFINITY;
+  p->d->bias_stride_batch = s.batch;
+  p->d->bias_stride_head = s.head;
+  p->d->bias_stride_row = s.row;
+  p->d->bias_stride_key = s.key;
+  free(shown);
+}
+
+void with_keep(struct problem *p, int spread) {
+  const struct strides s = strides_of(p->d, p->d->len_k, spread);
+  p->in.keep = p->keep = bytes_of(p->d, p->d->len_k, spread, SPECKLED);
+  p->d->keep_stride_batch = s.batch;
+  p->d->keep_stride_head = s.head;
+  p->d->keep_stride_row = s.row;
+  p->d->keep_stride_key = s.key;
+  p->d->keep_scale = 1 / 0.75f;
+}
+
+void with_alibi(struct problem *p) {
+  float slopes[64];
+  for (int64_t h = 0; h < p->d->heads_q; h++) slopes[h] = one_in(8) ? 0 : uniform();
+  const int64_t at = append(p, slopes, p->d->heads_q * 4);
+  p->d->slopes_offset = at;
+}
+
+void with_sinks(struct problem *p) {
+  float sinks[128];
+  for (int64_t x = 0; x < p->d->heads_q * p->d->maps; x++) sinks[x] = one_in(3) ? -INFINITY : 4 * uniform();
+  const int64_t at = append(p, sinks, p->d->heads_q * p->d->maps * 4);
+  p->d->sinks_offset = at;
+}
+
+void with_weights(struct problem *p) {
+  p->weights_count = p->d->batch * p->d->heads_q * p->d->len_q * p->d->len_k;
+  p->weights = floats(p->weights_count + 2 * GUARD);
+}
+
+void with_scores(struct problem *p, int stage) {
+  p->scores_count = p->d->batch * p->d->heads_q * p->d->maps * p->d->len_q * p->d->len_k;
+  p->scores = floats(p->scores_count + 2 * GUARD);
+  p->d->scores_stage = stage;
+}
+
+void with_lse_turned(struct problem *p) {
+  a4j_attention_desc *d = p->d;
+  const bool packed = d->q_begins_offset != 0;
+  const int64_t row = (packed ? rows_of(d, d->batch - 1).begin + rows_of(d, d->batch - 1).count : d->len_q) + 3;
+  const int64_t batch = packed ? 1 : d->batch;
+  d->lse_stride_batch = packed ? 0 : row;
+  d->lse_stride_head = batch * row;
+  d->lse_stride_map = d->heads_q * batch * row;
+  p->lse_count = d->maps * d->lse_stride_map;
+  free(p->lse);
+  p->lse = floats(p->lse_count + 2 * GUARD);
+}
+
+/* ---- NaN and infinity -------------------------------------------------------------------------------------------------- */
+
+/* Which key head and map the map m of head h reads. */
+static int64_t k_offset(const struct problem *p, int64_t b, int64_t h, int m, int64_t j) {
+  const a4j_attention_desc *d = p->d;
+  const int64_t group = d->heads_q / d->heads_kv, x = (2 * h + m) / group;
+  const bool heads = d->maps == 2 && d->key_map == A4J_KEY_HEADS;
+  return p->k_shift + b * d->k_stride_batch + (heads ? x / 2 : h / group) * d->k_stride_head +
+         (heads ? x % 2 : m) * d->k_stride_map + (keys_of(d, b).begin + j) * d->k_stride_row;
+}
+
+static int64_t v_offset(const struct problem *p, int64_t b, int64_t h, int part, int64_t j) {
+  const a4j_attention_desc *d = p->d;
+  return p->v_shift + b * d->v_stride_batch + h / (d->heads_q / d->heads_kv) * d->v_stride_head + part * d->v_stride_part +
+         (keys_of(d, b).begin + j) * d->v_stride_row;
+}
+
+static int64_t q_offset(const struct problem *p, int64_t b, int64_t h, int m, int64_t i) {
+  const a4j_attention_desc *d = p->d;
+  return b * d->q_stride_batch + h * d->q_stride_head + m * d->q_stride_map + (rows_of(d, b).begin + i) * d->q_stride_row;
+}
+
+static int64_t bias_offset(const a4j_attention_desc *d, int64_t b, int64_t h, int64_t i, int64_t j) {
+  return b * d->bias_stride_batch + h * d->bias_stride_head + i * d->bias_stride_row + j * d->bias_stride_key;
+}
+
+static int64_t lambda_offset(const a4j_attention_desc *d, int64_t b, int64_t h, int64_t i) {
+  return b * d->lambda_stride_batch + h * d->lambda_stride_head + (rows_of(d, b).begin + i) * d->lambda_stride_row;
+}
+
+static float a_poison(void) {
+  static const float poisons[] = {NAN, INFINITY, -INFINITY};
+  return poisons[up_to(2)];
+}
+
+static void fill(float *row, int64_t width, float value) {
+  for (int64_t e = 0; e < width; e++) row[e] = value;
+}
+
+/* For every element that lies in memory: whether some row needs it. Each map of k, part of v and q has its mark at its first. */
+struct needs {
+  bool *q, *k, *v, *bias;
+};
+
+static struct needs needs_of(const struct problem *p) {
+  const a4j_attention_desc *d = p->d;
+  struct needs n = {calloc(1, (size_t)p->q_count + 1), calloc(1, (size_t)p->k_count + 1), calloc(1, (size_t)p->v_count + 1),
+                    calloc(1, (size_t)p->bias_count + 1)};
+  for (int64_t b = 0; b < d->batch; b++)
+    for (int64_t h = 0; h < d->heads_q; h++)
+      for (int64_t i = 0; i < rows_of(d, b).count; i++)
+        for (int64_t j = 0; j < keys_of(d, b).count; j++) {
+          if (!sees(&p->in, b, h, i, j)) continue;
+          for (int m = 0; m < d->maps; m++) n.q[q_offset(p, b, h, m, i)] = n.k[k_offset(p, b, h, m, j)] = true;
+          for (int part = 0; part < d->value_parts; part++) n.v[v_offset(p, b, h, part, j)] = true;
+          if (p->bias != NULL) n.bias[bias_offset(d, b, h, i, j)] = true;
+        }
+  return n;
+}
+
+static void free_needs(struct needs n) { free(n.q), free(n.k), free(n.v), free(n.bias); }
+
+void poison(struct problem *p) {
+  const a4j_attention_desc *d = p->d;
+  const struct needs n = needs_of(p);
+  for (int64_t b = 0; b < d->batch; b++)
+    for (int64_t h = 0; h < d->heads_q; h++) {
+      for (int64_t j = 0; j < keys_of(d, b).count; j++) {
+        for (int m = 0; m < d->maps; m++)
+          if (!n.k[k_offset(p, b, h, m, j)]) fill(p->k + k_offset(p, b, h, m, j), d->dim_qk, a_poison());
+        for (int part = 0; part < d->value_parts; part++)
+          if (!n.v[v_offset(p, b, h, part, j)]) fill(p->v + v_offset(p, b, h, part, j), d->dim_v / d->value_parts, a_poison());
+      }
+      for (int64_t i = 0; i < rows_of(d, b).count; i++)
+        if (!n.q[q_offset(p, b, h, 0, i)]) {
+          for (int m = 0; m < d->maps; m++) fill(p->q + q_offset(p, b, h, m, i), d->dim_qk, a_poison());
+          if (p->lambda != NULL) p->lambda[lambda_offset(d, b, h, i)] = a_poison();
+        }
+    }
+  for (int64_t at = 0; at < p->bias_count; at++)
+    if (!n.bias[at] && p->bias[at] != -INFINITY) p->bias[at] = one_in(2) ? NAN : INFINITY;
+  free_needs(n);
+}
+
+/* A random one of the marked places, or -1. */
+static int64_t any_of(const bool *marks, int64_t count) {
+  const int64_t start = count == 0 ? 0 : up_to(count - 1);
+  for (int64_t x = 0; x < count; x++)
+    if (marks[(start + x) % count]) return (start + x) % count;
+  return -1;
+}
+
+void put_nan(struct problem *p) {
+  const struct needs n = needs_of(p);
+  const struct {
+    float *to;
+    const bool *marks;
+    int64_t count, width;
+  } places[] = {{p->q, n.q, p->q_count, p->d->dim_qk},
+                {p->k, n.k, p->k_count, p->d->dim_qk},
+                {p->v, n.v, p->v_count, p->d->dim_v / p->d->value_parts},
+                {p->bias, n.bias, p->bias_count, 1}};
+  const int64_t x = up_to(p->bias == NULL ? 2 : 3);
+  const int64_t at = any_of(places[x].marks, places[x].count);
+  if (at >= 0) places[x].to[at + up_to(places[x].width - 1)] = NAN;
+  free_needs(n);
+}
+
+/* ---- Running ----------------------------------------------------------------------------------------------------------- */
+
+static float *cleared(float *output, int64_t count) {
+  if (output == NULL) return NULL;
+  fill(output, count + 2 * GUARD, GUARD_VALUE);
+  return output + GUARD;
+}
+
+int32_t status_of(struct problem *p) {
+  const struct attention_call *c = &p->in;
+  float *out = cleared(p->out, p->out_count), *lse = cleared(p->lse, p->lse_count);
+  float *weights = cleared(p->weights, p->weights_count), *scores = cleared(p->scores, p->scores_count);
+  p->work = -1;
+  const int64_t answer = a4j_attention_workspace_bytes(p->d), bytes = answer < 0 ? 0 : answer;
+  void *workspace = aligned_alloc(A4J_WORKSPACE_ALIGNMENT, (size_t)(bytes + 63) / 64 * 64 + 64);
+  if (workspace == NULL) abort();
+  /* Nothing may be read there before it is written. */
+  memset(workspace, 0xff, (size_t)bytes);
+  const int32_t status =
+      a4j_attention(p->d, c->q, c->k, c->v, c->mask, c->key_mask, c->bias, c->keep, c->lambda, c->tables[0], c->tables[1],
+                    c->tables[2], c->tables[3], out, lse, weights, scores, &p->work, workspace, bytes);
+  free(workspace);
+  return answer < 0 && status != -answer ? -1 : status;
+}
+
+static int64_t out_offset(const struct problem *p, int64_t b, int64_t h, int64_t i) {
+  const a4j_attention_desc *d = p->d;
+  return GUARD + b * d->out_stride_batch + h * d->out_stride_head + (rows_of(d, b).begin + i) * d->out_stride_row;
+}
+
+static int64_t lse_offset(const struct problem *p, int64_t b, int64_t h, int m, int64_t i) {
+  const a4j_attention_desc *d = p->d;
+  return GUARD + b * d->lse_stride_batch + h * d->lse_stride_head + m * d->lse_stride_map + rows_of(d, b).begin + i;
+}
+
+float out_at(const struct problem *p, int64_t b, int64_t h, int64_t i, int64_t e) { return p->out[out_offset(p, b, h, i) + e]; }
+float lse_at(const struct problem *p, int64_t b, int64_t h, int m, int64_t i) { return p->lse[lse_offset(p, b, h, m, i)]; }
+
+static uint64_t hash_floats(uint64_t hash, const float *x, int64_t count) {
+  for (int64_t i = 0; x != NULL && i < count + 2 * GUARD; i++) {
+    uint32_t bits;
+    memcpy(&bits, x + i, sizeof bits);
+    hash = (hash ^ bits) * 0x100000001b3u;
+  }
+  return hash;
+}
+
+uint64_t hash_of(const struct problem *p) {
+  const uint64_t hash = hash_floats(hash_floats(14695981039346656037u, p->out, p->out_count), p->lse, p->lse_count);
+  return hash_floats(hash_floats(hash, p->weights, p->weights_count), p->scores, p->scores_count);
+}
+
+/* ---- Comparing --------------------------------------------------------------------------------------------------------- */
+
+static char sentence[1024];
+
+static const char *fault(const struct problem *p, const char *what) {
+  const a4j_attention_desc *d = p->d;
+  snprintf(sentence, sizeof sentence,
+           "%s; seed=%" PRIu64
+           " maps=%d key_map=%d parts=%d batch=%d heads=%d/%d len=%d,%d dims=%d,%d%s%s align=%d window=%" PRId64 ",%" PRId64
+           " chunk=%d limit=%d lengths=%s ranges=%d mask=%d key_mask=%d bias=%d keep=%d softcap=%g alibi=%d sinks=%d "
+           "weights=%d scores=%d threads=%d scale=%g tier=%s",
+           what, p->seed, d->maps, d->key_map, d->value_parts, (int)d->batch, (int)d->heads_q, (int)d->heads_kv, (int)d->len_q,
+           (int)d->len_k, (int)d->dim_qk, (int)d->dim_v, d->q_begins_offset ? " packed" : "", d->lambda_form ? " sigmoid" : "",
+           d->align, d->window_left, d->window_right, (int)d->chunk, (int)d->key_limit,
+           d->key_lengths_offset == 0  ? "none"
+           : d->key_lengths_stride_row ? "rows"
+                                       : "batch",
+           (int)d->range_rows, p->mask != NULL, p->key_mask != NULL, p->bias != NULL, p->keep != NULL, d->softcap,
+           d->slopes_offset != 0, d->sinks_offset != 0, p->weights != NULL, p->scores == NULL ? -1 : d->scores_stage,
+           d->threads, d->scale, a4j_isa_active());
+  return sentence;
+}
+
+static double distance(double got, double wanted) {
+  if (got == wanted || (isnan(got) && isnan(wanted))) return 0;
+  return isnan(got) || isnan(wanted) ? INFINITY : fabs(got - wanted);
+}
+
+/* One output against the formula: the largest errors, and which of its elements were compared. */
+struct agreement {
+  const char *name;
+  const float *got;
+  int64_t count;
+  bool *compared;
+  double error, plain, largest; /* ours, that of the plain float program, the largest finite number wanted */
+  int64_t worst;                /* where our error is largest */
+  double worst_wanted;
+};
+
+static void add(struct agreement *a, int64_t at, float plain, double wanted) {
+  const double error = distance(a->got[at], wanted);
+  a->compared[at] = true;
+  if (error > a->error) {
+    a->worst = at;
+    a->worst_wanted = wanted;
+    a->error = error;
+  }
+  a->plain = fmax(a->plain, distance(plain, wanted));
+  if (isfinite(wanted)) a->largest = fmax(a->largest, fabs(wanted));
+}
+
+/*
+ * At most twice the error of the float formula. In a small case that error is a matter of luck, so there is slack besides. And
+ * what was not compared must be untouched.
+ */
+static const char *judge(const struct problem *p, struct agreement *a, double slack) {
+  char what[256];
+  const char *result = NULL;
+  if (!(a->error <= 2 * a->plain + slack)) {
+    snprintf(what, sizeof what,
+             "%s is off by %.3g, the plain float program by %.3g: element %" PRId64 ", wanted %.9g, got %.9g", a->name,
+             a->error, a->plain, a->worst - GUARD, a->worst_wanted, a->got[a->worst]);
+    result = fault(p, what);
+  }
+  for (int64_t at = 0; result == NULL && at < a->count + 2 * GUARD; at++)
+    if (!a->compared[at] && a->got[at] != GUARD_VALUE) {
+      snprintf(what, sizeof what, "%s: element %" PRId64 " of %" PRId64 " is none of its rows, but was written: %g", a->name,
+               at - GUARD, a->count, a->got[at]);
+      result = fault(p, what);
+    }
+  return result;
+}
+
+const char *fault_of(struct problem *p) {
+  const int32_t status = status_of(p);
+  if (status != A4J_OK) return fault(p, a4j_status_name(status));
+
+  const a4j_attention_desc *d = p->d;
+  const int64_t rows = d->batch * d->heads_q * d->len_q, full = rows * d->len_k;
+  double *out = memory(8 * rows * d->dim_v), *lse = memory(8 * rows * d->maps);
+  double *weights = p->weights ? memory(8 * full) : NULL, *scores = p->scores ? memory(8 * full * d->maps) : NULL;
+  float *out32 = floats(rows * d->dim_v), *lse32 = floats(rows * d->maps);
+  float *weights32 = p->weights ? floats(full) : NULL, *scores32 = p->scores ? floats(full * d->maps) : NULL;
+  reference_attention_f64(&p->in, out, lse, weights, scores);
+  reference_attention_f32(&p->in, out32, lse32, weights32, scores32);
+
+  struct agreement all[] = {{.name = "out", .got = p->out, .count = p->out_count},
+                            {.name = "lse", .got = p->lse, .count = p->lse_count},
+                            {.name = "weights", .got = p->weights, .count = p->weights_count},
+                            {.name = "scores", .got = p->scores, .count = p->scores_count}};
+  for (int x = 0; x < 4; x++) all[x].compared = calloc(1, (size_t)all[x].count + 2 * GUARD);
+  for (int64_t b = 0; b < d->batch; b++)
+    for (int64_t h = 0; h < d->heads_q; h++)
+      for (int64_t i = 0; i < rows_of(d, b).count; i++) {
+        const int64_t row = (b * d->heads_q + h) * d->len_q + i;
+        for (int64_t e = 0; e < d->dim_v; e++)
+          add(&all[0], out_offset(p, b, h, i) + e, out32[row * d->dim_v + e], out[row * d->dim_v + e]);
+        for (int m = 0; m < d->maps; m++) {
+          const int64_t row_of_map = ((b * d->heads_q + h) * d->maps + m) * d->len_q + i;
+          add(&all[1], lse_offset(p, b, h, m, i), lse32[row_of_map], lse[row_of_map]);
+          for (int64_t j = 0; p->scores && j < d->len_k; j++)
+            add(&all[3], GUARD + row_of_map * d->len_k + j, scores32[row_of_map * d->len_k + j],
+                scores[row_of_map * d->len_k + j]);
+        }
+        for (int64_t j = 0; p->weights && j < d->len_k; j++)
+          add(&all[2], GUARD + row * d->len_k + j, weights32[row * d->len_k + j], weights[row * d->len_k + j]);
+      }
+
+  /* A few ulp of the result, and what an error of 2 ulp in the largest logit does to it. */
+  const double slack = 4e-7 + 0x1p-22 * all[1].largest;
+  const double slacks[] = {slack * all[0].largest, slack, slack, 4e-7 + 0x1p-22 * all[3].largest};
+  const char *result = NULL;
+  for (int x = 0; x < 4; x++) {
+    if (result == NULL && all[x].got != NULL) result = judge(p, &all[x], slacks[x]);
+    free(all[x].compared);
+  }
+  free(out), free(lse), free(weights), free(scores), free(out32), free(lse32), free(weights32), free(scores32);
+  return result;
+}
+
+/*
+ * Scores that may be computed for one batch and the heads of one group. A tile holds up to 48 rows, of one head or of the heads
+ * of a group side by side; a block is up to 64 keys in a row. So a score may be computed if a row less than 48 away, of any of
+ * the heads, sees a key less than 64 away. Lanes behind the last row count as one more tile.
+ */
+static int64_t most_work(const struct problem *p, int64_t b, int64_t h_kv, int64_t *seen) {
+  enum { ROWS = 48, KEYS = 64 };
+  const a4j_attention_desc *d = p->d;
+  const int64_t group = d->heads_q / d->heads_kv, rows = rows_of(d, b).count, keys = keys_of(d, b).count;
+  bool *near = calloc(1, (size_t)(rows * keys) + 1), *wide = memory(keys + 1);
+  int64_t area = 0, of_last = 0;
+  for (int64_t i = 0; i < rows; i++) {
+    bool *row = near + i * keys;
+    for (int64_t j = 0; j < keys; j++)
+      for (int64_t h = h_kv * group; h < (h_kv + 1) * group; h++)
+        if (sees(&p->in, b, h, i, j)) {
+          row[j] = true;
+          ++*seen;
+        }
+    for (int64_t j = 0, to = -1; j < keys; j++) {
+      if (row[j]) to = j + KEYS - 1;
+      wide[j] = j <= to;
+    }
+    for (int64_t j = keys - 1, to = keys; j >= 0; j--) {
+      if (row[j]) to = j - KEYS + 1;
+      wide[j] |= j >= to;
+    }
+    for (int64_t j = 0; j < keys; j++) row[j] = wide[j];
+  }
+  for (int64_t j = 0; j < keys; j++) {
+    int64_t above = -ROWS, below = 0;
+    for (int64_t i = 0; i < rows; i++) {
+      if (near[i * keys + j]) above = i;
+      if (below < i) below = i;
+      while (below < rows && (below < i || !near[below * keys + j])) below++;
+      const bool counts = i - above < ROWS || (below < rows && below - i < ROWS);
+      area += counts;
+      if (i == rows - 1) of_last += counts;
+    }
+  }
+  free(near), free(wide);
+  return group * (area + (ROWS - 1) * of_last);
+}
+
+const char *work_fault_of(const struct problem *p) {
+  int64_t least = 0, most = 0;
+  for (int64_t b = 0; b < p->d->batch; b++)
+    for (int64_t h = 0; h < p->d->heads_kv; h++) most += most_work(p, b, h, &least);
+  least *= p->d->maps;
+  most *= p->d->maps;
+  if (least <= p->work && p->work <= most) return NULL;
+  char what[128];
+  snprintf(what, sizeof what, "computed %" PRId64 " scores of %" PRId64 " that are seen, %" PRId64 " in whole blocks", p->work,
+           least, most);
+  return fault(p, what);
+}

@@ -1,0 +1,110 @@
+/*
+ * Problems for a4j_attention: seeded random inputs in any layout, options that are put on one by one, outputs between guard
+ * zones, and the comparison with the textbook formula.
+ *
+ * Whatever a problem's tensors do not address is NaN in the inputs and must stay untouched in the outputs; every buffer ends
+ * where its last element does, so that AddressSanitizer sees any access beyond.
+ */
+#ifndef A4J_PROBLEM_H
+#define A4J_PROBLEM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "a4j.h"
+#include "reference.h"
+
+/* Splitmix64: the whole of a test's randomness. */
+extern uint64_t seed;
+uint64_t next(void);
+int64_t up_to(int64_t n); /* 0 to n */
+float uniform(void);      /* -1 to 1 */
+static inline bool one_in(int64_t n) { return up_to(n - 1) == 0; }
+
+/* What is 0 here stands for 1, but for len_q, len_k, gap and the flags. */
+struct shape {
+  int64_t batch, heads_kv, group, len_q, len_k, dim_qk, dim_v;
+  int maps, value_parts;
+  float range;      /* of q and k: they lie in [-range, range] */
+  int64_t gap;      /* floats between rows that nobody may touch */
+  bool shared_keys; /* all batches read the same keys and values (stride 0) */
+  bool one_key;     /* both maps read the same keys (stride 0): Differential Transformer V2 */
+  bool backwards;   /* keys and values run backwards in memory */
+  const int32_t *q_lens,
+      *k_lens; /* a packed batch: `batch` sequences of these lengths; len_q and len_k are set to the largest */
+};
+
+struct problem {
+  struct attention_call in;
+  a4j_attention_desc *d; /* in.d, to change; adding an array to its tail moves it */
+  float *q, *k, *v, *lambda, *bias;
+  uint8_t *mask, *key_mask, *keep;
+  int64_t q_count, k_count, v_count, lambda_count, bias_count, mask_count; /* elements in memory */
+  int64_t k_shift, v_shift;                                                /* from there to the first key of the first batch */
+  float *out, *lse, *weights, *scores; /* each with GUARD floats before and behind; the last two NULL where not asked for */
+  int64_t out_count, lse_count, weights_count, scores_count;
+  int64_t work;
+  uint64_t seed; /* what it was made from */
+};
+
+struct problem *make(struct shape shape);
+void release(struct problem *p);
+
+/* Along which dimensions a mask, bias or keep is broadcast, and whether rows are the innermost dimension in memory. */
+enum spread { OVER_BATCH = 1, OVER_HEADS = 2, OVER_ROWS = 4, OVER_KEYS = 8, TRANSPOSED = 16, SPREADS = 31 };
+
+enum pattern {
+  SPECKLED,   /* a random quarter hidden */
+  SCARCE,     /* nearly all hidden */
+  PATCHES,    /* whole patches of some dozens of rows and keys hidden */
+  SECOND_HALF /* the second half of the keys hidden */
+};
+
+/* Options. with_key_limit comes before masks and bias: they are as wide as it says. */
+void with_lengths(struct problem *p);
+void with_row_lengths(struct problem *p, bool shared);
+void with_offsets(struct problem *p);
+void with_key_limit(struct problem *p, int64_t limit);
+void with_ranges(struct problem *p, int64_t range_rows, bool each_batch, bool each_head);
+/* The same list for all, of these ranges. */
+void with_one_list(struct problem *p, int count, const int32_t (*ranges)[2]);
+void with_mask(struct problem *p, int spread, enum pattern pattern);
+void with_key_mask(struct problem *p, bool shared, enum pattern pattern);
+/* hide: whether -infinity stands where the pattern hides. */
+void with_bias(struct problem *p, int spread, bool hide, enum pattern pattern);
+void with_keep(struct problem *p, int spread);
+void with_alibi(struct problem *p);
+void with_sinks(struct problem *p);
+void with_weights(struct problem *p);
+void with_scores(struct problem *p, int stage);
+/* logsumexp as [maps, heads, batch, len] with a gap behind each row, instead of [batch, heads, maps, len]. */
+void with_lse_turned(struct problem *p);
+
+/* Appends an array to the descriptor's tail; its offset. */
+int64_t append(struct problem *p, const void *array, int64_t bytes);
+
+/* Fills with NaN and infinities every row of k and v, and every bias, that no row sees, and each row of q that sees nothing. */
+void poison(struct problem *p);
+
+/* Puts one NaN where some row sees it: into q, k, v or bias. */
+void put_nan(struct problem *p);
+
+/* a4j_attention with fresh outputs and a workspace full of NaN; -1 where a4j_attention_workspace_bytes refuses for another reason. */
+int32_t status_of(struct problem *p);
+
+/* Runs and compares: NULL, or a sentence that says what is wrong and names seed and options. Valid until the next call. */
+const char *fault_of(struct problem *p);
+
+/*
+ * NULL, or what is wrong with the count of work of the last run: less than the scores that are seen, or more than what whole
+ * tiles of 48 rows and whole blocks of 64 keys need that hold at least one of them.
+ */
+const char *work_fault_of(const struct problem *p);
+
+/* Of all bits of all outputs. */
+uint64_t hash_of(const struct problem *p);
+
+float out_at(const struct problem *p, int64_t b, int64_t h, int64_t i, int64_t e);
+float lse_at(const struct problem *p, int64_t b, int64_t h, int m, int64_t i);
+
+#endif
