@@ -406,6 +406,81 @@ typedef struct a4j_swiglu_desc {
 /* gate, up, out [rows, dim]. out may be gate or up (with its stride). */
 A4J_API int32_t a4j_swiglu(const a4j_swiglu_desc *desc, const void *gate, const void *up, void *out);
 
+/* ---- Recurrent and additive attention --------------------------------------------------------------------------------- */
+
+/* How a query and a key score where the score is no product of the two; x = scale * (q - k). */
+enum a4j_pair_form {
+  A4J_PAIR_ADDITIVE = 0,   /* <v, tanh(q + k)> (Bahdanau et al. 2015), of q and k as they are projected */
+  A4J_PAIR_GAUSSIAN = 1,   /* -|x|^2 / 2: the logarithm of a Nadaraya-Watson kernel, as the two that follow */
+  A4J_PAIR_BOXCAR = 2,     /* 0 where |x| < 1, else -infinity */
+  A4J_PAIR_EPANECHIKOV = 3 /* log(max(1 - |x|, 0)) */
+};
+
+/* What stands in the row of a query that has no valid key. */
+enum a4j_empty_rows {
+  A4J_EMPTY_UNSEEN = 0, /* -infinity: attention sees no key */
+  A4J_EMPTY_ALIKE = 1   /* 0: attention averages all keys, as where each score was replaced by one number */
+};
+
+/* Scores of every query with every key, to be the bias of an a4j_attention whose queries are 0. */
+typedef struct a4j_pair_scores_desc {
+  int32_t size_bytes;
+  int32_t abi_version;
+  int32_t dtype; /* of q, k: A4J_F32 */
+  int32_t threads;
+  int32_t form;       /* enum a4j_pair_form */
+  int32_t empty_rows; /* enum a4j_empty_rows */
+  int64_t batch, len_q, len_k, dim;
+  int64_t q_stride_batch, q_stride_row;
+  int64_t k_stride_batch, k_stride_row;
+  int64_t key_lengths_offset; /* int32_t in the tail, each in [0, len_k]: keys from there on get -infinity; 0: all are valid */
+  int64_t key_lengths_stride_batch, key_lengths_stride_row; /* (1, 0): one a batch; (len_q, 1): one a row */
+  float scale;                                              /* finite; not read by A4J_PAIR_ADDITIVE */
+  int32_t reserved;                                         /* 0 */
+} a4j_pair_scores_desc;
+
+/*
+ * q [batch, len_q, dim], k [batch, len_k, dim], v [dim] or NULL where the form has none, scores [batch, len_q, len_k] float,
+ * contiguous, written whole. No key behind its length is read.
+ */
+A4J_API int32_t a4j_pair_scores(const a4j_pair_scores_desc *desc, const void *q, const void *k, const float *v, float *scores);
+
+enum a4j_operation {
+  A4J_RELU = 0,     /* out = max(x, 0), NaN where x is */
+  A4J_SCALE_ADD = 1 /* out = scale * x + y */
+};
+
+typedef struct a4j_elementwise_desc {
+  int32_t size_bytes;
+  int32_t abi_version;
+  int32_t dtype; /* A4J_F32 */
+  int32_t threads;
+  int32_t operation; /* enum a4j_operation */
+  float scale;       /* finite; counts only with A4J_SCALE_ADD */
+  int64_t rows, dim;
+  int64_t x_stride_row, y_stride_row, out_stride_row;
+} a4j_elementwise_desc;
+
+/* x, y, out [rows, dim]; y is NULL with A4J_RELU. out may be x or y (with its stride). */
+A4J_API int32_t a4j_elementwise(const a4j_elementwise_desc *desc, const void *x, const void *y, void *out);
+
+/*
+ * The gates of a gated recurrent unit (Cho et al. 2014, in the form of cuDNN and PyTorch): with x and u the three parts of
+ * W input + b and U h + c, in the order reset, update, new,
+ *   r = sigmoid(x_r + u_r),  z = sigmoid(x_z + u_z),  n = tanh(x_n + r * u_n),  out = (1 - z) n + z h
+ */
+typedef struct a4j_gru_desc {
+  int32_t size_bytes;
+  int32_t abi_version;
+  int32_t dtype; /* A4J_F32 */
+  int32_t threads;
+  int64_t rows, dim;
+  int64_t x_stride_row, u_stride_row, h_stride_row, out_stride_row;
+} a4j_gru_desc;
+
+/* x, u [rows, 3 dim], h, out [rows, dim]. out may be h (with its stride). */
+A4J_API int32_t a4j_gru(const a4j_gru_desc *desc, const void *x, const void *u, const void *h, void *out);
+
 #ifdef __cplusplus
 }
 #endif

@@ -39,6 +39,8 @@ static const struct line lines[] = {
     CONSTANT(A4J_UNBOUNDED), CONSTANT(A4J_STAGE_SCALED), CONSTANT(A4J_STAGE_CAPPED), CONSTANT(A4J_STAGE_LOGITS),
     CONSTANT(A4J_LAMBDA_AS_GIVEN), CONSTANT(A4J_LAMBDA_SIGMOID),
     CONSTANT(A4J_KEY_PAIRS), CONSTANT(A4J_KEY_HEADS), CONSTANT(A4J_ROPE_HALF), CONSTANT(A4J_ROPE_INTERLEAVED),
+    CONSTANT(A4J_PAIR_ADDITIVE), CONSTANT(A4J_PAIR_GAUSSIAN), CONSTANT(A4J_PAIR_BOXCAR), CONSTANT(A4J_PAIR_EPANECHIKOV),
+    CONSTANT(A4J_EMPTY_UNSEEN), CONSTANT(A4J_EMPTY_ALIKE), CONSTANT(A4J_RELU), CONSTANT(A4J_SCALE_ADD),
 
 #define OWNER a4j_attention_desc
     STRUCT, FIELD(size_bytes), FIELD(abi_version), FIELD(dtype), FIELD(threads), FIELD(align), FIELD(maps), FIELD(key_map),
@@ -97,6 +99,23 @@ static const struct line lines[] = {
 #define OWNER a4j_swiglu_desc
     STRUCT, FIELD(size_bytes), FIELD(abi_version), FIELD(dtype), FIELD(threads), FIELD(rows), FIELD(dim),
     FIELD(gate_stride_row), FIELD(up_stride_row), FIELD(out_stride_row),
+#undef OWNER
+
+#define OWNER a4j_pair_scores_desc
+    STRUCT, FIELD(size_bytes), FIELD(abi_version), FIELD(dtype), FIELD(threads), FIELD(form), FIELD(empty_rows), FIELD(batch),
+    FIELD(len_q), FIELD(len_k), FIELD(dim), FIELD(q_stride_batch), FIELD(q_stride_row), FIELD(k_stride_batch),
+    FIELD(k_stride_row), FIELD(key_lengths_offset), FIELD(key_lengths_stride_batch), FIELD(key_lengths_stride_row),
+    FIELD(scale), FIELD(reserved),
+#undef OWNER
+
+#define OWNER a4j_elementwise_desc
+    STRUCT, FIELD(size_bytes), FIELD(abi_version), FIELD(dtype), FIELD(threads), FIELD(operation), FIELD(scale), FIELD(rows),
+    FIELD(dim), FIELD(x_stride_row), FIELD(y_stride_row), FIELD(out_stride_row),
+#undef OWNER
+
+#define OWNER a4j_gru_desc
+    STRUCT, FIELD(size_bytes), FIELD(abi_version), FIELD(dtype), FIELD(threads), FIELD(rows), FIELD(dim), FIELD(x_stride_row),
+    FIELD(u_stride_row), FIELD(h_stride_row), FIELD(out_stride_row),
 #undef OWNER
 };
 

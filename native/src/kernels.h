@@ -68,6 +68,17 @@ struct a4j_kernels {
   void (*swiglu)(int64_t dim, const float *gate, const float *up, float *out);
   /* One row: out = a * weight_a + b * weight_b; out may be a. */
   void (*merge)(int64_t dim, const float *a, float weight_a, const float *b, float weight_b, float *out);
+
+  /* scores[j] = <v, tanh(q + k[j])>, distances[j] = |scale * (q - k[j])|^2, for `keys` rows of k. */
+  void (*additive_scores)(int64_t keys, int64_t dim, const float *q, const float *k, int64_t k_stride_row, const float *v,
+                          float *scores);
+  void (*square_distances)(int64_t keys, int64_t dim, const float *q, const float *k, int64_t k_stride_row, float scale,
+                           float *distances);
+  /* One row: out = max(x, 0); out = scale * x + y. out may be x or y. */
+  void (*relu)(int64_t dim, const float *x, float *out);
+  void (*scale_add)(int64_t dim, const float *x, float scale, const float *y, float *out);
+  /* One row: the gates of x[3 * dim] and u[3 * dim] applied to h; out may be h. */
+  void (*gru)(int64_t dim, const float *x, const float *u, const float *h, float *out);
 };
 
 /* The tier in use; stays valid for the life of the process. */

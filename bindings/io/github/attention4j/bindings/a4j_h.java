@@ -1655,5 +1655,268 @@ public class a4j_h extends a4j_h$shared {
            throw new AssertionError("should not reach here", ex$);
         }
     }
+    private static final int A4J_PAIR_ADDITIVE = (int)0L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_pair_form.A4J_PAIR_ADDITIVE = 0
+     * }
+     */
+    public static int A4J_PAIR_ADDITIVE() {
+        return A4J_PAIR_ADDITIVE;
+    }
+    private static final int A4J_PAIR_GAUSSIAN = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_pair_form.A4J_PAIR_GAUSSIAN = 1
+     * }
+     */
+    public static int A4J_PAIR_GAUSSIAN() {
+        return A4J_PAIR_GAUSSIAN;
+    }
+    private static final int A4J_PAIR_BOXCAR = (int)2L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_pair_form.A4J_PAIR_BOXCAR = 2
+     * }
+     */
+    public static int A4J_PAIR_BOXCAR() {
+        return A4J_PAIR_BOXCAR;
+    }
+    private static final int A4J_PAIR_EPANECHIKOV = (int)3L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_pair_form.A4J_PAIR_EPANECHIKOV = 3
+     * }
+     */
+    public static int A4J_PAIR_EPANECHIKOV() {
+        return A4J_PAIR_EPANECHIKOV;
+    }
+    private static final int A4J_EMPTY_UNSEEN = (int)0L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_empty_rows.A4J_EMPTY_UNSEEN = 0
+     * }
+     */
+    public static int A4J_EMPTY_UNSEEN() {
+        return A4J_EMPTY_UNSEEN;
+    }
+    private static final int A4J_EMPTY_ALIKE = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_empty_rows.A4J_EMPTY_ALIKE = 1
+     * }
+     */
+    public static int A4J_EMPTY_ALIKE() {
+        return A4J_EMPTY_ALIKE;
+    }
+
+    private static class a4j_pair_scores {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            a4j_h.C_INT,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("a4j_pair_scores");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t a4j_pair_scores(const a4j_pair_scores_desc *desc, const void *q, const void *k, const float *v, float *scores)
+     * }
+     */
+    public static FunctionDescriptor a4j_pair_scores$descriptor() {
+        return a4j_pair_scores.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t a4j_pair_scores(const a4j_pair_scores_desc *desc, const void *q, const void *k, const float *v, float *scores)
+     * }
+     */
+    public static MethodHandle a4j_pair_scores$handle() {
+        return a4j_pair_scores.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t a4j_pair_scores(const a4j_pair_scores_desc *desc, const void *q, const void *k, const float *v, float *scores)
+     * }
+     */
+    public static MemorySegment a4j_pair_scores$address() {
+        return a4j_pair_scores.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t a4j_pair_scores(const a4j_pair_scores_desc *desc, const void *q, const void *k, const float *v, float *scores)
+     * }
+     */
+    public static int a4j_pair_scores(MemorySegment desc, MemorySegment q, MemorySegment k, MemorySegment v, MemorySegment scores) {
+        var mh$ = a4j_pair_scores.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("a4j_pair_scores", desc, q, k, v, scores);
+            }
+            return (int)mh$.invokeExact(desc, q, k, v, scores);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+    private static final int A4J_RELU = (int)0L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_operation.A4J_RELU = 0
+     * }
+     */
+    public static int A4J_RELU() {
+        return A4J_RELU;
+    }
+    private static final int A4J_SCALE_ADD = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_operation.A4J_SCALE_ADD = 1
+     * }
+     */
+    public static int A4J_SCALE_ADD() {
+        return A4J_SCALE_ADD;
+    }
+
+    private static class a4j_elementwise {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            a4j_h.C_INT,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("a4j_elementwise");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t a4j_elementwise(const a4j_elementwise_desc *desc, const void *x, const void *y, void *out)
+     * }
+     */
+    public static FunctionDescriptor a4j_elementwise$descriptor() {
+        return a4j_elementwise.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t a4j_elementwise(const a4j_elementwise_desc *desc, const void *x, const void *y, void *out)
+     * }
+     */
+    public static MethodHandle a4j_elementwise$handle() {
+        return a4j_elementwise.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t a4j_elementwise(const a4j_elementwise_desc *desc, const void *x, const void *y, void *out)
+     * }
+     */
+    public static MemorySegment a4j_elementwise$address() {
+        return a4j_elementwise.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t a4j_elementwise(const a4j_elementwise_desc *desc, const void *x, const void *y, void *out)
+     * }
+     */
+    public static int a4j_elementwise(MemorySegment desc, MemorySegment x, MemorySegment y, MemorySegment out) {
+        var mh$ = a4j_elementwise.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("a4j_elementwise", desc, x, y, out);
+            }
+            return (int)mh$.invokeExact(desc, x, y, out);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class a4j_gru {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            a4j_h.C_INT,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("a4j_gru");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t a4j_gru(const a4j_gru_desc *desc, const void *x, const void *u, const void *h, void *out)
+     * }
+     */
+    public static FunctionDescriptor a4j_gru$descriptor() {
+        return a4j_gru.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t a4j_gru(const a4j_gru_desc *desc, const void *x, const void *u, const void *h, void *out)
+     * }
+     */
+    public static MethodHandle a4j_gru$handle() {
+        return a4j_gru.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t a4j_gru(const a4j_gru_desc *desc, const void *x, const void *u, const void *h, void *out)
+     * }
+     */
+    public static MemorySegment a4j_gru$address() {
+        return a4j_gru.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t a4j_gru(const a4j_gru_desc *desc, const void *x, const void *u, const void *h, void *out)
+     * }
+     */
+    public static int a4j_gru(MemorySegment desc, MemorySegment x, MemorySegment u, MemorySegment h, MemorySegment out) {
+        var mh$ = a4j_gru.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("a4j_gru", desc, x, u, h, out);
+            }
+            return (int)mh$.invokeExact(desc, x, u, h, out);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
 }
 

@@ -1,11 +1,14 @@
 package io.github.attention4j.internal;
 
 import io.github.attention4j.bindings.a4j_attention_desc;
+import io.github.attention4j.bindings.a4j_elementwise_desc;
+import io.github.attention4j.bindings.a4j_gru_desc;
 import io.github.attention4j.bindings.a4j_h;
 import io.github.attention4j.bindings.a4j_kv_append_desc;
 import io.github.attention4j.bindings.a4j_layer_norm_desc;
 import io.github.attention4j.bindings.a4j_linear_desc;
 import io.github.attention4j.bindings.a4j_merge_desc;
+import io.github.attention4j.bindings.a4j_pair_scores_desc;
 import io.github.attention4j.bindings.a4j_rms_norm_desc;
 import io.github.attention4j.bindings.a4j_rope_desc;
 import io.github.attention4j.bindings.a4j_swiglu_desc;
@@ -31,6 +34,12 @@ public final class Descriptor {
   public static final long UNBOUNDED = a4j_h.A4J_UNBOUNDED();
   public static final int KEY_PAIRS = a4j_h.A4J_KEY_PAIRS();
   public static final int KEY_HEADS = a4j_h.A4J_KEY_HEADS();
+  public static final int PAIR_ADDITIVE = a4j_h.A4J_PAIR_ADDITIVE();
+  public static final int PAIR_GAUSSIAN = a4j_h.A4J_PAIR_GAUSSIAN();
+  public static final int PAIR_BOXCAR = a4j_h.A4J_PAIR_BOXCAR();
+  public static final int PAIR_EPANECHIKOV = a4j_h.A4J_PAIR_EPANECHIKOV();
+  public static final int RELU = a4j_h.A4J_RELU();
+  public static final int SCALE_ADD = a4j_h.A4J_SCALE_ADD();
   public static final int ROPE_HALF = a4j_h.A4J_ROPE_HALF();
   public static final int ROPE_INTERLEAVED = a4j_h.A4J_ROPE_INTERLEAVED();
 
@@ -40,6 +49,9 @@ public final class Descriptor {
   private static final long MERGE_BYTES = a4j_merge_desc.sizeof();
   private static final long APPEND_BYTES = a4j_kv_append_desc.sizeof();
   private static final long LINEAR_BYTES = a4j_linear_desc.sizeof();
+  private static final long PAIR_SCORES_BYTES = a4j_pair_scores_desc.sizeof();
+  private static final long ELEMENTWISE_BYTES = a4j_elementwise_desc.sizeof();
+  private static final long GRU_BYTES = a4j_gru_desc.sizeof();
   private static final long RMS_NORM_BYTES = a4j_rms_norm_desc.sizeof();
   private static final long LAYER_NORM_BYTES = a4j_layer_norm_desc.sizeof();
   private static final long ROTARY_BYTES = a4j_rope_desc.sizeof();
@@ -377,6 +389,100 @@ public final class Descriptor {
     a4j_swiglu_desc.gate_stride_row(d, gateStrideRow);
     a4j_swiglu_desc.up_stride_row(d, upStrideRow);
     a4j_swiglu_desc.out_stride_row(d, outStrideRow);
+    return d;
+  }
+
+  // ---- Recurrent and additive attention ----
+
+  /** Starts a descriptor of pair scores with room for key lengths in its tail. */
+  public static MemorySegment pairScores(
+      Workspaces.Lease lease,
+      int threads,
+      int form,
+      float scale,
+      boolean emptyRowsAlike,
+      long keyLengths) {
+    MemorySegment d = lease.descriptor(withTail(PAIR_SCORES_BYTES, keyLengths));
+    a4j_pair_scores_desc.size_bytes(d, (int) d.byteSize());
+    a4j_pair_scores_desc.abi_version(d, ABI_VERSION);
+    a4j_pair_scores_desc.dtype(d, F32);
+    a4j_pair_scores_desc.threads(d, threads);
+    a4j_pair_scores_desc.form(d, form);
+    a4j_pair_scores_desc.scale(d, scale);
+    a4j_pair_scores_desc.empty_rows(
+        d, emptyRowsAlike ? a4j_h.A4J_EMPTY_ALIKE() : a4j_h.A4J_EMPTY_UNSEEN());
+    a4j_pair_scores_desc.key_lengths_offset(d, keyLengths == 0 ? 0 : PAIR_SCORES_BYTES);
+    return d;
+  }
+
+  public static void pairSizes(MemorySegment d, long batch, long lenQ, long lenK, long dim) {
+    a4j_pair_scores_desc.batch(d, batch);
+    a4j_pair_scores_desc.len_q(d, lenQ);
+    a4j_pair_scores_desc.len_k(d, lenK);
+    a4j_pair_scores_desc.dim(d, dim);
+  }
+
+  public static void pairStrides(MemorySegment d, long batchQ, long rowQ, long batchK, long rowK) {
+    a4j_pair_scores_desc.q_stride_batch(d, batchQ);
+    a4j_pair_scores_desc.q_stride_row(d, rowQ);
+    a4j_pair_scores_desc.k_stride_batch(d, batchK);
+    a4j_pair_scores_desc.k_stride_row(d, rowK);
+  }
+
+  public static void pairLengthsStrides(MemorySegment d, long batch, long row) {
+    a4j_pair_scores_desc.key_lengths_stride_batch(d, batch);
+    a4j_pair_scores_desc.key_lengths_stride_row(d, row);
+  }
+
+  public static void pairLength(MemorySegment d, long index, int length) {
+    putTail(d, PAIR_SCORES_BYTES, index, length);
+  }
+
+  public static MemorySegment elementwise(
+      Workspaces.Lease lease,
+      int threads,
+      int operation,
+      float scale,
+      long rows,
+      long dim,
+      long xStrideRow,
+      long yStrideRow,
+      long outStrideRow) {
+    MemorySegment d = lease.descriptor(ELEMENTWISE_BYTES);
+    a4j_elementwise_desc.size_bytes(d, (int) ELEMENTWISE_BYTES);
+    a4j_elementwise_desc.abi_version(d, ABI_VERSION);
+    a4j_elementwise_desc.dtype(d, F32);
+    a4j_elementwise_desc.threads(d, threads);
+    a4j_elementwise_desc.operation(d, operation);
+    a4j_elementwise_desc.scale(d, scale);
+    a4j_elementwise_desc.rows(d, rows);
+    a4j_elementwise_desc.dim(d, dim);
+    a4j_elementwise_desc.x_stride_row(d, xStrideRow);
+    a4j_elementwise_desc.y_stride_row(d, yStrideRow);
+    a4j_elementwise_desc.out_stride_row(d, outStrideRow);
+    return d;
+  }
+
+  public static MemorySegment gru(
+      Workspaces.Lease lease,
+      int threads,
+      long rows,
+      long dim,
+      long xStrideRow,
+      long uStrideRow,
+      long hStrideRow,
+      long outStrideRow) {
+    MemorySegment d = lease.descriptor(GRU_BYTES);
+    a4j_gru_desc.size_bytes(d, (int) GRU_BYTES);
+    a4j_gru_desc.abi_version(d, ABI_VERSION);
+    a4j_gru_desc.dtype(d, F32);
+    a4j_gru_desc.threads(d, threads);
+    a4j_gru_desc.rows(d, rows);
+    a4j_gru_desc.dim(d, dim);
+    a4j_gru_desc.x_stride_row(d, xStrideRow);
+    a4j_gru_desc.u_stride_row(d, uStrideRow);
+    a4j_gru_desc.h_stride_row(d, hStrideRow);
+    a4j_gru_desc.out_stride_row(d, outStrideRow);
     return d;
   }
 

@@ -149,6 +149,34 @@ public final class Downcalls {
     check("a4j_swiglu", a4j_h.a4j_swiglu(descriptor, gate, up, out));
   }
 
+  // ---- Recurrent and additive attention ----
+
+  public static void pairScores(
+      MemorySegment descriptor,
+      MemorySegment q,
+      MemorySegment k,
+      MemorySegment v,
+      MemorySegment scores) {
+    requireLibrary();
+    check("a4j_pair_scores", a4j_h.a4j_pair_scores(descriptor, q, k, v, scores));
+  }
+
+  public static void elementwise(
+      MemorySegment descriptor, MemorySegment x, MemorySegment y, MemorySegment out) {
+    requireLibrary();
+    check("a4j_elementwise", a4j_h.a4j_elementwise(descriptor, x, y, out));
+  }
+
+  public static void gru(
+      MemorySegment descriptor,
+      MemorySegment x,
+      MemorySegment u,
+      MemorySegment h,
+      MemorySegment out) {
+    requireLibrary();
+    check("a4j_gru", a4j_h.a4j_gru(descriptor, x, u, h, out));
+  }
+
   // ---- Statuses ----
 
   private static void check(String function, int status) {
