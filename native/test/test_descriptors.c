@@ -4,7 +4,8 @@
  *
  * Each trial takes a valid descriptor and spoils a few of its fields, so that it passes most checks and reaches the others. It
  * lies in a block of exactly size_bytes, where AddressSanitizer sees any access beyond. Fields come from a4j_abi_layout, so a
- * new one is tried as soon as it exists.
+ * new one is tried as soon as it exists. Attention, whose tail holds most, starts from random options with true arrays, of which
+ * entries are spoilt as well.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -13,7 +14,7 @@
 #include "a4j.h"
 #include "check.h"
 
-enum { TRIALS = 200000, MOST_FIELDS = 120, MOST_TAIL = 24, MOST_SPOILT = 4 };
+enum { TRIALS = 200000, MOST_FIELDS = 120, MOST_TAIL = 24, MOST_BYTES = 4096, MOST_SPOILT = 4 };
 
 /* Splitmix64, seeded anew for each function. */
 static uint64_t state;
@@ -112,11 +113,81 @@ static void write_valid(char *desc, const struct layout *layout, int size_bytes)
       put(desc, field, 1);
     else if (is(field, "lengths_offset"))
       put(desc, field, layout->bytes);
-    else if (field->bytes == 4 || ends(field->name, "_offset") || is(field, "position_start"))
+    else if (field->bytes == 4 || ends(field->name, "_offset") || ends(field->name, "_words") || is(field, "range_rows") ||
+             is(field, "range_lists") || is(field, "key_lengths_stride_row") || is(field, "position_start"))
       put(desc, field, 0);
     else
       put(desc, field, 8);
   }
+}
+
+/* Puts an array of n random words in [least, least + span] at the descriptor's end, and gives its offset. */
+static int64_t append(a4j_attention_desc *d, int n, int32_t least, int32_t span) {
+  const int64_t at = d->size_bytes;
+  for (int i = 0; i < n; i++) {
+    int32_t entry = least + (int32_t)below((uint64_t)span + 1);
+    memcpy((char *)d + at + 4 * i, &entry, sizeof entry);
+  }
+  d->size_bytes += 4 * n;
+  return at;
+}
+
+/* The same of n + 1 words that ascend from 0 in steps of up to `step`; the last of them in *end. */
+static int64_t append_begins(a4j_attention_desc *d, int n, int step, int32_t *end) {
+  const int64_t at = d->size_bytes;
+  *end = 0;
+  append(d, 1, 0, 0);
+  for (int i = 0; i < n; i++) {
+    *end += (int32_t)below((uint64_t)step + 1);
+    append(d, 1, *end, 0);
+  }
+  return at;
+}
+
+/* A descriptor of attention in which nothing is wrong, with a random few of its options; at most MOST_BYTES. */
+static void write_valid_attention(char *desc, const struct layout *layout) {
+  enum { BATCH = 3, HEADS_Q = 4, LEN_Q = 5, LEN_K = 7 };
+  a4j_attention_desc *d = (a4j_attention_desc *)desc;
+  write_valid(desc, layout, layout->bytes);
+  d->batch = BATCH;
+  d->heads_q = HEADS_Q;
+  d->heads_kv = 2;
+  d->len_q = LEN_Q;
+  d->len_k = d->key_limit = LEN_K;
+  d->maps = 1 + (int32_t)below(2);
+  d->key_map = (int32_t)below(2);
+  d->value_parts = 1 + (int32_t)below(2);
+  d->lambda_form = (int32_t)below(2);
+  d->scores_stage = (int32_t)below(3);
+  d->align = (int32_t)below(3);
+  d->window_left = (int64_t)below(10) - 1;
+  d->window_right = (int64_t)below(10) - 1;
+  d->chunk = (int64_t)below(4);
+  if (d->align == A4J_ALIGN_OFFSETS) d->row_offsets_offset = append(d, BATCH, -9, 18);
+  const bool packed = below(4) == 0;
+  if (packed) {
+    int32_t end;
+    d->q_begins_offset = append_begins(d, BATCH, LEN_Q, &end);
+    d->k_begins_offset = append_begins(d, BATCH, LEN_K, &end);
+  } else if (below(3) == 0) {
+    d->key_lengths_stride_row = (int64_t)below(2);
+    d->key_lengths_stride_batch = d->key_lengths_stride_row == 0 ? 1 : below(2) ? LEN_Q : 0;
+    d->key_lengths_offset = append(d, BATCH * LEN_Q, 0, LEN_K);
+  }
+  if (below(3) == 0) {
+    const bool each_batch = below(2), each_head = below(2);
+    d->range_rows = 1 + (int64_t)below(6);
+    const int64_t blocks = (LEN_Q + d->range_rows - 1) / d->range_rows;
+    d->range_stride_head = each_head ? blocks : 0;
+    d->range_stride_batch = each_batch ? blocks * (each_head ? HEADS_Q : 1) : 0;
+    d->range_lists = blocks * (each_head ? HEADS_Q : 1) * (each_batch ? BATCH : 1);
+    int32_t count;
+    d->range_starts_offset = append_begins(d, (int)d->range_lists, 1, &count);
+    d->ranges_offset = d->size_bytes;
+    for (int i = 0; i < count; i++) append(d, 1, 0, 3), append(d, 1, 4, 3);
+  }
+  if (below(4) == 0) d->slopes_offset = append(d, HEADS_Q, 0, 1000);
+  if (below(4) == 0) d->sinks_offset = append(d, HEADS_Q * d->maps, 0, 1000);
 }
 
 static int64_t spoilt_value(const struct field *field, int struct_bytes) {
@@ -131,25 +202,45 @@ static int64_t spoilt_value(const struct field *field, int struct_bytes) {
   }
 }
 
+/* A valid descriptor in a block of exactly size_bytes; the first one has a tail of zeros, or none. */
+static char *make_valid(const char *struct_name, const struct layout *layout, bool first) {
+  _Alignas(a4j_attention_desc) char desc[MOST_BYTES];
+  if (strcmp(struct_name, "a4j_attention_desc") == 0 && !first) {
+    write_valid_attention(desc, layout);
+  } else {
+    const int words = first ? MOST_TAIL : (int)below(2) * (int)below(MOST_TAIL);
+    write_valid(desc, layout, layout->bytes + 4 * words);
+    for (int i = 0; i < words; i++) {
+      int32_t entry = (int32_t)(first ? 0 : draw() & 1 ? below(4) : draw());
+      memcpy(desc + layout->bytes + 4 * i, &entry, sizeof entry);
+    }
+  }
+  int32_t size_bytes;
+  memcpy(&size_bytes, desc, sizeof size_bytes);
+  char *whole = malloc((size_t)size_bytes);
+  if (whole == NULL) abort();
+  return memcpy(whole, desc, (size_t)size_bytes);
+}
+
 static void spoil(const char *struct_name, int64_t (*try)(const void *desc)) {
   const struct layout layout = layout_of(struct_name);
-  CHECK(layout.bytes > 16 && layout.fields > 4, "%s: %d bytes, %d fields", struct_name, layout.bytes, layout.fields);
+  CHECK(layout.bytes > 16 && layout.fields > 4 && layout.fields < MOST_FIELDS, "%s: %d bytes, %d fields", struct_name,
+        layout.bytes, layout.fields);
   const int failures = check_failures;
   int answers[64] = {0};
   state = 1;
   for (int trial = 0; trial < TRIALS && check_failures == failures; trial++) {
-    int size_bytes = layout.bytes + 4 * (trial == 0 ? MOST_TAIL : (int)below(2) * (int)below(MOST_TAIL));
-    char *whole = malloc((size_t)size_bytes);
-    if (whole == NULL) abort();
-    for (int i = layout.bytes; i < size_bytes; i += 4) {
-      int32_t entry = (int32_t)(trial == 0 ? 0 : draw() & 1 ? below(4) : draw());
-      memcpy(whole + i, &entry, sizeof entry);
-    }
-    write_valid(whole, &layout, size_bytes);
+    char *whole = make_valid(struct_name, &layout, trial == 0);
+    int32_t size_bytes;
+    memcpy(&size_bytes, whole, sizeof size_bytes);
     int spoilt = trial == 0 ? 0 : 1 + (int)below(MOST_SPOILT);
     for (int i = 0; i < spoilt; i++) {
       const struct field *field = &layout.field[1 + below((uint64_t)layout.fields - 1)];
       put(whole, field, spoilt_value(field, layout.bytes));
+    }
+    if (spoilt > 0 && size_bytes > layout.bytes && draw() & 1) {
+      int32_t entry = (int32_t)(draw() >> below(64));
+      memcpy(whole + layout.bytes + 4 * below((uint64_t)(size_bytes - layout.bytes) / 4), &entry, sizeof entry);
     }
 
     /* Now and then it says, truly, that it ends early. */
@@ -183,6 +274,22 @@ static void spoil(const char *struct_name, int64_t (*try)(const void *desc)) {
   CHECK(answers[A4J_BAD_OPTION] > 0, "%s: no option is ever refused", struct_name);
   CHECK(answers[A4J_BAD_SIZE] > 0, "%s: no size is ever refused", struct_name);
   CHECK(answers[A4J_SIZE_OVERFLOW] > 0, "%s: no overflow is ever refused", struct_name);
+}
+
+/* What a trial of attention starts from is refused for nothing but the NULL pointers, or masks of a packed batch. */
+static void attention_takes_every_valid_option(void) {
+  const struct layout layout = layout_of("a4j_attention_desc");
+  state = 1;
+  for (int trial = 0; trial < TRIALS / 10; trial++) {
+    char *desc = make_valid("a4j_attention_desc", &layout, false);
+    const bool packed = ((const a4j_attention_desc *)desc)->q_begins_offset != 0;
+    CHECK_TEXT(a4j_status_name((int32_t)try_attention_workspace(desc)), "A4J_OK");
+    const int64_t status = try_attention(desc);
+    CHECK(status == A4J_NULL_POINTER || (packed && status == A4J_BAD_OPTION), "trial %d: %s", trial,
+          a4j_status_name((int32_t)status));
+    free(desc);
+    if (check_failures > 0) return;
+  }
 }
 
 static void attention_workspace_answers_every_descriptor(void) { spoil("a4j_attention_desc", try_attention_workspace); }
@@ -222,6 +329,7 @@ static void a_workspace_beyond_63_bits_is_refused(void) {
 
 int main(void) {
   RUN(no_descriptor_is_a_null_pointer);
+  RUN(attention_takes_every_valid_option);
   RUN(attention_workspace_answers_every_descriptor);
   RUN(a_workspace_beyond_63_bits_is_refused);
   RUN(attention_answers_every_descriptor);
