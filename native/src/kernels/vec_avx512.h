@@ -35,8 +35,9 @@ static inline vf v_mul(vf a, vf b) { return _mm512_mul_ps(a, b); }
 static inline vf v_div(vf a, vf b) { return _mm512_div_ps(a, b); }
 /* a * b + c */
 static inline vf v_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
-/* The larger one; b where a is NaN. */
+/* The larger one, the smaller one; b where a is NaN. */
 static inline vf v_max(vf a, vf b) { return _mm512_max_ps(a, b); }
+static inline vf v_min(vf a, vf b) { return _mm512_min_ps(a, b); }
 
 static inline vmask v_eq(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
 static inline vmask v_ge(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
@@ -47,6 +48,19 @@ static inline vf v_select(vmask m, vf a, vf b) { return _mm512_mask_blend_ps(m, 
 /* Lanes whose bits are those of -0.0, which is not what v_eq asks. */
 static inline vmask v_is_negative_zero(vf a) {
   return _mm512_cmpeq_epi32_mask(_mm512_castps_si512(a), _mm512_set1_epi32(INT32_MIN));
+}
+
+/* |a|, and |a| with the sign of b. */
+static inline vf v_abs(vf a) { return _mm512_abs_ps(a); }
+static inline vf v_with_sign_of(vf a, vf b) {
+  const __m512i sign = _mm512_set1_epi32(INT32_MIN);
+  return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(sign, _mm512_castps_si512(b), _mm512_castps_si512(a), 0xca));
+}
+
+/* t[i], i being the low 5 bits of a lane of `number`. */
+#define A4J_TABLE_32
+static inline vf v_table_32(const float *t, vf number) {
+  return _mm512_permutex2var_ps(_mm512_loadu_ps(t), _mm512_castps_si512(number), _mm512_loadu_ps(t + 16));
 }
 
 /* Bytes to floats, 0 to 255. */

@@ -41,8 +41,9 @@ static inline vf v_div(vf a, vf b) { return vdivq_f32(a, b); }
 static inline vf v_fma(vf a, vf b, vf c) { return vfmaq_f32(c, a, b); }
 /* a where m, else b */
 static inline vf v_select(vmask m, vf a, vf b) { return vbslq_f32(m, a, b); }
-/* The larger one; b where a is NaN. */
+/* The larger one, the smaller one; b where a is NaN. */
 static inline vf v_max(vf a, vf b) { return v_select(vcgtq_f32(a, b), a, b); }
+static inline vf v_min(vf a, vf b) { return v_select(vcltq_f32(a, b), a, b); }
 
 static inline vmask v_eq(vf a, vf b) { return vceqq_f32(a, b); }
 static inline vmask v_ge(vf a, vf b) { return vcgeq_f32(a, b); }

@@ -43,8 +43,9 @@ static inline vf v_mul(vf a, vf b) { return _mm_mul_ps(a, b); }
 static inline vf v_div(vf a, vf b) { return _mm_div_ps(a, b); }
 /* a * b + c; two roundings here, one where the machine has FMA */
 static inline vf v_fma(vf a, vf b, vf c) { return _mm_add_ps(_mm_mul_ps(a, b), c); }
-/* The larger one; b where a is NaN. */
+/* The larger one, the smaller one; b where a is NaN. */
 static inline vf v_max(vf a, vf b) { return _mm_max_ps(a, b); }
+static inline vf v_min(vf a, vf b) { return _mm_min_ps(a, b); }
 
 static inline vmask v_eq(vf a, vf b) { return _mm_cmpeq_ps(a, b); }
 static inline vmask v_ge(vf a, vf b) { return _mm_cmpge_ps(a, b); }
