@@ -21,6 +21,9 @@ int64_t up_to(int64_t n); /* 0 to n */
 float uniform(void);      /* -1 to 1 */
 static inline bool one_in(int64_t n) { return up_to(n - 1) == 0; }
 
+/* Floats before and behind each output that nobody may touch. */
+enum { GUARD = 64 };
+
 /* What is 0 here stands for 1, but for len_q, len_k, gap and the flags. */
 struct shape {
   int64_t batch, heads_kv, group, len_q, len_k, dim_qk, dim_v;
@@ -60,7 +63,7 @@ enum pattern {
   SECOND_HALF /* the second half of the keys hidden */
 };
 
-/* Options. with_key_limit comes before masks and bias: they are as wide as it says. */
+/* Options, in problem.c like all above. with_key_limit comes before masks and bias: they are as wide as it says. */
 void with_lengths(struct problem *p);
 void with_row_lengths(struct problem *p, bool shared);
 void with_offsets(struct problem *p);
@@ -82,6 +85,8 @@ void with_lse_turned(struct problem *p);
 
 /* Appends an array to the descriptor's tail; its offset. */
 int64_t append(struct problem *p, const void *array, int64_t bytes);
+
+/* ---- Running and checking: problem_checks.c ---- */
 
 /* Fills with NaN and infinities every row of k and v, and every bias, that no row sees, and each row of q that sees nothing. */
 void poison(struct problem *p);

@@ -1,0 +1,354 @@
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "problem.h"
+
+static const float GUARD_VALUE = -77.25f;
+
+static void *memory(int64_t bytes) {
+  void *p = malloc(bytes == 0 ? 1 : (size_t)bytes);
+  if (p == NULL) abort();
+  return p;
+}
+
+static float *floats(int64_t n) { return memory(n * (int64_t)sizeof(float)); }
+
+/* ---- NaN and infinity -------------------------------------------------------------------------------------------------- */
+
+/* Which key head and map the map m of head h reads. */
+static int64_t k_offset(const struct problem *p, int64_t b, int64_t h, int m, int64_t j) {
+  const a4j_attention_desc *d = p->d;
+  const int64_t group = d->heads_q / d->heads_kv, x = (2 * h + m) / group;
+  const bool heads = d->maps == 2 && d->key_map == A4J_KEY_HEADS;
+  return p->k_shift + b * d->k_stride_batch + (heads ? x / 2 : h / group) * d->k_stride_head +
+         (heads ? x % 2 : m) * d->k_stride_map + (keys_of(d, b).begin + j) * d->k_stride_row;
+}
+
+static int64_t v_offset(const struct problem *p, int64_t b, int64_t h, int part, int64_t j) {
+  const a4j_attention_desc *d = p->d;
+  return p->v_shift + b * d->v_stride_batch + h / (d->heads_q / d->heads_kv) * d->v_stride_head + part * d->v_stride_part +
+         (keys_of(d, b).begin + j) * d->v_stride_row;
+}
+
+static int64_t q_offset(const struct problem *p, int64_t b, int64_t h, int m, int64_t i) {
+  const a4j_attention_desc *d = p->d;
+  return b * d->q_stride_batch + h * d->q_stride_head + m * d->q_stride_map + (rows_of(d, b).begin + i) * d->q_stride_row;
+}
+
+static int64_t bias_offset(const a4j_attention_desc *d, int64_t b, int64_t h, int64_t i, int64_t j) {
+  return b * d->bias_stride_batch + h * d->bias_stride_head + i * d->bias_stride_row + j * d->bias_stride_key;
+}
+
+static int64_t lambda_offset(const a4j_attention_desc *d, int64_t b, int64_t h, int64_t i) {
+  return b * d->lambda_stride_batch + h * d->lambda_stride_head + (rows_of(d, b).begin + i) * d->lambda_stride_row;
+}
+
+static float a_poison(void) {
+  static const float poisons[] = {NAN, INFINITY, -INFINITY};
+  return poisons[up_to(2)];
+}
+
+static void fill(float *row, int64_t width, float value) {
+  for (int64_t e = 0; e < width; e++) row[e] = value;
+}
+
+/* For every element that lies in memory: whether some row needs it. Each map of k, part of v and q has its mark at its first. */
+struct needs {
+  bool *q, *k, *v, *bias;
+};
+
+static struct needs needs_of(const struct problem *p) {
+  const a4j_attention_desc *d = p->d;
+  struct needs n = {calloc(1, (size_t)p->q_count + 1), calloc(1, (size_t)p->k_count + 1), calloc(1, (size_t)p->v_count + 1),
+                    calloc(1, (size_t)p->bias_count + 1)};
+  for (int64_t b = 0; b < d->batch; b++)
+    for (int64_t h = 0; h < d->heads_q; h++)
+      for (int64_t i = 0; i < rows_of(d, b).count; i++)
+        for (int64_t j = 0; j < keys_of(d, b).count; j++) {
+          if (!sees(&p->in, b, h, i, j)) continue;
+          for (int m = 0; m < d->maps; m++) n.q[q_offset(p, b, h, m, i)] = n.k[k_offset(p, b, h, m, j)] = true;
+          for (int part = 0; part < d->value_parts; part++) n.v[v_offset(p, b, h, part, j)] = true;
+          if (p->bias != NULL) n.bias[bias_offset(d, b, h, i, j)] = true;
+        }
+  return n;
+}
+
+static void free_needs(struct needs n) { free(n.q), free(n.k), free(n.v), free(n.bias); }
+
+void poison(struct problem *p) {
+  const a4j_attention_desc *d = p->d;
+  const struct needs n = needs_of(p);
+  for (int64_t b = 0; b < d->batch; b++)
+    for (int64_t h = 0; h < d->heads_q; h++) {
+      for (int64_t j = 0; j < keys_of(d, b).count; j++) {
+        for (int m = 0; m < d->maps; m++)
+          if (!n.k[k_offset(p, b, h, m, j)]) fill(p->k + k_offset(p, b, h, m, j), d->dim_qk, a_poison());
+        for (int part = 0; part < d->value_parts; part++)
+          if (!n.v[v_offset(p, b, h, part, j)]) fill(p->v + v_offset(p, b, h, part, j), d->dim_v / d->value_parts, a_poison());
+      }
+      for (int64_t i = 0; i < rows_of(d, b).count; i++)
+        if (!n.q[q_offset(p, b, h, 0, i)]) {
+          for (int m = 0; m < d->maps; m++) fill(p->q + q_offset(p, b, h, m, i), d->dim_qk, a_poison());
+          if (p->lambda != NULL) p->lambda[lambda_offset(d, b, h, i)] = a_poison();
+        }
+    }
+  for (int64_t at = 0; at < p->bias_count; at++)
+    if (!n.bias[at] && p->bias[at] != -INFINITY) p->bias[at] = one_in(2) ? NAN : INFINITY;
+  free_needs(n);
+}
+
+/* A random one of the marked places, or -1. */
+static int64_t any_of(const bool *marks, int64_t count) {
+  const int64_t start = count == 0 ? 0 : up_to(count - 1);
+  for (int64_t x = 0; x < count; x++)
+    if (marks[(start + x) % count]) return (start + x) % count;
+  return -1;
+}
+
+void put_nan(struct problem *p) {
+  const struct needs n = needs_of(p);
+  const struct {
+    float *to;
+    const bool *marks;
+    int64_t count, width;
+  } places[] = {{p->q, n.q, p->q_count, p->d->dim_qk},
+                {p->k, n.k, p->k_count, p->d->dim_qk},
+                {p->v, n.v, p->v_count, p->d->dim_v / p->d->value_parts},
+                {p->bias, n.bias, p->bias_count, 1}};
+  const int64_t x = up_to(p->bias == NULL ? 2 : 3);
+  const int64_t at = any_of(places[x].marks, places[x].count);
+  if (at >= 0) places[x].to[at + up_to(places[x].width - 1)] = NAN;
+  free_needs(n);
+}
+
+/* ---- Running ----------------------------------------------------------------------------------------------------------- */
+
+static float *cleared(float *output, int64_t count) {
+  if (output == NULL) return NULL;
+  fill(output, count + 2 * GUARD, GUARD_VALUE);
+  return output + GUARD;
+}
+
+int32_t status_of(struct problem *p) {
+  const struct attention_call *c = &p->in;
+  float *out = cleared(p->out, p->out_count), *lse = cleared(p->lse, p->lse_count);
+  float *weights = cleared(p->weights, p->weights_count), *scores = cleared(p->scores, p->scores_count);
+  p->work = -1;
+  const int64_t answer = a4j_attention_workspace_bytes(p->d), bytes = answer < 0 ? 0 : answer;
+  void *workspace = aligned_alloc(A4J_WORKSPACE_ALIGNMENT, (size_t)(bytes + 63) / 64 * 64 + 64);
+  if (workspace == NULL) abort();
+  /* Nothing may be read there before it is written. */
+  memset(workspace, 0xff, (size_t)bytes);
+  const int32_t status =
+      a4j_attention(p->d, c->q, c->k, c->v, c->mask, c->key_mask, c->bias, c->keep, c->lambda, c->tables[0], c->tables[1],
+                    c->tables[2], c->tables[3], out, lse, weights, scores, &p->work, workspace, bytes);
+  free(workspace);
+  return answer < 0 && status != -answer ? -1 : status;
+}
+
+static int64_t out_offset(const struct problem *p, int64_t b, int64_t h, int64_t i) {
+  const a4j_attention_desc *d = p->d;
+  return GUARD + b * d->out_stride_batch + h * d->out_stride_head + (rows_of(d, b).begin + i) * d->out_stride_row;
+}
+
+static int64_t lse_offset(const struct problem *p, int64_t b, int64_t h, int m, int64_t i) {
+  const a4j_attention_desc *d = p->d;
+  return GUARD + b * d->lse_stride_batch + h * d->lse_stride_head + m * d->lse_stride_map + rows_of(d, b).begin + i;
+}
+
+float out_at(const struct problem *p, int64_t b, int64_t h, int64_t i, int64_t e) { return p->out[out_offset(p, b, h, i) + e]; }
+float lse_at(const struct problem *p, int64_t b, int64_t h, int m, int64_t i) { return p->lse[lse_offset(p, b, h, m, i)]; }
+
+static uint64_t hash_floats(uint64_t hash, const float *x, int64_t count) {
+  for (int64_t i = 0; x != NULL && i < count + 2 * GUARD; i++) {
+    uint32_t bits;
+    memcpy(&bits, x + i, sizeof bits);
+    hash = (hash ^ bits) * 0x100000001b3u;
+  }
+  return hash;
+}
+
+uint64_t hash_of(const struct problem *p) {
+  const uint64_t hash = hash_floats(hash_floats(14695981039346656037u, p->out, p->out_count), p->lse, p->lse_count);
+  return hash_floats(hash_floats(hash, p->weights, p->weights_count), p->scores, p->scores_count);
+}
+
+/* ---- Comparing --------------------------------------------------------------------------------------------------------- */
+
+static char sentence[1024];
+
+static const char *fault(const struct problem *p, const char *what) {
+  const a4j_attention_desc *d = p->d;
+  snprintf(sentence, sizeof sentence,
+           "%s; seed=%" PRIu64
+           " maps=%d key_map=%d parts=%d batch=%d heads=%d/%d len=%d,%d dims=%d,%d%s%s align=%d window=%" PRId64 ",%" PRId64
+           " chunk=%d limit=%d lengths=%s ranges=%d mask=%d key_mask=%d bias=%d keep=%d softcap=%g alibi=%d sinks=%d "
+           "weights=%d scores=%d threads=%d scale=%g tier=%s",
+           what, p->seed, d->maps, d->key_map, d->value_parts, (int)d->batch, (int)d->heads_q, (int)d->heads_kv, (int)d->len_q,
+           (int)d->len_k, (int)d->dim_qk, (int)d->dim_v, d->q_begins_offset ? " packed" : "", d->lambda_form ? " sigmoid" : "",
+           d->align, d->window_left, d->window_right, (int)d->chunk, (int)d->key_limit,
+           d->key_lengths_offset == 0  ? "none"
+           : d->key_lengths_stride_row ? "rows"
+                                       : "batch",
+           (int)d->range_rows, p->mask != NULL, p->key_mask != NULL, p->bias != NULL, p->keep != NULL, d->softcap,
+           d->slopes_offset != 0, d->sinks_offset != 0, p->weights != NULL, p->scores == NULL ? -1 : d->scores_stage,
+           d->threads, d->scale, a4j_isa_active());
+  return sentence;
+}
+
+static double distance(double got, double wanted) {
+  if (got == wanted || (isnan(got) && isnan(wanted))) return 0;
+  return isnan(got) || isnan(wanted) ? INFINITY : fabs(got - wanted);
+}
+
+/* One output against the formula: the largest errors, and which of its elements were compared. */
+struct agreement {
+  const char *name;
+  const float *got;
+  int64_t count;
+  bool *compared;
+  double error, plain, largest; /* ours, that of the plain float program, the largest finite number wanted */
+  int64_t worst;                /* where our error is largest */
+  double worst_wanted;
+};
+
+static void add(struct agreement *a, int64_t at, float plain, double wanted) {
+  const double error = distance(a->got[at], wanted);
+  a->compared[at] = true;
+  if (error > a->error) {
+    a->worst = at;
+    a->worst_wanted = wanted;
+    a->error = error;
+  }
+  a->plain = fmax(a->plain, distance(plain, wanted));
+  if (isfinite(wanted)) a->largest = fmax(a->largest, fabs(wanted));
+}
+
+/*
+ * At most twice the error of the float formula. In a small case that error is a matter of luck, so there is slack besides. And
+ * what was not compared must be untouched.
+ */
+static const char *judge(const struct problem *p, struct agreement *a, double slack) {
+  char what[256];
+  const char *result = NULL;
+  if (!(a->error <= 2 * a->plain + slack)) {
+    snprintf(what, sizeof what,
+             "%s is off by %.3g, the plain float program by %.3g: element %" PRId64 ", wanted %.9g, got %.9g", a->name,
+             a->error, a->plain, a->worst - GUARD, a->worst_wanted, a->got[a->worst]);
+    result = fault(p, what);
+  }
+  for (int64_t at = 0; result == NULL && at < a->count + 2 * GUARD; at++)
+    if (!a->compared[at] && a->got[at] != GUARD_VALUE) {
+      snprintf(what, sizeof what, "%s: element %" PRId64 " of %" PRId64 " is none of its rows, but was written: %g", a->name,
+               at - GUARD, a->count, a->got[at]);
+      result = fault(p, what);
+    }
+  return result;
+}
+
+const char *fault_of(struct problem *p) {
+  const int32_t status = status_of(p);
+  if (status != A4J_OK) return fault(p, a4j_status_name(status));
+
+  const a4j_attention_desc *d = p->d;
+  const int64_t rows = d->batch * d->heads_q * d->len_q, full = rows * d->len_k;
+  double *out = memory(8 * rows * d->dim_v), *lse = memory(8 * rows * d->maps);
+  double *weights = p->weights ? memory(8 * full) : NULL, *scores = p->scores ? memory(8 * full * d->maps) : NULL;
+  float *out32 = floats(rows * d->dim_v), *lse32 = floats(rows * d->maps);
+  float *weights32 = p->weights ? floats(full) : NULL, *scores32 = p->scores ? floats(full * d->maps) : NULL;
+  reference_attention_f64(&p->in, out, lse, weights, scores);
+  reference_attention_f32(&p->in, out32, lse32, weights32, scores32);
+
+  struct agreement all[] = {{.name = "out", .got = p->out, .count = p->out_count},
+                            {.name = "lse", .got = p->lse, .count = p->lse_count},
+                            {.name = "weights", .got = p->weights, .count = p->weights_count},
+                            {.name = "scores", .got = p->scores, .count = p->scores_count}};
+  for (int x = 0; x < 4; x++) all[x].compared = calloc(1, (size_t)all[x].count + 2 * GUARD);
+  for (int64_t b = 0; b < d->batch; b++)
+    for (int64_t h = 0; h < d->heads_q; h++)
+      for (int64_t i = 0; i < rows_of(d, b).count; i++) {
+        const int64_t row = (b * d->heads_q + h) * d->len_q + i;
+        for (int64_t e = 0; e < d->dim_v; e++)
+          add(&all[0], out_offset(p, b, h, i) + e, out32[row * d->dim_v + e], out[row * d->dim_v + e]);
+        for (int m = 0; m < d->maps; m++) {
+          const int64_t row_of_map = ((b * d->heads_q + h) * d->maps + m) * d->len_q + i;
+          add(&all[1], lse_offset(p, b, h, m, i), lse32[row_of_map], lse[row_of_map]);
+          for (int64_t j = 0; p->scores && j < d->len_k; j++)
+            add(&all[3], GUARD + row_of_map * d->len_k + j, scores32[row_of_map * d->len_k + j],
+                scores[row_of_map * d->len_k + j]);
+        }
+        for (int64_t j = 0; p->weights && j < d->len_k; j++)
+          add(&all[2], GUARD + row * d->len_k + j, weights32[row * d->len_k + j], weights[row * d->len_k + j]);
+      }
+
+  /* A few ulp of the result, and what an error of 2 ulp in the largest logit does to it. */
+  const double slack = 4e-7 + 0x1p-22 * all[1].largest;
+  const double slacks[] = {slack * all[0].largest, slack, slack, 4e-7 + 0x1p-22 * all[3].largest};
+  const char *result = NULL;
+  for (int x = 0; x < 4; x++) {
+    if (result == NULL && all[x].got != NULL) result = judge(p, &all[x], slacks[x]);
+    free(all[x].compared);
+  }
+  free(out), free(lse), free(weights), free(scores), free(out32), free(lse32), free(weights32), free(scores32);
+  return result;
+}
+
+/*
+ * Scores that may be computed for one batch and the heads of one group. A tile holds up to 48 rows, of one head or of the heads
+ * of a group side by side; a block is up to 64 keys in a row. So a score may be computed if a row less than 48 away, of any of
+ * the heads, sees a key less than 64 away. Lanes behind the last row count as one more tile.
+ */
+static int64_t most_work(const struct problem *p, int64_t b, int64_t h_kv, int64_t *seen) {
+  enum { ROWS = 48, KEYS = 64 };
+  const a4j_attention_desc *d = p->d;
+  const int64_t group = d->heads_q / d->heads_kv, rows = rows_of(d, b).count, keys = keys_of(d, b).count;
+  bool *near = calloc(1, (size_t)(rows * keys) + 1), *wide = memory(keys + 1);
+  int64_t area = 0, of_last = 0;
+  for (int64_t i = 0; i < rows; i++) {
+    bool *row = near + i * keys;
+    for (int64_t j = 0; j < keys; j++)
+      for (int64_t h = h_kv * group; h < (h_kv + 1) * group; h++)
+        if (sees(&p->in, b, h, i, j)) {
+          row[j] = true;
+          ++*seen;
+        }
+    for (int64_t j = 0, to = -1; j < keys; j++) {
+      if (row[j]) to = j + KEYS - 1;
+      wide[j] = j <= to;
+    }
+    for (int64_t j = keys - 1, to = keys; j >= 0; j--) {
+      if (row[j]) to = j - KEYS + 1;
+      wide[j] |= j >= to;
+    }
+    for (int64_t j = 0; j < keys; j++) row[j] = wide[j];
+  }
+  for (int64_t j = 0; j < keys; j++) {
+    int64_t above = -ROWS, below = 0;
+    for (int64_t i = 0; i < rows; i++) {
+      if (near[i * keys + j]) above = i;
+      if (below < i) below = i;
+      while (below < rows && (below < i || !near[below * keys + j])) below++;
+      const bool counts = i - above < ROWS || (below < rows && below - i < ROWS);
+      area += counts;
+      if (i == rows - 1) of_last += counts;
+    }
+  }
+  free(near), free(wide);
+  return group * (area + (ROWS - 1) * of_last);
+}
+
+const char *work_fault_of(const struct problem *p) {
+  int64_t least = 0, most = 0;
+  for (int64_t b = 0; b < p->d->batch; b++)
+    for (int64_t h = 0; h < p->d->heads_kv; h++) most += most_work(p, b, h, &least);
+  least *= p->d->maps;
+  most *= p->d->maps;
+  if (least <= p->work && p->work <= most) return NULL;
+  char what[128];
+  snprintf(what, sizeof what, "computed %" PRId64 " scores of %" PRId64 " that are seen, %" PRId64 " in whole blocks", p->work,
+           least, most);
+  return fault(p, what);
+}
