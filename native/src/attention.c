@@ -1,9 +1,10 @@
 /*
  * a4j_attention: checks, the plan, and the walk over batches, heads and tiles.
  *
- * Two kernels share the work. Many rows are cut into tiles, each of which walks all of its keys (kernels/attention.inc). A few rows
- * are a question of memory bandwidth: their keys are cut into chunks, each gives a partial result, and a second round merges them
- * (kernels/decode.inc). All cuts are made by shape alone, so results do not depend on threads.
+ * Two kernels share the work. Many rows are cut into tiles, each of which walks all of its keys (kernels/attention.inc). Where the rows
+ * that share their keys and values fit one tile, there is too little to share among threads: their keys are cut into chunks, each gives
+ * a partial result, and a second round merges them (flash-decoding). A few rows are besides a question of memory bandwidth, and have
+ * their own kernel (kernels/decode.inc). All cuts are made by shape alone, so results do not depend on threads.
  */
 #include <math.h>
 #include <stdatomic.h>
@@ -24,24 +25,42 @@
 #define KEYS_FLOATS (128 * 1024)
 #define TILES_FLOATS (64 * 1024)
 
+/* How the rows and keys of one batch are cut. In a packed batch each sequence has its own. */
+struct cut {
+  int64_t len_q, len_k;
+  int64_t stack_heads;    /* heads of a group that lie side by side in one tile */
+  int64_t stack;          /* rows side by side: of these heads, and of all batches where they share keys and values */
+  int64_t stacks;         /* of a batch: heads_q / stack_heads */
+  int64_t rows;           /* rows of a stack: len_q * stack */
+  int64_t block_rows;     /* rows that tiles may not reach across: those of a block of key ranges, or all */
+  int64_t block_tiles;    /* tiles of such a block */
+  int64_t tiles;          /* tiles of a stack */
+  int64_t together;       /* how many of them walk the keys together */
+  int few;                /* whether rows are few enough for attention_rows */
+  int64_t chunks;         /* chunks of keys that are merged in the end, or 0 where tiles take all keys */
+  int64_t units;          /* tasks of a stack */
+  int64_t partial_floats; /* the partial result of a stack over one chunk */
+};
+
 struct plan {
   const struct a4j_kernels *kernels;
-  const int32_t *key_lengths; /* [batch], or NULL */
-  int64_t group;              /* query heads that share a key/value head */
-  int64_t stack;              /* of them, how many lie side by side in one tile */
-  int64_t stacks;             /* tiles' heads: heads_q / stack */
-  int64_t rows;               /* rows of a stack: len_q * stack */
-  int64_t tiles;              /* tiles of a stack */
-  int64_t together;           /* how many of them walk the keys together */
-  int few;                    /* whether rows are few enough for chunks of keys */
-  int64_t chunks;             /* chunks of a stack's keys */
-  int64_t partial_floats;     /* the partial result of one chunk */
-  int64_t scratch_floats;     /* for each thread, behind all partial results */
+  struct a4j_attention_call call; /* the tail's arrays; the caller adds the tensors */
+  int packed;
+  int whole;              /* whether matrices are asked for, which chunks of keys cannot give */
+  int64_t group;          /* query heads that share a key/value head */
+  int64_t batches;        /* that are walked one by one: 1 where all of them lie side by side in one stack */
+  struct cut cut;         /* of every batch; where they differ, of one with the longest rows and keys */
+  int64_t batch_tasks;    /* the most tasks of a batch */
+  int64_t batch_partials; /* floats for the partial results of a batch */
+  int64_t scratch_floats; /* for each thread, behind all partial results */
   int32_t threads;
   int32_t room; /* threads that the workspace has scratch for */
 };
 
-static int64_t whole_lines(int64_t floats) { return (floats + 15) / 16 * 16; }
+static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
+static int64_t parts(int64_t count, int64_t size) { return (count + size - 1) / size; }
+static int64_t whole_lines(int64_t floats) { return parts(floats, 16) * 16; }
 
 /* What one tile keeps along its way: running maximum and sum, Q and O of each map. */
 static int64_t tile_floats(const a4j_attention_desc *d) {
@@ -52,178 +71,220 @@ static int64_t tile_floats(const a4j_attention_desc *d) {
 /*
  * Scratch for one thread, enough for either kernel and for every tier: a workspace stays large enough when another tier is selected
  * or weights are asked for. Tiles: four blocks (logits, bias, keep, weights) and what each tile keeps. Few rows: logits and q of
- * each map and row, one output row.
+ * each map and row. Merging: one output row.
  */
 static int64_t scratch_floats(const a4j_attention_desc *d, int64_t tiles) {
   const int64_t tile = A4J_TILE_MAX * 4 * A4J_KEY_BLOCK + tiles * tile_floats(d);
-  const int64_t few = 2 * A4J_FEW_ROWS * (A4J_KEY_BLOCK + whole_lines(d->dim_qk)) + d->dim_v;
-  return whole_lines(tile > few ? tile : few);
+  const int64_t few = 2 * A4J_FEW_ROWS * (A4J_KEY_BLOCK + whole_lines(d->dim_qk));
+  return whole_lines(max64(max64(tile, few), d->dim_v));
 }
 
-static int32_t check(const a4j_attention_desc *d, struct plan *p) {
-  int32_t status = a4j_check_head(d, sizeof *d);
-  if (status != A4J_OK) return status;
-  if (d->maps < 1 || d->maps > 2 || d->value_parts < 1 || d->value_parts > 2 || d->align < A4J_ALIGN_TOP_LEFT ||
-      d->align > A4J_ALIGN_OFFSETS || d->key_map < A4J_KEY_PAIRS || d->key_map > A4J_KEY_HEADS || !isfinite(d->scale))
-    return A4J_BAD_OPTION;
+/* ---- Checks ----------------------------------------------------------------------------------------------------------- */
+
+static int32_t check_options(const a4j_attention_desc *d) {
+  const int valid =
+      d->maps >= 1 && d->maps <= 2 && d->value_parts >= 1 && d->value_parts <= 2 && d->align >= A4J_ALIGN_TOP_LEFT &&
+      d->align <= A4J_ALIGN_OFFSETS && d->key_map >= A4J_KEY_PAIRS && d->key_map <= A4J_KEY_HEADS &&
+      d->lambda_form >= A4J_LAMBDA_AS_GIVEN && d->lambda_form <= A4J_LAMBDA_SIGMOID && d->scores_stage >= A4J_STAGE_SCALED &&
+      d->scores_stage <= A4J_STAGE_LOGITS && d->window_left >= A4J_UNBOUNDED && d->window_right >= A4J_UNBOUNDED &&
+      d->chunk >= 0 && d->range_rows >= 0 && isfinite(d->scale) && isfinite(d->softcap) && d->softcap >= 0;
+  return valid ? A4J_OK : A4J_BAD_OPTION;
+}
+
+static int32_t check_shape(const a4j_attention_desc *d) {
   const int64_t sizes[][5] = {{d->batch, d->heads_q, d->maps, d->len_q, d->dim_qk},
                               {d->batch, d->heads_kv, d->maps, d->len_k, d->dim_qk},
                               {d->batch, d->heads_kv, 1, d->len_k, d->dim_v},
                               {d->batch, d->heads_q, 1, d->len_q, d->dim_v},
-                              {d->batch, d->heads_q, 1, d->len_q, d->len_k}};
-  for (int i = 0; i < 5; i++)
-    if ((status = a4j_check_sizes(5, sizes[i])) != A4J_OK) return status;
-  if (d->dim_v % d->value_parts != 0) return A4J_BAD_SIZE;
+                              {d->batch, d->heads_q, d->maps, d->len_q, d->len_k}};
+  for (int i = 0; i < 5; i++) {
+    const int32_t status = a4j_check_sizes(5, sizes[i]);
+    if (status != A4J_OK) return status;
+  }
+  if (d->dim_v % d->value_parts != 0 || d->key_limit < 0 || d->key_limit > d->len_k) return A4J_BAD_SIZE;
   if (d->dim_qk > INT32_MAX || d->dim_v > INT32_MAX) return A4J_SIZE_OVERFLOW;
   if (d->heads_q > 0 && (d->heads_kv == 0 || d->heads_q % d->heads_kv != 0)) return A4J_BAD_SIZE;
-  status = a4j_check_tail(d, sizeof *d, d->key_lengths_offset, d->batch, &p->key_lengths);
+  return A4J_OK;
+}
+
+/* Begins of packed sequences: ascending from 0, none longer than `longest`. */
+static int32_t check_begins(const int32_t *begins, int64_t batch, int64_t longest) {
+  if (begins == NULL) return A4J_OK;
+  if (begins[0] != 0) return A4J_BAD_POSITION;
+  for (int64_t b = 0; b < batch; b++)
+    if (begins[b + 1] < begins[b] || (int64_t)begins[b + 1] - begins[b] > longest) return A4J_BAD_POSITION;
+  return A4J_OK;
+}
+
+static int32_t check_lengths(const a4j_attention_desc *d, struct a4j_attention_call *c) {
+  if (d->key_lengths_offset == 0) return A4J_OK;
+  if (d->key_lengths_stride_batch < 0 || d->key_lengths_stride_row < 0 || d->key_lengths_stride_row > 1) return A4J_BAD_OPTION;
+  if (d->key_lengths_stride_row == 1 && (d->q_begins_offset != 0 || d->k_begins_offset != 0)) return A4J_BAD_OPTION;
+  const int64_t rows = d->key_lengths_stride_row == 1 ? d->len_q : 1;
+  int64_t count = 0;
+  if (d->batch > 0 && rows > 0 &&
+      (__builtin_mul_overflow(d->batch - 1, d->key_lengths_stride_batch, &count) ||
+       __builtin_add_overflow(count, rows, &count)))
+    return A4J_SIZE_OVERFLOW;
+  const int32_t status = a4j_check_tail(d, sizeof *d, d->key_lengths_offset, count, &c->key_lengths);
   if (status != A4J_OK) return status;
-  for (int64_t b = 0; p->key_lengths != NULL && b < d->batch; b++)
-    if (p->key_lengths[b] < 0 || p->key_lengths[b] > d->len_k) return A4J_BAD_SIZE;
+  for (int64_t b = 0; b < d->batch; b++)
+    for (int64_t i = 0; i < rows; i++) {
+      const int32_t length = c->key_lengths[b * d->key_lengths_stride_batch + i];
+      if (length < 0 || length > (c->k_begins == NULL ? d->len_k : c->k_begins[b + 1] - c->k_begins[b])) return A4J_BAD_SIZE;
+    }
+  return A4J_OK;
+}
+
+/* Lists of key ranges: as many as rows ask for, each ascending and inside the keys. */
+static int32_t check_ranges(const a4j_attention_desc *d, struct a4j_attention_call *c) {
+  if (d->range_rows == 0) return A4J_OK;
+  if (d->range_lists < 0 || d->range_stride_batch < 0 || d->range_stride_head < 0) return A4J_BAD_SIZE;
+  if (d->range_starts_offset == 0 || d->range_lists == INT64_MAX) return A4J_BAD_DESCRIPTOR;
+  int32_t status = a4j_check_tail(d, sizeof *d, d->range_starts_offset, d->range_lists + 1, &c->range_starts);
+  if (status != A4J_OK) return status;
+  const int32_t *starts = c->range_starts;
+  if (starts[0] != 0) return A4J_BAD_POSITION;
+  for (int64_t i = 0; i < d->range_lists; i++)
+    if (starts[i + 1] < starts[i]) return A4J_BAD_POSITION;
+  if (d->ranges_offset == 0 && starts[d->range_lists] > 0) return A4J_BAD_DESCRIPTOR;
+  status = a4j_check_tail(d, sizeof *d, d->ranges_offset, 2 * (int64_t)starts[d->range_lists], &c->ranges);
+  if (status != A4J_OK) return status;
+  for (int64_t i = 0; i < d->range_lists; i++)
+    for (int64_t x = starts[i]; x < starts[i + 1]; x++) {
+      const int32_t *range = c->ranges + 2 * x;
+      if (range[0] < (x == starts[i] ? 0 : range[-1]) || range[0] >= range[1] || range[1] > d->len_k) return A4J_BAD_POSITION;
+    }
+  int64_t by_batch, by_head, last;
+  if (d->batch == 0 || d->heads_q == 0 || d->len_q == 0) return A4J_OK;
+  if (__builtin_mul_overflow(d->batch - 1, d->range_stride_batch, &by_batch) ||
+      __builtin_mul_overflow(d->heads_q - 1, d->range_stride_head, &by_head) ||
+      __builtin_add_overflow(by_batch, by_head, &last) || __builtin_add_overflow(last, (d->len_q - 1) / d->range_rows, &last))
+    return A4J_SIZE_OVERFLOW;
+  return last < d->range_lists ? A4J_OK : A4J_BAD_SIZE;
+}
+
+static int32_t check_floats(const a4j_attention_desc *d, int64_t offset, int64_t count, const float **floats) {
+  const int32_t *words = NULL;
+  const int32_t status = a4j_check_tail(d, sizeof *d, offset, count, &words);
+  *floats = (const float *)words;
+  return status;
+}
+
+static int32_t check(const a4j_attention_desc *d, struct plan *p) {
+  struct a4j_attention_call *c = &p->call;
+  int32_t status = a4j_check_head(d, sizeof *d);
+  if (status == A4J_OK) status = check_options(d);
+  if (status == A4J_OK) status = check_shape(d);
+  if (status != A4J_OK) return status;
+  c->desc = d;
+  status = a4j_check_tail(d, sizeof *d, d->row_offsets_offset, d->batch, &c->row_offsets);
+  if (status == A4J_OK && d->align == A4J_ALIGN_OFFSETS && c->row_offsets == NULL) status = A4J_BAD_DESCRIPTOR;
+  if (status == A4J_OK) status = a4j_check_tail(d, sizeof *d, d->q_begins_offset, d->batch + 1, &c->q_begins);
+  if (status == A4J_OK) status = a4j_check_tail(d, sizeof *d, d->k_begins_offset, d->batch + 1, &c->k_begins);
+  if (status == A4J_OK) status = check_begins(c->q_begins, d->batch, d->len_q);
+  if (status == A4J_OK) status = check_begins(c->k_begins, d->batch, d->len_k);
+  if (status == A4J_OK) status = check_lengths(d, c);
+  if (status == A4J_OK) status = check_ranges(d, c);
+  if (status == A4J_OK) status = check_floats(d, d->slopes_offset, d->heads_q, &c->slopes);
+  if (status == A4J_OK) status = check_floats(d, d->sinks_offset, d->heads_q * d->maps, &c->sinks);
+  for (int64_t h = 0; status == A4J_OK && c->slopes != NULL && h < d->heads_q; h++)
+    if (!isfinite(c->slopes[h])) status = A4J_BAD_OPTION;
+  p->packed = c->q_begins != NULL || c->k_begins != NULL;
+  return status;
+}
+
+/* ---- The plan --------------------------------------------------------------------------------------------------------- */
+
+/* Whether all batches read the same keys and values, and are short enough to lie side by side. */
+static int batches_share_keys(const a4j_attention_desc *d, const struct plan *p) {
+  return d->batch > 1 && !p->packed && d->k_stride_batch == 0 && d->v_stride_batch == 0 && d->len_q * p->group < A4J_TILE_MAX;
+}
+
+static void make_cut(const a4j_attention_desc *d, const struct plan *p, int64_t len_q, int64_t len_k, struct cut *c) {
+  const int64_t lanes = p->kernels->lanes, tile_vecs = p->kernels->tile_rows / lanes;
+  /* Few rows leave lanes empty: let the heads of a group fill them, where they read the same keys. */
+  const int same_keys = d->maps == 1 || d->key_map == A4J_KEY_PAIRS;
+  c->len_q = len_q;
+  c->len_k = len_k;
+  c->stack_heads = same_keys && len_q < A4J_TILE_MAX ? p->group : 1;
+  c->stack = c->stack_heads * (same_keys && batches_share_keys(d, p) ? d->batch : 1);
+  c->stacks = d->heads_q / c->stack_heads;
+  c->rows = len_q * c->stack;
+  const int blocks = d->range_rows >= lanes && d->range_rows < c->rows && c->stack == 1;
+  c->block_rows = blocks ? d->range_rows : c->rows;
+  c->block_tiles = parts(parts(c->block_rows, lanes), tile_vecs);
+  c->tiles = c->rows == 0 ? 0 : parts(c->rows, c->block_rows) * c->block_tiles;
+  c->few = c->rows <= A4J_FEW_ROWS && !p->whole;
+  c->chunks = c->few || (c->rows <= A4J_TILE_MAX && len_k > CHUNK_KEYS && !p->whole) ? parts(len_k, CHUNK_KEYS) : 0;
+  c->together = 1;
+  while (c->chunks == 0 && c->together < A4J_TILE_GROUP && c->together * A4J_TILE_MAX < c->rows &&
+         (c->together + 1) * tile_floats(d) <= TILES_FLOATS && len_k * (d->maps * d->dim_qk + d->dim_v) > KEYS_FLOATS)
+    c->together++;
+  c->units = c->few ? c->chunks : c->chunks > 0 ? c->tiles * c->chunks : parts(c->tiles, c->together);
+  c->partial_floats = c->chunks == 0 ? 0 : whole_lines(d->maps * c->rows * (2 + d->dim_v));
+}
+
+/* How batch b is cut. */
+static struct cut cut_of(const struct plan *p, int64_t b) {
+  if (!p->packed) return p->cut;
+  const a4j_attention_desc *d = p->call.desc;
+  const int32_t *q = p->call.q_begins, *k = p->call.k_begins;
+  struct cut cut;
+  make_cut(d, p, q == NULL ? d->len_q : q[b + 1] - q[b], k == NULL ? d->len_k : k[b + 1] - k[b], &cut);
+  return cut;
+}
+
+/* Keys that a row sees at the most, by what is known without looking at it. */
+static double keys_of_a_row(const a4j_attention_desc *d, const struct a4j_attention_call *c) {
+  double keys = (double)d->key_limit;
+  if (d->window_left >= 0 && d->window_right >= 0) keys = fmin(keys, (double)d->window_left + (double)d->window_right + 1);
+  if (d->chunk > 0) keys = fmin(keys, (double)d->chunk);
+  if (c->range_starts != NULL && d->range_lists > 0) {
+    double all = 0;
+    for (int64_t x = 0; x < c->range_starts[d->range_lists]; x++) all += c->ranges[2 * x + 1] - c->ranges[2 * x];
+    keys = fmin(keys, all / (double)d->range_lists);
+  }
+  return keys;
+}
+
+/* Cuts every batch, and finds out what the largest one takes. */
+static int32_t make_cuts(struct plan *p) {
+  const a4j_attention_desc *d = p->call.desc;
+  make_cut(d, p, d->len_q, d->len_k, &p->cut);
+  p->batches = p->cut.stack > p->cut.stack_heads ? 1 : d->batch;
+  p->batch_tasks = p->batch_partials = 0;
+  int64_t together = 1;
+  for (int64_t b = 0; b < (p->packed ? d->batch : 1); b++) {
+    const struct cut cut = cut_of(p, b);
+    int64_t partials;
+    if (__builtin_mul_overflow(cut.stacks * cut.chunks, cut.partial_floats, &partials)) return A4J_SIZE_OVERFLOW;
+    p->batch_tasks = max64(p->batch_tasks, cut.stacks * cut.units);
+    p->batch_partials = max64(p->batch_partials, partials);
+    together = max64(together, cut.together);
+  }
+  p->scratch_floats = scratch_floats(d, together);
   return A4J_OK;
 }
 
 static int32_t make_plan(const a4j_attention_desc *d, struct plan *p) {
+  *p = (struct plan){.kernels = a4j_kernels_active()};
   int32_t status = check(d, p);
   if (status != A4J_OK) return status;
-  p->kernels = a4j_kernels_active();
   p->group = d->heads_q == 0 ? 1 : d->heads_q / d->heads_kv;
-  /* Few rows leave lanes empty: let the heads of a group fill them, where they read the same keys. */
-  const int same_keys = d->maps == 1 || d->key_map == A4J_KEY_PAIRS;
-  p->stack = same_keys && d->len_q < p->kernels->tile_rows ? p->group : 1;
-  p->stacks = d->heads_q / p->stack;
-  p->rows = d->len_q * p->stack;
-  const int64_t vecs = (p->rows + p->kernels->lanes - 1) / p->kernels->lanes;
-  const int64_t vecs_of_tile = p->kernels->tile_rows / p->kernels->lanes;
-  p->tiles = (vecs + vecs_of_tile - 1) / vecs_of_tile;
-  p->few = p->rows <= A4J_FEW_ROWS;
-  p->chunks = p->few ? (d->len_k + CHUNK_KEYS - 1) / CHUNK_KEYS : 0;
-  p->partial_floats = whole_lines(d->maps * p->rows * (2 + d->dim_v));
-  p->together = 1;
-  while (p->together < A4J_TILE_GROUP && p->together * A4J_TILE_MAX < d->len_q * p->group &&
-         (p->together + 1) * tile_floats(d) <= TILES_FLOATS && d->len_k * (d->maps * d->dim_qk + d->dim_v) > KEYS_FLOATS)
-    p->together++;
-  p->scratch_floats = scratch_floats(d, p->together);
+  status = make_cuts(p);
   /* What one thread takes, in nanoseconds: multiply-adds at the rate of the vectors, keys and values at the rate of memory. */
-  const double widths = (double)d->batch * (double)d->len_k * (double)(d->maps * d->dim_qk + d->dim_v);
+  const double widths = (double)d->batch * keys_of_a_row(d, &p->call) * (double)(d->maps * d->dim_qk + d->dim_v);
   const double compute = widths * (double)d->heads_q * (double)d->len_q * 0.13; /* with one lane */
-  const double memory = p->few ? widths * (double)d->heads_kv * 0.1 : 0;
+  const double memory = p->cut.few ? widths * (double)d->heads_kv * 0.1 : 0;
   p->threads = a4j_team_paying(d->threads, compute / p->kernels->lanes + memory);
   p->room = a4j_team_paying(d->threads, compute / A4J_LANES_MIN + memory);
-  return A4J_OK;
+  return status;
 }
 
-/*
- * Tile i of `tiles` takes these rows of `rows`: whole vectors, spread evenly, so that no tile is left with a single one (64
- * vectors are 20 tiles of 3 and 2 of 2, not 21 of 3 and 1 of 1). The cut depends on the shape alone.
- */
-static void tile_rows(const struct plan *p, int64_t i, int64_t *begin, int32_t *count) {
-  const int64_t lanes = p->kernels->lanes, vecs = (p->rows + lanes - 1) / lanes;
-  const int64_t small = vecs / p->tiles, large = vecs % p->tiles;
-  const int64_t first = i * small + (i < large ? i : large), n = small + (i < large);
-  const int64_t end = (first + n) * lanes;
-  *begin = first * lanes;
-  *count = (int32_t)((end < p->rows ? end : p->rows) - *begin);
-}
-
-static int64_t tile_groups(const struct plan *p) { return (p->tiles + p->together - 1) / p->together; }
-
-struct call {
-  const struct plan *plan;
-  const a4j_attention_desc *desc;
-  const float *q, *k, *v, *bias, *lambda;
-  const uint8_t *mask, *keep;
-  float *out, *lse, *weights, *workspace;
-  void (*task)(const struct call *c, int64_t number, float *scratch);
-  int64_t tasks;
-  _Atomic int64_t next;
-};
-
-/* All rows of stack `number` (batch-major), as one tile. */
-static struct a4j_tile tile_of(const struct call *c, int64_t number) {
-  const struct plan *p = c->plan;
-  const a4j_attention_desc *d = c->desc;
-  const int64_t b = number / p->stacks, h = number % p->stacks * p->stack, h_kv = h / p->group;
-  struct a4j_tile t = {.desc = d, .stack = p->stack, .row_begin = 0, .rows = (int32_t)p->rows};
-  t.q = c->q + b * d->q_stride_batch + h * d->q_stride_head;
-  for (int m = 0; m < d->maps; m++) {
-    int64_t head = h_kv, map = m;
-    if (d->maps == 2 && d->key_map == A4J_KEY_HEADS) {
-      const int64_t x = (2 * h + m) / p->group;
-      head = x / 2;
-      map = x % 2;
-    }
-    t.k[m] = c->k + b * d->k_stride_batch + head * d->k_stride_head + map * d->k_stride_map;
-  }
-  t.v = c->v + b * d->v_stride_batch + h_kv * d->v_stride_head;
-  t.mask = c->mask == NULL ? NULL : c->mask + b * d->mask_stride_batch + h * d->mask_stride_head;
-  t.bias = c->bias == NULL ? NULL : c->bias + b * d->bias_stride_batch + h * d->bias_stride_head;
-  t.keep = c->keep == NULL ? NULL : c->keep + b * d->keep_stride_batch + h * d->keep_stride_head;
-  t.lambda = c->lambda == NULL ? NULL : c->lambda + b * d->lambda_stride_batch + h * d->lambda_stride_head;
-  t.out = c->out + b * d->out_stride_batch + h * d->out_stride_head;
-  t.lse = c->lse == NULL ? NULL : c->lse + (b * d->heads_q + h) * d->maps * d->len_q;
-  t.weights = c->weights == NULL ? NULL : c->weights + (b * d->heads_q + h) * d->len_q * d->len_k;
-  t.keys = p->key_lengths == NULL ? d->len_k : p->key_lengths[b];
-  t.causal = d->window_right != A4J_UNBOUNDED;
-  t.causal_shift = d->window_right + (d->align == A4J_ALIGN_BOTTOM_RIGHT ? t.keys - d->len_q : 0);
-  return t;
-}
-
-/*
- * Heads are taken one after the other, so that the keys and values in use are one head's and stay in the caches (8 heads of 4096
- * keys took 1.25 times as long with the heads in turn). Within a head the last tiles come first: under a causal mask they are the
- * long ones, and short ones are left to even out the end.
- */
-static void tile_task(const struct call *c, int64_t number, float *scratch) {
-  const struct plan *p = c->plan;
-  const int64_t groups = tile_groups(p), head = number / groups, group = groups - 1 - number % groups;
-  struct a4j_tile tiles[A4J_TILE_GROUP];
-  int count = 0;
-  for (int64_t i = group * p->together; i < p->tiles && count < p->together; i++, count++) {
-    tiles[count] = tile_of(c, head);
-    tile_rows(p, i, &tiles[count].row_begin, &tiles[count].rows);
-  }
-  p->kernels->attention_tiles(tiles, count, scratch);
-}
-
-static void chunk_task(const struct call *c, int64_t number, float *scratch) {
-  const struct plan *p = c->plan;
-  const struct a4j_tile t = tile_of(c, number / p->chunks);
-  const int64_t begin = number % p->chunks * CHUNK_KEYS, end = begin + CHUNK_KEYS;
-  p->kernels->attention_rows(&t, begin, end < t.keys ? end : t.keys, scratch, c->workspace + number * p->partial_floats);
-}
-
-static void merge_task(const struct call *c, int64_t number, float *scratch) {
-  const struct plan *p = c->plan;
-  const struct a4j_tile t = tile_of(c, number);
-  p->kernels->merge_rows(&t, c->workspace + number * p->chunks * p->partial_floats, p->partial_floats, p->chunks, scratch);
-}
-
-static void run(void *context, int32_t thread, int32_t threads) {
-  struct call *c = context;
-  const struct plan *p = c->plan;
-  const int64_t partials = p->chunks * p->stacks * c->desc->batch * p->partial_floats;
-  float *scratch = c->workspace + partials + thread * p->scratch_floats;
-  (void)threads;
-  for (;;) {
-    const int64_t number = atomic_fetch_add_explicit(&c->next, 1, memory_order_relaxed);
-    if (number >= c->tasks) return;
-    c->task(c, number, scratch);
-  }
-}
-
-/* Gives `tasks` tasks to the team. */
-static void run_all(struct call *c, void (*task)(const struct call *, int64_t, float *), int64_t tasks, int32_t threads) {
-  c->task = task;
-  c->tasks = tasks;
-  atomic_store_explicit(&c->next, 0, memory_order_relaxed);
-  a4j_team_run(tasks < threads ? (int32_t)tasks : threads, run, c);
-}
-
-static int32_t workspace_bytes(const a4j_attention_desc *d, const struct plan *p, int64_t *bytes) {
+static int32_t workspace_bytes(const struct plan *p, int64_t *bytes) {
   int64_t partials, scratch;
-  if (__builtin_mul_overflow(p->chunks, p->partial_floats, &partials) ||
-      __builtin_mul_overflow(partials, d->batch * p->stacks, &partials) ||
+  if (__builtin_mul_overflow(p->batches, p->batch_partials, &partials) ||
       __builtin_mul_overflow(p->scratch_floats, p->room, &scratch) || __builtin_add_overflow(partials, scratch, &partials) ||
       __builtin_mul_overflow(partials, (int64_t)sizeof(float), bytes))
     return A4J_SIZE_OVERFLOW;
@@ -234,52 +295,181 @@ int64_t a4j_attention_workspace_bytes(const a4j_attention_desc *desc) {
   struct plan plan;
   int64_t bytes;
   int32_t status = make_plan(desc, &plan);
-  if (status == A4J_OK) status = workspace_bytes(desc, &plan, &bytes);
+  if (status == A4J_OK) status = workspace_bytes(&plan, &bytes);
   return status == A4J_OK ? bytes : -(int64_t)status;
+}
+
+/* ---- The walk --------------------------------------------------------------------------------------------------------- */
+
+/*
+ * Tile i of a stack takes these rows: whole vectors, spread evenly over a block of rows, so that no tile is left with a single one
+ * (64 vectors are 20 tiles of 3 and 2 of 2, not 21 of 3 and 1 of 1). 0 rows where the last block is too short for the tile.
+ */
+static void tile_rows(const struct plan *p, const struct cut *c, int64_t i, int64_t *begin, int32_t *count) {
+  const int64_t lanes = p->kernels->lanes, vecs = parts(c->block_rows, lanes);
+  const int64_t block = i / c->block_tiles * c->block_rows, place = i % c->block_tiles;
+  const int64_t small = vecs / c->block_tiles, large = vecs % c->block_tiles;
+  const int64_t first = place * small + min64(place, large), end = first + small + (place < large);
+  *begin = block + first * lanes;
+  *count = (int32_t)max64(min64(min64(block + end * lanes, block + c->block_rows), c->rows) - *begin, 0);
+}
+
+struct run {
+  const struct plan *plan;
+  float *workspace;
+  void (*task)(struct run *run, int64_t batch, int64_t number, float *scratch);
+  int64_t batch_tasks, tasks;
+  _Atomic int64_t next;
+  _Atomic int64_t work;
+};
+
+/* All rows and keys of a stack of a batch, as one tile. */
+static struct a4j_tile tile_of(const struct plan *p, const struct cut *cut, int64_t b, int64_t stack) {
+  const struct a4j_attention_call *c = &p->call;
+  const a4j_attention_desc *d = c->desc;
+  const int64_t h = stack * cut->stack_heads, h_kv = h / p->group, k_begin = c->k_begins == NULL ? 0 : c->k_begins[b];
+  struct a4j_tile t = {.call = c,
+                       .batch = b,
+                       .head = h,
+                       .stack = cut->stack,
+                       .stack_heads = cut->stack_heads,
+                       .len_q = cut->len_q,
+                       .len_k = cut->len_k,
+                       .q_begin = c->q_begins == NULL ? 0 : c->q_begins[b],
+                       .rows = (int32_t)cut->rows,
+                       .key_end = cut->len_k};
+  for (int m = 0; m < d->maps; m++) {
+    int64_t head = h_kv, map = m;
+    if (d->maps == 2 && d->key_map == A4J_KEY_HEADS) {
+      const int64_t x = (2 * h + m) / p->group;
+      head = x / 2;
+      map = x % 2;
+    }
+    t.k[m] = c->k + b * d->k_stride_batch + head * d->k_stride_head + map * d->k_stride_map + k_begin * d->k_stride_row;
+  }
+  t.v = c->v + b * d->v_stride_batch + h_kv * d->v_stride_head + k_begin * d->v_stride_row;
+  return t;
+}
+
+static float *partial_of(const struct run *r, const struct cut *cut, int64_t b, int64_t stack, int64_t chunk) {
+  return r->workspace + b * r->plan->batch_partials + (stack * cut->chunks + chunk) * cut->partial_floats;
+}
+
+/* Where in a partial result of a stack those of the rows from `row` on begin. */
+static int64_t partial_offset(const a4j_attention_desc *d, int64_t row) { return d->maps * row * (2 + d->dim_v); }
+
+/*
+ * Heads are taken one after the other, so that the keys and values in use are one head's and stay in the caches (8 heads of 4096
+ * keys took 1.25 times as long with the heads in turn). Within a head the last tiles come first: under a causal mask they are the
+ * long ones, and short ones are left to even out the end.
+ */
+static void tiles_task(struct run *r, const struct cut *cut, int64_t b, int64_t stack, int64_t unit, float *scratch) {
+  const struct plan *p = r->plan;
+  struct a4j_tile tiles[A4J_TILE_GROUP];
+  int count = 0;
+  for (int64_t i = (cut->units - 1 - unit) * cut->together; i < cut->tiles && count < cut->together; i++) {
+    tiles[count] = tile_of(p, cut, b, stack);
+    tile_rows(p, cut, i, &tiles[count].row_begin, &tiles[count].rows);
+    if (tiles[count].rows > 0) count++;
+  }
+  if (count > 0) p->kernels->attention_tiles(tiles, count, scratch);
+  for (int i = 0; i < count; i++) atomic_fetch_add_explicit(&r->work, tiles[i].work, memory_order_relaxed);
+}
+
+/* One chunk of the keys for one tile of a stack. */
+static void chunk_task(struct run *r, const struct cut *cut, int64_t b, int64_t stack, int64_t unit, float *scratch) {
+  const struct plan *p = r->plan;
+  const int64_t chunk = unit % cut->chunks;
+  struct a4j_tile t = tile_of(p, cut, b, stack);
+  if (!cut->few) tile_rows(p, cut, unit / cut->chunks, &t.row_begin, &t.rows);
+  t.key_begin = chunk * CHUNK_KEYS;
+  t.key_end = min64(t.key_begin + CHUNK_KEYS, t.len_k);
+  t.partial = partial_of(r, cut, b, stack, chunk) + partial_offset(p->call.desc, t.row_begin);
+  if (cut->few)
+    p->kernels->attention_rows(&t, scratch);
+  else
+    p->kernels->attention_tiles(&t, 1, scratch);
+  atomic_fetch_add_explicit(&r->work, t.work, memory_order_relaxed);
+}
+
+static void compute_task(struct run *r, int64_t b, int64_t number, float *scratch) {
+  const struct cut cut = cut_of(r->plan, b);
+  if (number >= cut.stacks * cut.units) return;
+  (cut.chunks > 0 ? chunk_task : tiles_task)(r, &cut, b, number / cut.units, number % cut.units, scratch);
+}
+
+static void merge_task(struct run *r, int64_t b, int64_t number, float *scratch) {
+  const struct plan *p = r->plan;
+  const struct cut cut = cut_of(p, b);
+  if (number >= cut.stacks || (cut.chunks == 0 && !cut.few)) return;
+  for (int64_t i = 0; i < (cut.few ? 1 : cut.tiles); i++) {
+    struct a4j_tile t = tile_of(p, &cut, b, number);
+    if (!cut.few) tile_rows(p, &cut, i, &t.row_begin, &t.rows);
+    const float *partials = partial_of(r, &cut, b, number, 0) + partial_offset(p->call.desc, t.row_begin);
+    if (t.rows > 0) p->kernels->merge_rows(&t, partials, cut.partial_floats, cut.chunks, scratch);
+  }
+}
+
+static void work_on(void *context, int32_t thread, int32_t threads) {
+  struct run *r = context;
+  const struct plan *p = r->plan;
+  float *scratch = r->workspace + p->batches * p->batch_partials + thread * p->scratch_floats;
+  (void)threads;
+  for (;;) {
+    const int64_t number = atomic_fetch_add_explicit(&r->next, 1, memory_order_relaxed);
+    if (number >= r->tasks) return;
+    r->task(r, number / r->batch_tasks, number % r->batch_tasks, scratch);
+  }
+}
+
+/* Gives `batch_tasks` tasks of every batch to the team. */
+static void run_all(struct run *r, void (*task)(struct run *, int64_t, int64_t, float *), int64_t batch_tasks) {
+  r->task = task;
+  r->batch_tasks = batch_tasks;
+  r->tasks = r->plan->batches * batch_tasks;
+  atomic_store_explicit(&r->next, 0, memory_order_relaxed);
+  a4j_team_run((int32_t)min64(r->tasks, r->plan->threads), work_on, r);
 }
 
 int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, const uint8_t *mask,
                       const uint8_t *key_mask, const float *bias, const uint8_t *keep, const float *lambda, const void *table_0,
                       const void *table_1, const void *table_2, const void *table_3, void *out, float *lse, float *weights,
                       float *scores, int64_t *work, void *workspace, int64_t bytes) {
-  (void)key_mask;
-  (void)table_0;
-  (void)table_1;
-  (void)table_2;
-  (void)table_3;
-  (void)scores;
-  (void)work;
   struct plan plan;
   int64_t needed;
   int32_t status = make_plan(desc, &plan);
-  if (status == A4J_OK) status = workspace_bytes(desc, &plan, &needed);
+  if (status == A4J_OK) status = workspace_bytes(&plan, &needed);
   if (status != A4J_OK) return status;
-  if (desc->batch == 0 || plan.rows == 0) return A4J_OK;
+  if (work != NULL) *work = 0;
+  if (desc->batch == 0 || desc->heads_q == 0 || desc->len_q == 0) return A4J_OK;
   if (q == NULL || out == NULL || workspace == NULL || (desc->len_k > 0 && (k == NULL || v == NULL)) ||
       (desc->maps == 2 && lambda == NULL))
     return A4J_NULL_POINTER;
   if ((uintptr_t)workspace % A4J_WORKSPACE_ALIGNMENT != 0) return A4J_MISALIGNED;
   if (bytes < needed) return A4J_SMALL_WORKSPACE;
   if (keep != NULL && !isfinite(desc->keep_scale)) return A4J_BAD_OPTION;
-  struct call call = {.plan = &plan,
-                      .desc = desc,
-                      .q = q,
-                      .k = k,
-                      .v = v,
-                      .bias = bias,
-                      .lambda = lambda,
-                      .mask = mask,
-                      .keep = keep,
-                      .out = out,
-                      .lse = lse,
-                      .weights = weights,
-                      .workspace = workspace};
-  const int64_t heads = desc->batch * plan.stacks;
-  if (plan.few && weights == NULL) {
-    run_all(&call, chunk_task, heads * plan.chunks, plan.threads);
-    run_all(&call, merge_task, heads, plan.threads);
-  } else {
-    run_all(&call, tile_task, heads * tile_groups(&plan), plan.threads);
-  }
+  if (plan.packed && (mask != NULL || key_mask != NULL || bias != NULL || keep != NULL || weights != NULL || scores != NULL))
+    return A4J_BAD_OPTION;
+  (void)table_0, (void)table_1, (void)table_2, (void)table_3;
+  plan.call.q = q;
+  plan.call.k = k;
+  plan.call.v = v;
+  plan.call.mask = mask;
+  plan.call.key_mask = key_mask;
+  plan.call.bias = bias;
+  plan.call.keep = keep;
+  plan.call.lambda = lambda;
+  plan.call.out = out;
+  plan.call.lse = lse;
+  plan.call.weights = weights;
+  plan.call.scores = scores;
+  plan.whole = weights != NULL || scores != NULL;
+  if (plan.whole) status = make_cuts(&plan);
+  if (status != A4J_OK) return status;
+  struct run run = {.plan = &plan, .workspace = workspace};
+  if (plan.batch_tasks > 0) run_all(&run, compute_task, plan.batch_tasks);
+  if (plan.batch_partials > 0 || plan.cut.few || plan.packed)
+    run_all(&run, merge_task, plan.packed ? desc->heads_q : plan.cut.stacks);
+  if (work != NULL) *work = atomic_load_explicit(&run.work, memory_order_relaxed);
   return A4J_OK;
 }

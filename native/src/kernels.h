@@ -21,20 +21,33 @@ enum {
   A4J_LINEAR_ROWS = 32 /* rows that linear takes at the most */
 };
 
-/* Rows of q that share their keys and values: one unit of work of attention, a view of one batch. */
-struct a4j_tile {
+/* What one call of attention was given: the checked descriptor, its tensors, and the arrays of its tail (NULL for none). */
+struct a4j_attention_call {
   const a4j_attention_desc *desc;
-  const float *q, *v; /* at this batch and the tile's first head */
-  const float *k[2];  /* for each map */
-  const uint8_t *mask, *keep;
-  const float *bias, *lambda;
-  float *out, *lse, *weights;
-  int64_t stack;        /* heads of a group that lie side by side: row r is row r / stack of head r % stack */
-  int64_t row_begin;    /* first row, counted so */
-  int32_t rows;         /* how many, at least 1 */
-  int32_t causal;       /* whether causal_shift counts */
-  int64_t causal_shift; /* row i sees key j only if j <= i + causal_shift */
-  int64_t keys;         /* keys of this batch */
+  const float *q, *k, *v, *bias, *lambda;
+  const uint8_t *mask, *key_mask, *keep;
+  float *out, *lse, *weights, *scores;
+  const int32_t *key_lengths, *row_offsets, *q_begins, *k_begins, *range_starts, *ranges;
+  const float *slopes, *sinks;
+};
+
+/*
+ * Rows of q that share their keys and values: one unit of work of attention. Lane r of the tile is row x / stack of head and batch
+ * number x % stack, heads before batches, where x = row_begin + r.
+ */
+struct a4j_tile {
+  const struct a4j_attention_call *call;
+  const float *k[2], *v;      /* of each map, at the first key */
+  int64_t batch, head;        /* the first of the stack */
+  int64_t stack, stack_heads; /* rows of heads and batches that lie side by side; how many of them are heads of one batch */
+  int64_t len_q, len_k;       /* rows and keys of the batch */
+  int64_t q_begin;            /* its first row, in a packed batch */
+  int64_t row_begin;          /* first row of the tile, counted over the stack */
+  int32_t rows;               /* how many, at least 1 */
+  int64_t key_begin, key_end; /* the keys to be taken: all, or a chunk of them */
+  float *partial;             /* NULL; or where the result over a chunk goes, for x = map * rows + lane:
+                                 { m[x] largest logit, l[x] sum, o[x][dim_v] sum of values } */
+  int64_t work;               /* scores computed, added up here */
 };
 
 /* `scratch` is the calling thread's own, as large as attention.c plans it, aligned to 64 bytes. */
@@ -42,14 +55,11 @@ struct a4j_kernels {
   const char *isa;
   int32_t lanes;     /* floats in a vector */
   int32_t tile_rows; /* rows of a tile at the most */
-  /* Attention for up to A4J_TILE_GROUP tiles of the same keys and values, written to out, lse and weights. */
-  void (*attention_tiles)(const struct a4j_tile *tiles, int count, float *scratch);
-  /*
-   * Attention for up to A4J_FEW_ROWS rows over keys [key_begin, key_end) alone: a partial result for x = map * rows + row,
-   * { m[x] largest logit, l[x] sum, o[x][dim_v] sum of values }; o is not written where no row sees any of the keys.
-   */
-  void (*attention_rows)(const struct a4j_tile *tile, int64_t key_begin, int64_t key_end, float *scratch, float *partial);
-  /* Adds `count` partial results, `stride` floats apart, in their order, and writes out and lse. */
+  /* Attention for up to A4J_TILE_GROUP tiles of the same keys and values: to out, lse, weights and scores, or to partial. */
+  void (*attention_tiles)(struct a4j_tile *tiles, int count, float *scratch);
+  /* The same for one tile of up to A4J_FEW_ROWS rows, always to partial; o is not written where no row sees any of the keys. */
+  void (*attention_rows)(struct a4j_tile *tile, float *scratch);
+  /* Adds `count` partial results of a tile, `stride` floats apart, in their order, and writes out and lse. */
   void (*merge_rows)(const struct a4j_tile *tile, const float *partials, int64_t stride, int64_t count, float *scratch);
 
   /* out[r][c] = (accumulate ? out[r][c] : 0) + bias[c] + <x[r], weight[c]>; bias may be NULL. The bits of a result do not

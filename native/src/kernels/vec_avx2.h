@@ -48,9 +48,21 @@ static inline vmask v_is_negative_zero(vf a) {
   return _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_castps_si256(a), _mm256_set1_epi32(INT32_MIN)));
 }
 
-/* Bytes to floats, 0 to 255. */
-static inline vf v_from_bytes(const uint8_t *p) {
-  return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+/* The lanes of m as bits, lane 0 first. */
+static inline uint32_t v_bits(vmask m) { return (uint32_t)_mm256_movemask_ps(m); }
+/* Lanes i in which bit number `bit` of sets[i] is 1. */
+static inline vmask v_has_bit(const uint32_t *sets, int bit) {
+  const __m256i one = _mm256_set1_epi32((int)(1u << bit));
+  return _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(_mm256_loadu_si256((const __m256i *)sets), one), one));
+}
+/* Which of 64 bytes are not 0, the first one as bit 0. */
+static inline uint64_t v_nonzero_bytes(const uint8_t *p) {
+  uint64_t zero = 0;
+  for (int i = 0; i < 64; i += 32) {
+    const __m256i bytes = _mm256_loadu_si256((const __m256i *)(p + i));
+    zero |= (uint64_t)(uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(bytes, _mm256_setzero_si256())) << i;
+  }
+  return ~zero;
 }
 
 /*

@@ -63,9 +63,16 @@ static inline vf v_table_32(const float *t, vf number) {
   return _mm512_permutex2var_ps(_mm512_loadu_ps(t), _mm512_castps_si512(number), _mm512_loadu_ps(t + 16));
 }
 
-/* Bytes to floats, 0 to 255. */
-static inline vf v_from_bytes(const uint8_t *p) {
-  return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)));
+/* The lanes of m as bits, lane 0 first. */
+static inline uint32_t v_bits(vmask m) { return m; }
+/* Lanes i in which bit number `bit` of sets[i] is 1. */
+static inline vmask v_has_bit(const uint32_t *sets, int bit) {
+  return _mm512_test_epi32_mask(_mm512_loadu_si512(sets), _mm512_set1_epi32((int)(1u << bit)));
+}
+/* Which of 64 bytes are not 0, the first one as bit 0. */
+static inline uint64_t v_nonzero_bytes(const uint8_t *p) {
+  const __m512i bytes = _mm512_loadu_si512(p);
+  return _mm512_test_epi8_mask(bytes, bytes);
 }
 
 /*

@@ -52,10 +52,18 @@ static inline int v_none(vmask m) { return vmaxvq_u32(m) == 0; }
 /* Lanes whose bits are those of -0.0, which is not what v_eq asks. */
 static inline vmask v_is_negative_zero(vf a) { return vceqq_u32(vreinterpretq_u32_f32(a), vdupq_n_u32(0x80000000u)); }
 
-/* Bytes to floats, 0 to 255. */
-static inline vf v_from_bytes(const uint8_t *p) {
-  uint32_t t[4] = {p[0], p[1], p[2], p[3]};
-  return vcvtq_f32_u32(vld1q_u32(t));
+/* The lanes of m as bits, lane 0 first. */
+static inline uint32_t v_bits(vmask m) {
+  static const uint32_t bit[4] = {1, 2, 4, 8};
+  return vaddvq_u32(vandq_u32(m, vld1q_u32(bit)));
+}
+/* Lanes i in which bit number `bit` of sets[i] is 1. */
+static inline vmask v_has_bit(const uint32_t *sets, int bit) { return vtstq_u32(vld1q_u32(sets), vdupq_n_u32(1u << bit)); }
+/* Which of 64 bytes are not 0, the first one as bit 0. */
+static inline uint64_t v_nonzero_bytes(const uint8_t *p) {
+  uint64_t set = 0;
+  for (int i = 0; i < 64; i++) set |= (uint64_t)(p[i] != 0) << i;
+  return set;
 }
 
 /*

@@ -58,8 +58,22 @@ static inline vmask v_is_negative_zero(vf a) {
   return _mm_castsi128_ps(_mm_cmpeq_epi32(_mm_castps_si128(a), _mm_set1_epi32(INT32_MIN)));
 }
 
-/* Bytes to floats, 0 to 255. */
-static inline vf v_from_bytes(const uint8_t *p) { return _mm_setr_ps(p[0], p[1], p[2], p[3]); }
+/* The lanes of m as bits, lane 0 first. */
+static inline uint32_t v_bits(vmask m) { return (uint32_t)_mm_movemask_ps(m); }
+/* Lanes i in which bit number `bit` of sets[i] is 1. */
+static inline vmask v_has_bit(const uint32_t *sets, int bit) {
+  const __m128i one = _mm_set1_epi32((int)(1u << bit));
+  return _mm_castsi128_ps(_mm_cmpeq_epi32(_mm_and_si128(_mm_loadu_si128((const __m128i *)sets), one), one));
+}
+/* Which of 64 bytes are not 0, the first one as bit 0. */
+static inline uint64_t v_nonzero_bytes(const uint8_t *p) {
+  uint64_t zero = 0;
+  for (int i = 0; i < 64; i += 16) {
+    const __m128i bytes = _mm_loadu_si128((const __m128i *)(p + i));
+    zero |= (uint64_t)(uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, _mm_setzero_si128())) << i;
+  }
+  return ~zero;
+}
 
 /*
  * 2^a. The exponent is added to the polynomial's as an integer, so the range is first cut to [-126, 128]; what lies below is 0
