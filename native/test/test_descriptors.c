@@ -319,7 +319,7 @@ static void a_workspace_beyond_63_bits_is_refused(void) {
   const struct layout layout = layout_of("a4j_attention_desc");
   a4j_attention_desc desc;
   write_valid((char *)&desc, &layout, sizeof desc);
-  desc.heads_q = desc.heads_kv = desc.len_q = desc.len_k = desc.dim_v = 1;
+  desc.heads_q = desc.heads_kv = desc.len_q = desc.len_k = desc.key_limit = desc.dim_v = 1;
   desc.batch = (int64_t)1 << 30;
   desc.dim_qk = (int64_t)1 << 30;
   desc.threads = INT32_MAX;
