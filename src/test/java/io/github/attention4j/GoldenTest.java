@@ -100,6 +100,10 @@ class GoldenTest {
         if (system.startsWith("B.")) {
           yield GoldenD2l.runner(system);
         }
+        GoldenCase.Run layer = GoldenLayers.runner(system);
+        if (layer != null) {
+          yield layer;
+        }
         throw new AssertionError("unknown system " + system);
       }
     };

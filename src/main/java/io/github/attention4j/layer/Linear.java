@@ -66,6 +66,12 @@ public final class Linear {
     return new Linear(weight, bias);
   }
 
+  /** The projection to some of its outputs alone, of the same weights. */
+  Linear outputs(long start, long count) {
+    return new Linear(
+        weight.slice(0, start, count), bias == null ? null : bias.slice(0, start, count));
+  }
+
   /**
    * Returns the width of the rows that it takes.
    *
