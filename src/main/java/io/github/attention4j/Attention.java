@@ -5,6 +5,7 @@ import io.github.attention4j.internal.Descriptor;
 import io.github.attention4j.internal.Downcalls;
 import io.github.attention4j.internal.Workspaces;
 import java.lang.foreign.MemorySegment;
+import java.nio.FloatBuffer;
 import java.util.Arrays;
 import java.util.Objects;
 
@@ -50,18 +51,10 @@ import java.util.Objects;
  * meanwhile.
  */
 public final class Attention {
-  private final Mask mask;
+  private final Options options;
 
-  /** NaN where it follows from the head size. */
-  private final float scale;
-
-  /** 0 where it is the process's number at the time of the call. */
-  private final int threads;
-
-  private Attention(Mask mask, float scale, int threads) {
-    this.mask = mask;
-    this.scale = scale;
-    this.threads = threads;
+  Attention(Options options) {
+    this.options = options;
   }
 
   /**
@@ -78,9 +71,11 @@ public final class Attention {
    *
    * @param mask replaces the present one
    * @return a new attention
+   * @throws IllegalArgumentException if the mask places the queries among the keys otherwise than
+   *     ALiBi
    */
   public Attention withMask(Mask mask) {
-    return new Attention(Objects.requireNonNull(mask, "mask"), scale, threads);
+    return new Attention(options.withMask(mask));
   }
 
   /**
@@ -89,7 +84,7 @@ public final class Attention {
    * @return the mask, {@link Mask#none()} where nothing was chosen
    */
   public Mask mask() {
-    return mask;
+    return options.mask();
   }
 
   /**
@@ -127,19 +122,70 @@ public final class Attention {
     Objects.requireNonNull(v, "v");
     Objects.requireNonNull(out, "out");
     Objects.requireNonNull(extras, "extras");
-    AttentionCall call = new AttentionCall(q, k, v, out);
-    call.headsQ = AttentionCall.heads(q);
-    call.headsKv = AttentionCall.heads(k);
-    call.dimV = v.size(-1);
-    Checks.equal("v", "k", "heads", AttentionCall.heads(v), call.headsKv);
-    Checks.equal("out", "q", "heads", AttentionCall.heads(out), call.headsQ);
-    Checks.multiple("q.heads", call.headsQ, "k.heads", call.headsKv);
-    Checks.equal("out", "v", "dim", out.size(-1), call.dimV);
-    call.strideHeadQ = AttentionCall.headStride(q);
-    call.strideHeadK = AttentionCall.headStride(k);
-    call.strideHeadV = AttentionCall.headStride(v);
-    call.run(mask, extras, scaleFor(scale, call.dimQk), threadsFor(threads));
+    filled(new AttentionCall(q, k, v, out)).run(options, extras);
   }
+
+  private static AttentionCall filled(AttentionCall call) {
+    call.headsQ = AttentionCall.heads(call.q);
+    call.headsKv = AttentionCall.heads(call.k);
+    call.dimV = call.v.size(-1);
+    Checks.equal("v", "k", "heads", AttentionCall.heads(call.v), call.headsKv);
+    Checks.equal("out", "q", "heads", AttentionCall.heads(call.out), call.headsQ);
+    Checks.multiple("q.heads", call.headsQ, "k.heads", call.headsKv);
+    Checks.equal("out", "v", "dim", call.out.size(-1), call.dimV);
+    call.strideHeadQ = AttentionCall.headStride(call.q);
+    call.strideHeadK = AttentionCall.headStride(call.k);
+    call.strideHeadV = AttentionCall.headStride(call.v);
+    return call;
+  }
+
+  // ---- Packed sequences ----
+
+  /**
+   * Computes attention within each of several sequences of different lengths, which lie one behind
+   * the other without padding. Rows, keys, positions, key lengths and key ranges count within a
+   * sequence; {@link Alignment#BOTTOM_RIGHT} is aligned to each sequence's own end. Of a mask's
+   * parts, {@code allow}, {@code bias}, padding and key lengths of each query cannot be had.
+   *
+   * @param q queries {@code [totalQ, headsQ, dim]}. Not modified.
+   * @param queries where the sequences lie in q and out
+   * @param k keys {@code [totalK, headsKv, dim]}. Not modified.
+   * @param v values {@code [totalK, headsKv, dimV]}. Not modified.
+   * @param keys where the sequences lie in k and v; as many sequences as in q, each of any length
+   * @param out the result {@code [totalQ, headsQ, dimV]}, written whole. Modified.
+   * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, Tensor)}, and if
+   *     the sequences do not fit the tensors or one another, or the mask needs a matrix
+   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
+   * @throws AttentionException if the native library is not to be had
+   */
+  public void forwardPacked(
+      Tensor q, Sequences queries, Tensor k, Tensor v, Sequences keys, Tensor out) {
+    forwardPacked(q, queries, k, v, keys, out, Extras.none());
+  }
+
+  /**
+   * Computes attention within each of several packed sequences, and what else is asked for.
+   *
+   * @param q queries {@code [totalQ, headsQ, dim]}. Not modified.
+   * @param queries where the sequences lie in q and out
+   * @param k keys {@code [totalK, headsKv, dim]}. Not modified.
+   * @param v values {@code [totalK, headsKv, dimV]}. Not modified.
+   * @param keys where the sequences lie in k and v; as many sequences as in q, each of any length
+   * @param out the result {@code [totalQ, headsQ, dimV]}, written whole. Modified.
+   * @param extras logsumexp {@code [heads, totalQ]} and work; its outputs are modified
+   * @throws IllegalArgumentException as {@link #forwardPacked(Tensor, Sequences, Tensor, Tensor,
+   *     Sequences, Tensor)}, and if the extras hold weights, scores or dropout, or an output among
+   *     them overlaps any other tensor of the call
+   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
+   * @throws AttentionException if the native library is not to be had
+   */
+  public void forwardPacked(
+      Tensor q, Sequences queries, Tensor k, Tensor v, Sequences keys, Tensor out, Extras extras) {
+    Objects.requireNonNull(extras, "extras");
+    filled(AttentionCall.packed(q, queries, k, v, keys, out)).run(options, extras);
+  }
+
+  // ---- Caches ----
 
   /**
    * Computes attention over what a cache holds, each query seeing the keys up to its own: the new
@@ -171,8 +217,99 @@ public final class Attention {
    */
   public void forward(Tensor q, KvCache cache, Tensor out, Extras extras) {
     Objects.requireNonNull(cache, "cache");
-    withMask(mask.and(cache.mask())).forward(q, cache.keys(), cache.values(), out, extras);
+    withMask(mask().and(cache.mask())).forward(q, cache.keys(), cache.values(), out, extras);
   }
+
+  /**
+   * Computes attention over a prefix that all batches share and each batch's own continuation, as
+   * if the two were one cache: each query sees the keys up to its own. The prefix is not copied,
+   * and its keys and values are read once for several batches.
+   *
+   * @param q queries {@code [batch, headsQ, lenQ, dim]}. Not modified.
+   * @param prefix keys and values of batch 1. Not modified.
+   * @param continuations keys and values of each batch, behind the prefix. Not modified.
+   * @param out the result {@code [batch, headsQ, lenQ, dimV]}, written whole. Modified.
+   * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, Tensor)}, and if
+   *     the prefix has not one batch, the mask holds other parts than causal, windows and chunks,
+   *     these are not aligned {@link Alignment#BOTTOM_RIGHT}, or the prefix ends within a chunk
+   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
+   * @throws AttentionException if the native library is not to be had
+   */
+  public void forward(Tensor q, KvCache prefix, KvCache continuations, Tensor out) {
+    forward(q, prefix, continuations, out, Extras.none());
+  }
+
+  /**
+   * Computes attention over a prefix that all batches share and each batch's own continuation, and
+   * the logsumexp over both.
+   *
+   * @param q queries {@code [batch, headsQ, lenQ, dim]}. Not modified.
+   * @param prefix keys and values of batch 1. Not modified.
+   * @param continuations keys and values of each batch, behind the prefix. Not modified.
+   * @param out the result {@code [batch, headsQ, lenQ, dimV]}, written whole. Modified.
+   * @param extras logsumexp; it is modified
+   * @throws IllegalArgumentException as {@link #forward(Tensor, KvCache, KvCache, Tensor)}, and if
+   *     the extras hold anything else
+   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
+   * @throws AttentionException if the native library is not to be had
+   */
+  public void forward(Tensor q, KvCache prefix, KvCache continuations, Tensor out, Extras extras) {
+    SharedPrefix.forward(options, q, prefix, continuations, out, extras);
+  }
+
+  // ---- Floats on the heap ----
+
+  /**
+   * Computes attention over arrays. They are copied to pooled memory off the heap and back, which
+   * tensors are not; the result may be one of the inputs.
+   *
+   * @param shape the sizes
+   * @param q queries {@code [batch, headsQ, lenQ, dim]}. Not modified.
+   * @param k keys {@code [batch, headsKv, lenK, dim]}. Not modified.
+   * @param v values {@code [batch, headsKv, lenK, dimV]}. Not modified.
+   * @param out the result {@code [batch, headsQ, lenQ, dimV]}, written whole. Modified.
+   * @throws IllegalArgumentException if an array's length is not the product of its sizes, or the
+   *     sizes or the mask do not fit
+   * @throws OutOfMemoryError if there is no memory for the copies
+   * @throws AttentionException if the native library is not to be had
+   */
+  public void forward(AttentionShape shape, float[] q, float[] k, float[] v, float[] out) {
+    Copying.forward(
+        this,
+        shape,
+        Copying.Floats.of("q", q),
+        Copying.Floats.of("k", k),
+        Copying.Floats.of("v", v),
+        Copying.Floats.of("out", out));
+  }
+
+  /**
+   * Computes attention over what remains in buffers, whose positions stay. They are copied to
+   * pooled memory off the heap and back, which tensors are not ({@link Tensor#of} views a direct
+   * buffer's segment without a copy); the result may be one of the inputs.
+   *
+   * @param shape the sizes
+   * @param q queries {@code [batch, headsQ, lenQ, dim]}. Not modified.
+   * @param k keys {@code [batch, headsKv, lenK, dim]}. Not modified.
+   * @param v values {@code [batch, headsKv, lenK, dimV]}. Not modified.
+   * @param out the result {@code [batch, headsQ, lenQ, dimV]}, written whole. Modified.
+   * @throws IllegalArgumentException if what remains in a buffer is not the product of its sizes,
+   *     the sizes or the mask do not fit, or out is read-only
+   * @throws OutOfMemoryError if there is no memory for the copies
+   * @throws AttentionException if the native library is not to be had
+   */
+  public void forward(
+      AttentionShape shape, FloatBuffer q, FloatBuffer k, FloatBuffer v, FloatBuffer out) {
+    Copying.forward(
+        this,
+        shape,
+        Copying.Floats.of("q", q),
+        Copying.Floats.of("k", k),
+        Copying.Floats.of("v", v),
+        Copying.Floats.of("out", out));
+  }
+
+  // ---- Partial results ----
 
   /**
    * Merges two results over disjoint sets of keys into the result over both:
@@ -253,67 +390,12 @@ public final class Attention {
     Checks.shape(lseName, lse, "the shape of " + name + " without its last dimension", rows);
   }
 
-  static float scaleFor(float scale, long dim) {
-    return Float.isNaN(scale) ? (float) (1 / Math.sqrt(dim)) : scale;
-  }
-
-  static int threadsFor(int threads) {
-    return threads == 0 ? A4j.threads() : threads;
-  }
-
-  static float checkScale(double scale) {
-    if (!Float.isFinite((float) scale)) {
-      throw new IllegalArgumentException("scale must be a finite float: scale=" + scale);
-    }
-    return (float) scale;
-  }
-
-  static int checkThreads(int threads) {
-    Checks.positive("threads", threads);
-    return threads;
-  }
-
   /** Collects the options of an {@link Attention}. Not safe for several threads. */
-  public static final class Builder {
-    private Mask mask = Mask.none();
-    private float scale = Float.NaN;
-    private int threads;
-
+  public static final class Builder extends Options.Builder<Builder> {
     private Builder() {}
 
-    /**
-     * Chooses what hides keys from queries.
-     *
-     * @param mask replaces the one chosen before
-     * @return this builder
-     */
-    public Builder mask(Mask mask) {
-      this.mask = Objects.requireNonNull(mask, "mask");
-      return this;
-    }
-
-    /**
-     * Chooses what multiplies the products of queries and keys.
-     *
-     * @param scale finite; {@code 1 / sqrt(dim)} where it is not chosen
-     * @return this builder
-     * @throws IllegalArgumentException if the scale is NaN or, as a float, infinite
-     */
-    public Builder scale(double scale) {
-      this.scale = checkScale(scale);
-      return this;
-    }
-
-    /**
-     * Chooses the most threads that one call may use.
-     *
-     * @param threads at least 1; {@link A4j#threads()} at the time of the call where it is not
-     *     chosen
-     * @return this builder
-     * @throws IllegalArgumentException if threads is less than 1
-     */
-    public Builder threads(int threads) {
-      this.threads = checkThreads(threads);
+    @Override
+    Builder self() {
       return this;
     }
 
@@ -321,9 +403,11 @@ public final class Attention {
      * Makes the attention.
      *
      * @return an immutable attention with the options chosen so far
+     * @throws IllegalArgumentException if mask and ALiBi place the queries differently among the
+     *     keys
      */
     public Attention build() {
-      return new Attention(mask, scale, threads);
+      return new Attention(options());
     }
   }
 }

@@ -5,7 +5,9 @@ import io.github.attention4j.internal.Descriptor;
 import io.github.attention4j.internal.Downcalls;
 import io.github.attention4j.internal.Workspaces;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
+import java.util.Objects;
 
 /**
  * One call of the native attention operation, plain or differential: {@link Attention} and {@link
@@ -15,6 +17,9 @@ import java.util.Arrays;
  * and here for everything else.
  */
 final class AttentionCall {
+  /** The most key lengths that one call takes; they travel in its descriptor. */
+  private static final int MOST_LENGTHS = 1 << 28;
+
   final Tensor q;
   final Tensor k;
   final Tensor v;
@@ -35,6 +40,12 @@ final class AttentionCall {
   int maps = 1;
   int keyMap = Descriptor.KEY_PAIRS;
   int valueParts = 1;
+  int lambdaForm = Descriptor.LAMBDA_AS_GIVEN;
+
+  /** Where sequences lie in the rows of q and of k; null where they are not packed. */
+  Sequences queries;
+
+  Sequences keys;
 
   long strideHeadQ;
   long strideMapQ;
@@ -98,58 +109,141 @@ final class AttentionCall {
     return tensor.rank() == 4 ? tensor.stride(1) : 0;
   }
 
-  /** Checks what is left, and computes. */
-  void run(Mask mask, Extras extras, float scale, int threads) {
-    Checks.disjoint("out", out, "q", q);
-    Checks.disjoint("out", out, "k", k);
-    Checks.disjoint("out", out, "v", v);
-    checkOutput("logsumexp", extras.logsumexp());
-    checkOutput("weights", extras.weights());
-    checkShapes(extras);
-    if (extras.logsumexp() != null && extras.weights() != null) {
-      Checks.disjoint("weights", extras.weights(), "logsumexp", extras.logsumexp());
+  /**
+   * A call over packed sequences {@code [total, heads, dim]}, which are shown as one batch with as
+   * many rows as all sequences have.
+   */
+  static AttentionCall packed(
+      Tensor q, Sequences queries, Tensor k, Tensor v, Sequences keys, Tensor out) {
+    Objects.requireNonNull(queries, "queries");
+    Objects.requireNonNull(keys, "keys");
+    checkPacked("q", q, "queries", queries);
+    checkPacked("k", k, "keys", keys);
+    checkPacked("v", v, "keys", keys);
+    checkPacked("out", out, "queries", queries);
+    Checks.equal("keys.count", keys.count(), "queries.count", queries.count());
+    AttentionCall call = new AttentionCall(asBatch(q), asBatch(k), asBatch(v), asBatch(out));
+    call.queries = queries;
+    call.keys = keys;
+    call.batch = queries.count();
+    call.lenQ = queries.longest();
+    call.lenK = keys.longest();
+    return call;
+  }
+
+  private static void checkPacked(
+      String name, Tensor tensor, String sequencesName, Sequences sequences) {
+    if (Objects.requireNonNull(tensor, name).rank() != 3) {
+      throw new IllegalArgumentException(
+          name + ".rank must be 3 [total, heads, dim]: " + name + ".rank=" + tensor.rank());
     }
-    checkInput("mask.allow", mask.allow(), DType.BOOL, extras);
-    checkInput("mask.bias", mask.bias(), DType.F32, extras);
-    checkInput("keep", extras.keep(), DType.BOOL, extras);
-    checkInput("lambda", lambda, DType.F32, extras);
-    if (mask.keyLengthsTensor() != null) {
-      checkInput("mask.keyLengths", mask.keyLengthsTensor(), DType.I32, extras);
+    Checks.equal(
+        name + ".total", tensor.size(0), sequencesName + ".total", (long) sequences.total());
+  }
+
+  private static Tensor asBatch(Tensor packed) {
+    return packed.transpose(0, 1).unsqueeze(0);
+  }
+
+  private boolean isPacked() {
+    return queries != null;
+  }
+
+  /** Checks what is left, and computes. */
+  void run(Options options, Extras extras) {
+    Mask mask = options.mask();
+    checkOutputs(extras);
+    checkInputs(mask, extras);
+    checkApart(mask, extras);
+    if (isPacked()) {
+      checkPackedOptions(mask, extras);
     }
     try (Workspaces.Lease lease = Workspaces.lease()) {
-      compute(lease, mask, extras, scale, threads);
+      compute(lease, options, extras);
     }
   }
 
-  private void compute(Workspaces.Lease lease, Mask mask, Extras extras, float scale, int threads) {
-    MemorySegment d =
-        Descriptor.attention(lease, threads, scale, mask.hasKeyLengths() ? batches(mask) : 0);
-    if (mask.hasKeyLengths()) {
-      putKeyLengths(d, mask);
+  private void compute(Workspaces.Lease lease, Options options, Extras extras) {
+    Mask mask = options.mask();
+    Descriptor.Tail tail = new Descriptor.Tail();
+    final Lengths lengths = Lengths.of(this, mask, options.placement());
+    final long lengthsOffset = lengths.values == null ? 0 : tail.ints(lengths.values);
+    int[] offsets = lengths.placement.offsets();
+    if (offsets != null) {
+      Checks.equal("offsets.length", offsets.length, "q.batch", batch);
     }
-    Descriptor.options(d, maps, keyMap, valueParts);
-    Descriptor.window(d, mask.alignment(), Descriptor.UNBOUNDED, mask.windowRight(), lenK);
-    Descriptor.logsumexpStrides(d, headsQ * maps * lenQ, maps * lenQ, lenQ);
+    final long rowOffsets = offsets == null ? 0 : tail.ints(offsets);
+    final long slopes = perHead(tail, "slopes", options.slopes(), 1);
+    final long sinks = perHead(tail, "sinks", options.sinks(), maps);
+    final long queryBegins = isPacked() ? tail.ints(queries.begins()) : 0;
+    final long keyBegins = isPacked() ? tail.ints(keys.begins()) : 0;
+    KeyRanges ranges = mask.ranges();
+    final long rangeStarts = ranges == null ? 0 : tail.ints(checked(ranges).starts());
+    final long rangeBounds = ranges == null ? 0 : tail.ints(ranges.bounds());
+    final Tensor allow = mask.allow();
+    final Tensor bias = mask.bias();
+    final Tensor keep = extras.keep();
+    final long keyLimit =
+        Math.min(checkBroadcast("mask.allow", allow), checkBroadcast("mask.bias", bias));
+    if (keep != null && checkBroadcast("keep", keep) < lenK) {
+      throw doesNotBroadcast("keep", keep);
+    }
+    if (out.count() == 0) {
+      if (extras.work() != null) {
+        Checks.first(extras.work()).set(ValueLayout.JAVA_LONG, 0, 0);
+      }
+      return;
+    }
+
+    float scale = options.scaleFor(dimQk);
+    MemorySegment d =
+        Descriptor.attention(lease, tail, options.threadsNow(), scale, options.softCap());
+    Descriptor.maps(d, maps, keyMap, valueParts, lambdaForm);
     Descriptor.sizes(d, batch, headsQ, headsKv, lenQ, lenK, dimQk, dimV);
-    Descriptor.queryStrides(d, q.stride(0), strideHeadQ, strideMapQ, q.stride(-2));
-    Descriptor.keyStrides(d, k.stride(0), strideHeadK, strideMapK, k.stride(-2));
-    Descriptor.valueStrides(d, v.stride(0), strideHeadV, stridePartV, v.stride(-2));
-    Descriptor.outStrides(d, out.stride(0), headStride(out), out.stride(-2));
-    Tensor allow = mask.allow();
+    Descriptor.placement(d, lengths.placement.code(), rowOffsets);
+    Descriptor.window(d, mask.windowLeft(), mask.windowRight(), mask.chunk(), keyLimit);
+    Descriptor.keyLengths(d, lengthsOffset, lengths.perRow ? lenQ : 1, lengths.perRow ? 1 : 0);
+    Descriptor.heads(d, slopes, sinks);
+    Descriptor.packed(d, queryBegins, keyBegins);
+    if (ranges != null) {
+      Descriptor.ranges(
+          d,
+          ranges.rowsPerBlock(),
+          ranges.lists(),
+          rangeStarts,
+          rangeBounds,
+          ranges.batches() == 1 ? 0 : (long) ranges.heads() * ranges.blocks(),
+          ranges.heads() == 1 ? 0 : ranges.blocks());
+    }
+    Descriptor.queryStrides(d, batchStride(q), strideHeadQ, strideMapQ, q.stride(-2));
+    Descriptor.keyStrides(d, batchStride(k), strideHeadK, strideMapK, k.stride(-2));
+    Descriptor.valueStrides(d, batchStride(v), strideHeadV, stridePartV, v.stride(-2));
+    Descriptor.outStrides(d, batchStride(out), headStride(out), out.stride(-2));
+    long rows = isPacked() ? queries.total() : lenQ;
+    Descriptor.logsumexpStrides(d, isPacked() ? 0 : headsQ * maps * rows, maps * rows, rows);
+    if (extras.stage() != null) {
+      Descriptor.scoresStage(d, code(extras.stage()));
+    }
+
+    Downcalls.AttentionBuffers buffers = new Downcalls.AttentionBuffers();
+    buffers.q = Checks.first(q);
+    buffers.k = Checks.first(k);
+    buffers.v = Checks.first(v);
     if (allow != null) {
-      checkBroadcast("mask.allow", allow);
       Descriptor.maskStrides(
           d, strideBatch(allow), strideHead(allow), strideRow(allow), strideKey(allow));
+      buffers.mask = Checks.first(allow);
     }
-    Tensor bias = mask.bias();
+    if (mask.tokens() != null) {
+      Descriptor.keyMaskStride(d, lenK);
+      buffers.keyMask = Padding.keyMask(lease, mask.tokens(), mask.padToken());
+    }
     if (bias != null) {
-      checkBroadcast("mask.bias", bias);
       Descriptor.biasStrides(
           d, strideBatch(bias), strideHead(bias), strideRow(bias), strideKey(bias));
+      buffers.bias = Checks.first(bias);
     }
-    Tensor keep = extras.keep();
     if (keep != null) {
-      checkBroadcast("keep", keep);
       Descriptor.keep(
           d,
           extras.keepScale(),
@@ -157,118 +251,305 @@ final class AttentionCall {
           strideHead(keep),
           strideRow(keep),
           strideKey(keep));
+      buffers.keep = Checks.first(keep);
     }
-    MemorySegment lambdas = MemorySegment.NULL;
     if (maps == 2) {
       Descriptor.lambdaStrides(d, strideBatchLambda, strideHeadLambda, strideRowLambda);
-      lambdas = lambda == null ? lease.scalar(lambdaValue) : Checks.first(lambda);
+      buffers.lambda = lambda == null ? lease.scalar(lambdaValue) : Checks.first(lambda);
     }
-    if (out.count() == 0) {
-      return;
+    buffers.out = Checks.first(out);
+    buffers.logsumexp = Checks.firstOrNull(extras.logsumexp());
+    buffers.weights = Checks.firstOrNull(extras.weights());
+    buffers.scores = Checks.firstOrNull(extras.scores());
+    buffers.work = Checks.firstOrNull(extras.work());
+    Downcalls.attention(lease, d, buffers);
+  }
+
+  private static int code(ScoreStage stage) {
+    return switch (stage) {
+      case SCALED -> Descriptor.STAGE_SCALED;
+      case CAPPED -> Descriptor.STAGE_CAPPED;
+      case LOGITS -> Descriptor.STAGE_LOGITS;
+    };
+  }
+
+  private long batchStride(Tensor tensor) {
+    return isPacked() ? 0 : tensor.stride(0);
+  }
+
+  private long perHead(Descriptor.Tail tail, String name, float[] values, int each) {
+    if (values == null) {
+      return 0;
     }
-    Downcalls.attention(
-        lease,
-        d,
-        Checks.first(q),
-        Checks.first(k),
-        Checks.first(v),
-        Checks.firstOrNull(allow),
-        Checks.firstOrNull(bias),
-        Checks.firstOrNull(keep),
-        lambdas,
-        Checks.first(out),
-        Checks.firstOrNull(extras.logsumexp()),
-        Checks.firstOrNull(extras.weights()));
+    Checks.equal(
+        name + ".length", values.length, each == 2 ? "2 * pairs" : "out.heads", headsQ * each);
+    return tail.floats(values);
+  }
+
+  private KeyRanges checked(KeyRanges ranges) {
+    long blocks = Math.ceilDiv(lenQ, (long) ranges.rowsPerBlock());
+    Checks.equal("mask.keyRanges.blocks", ranges.blocks(), "ceil(lenQ / rowsPerBlock)", blocks);
+    if (ranges.batches() != 1) {
+      Checks.equal("mask.keyRanges.batches", ranges.batches(), "q.batch", batch);
+    }
+    if (ranges.heads() != 1) {
+      Checks.equal("mask.keyRanges.heads", ranges.heads(), "out.heads", headsQ);
+    }
+    Checks.inRange("the last end of mask.keyRanges", ranges.lastKey(), 0, lenK);
+    return ranges;
   }
 
   // ---- Key lengths ----
 
-  private int batches(Mask mask) {
-    Checks.equal("mask.keyLengths.length", mask.keyLengthsCount(), "q.batch", batch);
-    return Math.toIntExact(batch);
+  /**
+   * The numbers of keys as the library takes them, each batch's or each query's, or null; and where
+   * the queries stand then.
+   */
+  private record Lengths(int[] values, boolean perRow, Placement placement) {
+    static Lengths of(AttentionCall call, Mask mask, Placement placement) {
+      int[] perBatch = call.batchLengths(mask);
+      if (mask.rowLengths() == null) {
+        return new Lengths(perBatch, false, placement);
+      }
+      int[] perRow = call.rowLengths(mask.rowLengths(), perBatch);
+      if (perBatch != null && placement.alignment() == Alignment.BOTTOM_RIGHT) {
+        // Lengths of rows do not move the end; those of batches do, and are gone from here on.
+        int[] offsets = new int[perBatch.length];
+        for (int b = 0; b < offsets.length; b++) {
+          offsets[b] = perBatch[b] - (int) call.lenQ;
+        }
+        return new Lengths(perRow, true, new Placement(null, offsets));
+      }
+      return new Lengths(perRow, true, placement);
+    }
   }
 
-  private void putKeyLengths(MemorySegment d, Mask mask) {
-    for (int b = 0; b < batch; b++) {
-      int length = mask.keyLength(b);
-      if (length < 0 || length > lenK) {
-        Checks.inRange("mask.keyLengths[" + b + "]", length, 0, lenK);
+  /** Each batch's number of keys, or null. */
+  private int[] batchLengths(Mask mask) {
+    int[] fixed = mask.keyLengths();
+    Tensor tensor = mask.keyLengthsTensor();
+    if (fixed != null) {
+      Checks.equal("mask.keyLengths.length", fixed.length, "q.batch", batch);
+      for (int b = 0; b < fixed.length; b++) {
+        checkLength(fixed[b], b);
       }
-      Descriptor.keyLength(d, b, length);
     }
+    if (tensor == null) {
+      return fixed;
+    }
+    Checks.equal("mask.keyLengths.length", tensor.size(0), "q.batch", batch);
+    Checks.inRange("mask.keyLengths.length", tensor.size(0), 0, MOST_LENGTHS);
+    int[] lengths = tensor.toIntArray();
+    for (int b = 0; b < lengths.length; b++) {
+      checkLength(lengths[b], b);
+      lengths[b] = fixed == null ? lengths[b] : Math.min(lengths[b], fixed[b]);
+    }
+    return lengths;
+  }
+
+  private void checkLength(int length, int b) {
+    long most = isPacked() ? keys.length(b) : lenK;
+    if (length < 0 || length > most) {
+      Checks.inRange("mask.keyLengths[" + b + "]", length, 0, most);
+    }
+  }
+
+  private int[] rowLengths(Tensor tensor, int[] perBatch) {
+    Checks.shape("mask.keyLengths", tensor, "[batch, lenQ]", batch, lenQ);
+    Checks.inRange("mask.keyLengths.count", tensor.count(), 0, MOST_LENGTHS);
+    int[] lengths = tensor.toIntArray();
+    for (int n = 0; n < lengths.length; n++) {
+      int b = (int) (n / lenQ);
+      if (lengths[n] < 0 || lengths[n] > lenK) {
+        Checks.inRange("mask.keyLengths[" + b + ", " + n % lenQ + "]", lengths[n], 0, lenK);
+      }
+      lengths[n] = perBatch == null ? lengths[n] : Math.min(lengths[n], perBatch[b]);
+    }
+    return lengths;
   }
 
   // ---- Outputs beside out ----
 
-  private void checkOutput(String name, Tensor tensor) {
-    if (tensor != null) {
-      Checks.output(name, tensor);
-      Checks.contiguous(name, tensor);
-      Checks.disjoint(name, tensor, "q", q);
-      Checks.disjoint(name, tensor, "k", k);
-      Checks.disjoint(name, tensor, "v", v);
-      Checks.disjoint(name, tensor, "out", out);
+  private void checkOutputs(Extras extras) {
+    if (extras.logsumexp() != null) {
+      checkContiguous("logsumexp", extras.logsumexp());
+      checkLogsumexp(extras.logsumexp());
+    }
+    if (extras.weights() != null) {
+      checkContiguous("weights", extras.weights());
+      if (!isPacked()) {
+        checkMatrix("weights", extras.weights());
+      }
+    }
+    if (extras.scores() != null) {
+      checkContiguous("scores", extras.scores());
+      if (maps == 2 && !isPacked()) {
+        Checks.shape(
+            "scores",
+            extras.scores(),
+            "[batch, pairs, 2, lenQ, lenK]",
+            batch,
+            headsQ,
+            2,
+            lenQ,
+            lenK);
+      } else if (!isPacked()) {
+        checkMatrix("scores", extras.scores());
+      }
+    }
+    if (extras.work() != null) {
+      Checks.output("work", extras.work(), DType.I64);
+      Checks.shape("work", extras.work(), "one number", 1);
     }
   }
 
-  private void checkShapes(Extras extras) {
-    if (extras.logsumexp() != null) {
+  private static void checkContiguous(String name, Tensor tensor) {
+    Checks.output(name, tensor);
+    Checks.contiguous(name, tensor);
+  }
+
+  private void checkLogsumexp(Tensor lse) {
+    if (isPacked()) {
+      long total = queries.total();
       if (maps == 2) {
-        Checks.shape(
-            "logsumexp", extras.logsumexp(), "[batch, pairs, 2, lenQ]", batch, headsQ, 2, lenQ);
-      } else if (rank == 4) {
-        Checks.shape("logsumexp", extras.logsumexp(), "[batch, heads, lenQ]", batch, headsQ, lenQ);
+        Checks.shape("logsumexp", lse, "[pairs, 2, totalQ]", headsQ, 2, total);
       } else {
-        Checks.shape("logsumexp", extras.logsumexp(), "[batch, lenQ]", batch, lenQ);
+        Checks.shape("logsumexp", lse, "[heads, totalQ]", headsQ, total);
       }
+    } else if (maps == 2) {
+      Checks.shape("logsumexp", lse, "[batch, pairs, 2, lenQ]", batch, headsQ, 2, lenQ);
+    } else if (rank == 4) {
+      Checks.shape("logsumexp", lse, "[batch, heads, lenQ]", batch, headsQ, lenQ);
+    } else {
+      Checks.shape("logsumexp", lse, "[batch, lenQ]", batch, lenQ);
     }
-    if (extras.weights() != null) {
-      if (rank == 4) {
-        Checks.shape(
-            "weights", extras.weights(), "[batch, heads, lenQ, lenK]", batch, headsQ, lenQ, lenK);
-      } else {
-        Checks.shape("weights", extras.weights(), "[batch, lenQ, lenK]", batch, lenQ, lenK);
-      }
+  }
+
+  private void checkMatrix(String name, Tensor matrix) {
+    if (rank == 4) {
+      Checks.shape(name, matrix, "[batch, heads, lenQ, lenK]", batch, headsQ, lenQ, lenK);
+    } else {
+      Checks.shape(name, matrix, "[batch, lenQ, lenK]", batch, lenQ, lenK);
+    }
+  }
+
+  private static void checkPackedOptions(Mask mask, Extras extras) {
+    refusePacked("mask.allow", mask.allow());
+    refusePacked("mask.bias", mask.bias());
+    refusePacked("mask.padding", mask.tokens());
+    refusePacked("mask.keyLengths of each query", mask.rowLengths());
+    refusePacked("keep", extras.keep());
+    refusePacked("weights", extras.weights());
+    refusePacked("scores", extras.scores());
+  }
+
+  private static void refusePacked(String name, Tensor tensor) {
+    if (tensor != null) {
+      throw new IllegalArgumentException(
+          name + " cannot be had with packed sequences, which have no matrix of rows and keys");
     }
   }
 
   // ---- Inputs beside q, k and v ----
 
-  private void checkInput(String name, Tensor tensor, DType dtype, Extras extras) {
+  private void checkInputs(Mask mask, Extras extras) {
+    checkInput("mask.allow", mask.allow(), DType.BOOL);
+    checkInput("mask.bias", mask.bias(), DType.F32);
+    checkInput("mask.keyLengths", mask.keyLengthsTensor(), DType.I32);
+    checkInput("mask.keyLengths", mask.rowLengths(), DType.I32);
+    checkInput("mask.padding", mask.tokens(), DType.I32);
+    if (mask.tokens() != null && !isPacked()) {
+      Checks.shape("mask.padding", mask.tokens(), "[batch, lenK]", batch, lenK);
+    }
+    checkInput("keep", extras.keep(), DType.BOOL);
+    checkInput("lambda", lambda, DType.F32);
+  }
+
+  private static void checkInput(String name, Tensor tensor, DType dtype) {
     if (tensor != null) {
       Checks.input(name, tensor, dtype);
-      Checks.disjoint("out", out, name, tensor);
-      if (extras.logsumexp() != null) {
-        Checks.disjoint("logsumexp", extras.logsumexp(), name, tensor);
+    }
+  }
+
+  private static final String[] OUTPUTS = {"out", "logsumexp", "weights", "scores", "work"};
+  private static final String[] INPUTS = {
+    "q",
+    "k",
+    "v",
+    "mask.allow",
+    "mask.bias",
+    "mask.keyLengths",
+    "mask.keyLengths",
+    "mask.padding",
+    "keep",
+    "lambda"
+  };
+
+  /** No output shares a byte with an input or with another output. */
+  private void checkApart(Mask mask, Extras extras) {
+    Tensor[] outputs = {out, extras.logsumexp(), extras.weights(), extras.scores(), extras.work()};
+    Tensor[] inputs = {
+      q,
+      k,
+      v,
+      mask.allow(),
+      mask.bias(),
+      mask.keyLengthsTensor(),
+      mask.rowLengths(),
+      mask.tokens(),
+      extras.keep(),
+      lambda
+    };
+    for (int o = 0; o < outputs.length; o++) {
+      if (outputs[o] == null) {
+        continue;
       }
-      if (extras.weights() != null) {
-        Checks.disjoint("weights", extras.weights(), name, tensor);
+      for (int i = 0; i < inputs.length; i++) {
+        if (inputs[i] != null) {
+          Checks.disjoint(OUTPUTS[o], outputs[o], INPUTS[i], inputs[i]);
+        }
+      }
+      for (int earlier = 0; earlier < o; earlier++) {
+        if (outputs[earlier] != null) {
+          Checks.disjoint(OUTPUTS[o], outputs[o], OUTPUTS[earlier], outputs[earlier]);
+        }
       }
     }
   }
 
-  /** Whether the tensor's dimensions, aligned from the last, are those of the weights or 1. */
-  private void checkBroadcast(String name, Tensor tensor) {
+  /**
+   * Checks that the tensor's dimensions, aligned from the last, are those of the weights or 1, and
+   * returns how many of the keys it covers: fewer than all are fine for a mask.
+   */
+  private long checkBroadcast(String name, Tensor tensor) {
+    if (tensor == null) {
+      return lenK;
+    }
     int t = tensor.rank();
     boolean fits =
         t <= rank
-            && (t < 1 || fits(tensor.size(-1), lenK))
+            && (t < 1 || fits(tensor.size(-1), lenK) || tensor.size(-1) < lenK)
             && (t < 2 || fits(tensor.size(-2), lenQ))
             && (t < 3 || fits(tensor.size(-3), rank == 4 ? headsQ : batch))
             && (t < 4 || fits(tensor.size(-4), batch));
     if (!fits) {
-      throw new IllegalArgumentException(
-          name
-              + " must broadcast to "
-              + (rank == 4
-                  ? "[batch, heads, lenQ, lenK] = "
-                      + Arrays.toString(new long[] {batch, headsQ, lenQ, lenK})
-                  : "[batch, lenQ, lenK] = " + Arrays.toString(new long[] {batch, lenQ, lenK}))
-              + ": "
-              + name
-              + ".shape="
-              + Arrays.toString(tensor.shape()));
+      throw doesNotBroadcast(name, tensor);
     }
+    return t < 1 || tensor.size(-1) == 1 ? lenK : tensor.size(-1);
+  }
+
+  private IllegalArgumentException doesNotBroadcast(String name, Tensor tensor) {
+    return new IllegalArgumentException(
+        name
+            + " must broadcast to "
+            + (rank == 4
+                ? "[batch, heads, lenQ, lenK] = "
+                    + Arrays.toString(new long[] {batch, headsQ, lenQ, lenK})
+                : "[batch, lenQ, lenK] = " + Arrays.toString(new long[] {batch, lenQ, lenK}))
+            + ": "
+            + name
+            + ".shape="
+            + Arrays.toString(tensor.shape()));
   }
 
   private static boolean fits(long size, long wanted) {

@@ -33,8 +33,24 @@ import java.util.Objects;
  * KeyMap} which keys a pair reads where pairs share them. The values of pair h are those of pair
  * {@code h / (pairs / pairsKv)}. Strides are free as in {@link Attention}; nothing is copied.
  *
- * <p>Masks and scale are those of {@link Attention} and apply to both maps. A query that sees no
- * key has output 0, weights 0 and both logsumexps −∞.
+ * <p><b>Version 2</b> (Microsoft, "Differential Transformer V2") keeps the keys of ordinary
+ * attention: twice the query heads over headsKv heads of keys and of values, pairs a multiple of
+ * headsKv, and a λ for each token and pair, which a projection gives:
+ *
+ * <pre>{@code
+ * Differential v2 =
+ *     Differential.builder()
+ *         .keyMap(Differential.KeyMap.SHARED)
+ *         .lambdaForm(Differential.LambdaForm.SIGMOID)
+ *         .build();
+ * v2.forward(q, k, v, lambda.transpose(1, 2), out); // lambda [batch, lenQ, pairs]
+ * }</pre>
+ *
+ * <p>Masks, scale, soft-cap, ALiBi and sinks are those of {@link Attention} and apply to both maps.
+ * A query that sees no key has output 0, weights 0 and both logsumexps −∞.
+ *
+ * <p>Results cannot be {@linkplain Attention#merge merged}: the two maps need their own factors,
+ * and what remains of them is only their difference. Append to a {@link KvCache} instead.
  *
  * <p><b>Threads.</b> Immutable, and safe for any number of threads at once; as {@link Attention}.
  */
@@ -60,21 +76,34 @@ public final class Differential {
      * Single key heads are repeated: map m of pair h reads key head {@code (2h + m) / r}, whatever
      * pair that belongs to (as in Microsoft's {@code multihead_diffattn.py}).
      */
-    HEADS
+    HEADS,
+
+    /**
+     * Keys are not paired: both maps of pair h read key head {@code h / (pairs / headsKv)}, and
+     * values have as many heads as keys (Differential Transformer V2).
+     */
+    SHARED
+  }
+
+  /** What the λ of a call stands for. */
+  public enum LambdaForm {
+    /** The factor of the second map itself. */
+    AS_GIVEN,
+
+    /** The factor is {@code sigmoid(λ) = 1 / (1 + exp(-λ))} (Differential Transformer V2). */
+    SIGMOID
   }
 
   private final Pairing pairing;
   private final KeyMap keyMap;
-  private final Mask mask;
-  private final float scale;
-  private final int threads;
+  private final LambdaForm lambdaForm;
+  private final Options options;
 
-  private Differential(Pairing pairing, KeyMap keyMap, Mask mask, float scale, int threads) {
+  private Differential(Pairing pairing, KeyMap keyMap, LambdaForm lambdaForm, Options options) {
     this.pairing = pairing;
     this.keyMap = keyMap;
-    this.mask = mask;
-    this.scale = scale;
-    this.threads = threads;
+    this.lambdaForm = lambdaForm;
+    this.options = options;
   }
 
   /**
@@ -92,9 +121,11 @@ public final class Differential {
    *
    * @param mask replaces the present one
    * @return a new attention
+   * @throws IllegalArgumentException if the mask places the queries among the keys otherwise than
+   *     ALiBi
    */
   public Differential withMask(Mask mask) {
-    return new Differential(pairing, keyMap, Objects.requireNonNull(mask, "mask"), scale, threads);
+    return new Differential(pairing, keyMap, lambdaForm, options.withMask(mask));
   }
 
   /**
@@ -103,7 +134,7 @@ public final class Differential {
    * @return the mask, {@link Mask#none()} where nothing was chosen
    */
   public Mask mask() {
-    return mask;
+    return options.mask();
   }
 
   /**
@@ -113,6 +144,15 @@ public final class Differential {
    */
   public Pairing pairing() {
     return pairing;
+  }
+
+  /**
+   * Returns which keys a pair reads.
+   *
+   * @return the map
+   */
+  public KeyMap keyMap() {
+    return keyMap;
   }
 
   // ---- Lambda ----
@@ -208,7 +248,7 @@ public final class Differential {
   public void forward(Tensor q, Tensor k, Tensor v, float lambda, Tensor out, Extras extras) {
     AttentionCall call = call(q, k, v, out, extras);
     call.lambdaValue = lambda;
-    run(call, mask, extras);
+    call.run(options, extras);
   }
 
   /**
@@ -251,7 +291,7 @@ public final class Differential {
     Objects.requireNonNull(lambda, "lambda");
     AttentionCall call = call(q, k, v, out, extras);
     putLambda(call, lambda);
-    run(call, mask, extras);
+    call.run(options, extras);
   }
 
   /**
@@ -285,9 +325,81 @@ public final class Differential {
    */
   public void forward(Tensor q, KvCache cache, float lambda, Tensor out, Extras extras) {
     Objects.requireNonNull(cache, "cache");
-    AttentionCall call = call(q, cache.keys(), cache.values(), out, extras);
-    call.lambdaValue = lambda;
-    run(call, mask.and(cache.mask()), extras);
+    withMask(mask().and(cache.mask()))
+        .forward(q, cache.keys(), cache.values(), lambda, out, extras);
+  }
+
+  /**
+   * Computes differential attention with a λ for each pair or each query over what a cache holds,
+   * each query seeing the keys up to its own.
+   *
+   * @param q queries {@code [batch, 2 · pairs, lenQ, dim]}. Not modified.
+   * @param cache keys and values, of the shapes of k and v. Not modified.
+   * @param lambda how much of the second map is subtracted: {@code [1]} or a scalar, {@code
+   *     [pairs]}, or {@code [batch, pairs, lenQ]}, in which sizes may be 1. Not modified.
+   * @param out the result {@code [batch, pairs, lenQ, dimV]}, written whole. Modified.
+   * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, float, Tensor)}
+   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
+   * @throws AttentionException if the native library is not to be had
+   */
+  public void forward(Tensor q, KvCache cache, Tensor lambda, Tensor out) {
+    forward(q, cache, lambda, out, Extras.none());
+  }
+
+  /**
+   * Computes differential attention with a λ for each pair or each query over what a cache holds,
+   * and what else is asked for.
+   *
+   * @param q queries {@code [batch, 2 · pairs, lenQ, dim]}. Not modified.
+   * @param cache keys and values, of the shapes of k and v. Not modified.
+   * @param lambda how much of the second map is subtracted: {@code [1]} or a scalar, {@code
+   *     [pairs]}, or {@code [batch, pairs, lenQ]}, in which sizes may be 1. Not modified.
+   * @param out the result {@code [batch, pairs, lenQ, dimV]}, written whole. Modified.
+   * @param extras logsumexp, weights, scores, dropout; its outputs are modified
+   * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, float, Tensor)}
+   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
+   * @throws AttentionException if the native library is not to be had
+   */
+  public void forward(Tensor q, KvCache cache, Tensor lambda, Tensor out, Extras extras) {
+    Objects.requireNonNull(cache, "cache");
+    withMask(mask().and(cache.mask()))
+        .forward(q, cache.keys(), cache.values(), lambda, out, extras);
+  }
+
+  /**
+   * Computes differential attention within each of several packed sequences, as {@link
+   * Attention#forwardPacked} does.
+   *
+   * @param q queries {@code [totalQ, 2 · pairs, dim]}. Not modified.
+   * @param queries where the sequences lie in q and out
+   * @param k keys {@code [totalK, 2 · pairsKv, dim]}. Not modified.
+   * @param v values {@code [totalK, pairsKv, dimV]} or {@code [totalK, 2 · pairsKv, dimV / 2]}. Not
+   *     modified.
+   * @param keys where the sequences lie in k and v; as many sequences as in q, each of any length
+   * @param lambda how much of the second map is subtracted: {@code [1]} or a scalar, {@code
+   *     [pairs]}, or {@code [pairs, totalQ]}, in which sizes may be 1. Not modified.
+   * @param out the result {@code [totalQ, pairs, dimV]}, written whole. Modified.
+   * @param extras logsumexp {@code [pairs, 2, totalQ]} and work; its outputs are modified
+   * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, float, Tensor)}, if
+   *     the sequences do not fit the tensors or one another, the mask needs a matrix, or the extras
+   *     hold weights, scores or dropout
+   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
+   * @throws AttentionException if the native library is not to be had
+   */
+  public void forwardPacked(
+      Tensor q,
+      Sequences queries,
+      Tensor k,
+      Tensor v,
+      Sequences keys,
+      Tensor lambda,
+      Tensor out,
+      Extras extras) {
+    Objects.requireNonNull(lambda, "lambda");
+    Objects.requireNonNull(extras, "extras");
+    AttentionCall call = filled(AttentionCall.packed(q, queries, k, v, keys, out));
+    putLambda(call, lambda);
+    call.run(options, extras);
   }
 
   private AttentionCall call(Tensor q, Tensor k, Tensor v, Tensor out, Extras extras) {
@@ -296,20 +408,46 @@ public final class Differential {
     Objects.requireNonNull(k, "k");
     Objects.requireNonNull(v, "v");
     Objects.requireNonNull(out, "out");
-    AttentionCall call = new AttentionCall(q, k, v, out);
+    return filled(new AttentionCall(q, k, v, out));
+  }
+
+  private AttentionCall filled(AttentionCall call) {
+    Tensor q = call.q;
     Checks.multiple("q.heads", q.size(1), "the heads of a pair", 2);
-    Checks.multiple("k.heads", k.size(1), "the heads of a pair", 2);
-    long pairs = q.size(1) / 2;
-    long pairsKv = k.size(1) / 2;
-    Checks.multiple("q.pairs", pairs, "k.pairs", pairsKv);
-    Checks.equal("out.heads", out.size(1), "q.pairs", pairs);
-    call.headsQ = pairs;
-    call.headsKv = pairsKv;
+    call.headsQ = q.size(1) / 2;
+    Checks.equal("out.heads", call.out.size(1), "q.pairs", call.headsQ);
     call.maps = 2;
+    call.lambdaForm =
+        lambdaForm == LambdaForm.SIGMOID ? Descriptor.LAMBDA_SIGMOID : Descriptor.LAMBDA_AS_GIVEN;
+    call.strideHeadQ = betweenPairs(q);
+    call.strideMapQ = withinPair(q, call.headsQ);
+    if (keyMap == KeyMap.SHARED) {
+      fillShared(call);
+    } else {
+      fillPaired(call);
+    }
+    Checks.equal("out.dim", call.out.size(3), "dimV", call.dimV);
+    return call;
+  }
+
+  private static void fillShared(AttentionCall call) {
+    call.headsKv = call.k.size(1);
+    Checks.multiple("q.pairs", call.headsQ, "k.heads", call.headsKv);
+    Checks.equal("v", "k", "heads", call.v.size(1), call.headsKv);
+    call.strideHeadK = call.k.stride(1);
+    call.strideHeadV = call.v.stride(1);
+    call.dimV = call.v.size(3);
+  }
+
+  private void fillPaired(AttentionCall call) {
+    Tensor k = call.k;
+    Tensor v = call.v;
+    Checks.multiple("k.heads", k.size(1), "the heads of a pair", 2);
+    long pairsKv = k.size(1) / 2;
+    Checks.multiple("q.pairs", call.headsQ, "k.pairs", pairsKv);
+    call.headsKv = pairsKv;
     boolean apart = keyMap == KeyMap.HEADS && pairing == Pairing.INTERLEAVED;
     call.keyMap = apart ? Descriptor.KEY_HEADS : Descriptor.KEY_PAIRS;
-    call.strideHeadQ = betweenPairs(q);
-    call.strideMapQ = withinPair(q, pairs);
     call.strideHeadK = betweenPairs(k);
     call.strideMapK = withinPair(k, pairsKv);
     if (v.size(1) == pairsKv) {
@@ -327,8 +465,6 @@ public final class Differential {
               + ", k.heads="
               + k.size(1));
     }
-    Checks.equal("out.dim", out.size(3), "dimV", call.dimV);
-    return call;
   }
 
   private long betweenPairs(Tensor heads) {
@@ -349,23 +485,24 @@ public final class Differential {
       call.strideHeadLambda = lambda.stride(0);
       return;
     }
-    if (rank == 3
-        && fits(lambda.size(0), call.batch)
-        && fits(lambda.size(1), call.headsQ)
-        && fits(lambda.size(2), call.lenQ)) {
-      call.strideBatchLambda = lambda.size(0) == 1 ? 0 : lambda.stride(0);
-      call.strideHeadLambda = lambda.size(1) == 1 ? 0 : lambda.stride(1);
-      call.strideRowLambda = lambda.size(2) == 1 ? 0 : lambda.stride(2);
+    boolean packed = call.queries != null;
+    long rows = packed ? call.queries.total() : call.lenQ;
+    if (rank == (packed ? 2 : 3)
+        && (packed || fits(lambda.size(0), call.batch))
+        && fits(lambda.size(-2), call.headsQ)
+        && fits(lambda.size(-1), rows)) {
+      call.strideBatchLambda = packed || lambda.size(0) == 1 ? 0 : lambda.stride(0);
+      call.strideHeadLambda = lambda.size(-2) == 1 ? 0 : lambda.stride(-2);
+      call.strideRowLambda = lambda.size(-1) == 1 ? 0 : lambda.stride(-1);
       return;
     }
     throw new IllegalArgumentException(
-        "lambda.shape must be [1], [pairs] or broadcast to [batch, pairs, lenQ] = ["
-            + call.batch
-            + ", "
-            + call.headsQ
-            + ", "
-            + call.lenQ
-            + "]: lambda.shape="
+        "lambda.shape must be [1], [pairs] or broadcast to "
+            + (packed
+                ? "[pairs, totalQ] = " + Arrays.toString(new long[] {call.headsQ, rows})
+                : "[batch, pairs, lenQ] = "
+                    + Arrays.toString(new long[] {call.batch, call.headsQ, rows}))
+            + ": lambda.shape="
             + Arrays.toString(lambda.shape()));
   }
 
@@ -373,20 +510,18 @@ public final class Differential {
     return size == wanted || size == 1;
   }
 
-  private void run(AttentionCall call, Mask callMask, Extras extras) {
-    call.run(
-        callMask, extras, Attention.scaleFor(scale, call.dimQk), Attention.threadsFor(threads));
-  }
-
   /** Collects the options of a {@link Differential}. Not safe for several threads. */
-  public static final class Builder {
+  public static final class Builder extends Options.Builder<Builder> {
     private Pairing pairing = Pairing.INTERLEAVED;
     private KeyMap keyMap = KeyMap.PAIRS;
-    private Mask mask = Mask.none();
-    private float scale = Float.NaN;
-    private int threads;
+    private LambdaForm lambdaForm = LambdaForm.AS_GIVEN;
 
     private Builder() {}
+
+    @Override
+    Builder self() {
+      return this;
+    }
 
     /**
      * Chooses which two heads make a pair.
@@ -411,38 +546,13 @@ public final class Differential {
     }
 
     /**
-     * Chooses what hides keys from queries.
+     * Chooses what the λ of a call stands for.
      *
-     * @param mask replaces the one chosen before
+     * @param form {@link LambdaForm#AS_GIVEN} where it is not chosen
      * @return this builder
      */
-    public Builder mask(Mask mask) {
-      this.mask = Objects.requireNonNull(mask, "mask");
-      return this;
-    }
-
-    /**
-     * Chooses what multiplies the products of queries and keys.
-     *
-     * @param scale finite; {@code 1 / sqrt(dim)} where it is not chosen
-     * @return this builder
-     * @throws IllegalArgumentException if the scale is NaN or, as a float, infinite
-     */
-    public Builder scale(double scale) {
-      this.scale = Attention.checkScale(scale);
-      return this;
-    }
-
-    /**
-     * Chooses the most threads that one call may use.
-     *
-     * @param threads at least 1; {@link A4j#threads()} at the time of the call where it is not
-     *     chosen
-     * @return this builder
-     * @throws IllegalArgumentException if threads is less than 1
-     */
-    public Builder threads(int threads) {
-      this.threads = Attention.checkThreads(threads);
+    public Builder lambdaForm(LambdaForm form) {
+      this.lambdaForm = Objects.requireNonNull(form, "form");
       return this;
     }
 
@@ -450,9 +560,11 @@ public final class Differential {
      * Makes the attention.
      *
      * @return an immutable attention with the options chosen so far
+     * @throws IllegalArgumentException if mask and ALiBi place the queries differently among the
+     *     keys
      */
     public Differential build() {
-      return new Differential(pairing, keyMap, mask, scale, threads);
+      return new Differential(pairing, keyMap, lambdaForm, options());
     }
   }
 }

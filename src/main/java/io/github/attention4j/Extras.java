@@ -3,31 +3,41 @@ package io.github.attention4j;
 import java.util.Objects;
 
 /**
- * What a single call of attention takes or gives beside its tensors: logsumexp, weights, a drawn
- * dropout mask. An immutable value, made by adding to {@link #none()}:
+ * What a single call of attention takes or gives beside its tensors: logsumexp, weights, scores, a
+ * drawn dropout mask. An immutable value, made by adding to {@link #none()}:
  *
  * <pre>{@code
  * attention.forward(q, k, v, out, Extras.none().logsumexp(lse).weights(weights));
  * }</pre>
  *
  * <p>Shapes below are those of attention on tensors of rank 4; on tensors of rank 3 the head
- * dimension is absent. {@link Differential} has pairs for heads, and two logsumexps for each pair.
+ * dimension is absent. {@link Differential} has pairs for heads, and two logsumexps and two
+ * matrices of scores for each pair.
  *
  * <p>Safe for any number of threads, but its outputs are written by the call it is given to.
  */
 public final class Extras {
-  private static final Extras NONE = new Extras(null, null, null, 1f);
+  private static final Extras NONE = new Extras();
 
-  private final Tensor logsumexp;
-  private final Tensor weights;
-  private final Tensor keep;
-  private final float keepScale;
+  private Tensor logsumexp;
+  private Tensor weights;
+  private ScoreStage stage;
+  private Tensor scores;
+  private Tensor work;
+  private Tensor keep;
+  private float keepScale = 1;
 
-  private Extras(Tensor logsumexp, Tensor weights, Tensor keep, float keepScale) {
-    this.logsumexp = logsumexp;
-    this.weights = weights;
-    this.keep = keep;
-    this.keepScale = keepScale;
+  private Extras() {}
+
+  /** A copy, which is changed once before anybody sees it. */
+  private Extras(Extras other) {
+    logsumexp = other.logsumexp;
+    weights = other.weights;
+    stage = other.stage;
+    scores = other.scores;
+    work = other.work;
+    keep = other.keep;
+    keepScale = other.keepScale;
   }
 
   /**
@@ -41,14 +51,17 @@ public final class Extras {
 
   /**
    * Asks for the natural logarithm of the sum of the exponentials of each query's logits, by which
-   * partial results can be {@linkplain Attention#merge merged}; −∞ for a query that sees no key.
+   * partial results can be {@linkplain Attention#merge merged}; −∞ for a query that sees no key. A
+   * sink is part of the sum.
    *
    * @param logsumexp {@link DType#F32} {@code [batch, heads, lenQ]}, or {@code [batch, pairs, 2,
    *     lenQ]} for {@link Differential}; contiguous. Modified by the call.
    * @return these extras and this one
    */
   public Extras logsumexp(Tensor logsumexp) {
-    return new Extras(Objects.requireNonNull(logsumexp, "logsumexp"), weights, keep, keepScale);
+    Extras extras = new Extras(this);
+    extras.logsumexp = Objects.requireNonNull(logsumexp, "logsumexp");
+    return extras;
   }
 
   /**
@@ -60,7 +73,39 @@ public final class Extras {
    * @return these extras and this one
    */
   public Extras weights(Tensor weights) {
-    return new Extras(logsumexp, Objects.requireNonNull(weights, "weights"), keep, keepScale);
+    Extras extras = new Extras(this);
+    extras.weights = Objects.requireNonNull(weights, "weights");
+    return extras;
+  }
+
+  /**
+   * Asks for the scores at one stage before softmax. This costs a second pass over queries and
+   * keys, and the memory of a matrix.
+   *
+   * @param stage which of them
+   * @param scores {@link DType#F32} {@code [batch, heads, lenQ, lenK]}, or {@code [batch, pairs, 2,
+   *     lenQ, lenK]} for {@link Differential}; contiguous. Modified by the call.
+   * @return these extras and this one
+   */
+  public Extras scores(ScoreStage stage, Tensor scores) {
+    Extras extras = new Extras(this);
+    extras.stage = Objects.requireNonNull(stage, "stage");
+    extras.scores = Objects.requireNonNull(scores, "scores");
+    return extras;
+  }
+
+  /**
+   * Asks how many scores the call computed for its result: a diagnostic that shows, without a
+   * clock, how much of the matrix a mask let it skip. Scores are computed in blocks, so the number
+   * lies somewhat above that of the scores that queries see, and depends on {@link A4j#isa()}.
+   *
+   * @param work {@link DType#I64} {@code [1]}. Modified by the call.
+   * @return these extras and this one
+   */
+  public Extras work(Tensor work) {
+    Extras extras = new Extras(this);
+    extras.work = Objects.requireNonNull(work, "work");
+    return extras;
   }
 
   /**
@@ -78,7 +123,10 @@ public final class Extras {
     if (!(p >= 0 && p < 1)) {
       throw new IllegalArgumentException("p must lie in [0, 1): p=" + p);
     }
-    return new Extras(logsumexp, weights, keep, (float) (1 / (1 - p)));
+    Extras extras = new Extras(this);
+    extras.keep = keep;
+    extras.keepScale = (float) (1 / (1 - p));
+    return extras;
   }
 
   Tensor logsumexp() {
@@ -87,6 +135,18 @@ public final class Extras {
 
   Tensor weights() {
     return weights;
+  }
+
+  ScoreStage stage() {
+    return stage;
+  }
+
+  Tensor scores() {
+    return scores;
+  }
+
+  Tensor work() {
+    return work;
   }
 
   Tensor keep() {

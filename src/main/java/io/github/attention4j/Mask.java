@@ -1,5 +1,6 @@
 package io.github.attention4j;
 
+import io.github.attention4j.internal.Checks;
 import io.github.attention4j.internal.Descriptor;
 import java.util.Objects;
 
@@ -10,38 +11,82 @@ import java.util.Objects;
  * <pre>{@code
  * Mask causal = Mask.causal(Alignment.TOP_LEFT);
  * Mask padded = causal.and(Mask.keyLengths(17, 9)); // batch 0 has 17 keys, batch 1 has 9
+ * Mask local = padded.and(Mask.window(127, 0, Alignment.TOP_LEFT)); // and at most 128 of them
  * }</pre>
  *
- * <p>What a mask hides never touches the result, NaN and infinity included. A query that sees no
- * key at all has output 0, weights 0 and logsumexp −∞.
+ * <p>What a mask hides never touches the result, NaN and infinity included; where whole blocks of
+ * keys are hidden by anything but an {@code allow}, a {@code bias} or padding, they are not even
+ * computed. A query that sees no key at all has output 0, weights 0 and logsumexp −∞ (with a sink:
+ * the sink).
+ *
+ * <p><b>Positions.</b> Causal masks, windows and chunks compare the number of a key with the
+ * position of a query among the keys. Where the first query stands is never guessed: it is an
+ * {@link Alignment}, or an offset for each batch, the number of the key at which its first query
+ * stands (any sign). All parts of a mask, and ALiBi, must say the same.
  *
  * <p>Tensors in a mask are read at each call, and belong to the caller, who must keep their arena
  * open. Shapes are compared with the queries and keys at the call: {@code allow} and {@code bias}
  * broadcast to {@code [batch, heads, lenQ, lenK]}, or to {@code [batch, lenQ, lenK]} where
  * attention is called with tensors of rank 3, by the rule of NumPy: dimensions are aligned from the
- * last, and one that is missing or has size 1 is repeated. In differential attention a head of the
- * mask is an output head, that is, a pair.
+ * last, and one that is missing or has size 1 is repeated. With more than one key they may also
+ * have fewer keys than the call: the rest is hidden. In differential attention a head of the mask
+ * is an output head, that is, a pair.
  *
  * <p>Safe for any number of threads.
  */
 public final class Mask {
-  private static final Mask NONE = new Mask(null, null, null, null, null);
+  /** The side of a {@link #window} that has no bound. */
+  public static final int UNBOUNDED = -1;
 
-  /** Each is null where there is no such part. An intersection is again one of each. */
-  private final Alignment causal;
+  private static final Mask NONE = new Mask(new Parts());
 
-  private final int[] keyLengths;
-  private final Tensor keyLengthsTensor;
-  private final Tensor allow;
-  private final Tensor bias;
+  private final Parts parts;
 
-  private Mask(
-      Alignment causal, int[] keyLengths, Tensor keyLengthsTensor, Tensor allow, Tensor bias) {
-    this.causal = causal;
-    this.keyLengths = keyLengths;
-    this.keyLengthsTensor = keyLengthsTensor;
-    this.allow = allow;
-    this.bias = bias;
+  private Mask(Parts parts) {
+    this.parts = parts;
+  }
+
+  /**
+   * What an intersection is made of, one of each kind. Written while a mask is made, and never
+   * afterwards.
+   */
+  private static final class Parts {
+    /** Null where no part asks for positions. */
+    Placement placement;
+
+    int windowLeft = UNBOUNDED;
+    int windowRight = UNBOUNDED;
+
+    /** Keys of a chunk; 0 where there are none. */
+    int chunk;
+
+    // The rest is null where there is no such part.
+
+    int[] keyLengths;
+    Tensor keyLengthsTensor;
+    Tensor rowLengths;
+    Tensor tokens;
+    int padToken;
+    Tensor allow;
+    Tensor bias;
+    KeyRanges ranges;
+
+    Parts() {}
+
+    Parts(Parts other) {
+      placement = other.placement;
+      windowLeft = other.windowLeft;
+      windowRight = other.windowRight;
+      chunk = other.chunk;
+      keyLengths = other.keyLengths;
+      keyLengthsTensor = other.keyLengthsTensor;
+      rowLengths = other.rowLengths;
+      tokens = other.tokens;
+      padToken = other.padToken;
+      allow = other.allow;
+      bias = other.bias;
+      ranges = other.ranges;
+    }
   }
 
   /**
@@ -53,6 +98,8 @@ public final class Mask {
     return NONE;
   }
 
+  // ---- Positions ----
+
   /**
    * Hides the keys that come after a query.
    *
@@ -60,8 +107,97 @@ public final class Mask {
    * @return the mask
    */
   public static Mask causal(Alignment alignment) {
-    return new Mask(Objects.requireNonNull(alignment, "alignment"), null, null, null, null);
+    return window(UNBOUNDED, 0, Placement.of(alignment));
   }
+
+  /**
+   * Hides the keys that come after a query: query i of batch b sees the keys up to {@code i +
+   * offsets[b]}.
+   *
+   * @param offsets for each batch the number of the key at which its first query stands. Copied.
+   * @return the mask
+   * @throws IllegalArgumentException if there are no offsets
+   */
+  public static Mask causal(int... offsets) {
+    return window(UNBOUNDED, 0, Placement.of(offsets));
+  }
+
+  /**
+   * Hides the keys that are far from a query: one at position p sees the keys from {@code p - left}
+   * to {@code p + right}, both included. {@code window(left, 0, alignment)} is causal.
+   *
+   * @param left how many keys before its own a query sees, or {@link #UNBOUNDED}
+   * @param right how many keys behind its own it sees, or {@link #UNBOUNDED}
+   * @param alignment where the positions of queries and keys coincide
+   * @return the mask
+   * @throws IllegalArgumentException if a side is negative and not {@link #UNBOUNDED}
+   */
+  public static Mask window(int left, int right, Alignment alignment) {
+    return window(left, right, Placement.of(alignment));
+  }
+
+  /**
+   * Hides the keys that are far from a query, whose position is {@code i + offsets[b]}.
+   *
+   * @param left how many keys before its own a query sees, or {@link #UNBOUNDED}
+   * @param right how many keys behind its own it sees, or {@link #UNBOUNDED}
+   * @param offsets for each batch the number of the key at which its first query stands. Copied.
+   * @return the mask
+   * @throws IllegalArgumentException if a side is negative and not {@link #UNBOUNDED}, or there are
+   *     no offsets
+   */
+  public static Mask window(int left, int right, int... offsets) {
+    return window(left, right, Placement.of(offsets));
+  }
+
+  private static Mask window(int left, int right, Placement placement) {
+    Checks.inRange("left", left, UNBOUNDED, Integer.MAX_VALUE);
+    Checks.inRange("right", right, UNBOUNDED, Integer.MAX_VALUE);
+    if (left == UNBOUNDED && right == UNBOUNDED) {
+      return NONE;
+    }
+    Parts parts = new Parts();
+    parts.windowLeft = left;
+    parts.windowRight = right;
+    parts.placement = placement;
+    return new Mask(parts);
+  }
+
+  /**
+   * Cuts the keys into chunks of one size; a query sees those of the chunk in which it stands
+   * (Llama 4's attention chunks, together with {@link #causal(Alignment) causal}).
+   *
+   * @param size the keys of a chunk, at least 1
+   * @param alignment where the positions of queries and keys coincide
+   * @return the mask
+   * @throws IllegalArgumentException if size is less than 1
+   */
+  public static Mask chunks(int size, Alignment alignment) {
+    return chunks(size, Placement.of(alignment));
+  }
+
+  /**
+   * Cuts the keys into chunks of one size; a query, whose position is {@code i + offsets[b]}, sees
+   * those of the chunk in which it stands.
+   *
+   * @param size the keys of a chunk, at least 1
+   * @param offsets for each batch the number of the key at which its first query stands. Copied.
+   * @return the mask
+   * @throws IllegalArgumentException if size is less than 1, or there are no offsets
+   */
+  public static Mask chunks(int size, int... offsets) {
+    return chunks(size, Placement.of(offsets));
+  }
+
+  private static Mask chunks(int size, Placement placement) {
+    Checks.positive("size", size);
+    Parts parts = new Parts();
+    parts.chunk = size;
+    parts.placement = placement;
+    return new Mask(parts);
+  }
+
+  // ---- Lengths and padding ----
 
   /**
    * Gives each batch its own number of keys; the keys behind them are hidden.
@@ -78,63 +214,112 @@ public final class Mask {
             "keyLengths[" + b + "] must not be negative: keyLengths[" + b + "]=" + lengths[b]);
       }
     }
-    return new Mask(null, lengths, null, null, null);
+    Parts parts = new Parts();
+    parts.keyLengths = lengths;
+    return new Mask(parts);
   }
 
   /**
-   * Gives each batch its own number of keys, which is read at each call.
+   * Gives each batch, or each query of each batch, its own number of keys, which is read at each
+   * call. Lengths of queries hide keys, but do not move the end that {@link Alignment#BOTTOM_RIGHT}
+   * is aligned to.
    *
-   * @param keyLengths {@link DType#I32} {@code [batch]}, each from 0 to lenK. Not modified.
+   * @param keyLengths {@link DType#I32} {@code [batch]} or {@code [batch, lenQ]}, each from 0 to
+   *     lenK. Not modified.
    * @return the mask
-   * @throws IllegalArgumentException if the type is not I32 or the rank not 1
+   * @throws IllegalArgumentException if the type is not I32 or the rank neither 1 nor 2
    */
   public static Mask keyLengths(Tensor keyLengths) {
     requireType("keyLengths", keyLengths, DType.I32);
-    if (keyLengths.rank() != 1) {
-      throw new IllegalArgumentException(
-          "keyLengths.rank must be 1 [batch]: keyLengths.rank=" + keyLengths.rank());
+    Parts parts = new Parts();
+    switch (keyLengths.rank()) {
+      case 1 -> parts.keyLengthsTensor = keyLengths;
+      case 2 -> parts.rowLengths = keyLengths;
+      default ->
+          throw new IllegalArgumentException(
+              "keyLengths.rank must be 1 [batch] or 2 [batch, lenQ]: keyLengths.rank="
+                  + keyLengths.rank());
     }
-    return new Mask(null, null, keyLengths, null, null);
+    return new Mask(parts);
   }
+
+  /**
+   * Hides the keys of tokens that only fill up a batch. The tokens are read at each call.
+   *
+   * @param tokens {@link DType#I32} {@code [batch, lenK]}, the token of each key. Not modified.
+   * @param padToken the token that is hidden, wherever it stands
+   * @return the mask
+   * @throws IllegalArgumentException if the type is not I32 or the rank not 2
+   */
+  public static Mask padding(Tensor tokens, int padToken) {
+    requireType("tokens", tokens, DType.I32);
+    if (tokens.rank() != 2) {
+      throw new IllegalArgumentException(
+          "tokens.rank must be 2 [batch, lenK]: tokens.rank=" + tokens.rank());
+    }
+    Parts parts = new Parts();
+    parts.tokens = tokens;
+    parts.padToken = padToken;
+    return new Mask(parts);
+  }
+
+  // ---- Anything else ----
 
   /**
    * Says for each query and key whether the one sees the other.
    *
    * @param allow {@link DType#BOOL}, true where the query sees the key, of any shape that
-   *     broadcasts to {@code [batch, heads, lenQ, lenK]}. Not modified.
+   *     broadcasts to {@code [batch, heads, lenQ, lenK]}, or has fewer keys. Not modified.
    * @return the mask
    * @throws IllegalArgumentException if the type is not BOOL, or the rank more than 4
    */
   public static Mask allow(Tensor allow) {
     requireType("allow", allow, DType.BOOL);
     requireRank("allow", allow);
-    return new Mask(null, null, null, allow, null);
+    Parts parts = new Parts();
+    parts.allow = allow;
+    return new Mask(parts);
   }
 
   /**
    * Adds a number to each scaled logit; −∞ hides the key.
    *
    * @param bias {@link DType#F32}, of any shape that broadcasts to {@code [batch, heads, lenQ,
-   *     lenK]}. Not modified.
+   *     lenK]}, or has fewer keys. Not modified.
    * @return the mask
    * @throws IllegalArgumentException if the type is not F32, or the rank more than 4
    */
   public static Mask bias(Tensor bias) {
     requireType("bias", bias, DType.F32);
     requireRank("bias", bias);
-    return new Mask(null, null, null, null, bias);
+    Parts parts = new Parts();
+    parts.bias = bias;
+    return new Mask(parts);
   }
 
   /**
-   * Intersects: hides what either mask hides. Two lists of key lengths give the smaller length of
-   * each batch. With key lengths, {@link Alignment#BOTTOM_RIGHT} is aligned to each batch's own
-   * end.
+   * Hides all keys but those in the ranges of a query's block.
+   *
+   * @param ranges the lists of ranges
+   * @return the mask
+   */
+  public static Mask keyRanges(KeyRanges ranges) {
+    Parts parts = new Parts();
+    parts.ranges = Objects.requireNonNull(ranges, "ranges");
+    return new Mask(parts);
+  }
+
+  /**
+   * Intersects: hides what either mask hides. Two windows give the smaller side of each, two lists
+   * of key lengths the smaller lengths, key ranges what both have. With key lengths for each batch,
+   * {@link Alignment#BOTTOM_RIGHT} is aligned to each batch's own end.
    *
    * @param other the other mask
    * @return the intersection
-   * @throws IllegalArgumentException if both masks are causal in different alignments, if both hold
-   *     an {@code allow} or both a {@code bias} (combine the two tensors first), or if both hold
-   *     key lengths and one of them as a tensor, or for different batches
+   * @throws IllegalArgumentException if the masks place the queries differently among the keys, if
+   *     both hold an {@code allow}, both a {@code bias}, both key lengths of the same rank in a
+   *     tensor, or both padding (combine the two tensors first), if both hold chunks of different
+   *     sizes or key ranges for different blocks, or if their batches differ in number
    */
   public Mask and(Mask other) {
     Objects.requireNonNull(other, "other");
@@ -144,89 +329,132 @@ public final class Mask {
     if (this == NONE) {
       return other;
     }
-    return new Mask(
-        oneAlignment(causal, other.causal),
-        shorter(other),
-        one("keyLengths tensor", keyLengthsTensor, other.keyLengthsTensor),
-        one("allow tensor", allow, other.allow),
-        one("bias tensor", bias, other.bias));
+    Parts a = parts;
+    Parts b = other.parts;
+    Parts both = new Parts();
+    both.placement = Placement.one("an intersection", a.placement, b.placement);
+    both.windowLeft = narrower(a.windowLeft, b.windowLeft);
+    both.windowRight = narrower(a.windowRight, b.windowRight);
+    both.chunk = oneChunk(a.chunk, b.chunk);
+    both.keyLengths = shorter(a.keyLengths, b.keyLengths);
+    both.keyLengthsTensor = one("keyLengths tensor", a.keyLengthsTensor, b.keyLengthsTensor);
+    both.rowLengths = one("keyLengths tensor of queries", a.rowLengths, b.rowLengths);
+    both.tokens = one("padding", a.tokens, b.tokens);
+    both.padToken = onePadToken(a, b);
+    both.allow = one("allow tensor", a.allow, b.allow);
+    both.bias = one("bias tensor", a.bias, b.bias);
+    both.ranges = common(a.ranges, b.ranges);
+    return new Mask(both);
   }
 
   // ---- What a call asks ----
 
-  int alignment() {
-    return causal == Alignment.BOTTOM_RIGHT
-        ? Descriptor.ALIGN_BOTTOM_RIGHT
-        : Descriptor.ALIGN_TOP_LEFT;
+  /** Where the queries stand; null where that does not matter. */
+  Placement placement() {
+    return parts.placement;
+  }
+
+  /** The same with other places of the queries, where it asks for any. */
+  Mask withPlacement(Placement placement) {
+    if (parts.placement == null) {
+      return this;
+    }
+    Parts moved = new Parts(parts);
+    moved.placement = placement;
+    return new Mask(moved);
+  }
+
+  long windowLeft() {
+    return parts.windowLeft == UNBOUNDED ? Descriptor.UNBOUNDED : parts.windowLeft;
   }
 
   long windowRight() {
-    return causal == null ? Descriptor.UNBOUNDED : 0;
+    return parts.windowRight == UNBOUNDED ? Descriptor.UNBOUNDED : parts.windowRight;
   }
 
-  /** Whether each batch has its own number of keys. */
-  boolean hasKeyLengths() {
-    return keyLengths != null || keyLengthsTensor != null;
+  /** Keys of a chunk, 0 where there are none. */
+  int chunk() {
+    return parts.chunk;
   }
 
-  /** How many batches there are key lengths for. */
-  long keyLengthsCount() {
-    return keyLengths != null ? keyLengths.length : keyLengthsTensor.size(0);
+  /** Each batch's number of keys, or null. Not to be modified. */
+  int[] keyLengths() {
+    return parts.keyLengths;
   }
 
-  int keyLength(int batch) {
-    return keyLengths != null ? keyLengths[batch] : keyLengthsTensor.getInt(batch);
-  }
-
-  /** The tensor of key lengths, or null. */
+  /** The tensor of each batch's number of keys, or null. */
   Tensor keyLengthsTensor() {
-    return keyLengthsTensor;
+    return parts.keyLengthsTensor;
+  }
+
+  /** The tensor of each query's number of keys, or null. */
+  Tensor rowLengths() {
+    return parts.rowLengths;
+  }
+
+  /** The keys' tokens, or null. */
+  Tensor tokens() {
+    return parts.tokens;
+  }
+
+  int padToken() {
+    return parts.padToken;
   }
 
   /** The boolean mask, or null. */
   Tensor allow() {
-    return allow;
+    return parts.allow;
   }
 
   /** The additive mask, or null. */
   Tensor bias() {
-    return bias;
+    return parts.bias;
+  }
+
+  /** The lists of ranges, or null. */
+  KeyRanges ranges() {
+    return parts.ranges;
   }
 
   // ---- Intersecting ----
 
-  private static Alignment oneAlignment(Alignment a, Alignment b) {
-    if (a != null && b != null && a != b) {
-      throw new IllegalArgumentException(
-          "an intersection must have one causal alignment: " + a + " and " + b);
-    }
-    return a != null ? a : b;
+  private static int narrower(int a, int b) {
+    return a == UNBOUNDED ? b : b == UNBOUNDED ? a : Math.min(a, b);
   }
 
-  private int[] shorter(Mask other) {
-    if (hasKeyLengths() && other.hasKeyLengths()) {
-      if (keyLengths == null || other.keyLengths == null) {
-        if (keyLengthsTensor == other.keyLengthsTensor) {
-          return null;
-        }
-        throw new IllegalArgumentException(
-            "an intersection cannot hold key lengths twice where they are read from a tensor at"
-                + " each call: combine them first");
-      }
-      if (keyLengths.length != other.keyLengths.length) {
-        throw new IllegalArgumentException(
-            "key lengths must be for the same number of batches: "
-                + keyLengths.length
-                + " and "
-                + other.keyLengths.length);
-      }
-      int[] shorter = keyLengths.clone();
-      for (int b = 0; b < shorter.length; b++) {
-        shorter[b] = Math.min(shorter[b], other.keyLengths[b]);
-      }
-      return shorter;
+  private static int oneChunk(int a, int b) {
+    if (a != 0 && b != 0 && a != b) {
+      throw new IllegalArgumentException(
+          "an intersection must have one size of chunks: " + a + " and " + b);
     }
-    return keyLengths != null ? keyLengths : other.keyLengths;
+    return Math.max(a, b);
+  }
+
+  private static int[] shorter(int[] a, int[] b) {
+    if (a == null || b == null) {
+      return a != null ? a : b;
+    }
+    if (a.length != b.length) {
+      throw new IllegalArgumentException(
+          "key lengths must be for the same number of batches: " + a.length + " and " + b.length);
+    }
+    int[] shorter = a.clone();
+    for (int i = 0; i < shorter.length; i++) {
+      shorter[i] = Math.min(shorter[i], b[i]);
+    }
+    return shorter;
+  }
+
+  private static int onePadToken(Parts a, Parts b) {
+    if (a.tokens != null && b.tokens != null && a.padToken != b.padToken) {
+      throw new IllegalArgumentException(
+          "an intersection can hold one padding token: " + a.padToken + " and " + b.padToken);
+    }
+    return a.tokens != null ? a.padToken : b.padToken;
+  }
+
+  private static KeyRanges common(KeyRanges a, KeyRanges b) {
+    return a == null || a == b ? b : b == null ? a : a.and(b);
   }
 
   private static Tensor one(String what, Tensor a, Tensor b) {

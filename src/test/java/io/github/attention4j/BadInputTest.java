@@ -93,8 +93,8 @@ class BadInputTest {
         "allow.rank must be at most 4 [batch, heads, lenQ, lenK]: allow.rank=5",
         () -> Mask.allow(Tensor.allocate(arena, DType.BOOL, 1, 1, 1, 1, 1)));
     refuse(
-        "keyLengths.rank must be 1 [batch]: keyLengths.rank=2",
-        () -> Mask.keyLengths(Tensor.allocate(arena, DType.I32, 2, 1)));
+        "keyLengths.rank must be 1 [batch] or 2 [batch, lenQ]: keyLengths.rank=3",
+        () -> Mask.keyLengths(Tensor.allocate(arena, DType.I32, 2, 1, 1)));
   }
 
   @Test
@@ -161,7 +161,7 @@ class BadInputTest {
   @Test
   void shouldRefuseIntersectionsThatMakeNoSense() {
     refuse(
-        "an intersection must have one causal alignment: TOP_LEFT and BOTTOM_RIGHT",
+        "an intersection must have one alignment: TOP_LEFT and BOTTOM_RIGHT",
         () -> Mask.causal(Alignment.TOP_LEFT).and(Mask.causal(Alignment.BOTTOM_RIGHT)));
     refuseStart(
         IllegalArgumentException.class,

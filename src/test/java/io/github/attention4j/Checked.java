@@ -63,6 +63,15 @@ public final class Checked {
           largest(v));
     }
 
+    static Expected of(
+        Tensor q, Tensor k, Tensor v, double softCap, float[] sinks, Entry bias, Entry keep) {
+      double scale = 1 / Math.sqrt(q.size(-1));
+      return new Expected(
+          ReferenceAttention.compute(q, k, v, scale, softCap, sinks, bias, keep, false),
+          ReferenceAttention.compute(q, k, v, scale, softCap, sinks, bias, keep, true),
+          largest(v));
+    }
+
     static Expected of(Tensor q, Tensor k, Tensor v, Entry bias) {
       double scale = 1 / Math.sqrt(q.size(-1));
       return of(q, k, v, scale, bias, ReferenceAttention.KEEP_ALL);

@@ -18,6 +18,7 @@ import io.github.attention4j.reference.ReferenceAttention;
 import io.github.attention4j.reference.ReferenceAttention.Entry;
 import io.github.attention4j.reference.ReferenceAttention.Result;
 import java.lang.foreign.Arena;
+import java.util.List;
 import java.util.Random;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -149,7 +150,7 @@ class DifferentialTest {
   @Test
   void shouldMatchReferenceInEveryPairingOfHeadsKeysAndValues() {
     for (Pairing pairing : Pairing.values()) {
-      for (KeyMap keyMap : KeyMap.values()) {
+      for (KeyMap keyMap : List.of(KeyMap.PAIRS, KeyMap.HEADS)) {
         for (int pairsKv : new int[] {1, 2, 4}) {
           for (boolean wide : new boolean[] {true, false}) {
             for (int lenQ : new int[] {1, 5, 50}) {

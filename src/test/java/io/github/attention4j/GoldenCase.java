@@ -106,6 +106,13 @@ final class GoldenCase {
     return value == null ? otherwise : ((Number) value).doubleValue();
   }
 
+  /** An option that is a list of whole numbers. */
+  int[] integers(String option) {
+    Object value = option(option);
+    require(value instanceof List<?>, "option " + option + "=" + value);
+    return ((List<?>) value).stream().mapToInt(each -> ((Number) each).intValue()).toArray();
+  }
+
   /** An option that is one of these words. */
   String word(String option, String otherwise, String... known) {
     Object value = option(option);

@@ -40,7 +40,12 @@ public final class Checks {
 
   /** A tensor of floats that native code will write: also writable, without sharing elements. */
   public static void output(String name, Tensor tensor) {
-    input(name, tensor);
+    output(name, tensor, DType.F32);
+  }
+
+  /** A tensor that native code will write: also writable, without sharing elements. */
+  public static void output(String name, Tensor tensor, DType dtype) {
+    input(name, tensor, dtype);
     if (tensor.segment().isReadOnly()) {
       throw new IllegalArgumentException(name + " must be writable: it is read-only, " + tensor);
     }

@@ -14,6 +14,8 @@ import io.github.attention4j.bindings.a4j_rope_desc;
 import io.github.attention4j.bindings.a4j_swiglu_desc;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.ArrayList;
+import java.util.List;
 
 /**
  * Writes the C structs of {@code a4j.h}, and is the only one who does. No logic: each method puts
@@ -31,6 +33,12 @@ public final class Descriptor {
   // What the header names, for those who fill in options.
   public static final int ALIGN_TOP_LEFT = a4j_h.A4J_ALIGN_TOP_LEFT();
   public static final int ALIGN_BOTTOM_RIGHT = a4j_h.A4J_ALIGN_BOTTOM_RIGHT();
+  public static final int ALIGN_OFFSETS = a4j_h.A4J_ALIGN_OFFSETS();
+  public static final int STAGE_SCALED = a4j_h.A4J_STAGE_SCALED();
+  public static final int STAGE_CAPPED = a4j_h.A4J_STAGE_CAPPED();
+  public static final int STAGE_LOGITS = a4j_h.A4J_STAGE_LOGITS();
+  public static final int LAMBDA_AS_GIVEN = a4j_h.A4J_LAMBDA_AS_GIVEN();
+  public static final int LAMBDA_SIGMOID = a4j_h.A4J_LAMBDA_SIGMOID();
   public static final long UNBOUNDED = a4j_h.A4J_UNBOUNDED();
   public static final int KEY_PAIRS = a4j_h.A4J_KEY_PAIRS();
   public static final int KEY_HEADS = a4j_h.A4J_KEY_HEADS();
@@ -61,29 +69,111 @@ public final class Descriptor {
 
   // ---- Attention ----
 
-  /** Starts an attention descriptor with room for key lengths in its tail. */
+  /**
+   * The arrays that will follow an attention descriptor, one behind the other. They are collected
+   * first, because their lengths decide how long the descriptor is.
+   */
+  public static final class Tail {
+    private final List<Object> arrays = new ArrayList<>();
+    private long bytes = ATTENTION_BYTES;
+
+    /** Appends an array, which must not change until the descriptor is made; returns its offset. */
+    public long ints(int[] values) {
+      return append(values, values.length);
+    }
+
+    /** Appends an array, which must not change until the descriptor is made; returns its offset. */
+    public long floats(float[] values) {
+      return append(values, values.length);
+    }
+
+    private long append(Object array, int length) {
+      long offset = bytes;
+      bytes += (long) length * Integer.BYTES;
+      if (bytes > Integer.MAX_VALUE) {
+        throw new IllegalArgumentException(
+            "lengths, offsets, ranges and other small arrays of one call must fit in "
+                + Integer.MAX_VALUE
+                + " bytes: bytes="
+                + bytes);
+      }
+      arrays.add(array);
+      return offset;
+    }
+
+    private void copyTo(MemorySegment d) {
+      long offset = ATTENTION_BYTES;
+      for (Object array : arrays) {
+        MemorySegment from =
+            array instanceof int[] ints
+                ? MemorySegment.ofArray(ints)
+                : MemorySegment.ofArray((float[]) array);
+        MemorySegment.copy(from, 0, d, offset, from.byteSize());
+        offset += from.byteSize();
+      }
+    }
+  }
+
+  /** Starts an attention descriptor with its tail. */
   public static MemorySegment attention(
-      Workspaces.Lease lease, int threads, float scale, int keyLengths) {
-    MemorySegment d = lease.descriptor(withTail(ATTENTION_BYTES, keyLengths));
+      Workspaces.Lease lease, Tail tail, int threads, float scale, float softCap) {
+    MemorySegment d = lease.descriptor(tail.bytes);
+    tail.copyTo(d);
     a4j_attention_desc.size_bytes(d, (int) d.byteSize());
     a4j_attention_desc.abi_version(d, ABI_VERSION);
     a4j_attention_desc.dtype(d, F32);
     a4j_attention_desc.threads(d, threads);
     a4j_attention_desc.scale(d, scale);
-    a4j_attention_desc.key_lengths_offset(d, keyLengths == 0 ? 0 : ATTENTION_BYTES);
-    a4j_attention_desc.key_lengths_stride_batch(d, 1);
+    a4j_attention_desc.softcap(d, softCap);
     return d;
   }
 
-  public static void keyLength(MemorySegment d, int batch, int length) {
-    putTail(d, ATTENTION_BYTES, batch, length);
+  public static void keyLengths(MemorySegment d, long offset, long strideBatch, long strideRow) {
+    a4j_attention_desc.key_lengths_offset(d, offset);
+    a4j_attention_desc.key_lengths_stride_batch(d, strideBatch);
+    a4j_attention_desc.key_lengths_stride_row(d, strideRow);
   }
 
-  public static void window(MemorySegment d, int align, long left, long right, long keyLimit) {
+  public static void placement(MemorySegment d, int align, long rowOffsetsOffset) {
     a4j_attention_desc.align(d, align);
+    a4j_attention_desc.row_offsets_offset(d, rowOffsetsOffset);
+  }
+
+  public static void window(MemorySegment d, long left, long right, long chunk, long keyLimit) {
     a4j_attention_desc.window_left(d, left);
     a4j_attention_desc.window_right(d, right);
+    a4j_attention_desc.chunk(d, chunk);
     a4j_attention_desc.key_limit(d, keyLimit);
+  }
+
+  public static void packed(MemorySegment d, long queryBeginsOffset, long keyBeginsOffset) {
+    a4j_attention_desc.q_begins_offset(d, queryBeginsOffset);
+    a4j_attention_desc.k_begins_offset(d, keyBeginsOffset);
+  }
+
+  public static void ranges(
+      MemorySegment d,
+      long rows,
+      long lists,
+      long startsOffset,
+      long rangesOffset,
+      long strideBatch,
+      long strideHead) {
+    a4j_attention_desc.range_rows(d, rows);
+    a4j_attention_desc.range_lists(d, lists);
+    a4j_attention_desc.range_starts_offset(d, startsOffset);
+    a4j_attention_desc.ranges_offset(d, rangesOffset);
+    a4j_attention_desc.range_stride_batch(d, strideBatch);
+    a4j_attention_desc.range_stride_head(d, strideHead);
+  }
+
+  public static void heads(MemorySegment d, long slopesOffset, long sinksOffset) {
+    a4j_attention_desc.slopes_offset(d, slopesOffset);
+    a4j_attention_desc.sinks_offset(d, sinksOffset);
+  }
+
+  public static void scoresStage(MemorySegment d, int stage) {
+    a4j_attention_desc.scores_stage(d, stage);
   }
 
   public static void logsumexpStrides(MemorySegment d, long batch, long head, long map) {
@@ -92,8 +182,9 @@ public final class Descriptor {
     a4j_attention_desc.lse_stride_map(d, map);
   }
 
-  public static void options(MemorySegment d, int maps, int keyMap, int valueParts) {
+  public static void maps(MemorySegment d, int maps, int keyMap, int valueParts, int lambdaForm) {
     a4j_attention_desc.maps(d, maps);
+    a4j_attention_desc.lambda_form(d, lambdaForm);
     a4j_attention_desc.key_map(d, keyMap);
     a4j_attention_desc.value_parts(d, valueParts);
   }
@@ -148,6 +239,10 @@ public final class Descriptor {
     a4j_attention_desc.mask_stride_head(d, head);
     a4j_attention_desc.mask_stride_row(d, row);
     a4j_attention_desc.mask_stride_key(d, key);
+  }
+
+  public static void keyMaskStride(MemorySegment d, long batch) {
+    a4j_attention_desc.key_mask_stride_batch(d, batch);
   }
 
   public static void biasStrides(MemorySegment d, long batch, long head, long row, long key) {

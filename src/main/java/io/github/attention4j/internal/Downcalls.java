@@ -41,45 +41,55 @@ public final class Downcalls {
     return bytes;
   }
 
+  /** The buffers of one attention; NULL where nobody puts one. */
+  public static final class AttentionBuffers {
+    public MemorySegment q = MemorySegment.NULL;
+    public MemorySegment k = MemorySegment.NULL;
+    public MemorySegment v = MemorySegment.NULL;
+    public MemorySegment mask = MemorySegment.NULL;
+    public MemorySegment keyMask = MemorySegment.NULL;
+    public MemorySegment bias = MemorySegment.NULL;
+    public MemorySegment keep = MemorySegment.NULL;
+    public MemorySegment lambda = MemorySegment.NULL;
+    public MemorySegment table0 = MemorySegment.NULL;
+    public MemorySegment table1 = MemorySegment.NULL;
+    public MemorySegment table2 = MemorySegment.NULL;
+    public MemorySegment table3 = MemorySegment.NULL;
+    public MemorySegment out = MemorySegment.NULL;
+    public MemorySegment logsumexp = MemorySegment.NULL;
+    public MemorySegment weights = MemorySegment.NULL;
+    public MemorySegment scores = MemorySegment.NULL;
+    public MemorySegment work = MemorySegment.NULL;
+  }
+
   /**
    * Runs one attention whose descriptor stands in the lease; takes its workspace from there too.
    */
   public static void attention(
-      Workspaces.Lease lease,
-      MemorySegment descriptor,
-      MemorySegment q,
-      MemorySegment k,
-      MemorySegment v,
-      MemorySegment mask,
-      MemorySegment bias,
-      MemorySegment keep,
-      MemorySegment lambda,
-      MemorySegment out,
-      MemorySegment logsumexp,
-      MemorySegment weights) {
+      Workspaces.Lease lease, MemorySegment descriptor, AttentionBuffers buffers) {
     requireLibrary();
     long workspaceBytes = attentionWorkspaceBytes(descriptor);
     MemorySegment workspace = lease.workspace(workspaceBytes);
     int status =
         a4j_h.a4j_attention(
             descriptor,
-            q,
-            k,
-            v,
-            mask,
-            MemorySegment.NULL,
-            bias,
-            keep,
-            lambda,
-            MemorySegment.NULL,
-            MemorySegment.NULL,
-            MemorySegment.NULL,
-            MemorySegment.NULL,
-            out,
-            logsumexp,
-            weights,
-            MemorySegment.NULL,
-            MemorySegment.NULL,
+            buffers.q,
+            buffers.k,
+            buffers.v,
+            buffers.mask,
+            buffers.keyMask,
+            buffers.bias,
+            buffers.keep,
+            buffers.lambda,
+            buffers.table0,
+            buffers.table1,
+            buffers.table2,
+            buffers.table3,
+            buffers.out,
+            buffers.logsumexp,
+            buffers.weights,
+            buffers.scores,
+            buffers.work,
             workspace,
             workspaceBytes);
     check("a4j_attention", status);

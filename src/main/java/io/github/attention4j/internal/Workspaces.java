@@ -39,13 +39,16 @@ public final class Workspaces {
   }
 
   /**
-   * Two blocks of native memory that grow as they are asked to.
+   * Three blocks of native memory that grow as they are asked to.
    *
    * <pre>
    *   block      +--------+------------------------+------------+
    *              | scalar | descriptor             | its tail   |
    *              +--------+------------------------+------------+
    *              0        64
+   *   inputs     +---------------------------------------------+
+   *              | copies of what the kernels cannot read      |   aligned to 64 bytes
+   *              +---------------------------------------------+
    *   workspace  +---------------------------------------------+
    *              |                                             |   aligned to 64 bytes
    *              +---------------------------------------------+
@@ -58,6 +61,7 @@ public final class Workspaces {
 
     private MemorySegment block = allocate(FIRST_BLOCK_BYTES);
     private MemorySegment scalar = block.asSlice(0, Float.BYTES);
+    private MemorySegment inputs = MemorySegment.NULL;
     private MemorySegment workspace = MemorySegment.NULL;
 
     private Lease() {}
@@ -77,14 +81,28 @@ public final class Workspaces {
       return scalar;
     }
 
+    /** Returns at least so many bytes, with whatever content, until the next call of this. */
+    public MemorySegment inputs(long bytes) {
+      if (bytes > inputs.byteSize()) {
+        long doubled = doubled(inputs);
+        inputs = MemorySegment.NULL;
+        inputs = allocate(Math.max(bytes, doubled));
+      }
+      return inputs;
+    }
+
     /** Returns at least so many bytes, with whatever content; NULL where none are needed. */
     public MemorySegment workspace(long bytes) {
       if (bytes > workspace.byteSize()) {
-        long doubled = Math.min(2 * workspace.byteSize(), MOST_BYTES_KEPT);
+        long doubled = doubled(workspace);
         workspace = MemorySegment.NULL;
         workspace = allocate(Math.max(bytes, doubled));
       }
       return workspace;
+    }
+
+    private static long doubled(MemorySegment segment) {
+      return Math.min(2 * segment.byteSize(), MOST_BYTES_KEPT);
     }
 
     /** Gives the lease back. */
@@ -92,6 +110,9 @@ public final class Workspaces {
     public void close() {
       if (workspace.byteSize() > MOST_BYTES_KEPT) {
         workspace = MemorySegment.NULL;
+      }
+      if (inputs.byteSize() > MOST_BYTES_KEPT) {
+        inputs = MemorySegment.NULL;
       }
       for (int i = 0; i < SLOTS; i++) {
         if (POOL.getPlain(i) == null && POOL.compareAndSet(i, null, this)) {

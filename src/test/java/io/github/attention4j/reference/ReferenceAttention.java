@@ -37,16 +37,30 @@ public final class ReferenceAttention {
    */
   public static Result attention(
       Tensor q, Tensor k, Tensor v, double scale, Entry bias, Entry keep) {
-    return compute(q, k, v, scale, bias, keep, false);
+    return compute(q, k, v, scale, 0, null, bias, keep, false);
   }
 
   /** As {@link #attention}, but each operation rounds to float. */
   public static Result inFloat(Tensor q, Tensor k, Tensor v, double scale, Entry bias, Entry keep) {
-    return compute(q, k, v, scale, bias, keep, true);
+    return compute(q, k, v, scale, 0, null, bias, keep, true);
   }
 
-  private static Result compute(
-      Tensor q, Tensor k, Tensor v, double scale, Entry bias, Entry keep, boolean inFloat) {
+  /**
+   * Computes attention in double or in float.
+   *
+   * @param softCap bounds the scaled logits before the bias; 0 for none
+   * @param sinks a logit without a value for each head, or null
+   */
+  public static Result compute(
+      Tensor q,
+      Tensor k,
+      Tensor v,
+      double scale,
+      double softCap,
+      float[] sinks,
+      Entry bias,
+      Entry keep,
+      boolean inFloat) {
     int batch = (int) q.size(0);
     int headsQ = (int) q.size(1);
     int lenQ = (int) q.size(2);
@@ -68,7 +82,8 @@ public final class ReferenceAttention {
       int b = row / lenQ / headsQ;
       int headKv = b * headsKv + h / (headsQ / headsKv);
 
-      double max = Double.NEGATIVE_INFINITY;
+      double sink = sinks == null ? Double.NEGATIVE_INFINITY : sinks[h];
+      double max = sink;
       for (int j = 0; j < lenK; j++) {
         double added = bias.at(b, h, i, j);
         if (added == Double.NEGATIVE_INFINITY) {
@@ -81,18 +96,19 @@ public final class ReferenceAttention {
           for (int d = 0; d < dim; d++) {
             dot += queries[row * dim + d] * keys[keyRow + d];
           }
-          logits[j] = dot * usedScale + (float) added;
+          logits[j] = (float) capped(dot * usedScale, softCap) + (float) added;
         } else {
           double dot = 0;
           for (int d = 0; d < dim; d++) {
             dot += (double) queries[row * dim + d] * keys[keyRow + d];
           }
-          logits[j] = dot * scale + added;
+          logits[j] = capped(dot * scale, softCap) + added;
         }
         max = Math.max(max, logits[j]);
       }
 
-      double sum = 0;
+      boolean noSink = sink == Double.NEGATIVE_INFINITY;
+      double sum = noSink ? 0 : round(Math.exp(round(sink - max, inFloat)), inFloat);
       for (int j = 0; j < lenK; j++) {
         boolean hidden = logits[j] == Double.NEGATIVE_INFINITY;
         double power = hidden ? 0 : Math.exp(round(logits[j] - max, inFloat));
@@ -120,6 +136,10 @@ public final class ReferenceAttention {
       }
     }
     return new Result(out, lse, weights);
+  }
+
+  private static double capped(double x, double cap) {
+    return cap == 0 ? x : cap * Math.tanh(x / cap);
   }
 
   private static double round(double value, boolean toFloat) {

@@ -1,0 +1,399 @@
+package io.github.attention4j;
+
+import io.github.attention4j.internal.Checks;
+import java.util.Arrays;
+import java.util.Objects;
+
+/**
+ * Which keys each block of rows sees, as lists of ranges: the general form of block-sparse,
+ * block-local, dilated and tree-shaped patterns. Work and memory follow the number of keys in the
+ * ranges, not the length.
+ *
+ * <p>Rows are taken in blocks of {@code rowsPerBlock}; block x holds the rows from {@code x ·
+ * rowsPerBlock} on, and the last one may be shorter. A list says which keys all rows of its block
+ * may see; causal, windows and every other part of a {@link Mask} still apply within it. Lists are
+ * for all batches and heads unless they were joined by {@link #perHead} and {@link #perBatch}.
+ *
+ * <pre>{@code
+ * KeyRanges local = KeyRanges.of(64, new int[] {0, 1, 2}, new int[][] {{0, 64}, {0, 128}});
+ * Mask mask = Mask.keyRanges(local).and(Mask.causal(Alignment.TOP_LEFT));
+ * }</pre>
+ *
+ * <p>An immutable value, safe for any number of threads.
+ */
+public final class KeyRanges {
+  private final int rowsPerBlock;
+  private final int blocks;
+  private final int batches;
+  private final int heads;
+
+  /** List x has the ranges from {@code starts[x]} to {@code starts[x + 1]}. */
+  private final int[] starts;
+
+  /** Begin and end of each range, one behind the other. */
+  private final int[] bounds;
+
+  private final int lastKey;
+
+  private KeyRanges(
+      int rowsPerBlock, int blocks, int batches, int heads, int[] starts, int[] bounds) {
+    this.rowsPerBlock = rowsPerBlock;
+    this.blocks = blocks;
+    this.batches = batches;
+    this.heads = heads;
+    this.starts = starts;
+    this.bounds = bounds;
+    int last = 0;
+    for (int i = 1; i < bounds.length; i += 2) {
+      last = Math.max(last, bounds[i]);
+    }
+    this.lastKey = last;
+  }
+
+  // ---- Making them ----
+
+  /**
+   * Takes the lists of all blocks of rows, one behind the other: compressed sparse rows.
+   *
+   * @param rowsPerBlock the rows of a block, at least 1
+   * @param starts for each block where its list begins in {@code ranges}, and at the end the number
+   *     of ranges; ascending from 0. Not modified.
+   * @param ranges pairs {@code {begin, end}} of keys, end not included; within a list ascending and
+   *     disjoint. Ranges that touch are joined. Not modified.
+   * @return the ranges
+   * @throws IllegalArgumentException if rowsPerBlock is less than 1, starts do not ascend from 0 to
+   *     the number of ranges, or a range is no pair, empty, negative, or begins before the end of
+   *     the one before it in its list
+   */
+  public static KeyRanges of(int rowsPerBlock, int[] starts, int[][] ranges) {
+    Checks.positive("rowsPerBlock", rowsPerBlock);
+    Objects.requireNonNull(starts, "starts");
+    Objects.requireNonNull(ranges, "ranges");
+    Checks.positive("starts.length", starts.length);
+    Checks.equal("starts[0]", starts[0], "the first range", 0);
+    int blocks = starts.length - 1;
+    Checks.equal("starts[" + blocks + "]", starts[blocks], "ranges.length", ranges.length);
+    Lists lists = new Lists(blocks, ranges.length);
+    for (int x = 0; x < blocks; x++) {
+      if (starts[x + 1] < starts[x]) {
+        throw new IllegalArgumentException(
+            "starts must ascend: starts[%d]=%d, starts[%d]=%d"
+                .formatted(x, starts[x], x + 1, starts[x + 1]));
+      }
+      for (int i = starts[x]; i < Math.min(starts[x + 1], ranges.length); i++) {
+        checkRange(x, i - starts[x], Objects.requireNonNull(ranges[i], "ranges[" + i + "]"));
+        if (i > starts[x] && ranges[i][0] < ranges[i - 1][1]) {
+          throw new IllegalArgumentException(
+              "ranges of a list must ascend without overlap: list %d has [%d, %d) before [%d, %d)"
+                  .formatted(x, ranges[i - 1][0], ranges[i - 1][1], ranges[i][0], ranges[i][1]));
+        }
+        lists.add(ranges[i][0], ranges[i][1]);
+      }
+      lists.end();
+    }
+    return lists.ranges(rowsPerBlock, blocks, 1, 1);
+  }
+
+  private static void checkRange(int list, int number, int[] range) {
+    if (range.length != 2) {
+      throw new IllegalArgumentException(
+          "a range must be a pair {begin, end}: range %d of list %d has length %d"
+              .formatted(number, list, range.length));
+    }
+    if (range[0] < 0 || range[1] <= range[0]) {
+      throw new IllegalArgumentException(
+          "a range must have 0 <= begin < end: range %d of list %d is [%d, %d)"
+              .formatted(number, list, range[0], range[1]));
+    }
+  }
+
+  /**
+   * Takes a matrix that says which block of rows sees which block of keys, as BigBird's and
+   * FlexAttention's patterns are given.
+   *
+   * @param rowsPerBlock the rows of a block, at least 1
+   * @param keysPerBlock the keys of a block, at least 1
+   * @param lenK the number of keys; the last block may be shorter
+   * @param seen for each block of rows and each block of keys whether the one sees the other. Not
+   *     modified.
+   * @return the ranges
+   * @throws IllegalArgumentException if a block size is less than 1, lenK negative, or a row of
+   *     {@code seen} has not one entry for each block of keys
+   */
+  public static KeyRanges ofBlocks(int rowsPerBlock, int keysPerBlock, int lenK, boolean[][] seen) {
+    Checks.positive("rowsPerBlock", rowsPerBlock);
+    Checks.positive("keysPerBlock", keysPerBlock);
+    Checks.inRange("lenK", lenK, 0, Integer.MAX_VALUE);
+    int blocksK = Math.ceilDiv(lenK, keysPerBlock);
+    Lists lists = new Lists(Objects.requireNonNull(seen, "seen").length, 0);
+    for (int x = 0; x < seen.length; x++) {
+      boolean[] row = Objects.requireNonNull(seen[x], "seen[" + x + "]");
+      Checks.equal("seen[" + x + "].length", row.length, "ceil(lenK / keysPerBlock)", blocksK);
+      for (int y = 0; y < blocksK; y++) {
+        if (row[y]) {
+          int begin = y * keysPerBlock;
+          lists.add(begin, begin + Math.min(keysPerBlock, lenK - begin));
+        }
+      }
+      lists.end();
+    }
+    return lists.ranges(rowsPerBlock, seen.length, 1, 1);
+  }
+
+  /**
+   * Makes the mask of a tree of drafted tokens, as speculative decoding verifies them in one call
+   * (Miao et al., "SpecInfer", 2023): each token sees the prefix, its ancestors and itself. The
+   * keys are the prefix's, then those of the tokens.
+   *
+   * @param prefixLength the number of keys before the tokens
+   * @param parents for each token the number of the token that it follows, a smaller one, or -1
+   *     where it follows the prefix. Not modified.
+   * @return the ranges, one row a block
+   * @throws IllegalArgumentException if prefixLength is negative, or a parent does not lie in [-1,
+   *     its own number - 1]
+   */
+  public static KeyRanges tree(int prefixLength, int... parents) {
+    Objects.requireNonNull(parents, "parents");
+    Checks.inRange("prefixLength", prefixLength, 0, Integer.MAX_VALUE - parents.length);
+    Lists lists = new Lists(parents.length, parents.length);
+    int[] line = new int[parents.length];
+    for (int i = 0; i < parents.length; i++) {
+      Checks.inRange("parents[" + i + "]", parents[i], -1, i - 1);
+      int depth = 0;
+      for (int ancestor = i; ancestor >= 0; ancestor = parents[ancestor]) {
+        line[depth++] = ancestor;
+      }
+      if (prefixLength > 0) {
+        lists.add(0, prefixLength);
+      }
+      while (depth > 0) {
+        int key = prefixLength + line[--depth];
+        lists.add(key, key + 1);
+      }
+      lists.end();
+    }
+    return lists.ranges(1, parents.length, 1, 1);
+  }
+
+  /**
+   * Gives each head its own lists.
+   *
+   * @param heads for each head its ranges, all with the same blocks of rows
+   * @return the ranges of all heads
+   * @throws IllegalArgumentException if there is none, one of them is already for several batches
+   *     or heads, or their blocks differ
+   */
+  public static KeyRanges perHead(KeyRanges... heads) {
+    for (int h = 0; h < requireSome("heads", heads).length; h++) {
+      if (heads[h].heads != 1 || heads[h].batches != 1) {
+        throw new IllegalArgumentException(
+            "heads[%d] must be for one head and batch: heads=%d, batches=%d"
+                .formatted(h, heads[h].heads, heads[h].batches));
+      }
+    }
+    return joined("heads", heads, 1, heads.length);
+  }
+
+  /**
+   * Gives each batch its own lists.
+   *
+   * @param batches for each batch its ranges, all with the same blocks of rows and, where they are
+   *     per head, the same number of heads
+   * @return the ranges of all batches
+   * @throws IllegalArgumentException if there is none, one of them is already for several batches,
+   *     or their blocks or heads differ
+   */
+  public static KeyRanges perBatch(KeyRanges... batches) {
+    for (int b = 0; b < requireSome("batches", batches).length; b++) {
+      if (batches[b].batches != 1) {
+        throw new IllegalArgumentException(
+            "batches[%d] must be for one batch: batches=%d".formatted(b, batches[b].batches));
+      }
+      Checks.equal(
+          "batches[" + b + "].heads", batches[b].heads, "batches[0].heads", batches[0].heads);
+    }
+    return joined("batches", batches, batches.length, batches[0].heads);
+  }
+
+  private static KeyRanges[] requireSome(String name, KeyRanges[] parts) {
+    Checks.positive(name + ".length", Objects.requireNonNull(parts, name).length);
+    for (int i = 0; i < parts.length; i++) {
+      Objects.requireNonNull(parts[i], name + "[" + i + "]");
+    }
+    return parts;
+  }
+
+  private static KeyRanges joined(String name, KeyRanges[] parts, int batches, int heads) {
+    KeyRanges first = parts[0];
+    Lists lists = new Lists(Math.multiplyExact(parts.length, first.lists()), first.bounds.length);
+    for (int i = 0; i < parts.length; i++) {
+      KeyRanges part = parts[i];
+      String part0 = name + "[0]";
+      String partI = name + "[" + i + "]";
+      Checks.equal(partI, part0, "rowsPerBlock", part.rowsPerBlock, first.rowsPerBlock);
+      Checks.equal(partI, part0, "blocks", part.blocks, first.blocks);
+      for (int x = 0; x < part.lists(); x++) {
+        for (int r = part.starts[x]; r < part.starts[x + 1]; r++) {
+          lists.add(part.bounds[2 * r], part.bounds[2 * r + 1]);
+        }
+        lists.end();
+      }
+    }
+    return lists.ranges(first.rowsPerBlock, first.blocks, batches, heads);
+  }
+
+  // ---- What they are ----
+
+  /**
+   * Returns how many rows make a block.
+   *
+   * @return at least 1
+   */
+  public int rowsPerBlock() {
+    return rowsPerBlock;
+  }
+
+  /**
+   * Returns how many blocks of rows there are.
+   *
+   * @return the number of lists for each batch and head
+   */
+  public int blocks() {
+    return blocks;
+  }
+
+  /**
+   * Returns how many ranges there are after those that touch have been joined, of all lists
+   * together.
+   *
+   * @return the number of ranges
+   */
+  public int count() {
+    return bounds.length / 2;
+  }
+
+  /** 1 where all batches share the lists. */
+  int batches() {
+    return batches;
+  }
+
+  /** 1 where all heads share the lists. */
+  int heads() {
+    return heads;
+  }
+
+  /** The largest end of a range. */
+  int lastKey() {
+    return lastKey;
+  }
+
+  int lists() {
+    return starts.length - 1;
+  }
+
+  /** Not to be modified. */
+  int[] starts() {
+    return starts;
+  }
+
+  /** Begin and end of each range, one behind the other. Not to be modified. */
+  int[] bounds() {
+    return bounds;
+  }
+
+  // ---- Intersecting ----
+
+  KeyRanges and(KeyRanges other) {
+    if (rowsPerBlock != other.rowsPerBlock || blocks != other.blocks) {
+      throw new IllegalArgumentException(
+          "key ranges that are intersected must have the same blocks of rows: "
+              + describe()
+              + " and "
+              + other.describe());
+    }
+    int allBatches = common("batches", batches, other.batches);
+    int allHeads = common("heads", heads, other.heads);
+    Lists lists =
+        new Lists(
+            Math.multiplyExact(Math.multiplyExact(allBatches, allHeads), blocks),
+            Math.max(count(), other.count()));
+    for (int b = 0; b < allBatches; b++) {
+      for (int h = 0; h < allHeads; h++) {
+        for (int x = 0; x < blocks; x++) {
+          addIntersection(lists, list(b, h, x), other, other.list(b, h, x));
+          lists.end();
+        }
+      }
+    }
+    return lists.ranges(rowsPerBlock, blocks, allBatches, allHeads);
+  }
+
+  private String describe() {
+    return blocks + " blocks of " + rowsPerBlock;
+  }
+
+  private static int common(String what, int a, int b) {
+    if (a != b && a != 1 && b != 1) {
+      throw new IllegalArgumentException(
+          "key ranges that are intersected must be for the same number of %s: %d and %d"
+              .formatted(what, a, b));
+    }
+    return Math.max(a, b);
+  }
+
+  private int list(int batch, int head, int block) {
+    return ((batches == 1 ? 0 : batch) * heads + (heads == 1 ? 0 : head)) * blocks + block;
+  }
+
+  private void addIntersection(Lists lists, int list, KeyRanges other, int otherList) {
+    int i = starts[list];
+    int j = other.starts[otherList];
+    while (i < starts[list + 1] && j < other.starts[otherList + 1]) {
+      int begin = Math.max(bounds[2 * i], other.bounds[2 * j]);
+      int end = Math.min(bounds[2 * i + 1], other.bounds[2 * j + 1]);
+      if (begin < end) {
+        lists.add(begin, end);
+      }
+      if (bounds[2 * i + 1] < other.bounds[2 * j + 1]) {
+        i++;
+      } else {
+        j++;
+      }
+    }
+  }
+
+  /** Lists in the making; joins ranges that touch. */
+  private static final class Lists {
+    private final int[] starts;
+    private int[] bounds;
+    private int list;
+    private int count;
+
+    Lists(int lists, int expectedRanges) {
+      starts = new int[lists + 1];
+      bounds = new int[Math.max(16, 2 * expectedRanges)];
+    }
+
+    void add(int begin, int end) {
+      if (count > starts[list] && bounds[2 * count - 1] == begin) {
+        bounds[2 * count - 1] = end;
+        return;
+      }
+      if (2 * count == bounds.length) {
+        bounds = Arrays.copyOf(bounds, Math.multiplyExact(2, bounds.length));
+      }
+      bounds[2 * count] = begin;
+      bounds[2 * count + 1] = end;
+      count++;
+    }
+
+    void end() {
+      starts[++list] = count;
+    }
+
+    KeyRanges ranges(int rowsPerBlock, int blocks, int batches, int heads) {
+      int[] used = Arrays.copyOf(bounds, 2 * count);
+      return new KeyRanges(rowsPerBlock, blocks, batches, heads, starts, used);
+    }
+  }
+}

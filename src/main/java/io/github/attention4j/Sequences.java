@@ -1,0 +1,131 @@
+package io.github.attention4j;
+
+import io.github.attention4j.internal.Checks;
+import java.util.Arrays;
+import java.util.Objects;
+
+/**
+ * How sequences of different lengths lie one behind the other in one dimension, without padding:
+ * what other libraries call {@code cu_seqlens}. Given to {@link Attention#forwardPacked}.
+ *
+ * <pre>{@code
+ * Sequences.ofLengths(5, 1, 7) // rows 0 to 4, row 5, rows 6 to 12
+ * }</pre>
+ *
+ * <p>An immutable value, safe for any number of threads.
+ */
+public final class Sequences {
+  /** Where each sequence begins, and at the end where the last one ends. */
+  private final int[] begins;
+
+  private final int longest;
+
+  private Sequences(int[] begins) {
+    this.begins = begins;
+    int most = 0;
+    for (int s = 0; s + 1 < begins.length; s++) {
+      most = Math.max(most, begins[s + 1] - begins[s]);
+    }
+    this.longest = most;
+  }
+
+  /**
+   * Takes the length of each sequence.
+   *
+   * @param lengths for each sequence its number of rows, which may be 0. Not modified.
+   * @return the sequences
+   * @throws IllegalArgumentException if a length is negative, or their sum exceeds 2³¹ − 1
+   */
+  public static Sequences ofLengths(int... lengths) {
+    int[] begins = new int[Objects.requireNonNull(lengths, "lengths").length + 1];
+    for (int s = 0; s < lengths.length; s++) {
+      Checks.inRange("lengths[" + s + "]", lengths[s], 0, Integer.MAX_VALUE);
+      Checks.inRange("the sum of lengths", (long) begins[s] + lengths[s], 0, Integer.MAX_VALUE);
+      begins[s + 1] = begins[s] + lengths[s];
+    }
+    return new Sequences(begins);
+  }
+
+  /**
+   * Takes where each sequence begins, as {@code cu_seqlens} of other libraries do.
+   *
+   * @param begins {@link DType#I32} {@code [sequences + 1]}, ascending from 0 to the number of all
+   *     rows; read now, and not again. Not modified.
+   * @return the sequences
+   * @throws IllegalArgumentException if the type is not I32, the rank not 1, there is no element,
+   *     the first is not 0, or one is less than the one before it
+   * @throws IllegalStateException if the tensor's arena is closed
+   */
+  public static Sequences ofBegins(Tensor begins) {
+    if (Objects.requireNonNull(begins, "begins").dtype() != DType.I32) {
+      throw new IllegalArgumentException(
+          "begins.dtype must be I32: begins.dtype=" + begins.dtype());
+    }
+    Checks.rank("begins", begins, 1);
+    Checks.positive("begins.length", begins.size(0));
+    int[] own = begins.toIntArray();
+    Checks.inRange("begins[0]", own[0], 0, 0);
+    for (int s = 1; s < own.length; s++) {
+      if (own[s] < own[s - 1]) {
+        throw new IllegalArgumentException(
+            "begins must ascend: begins[%d]=%d, begins[%d]=%d"
+                .formatted(s - 1, own[s - 1], s, own[s]));
+      }
+    }
+    return new Sequences(own);
+  }
+
+  /**
+   * Returns how many sequences there are.
+   *
+   * @return the number of sequences, empty ones included
+   */
+  public int count() {
+    return begins.length - 1;
+  }
+
+  /**
+   * Returns how many rows one sequence has.
+   *
+   * @param sequence the number of the sequence
+   * @return its length
+   * @throws IndexOutOfBoundsException if there is no such sequence
+   */
+  public int length(int sequence) {
+    Objects.checkIndex(sequence, count());
+    return begins[sequence + 1] - begins[sequence];
+  }
+
+  /**
+   * Returns how many rows all sequences have.
+   *
+   * @return the sum of the lengths
+   */
+  public int total() {
+    return begins[begins.length - 1];
+  }
+
+  /**
+   * Returns the length of the longest sequence.
+   *
+   * @return the largest of the lengths, 0 where there is no sequence
+   */
+  public int longest() {
+    return longest;
+  }
+
+  /** Not to be modified. */
+  int[] begins() {
+    return begins;
+  }
+
+  /**
+   * Shows where the sequences begin.
+   *
+   * @return for example {@code Sequences[0, 5, 6, 13]}
+   */
+  @Override
+  public String toString() {
+    return "Sequences" + Arrays.toString(begins);
+  }
+}
