@@ -15,6 +15,7 @@ import io.github.attention4j.KvCache;
 import io.github.attention4j.Mask;
 import io.github.attention4j.Tensor;
 import java.lang.foreign.Arena;
+import java.lang.foreign.ValueLayout;
 import java.util.Random;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -251,6 +252,54 @@ class LayersTest {
         }
       }
     }
+  }
+
+  @Test
+  void shouldTurnByTheTableOfEachBatchAndByWidePositions() {
+    int rotaryDim = 12;
+    RotaryTable shared = RotaryTable.compute(arena, 40, rotaryDim, 10_000);
+    Tensor cos = floats(2, 7, rotaryDim / 2);
+    Tensor sin = floats(2, 7, rotaryDim / 2);
+    for (int b = 0; b < 2; b++) {
+      cos.select(0, b).copyFrom(shared.cos().slice(0, 20 * b, 7));
+      sin.select(0, b).copyFrom(shared.sin().slice(0, 20 * b, 7));
+    }
+    RotaryTable each = RotaryTable.of(cos, sin);
+    assertEquals(7, each.positions());
+    assertEquals(rotaryDim, each.rotaryDim());
+    for (RotaryEmbedding.Style style : RotaryEmbedding.Style.values()) {
+      RotaryEmbedding rotary = RotaryEmbedding.of(each, style);
+      Tensor x = random(arena, random, 2, 7, 3 * 20).splitHeads(3);
+      Tensor out = floats(2, 3, 7, 20);
+      Tensor wide = Tensor.allocate(arena, DType.I64, 7);
+      for (int i = 0; i < 7; i++) {
+        wide.setInt(6 - i, i);
+      }
+      onEveryTier(
+          () -> {
+            rotary.forward(x, out);
+            requireTurned(x, out, style, (b, i) -> 20 * b + i);
+            rotary.forward(x, out, wide);
+            requireTurned(x, out, style, (b, i) -> 20 * b + 6 - i);
+            Tensor two = x.slice(2, 0, 2);
+            Tensor turned = out.slice(2, 0, 2);
+            rotary.forward(two, turned, 4);
+            requireTurned(two, turned, style, (b, i) -> 20 * b + 4 + i);
+            rotary.forward(two, turned, new int[] {5, 1});
+            requireTurned(two, turned, style, (b, i) -> 20 * b + (b == 0 ? 5 : 1) + i);
+          });
+      wide.segment().set(ValueLayout.JAVA_LONG, 8, 1L << 32);
+      refuse(
+          "positions[0, 1] must lie in [0, 6]: positions[0, 1]=4294967296",
+          () -> rotary.forward(x, out, wide.unsqueeze(0).expand(0, 2)));
+      Tensor three = floats(3, 1, 7, 20);
+      refuse(
+          "table.batch must equal x.batch: table.batch=2, x.batch=3",
+          () -> rotary.forward(three, three));
+    }
+    refuse(
+        "cos.rank must be 2 [positions, pairs] or 3 [batch, positions, pairs]: cos.rank=1",
+        () -> RotaryTable.of(floats(4), floats(4)));
   }
 
   @Test
