@@ -88,7 +88,8 @@ public final class CausalLm implements AutoCloseable {
     }
     rotary =
         RotaryEmbedding.of(
-            RotaryTable.compute(arena, config.context(), config.dim(), config.rotaryBase()),
+            RotaryTable.compute(
+                arena, config.context(), config.dim(), config.rotaryBase(), config.rotaryScaling()),
             RotaryEmbedding.Style.HALF);
     Mask causal = Mask.causal(Alignment.BOTTOM_RIGHT);
     attention = Attention.builder().mask(causal).build();

@@ -1,6 +1,7 @@
 package io.github.attention4j.model;
 
 import io.github.attention4j.internal.Json;
+import io.github.attention4j.layer.RotaryScaling;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -26,6 +27,7 @@ record Config(
     int context,
     double normEpsilon,
     double rotaryBase,
+    RotaryScaling rotaryScaling,
     boolean tied,
     boolean attentionBias,
     boolean feedForwardBias,
@@ -52,7 +54,7 @@ record Config(
   }
 
   static Config read(Path file) throws IOException {
-    return new Reader(file, readObject(file)).read();
+    return new Reader(file, readObject(file), "").read();
   }
 
   /** Reads a file that holds one JSON object. */
@@ -70,8 +72,12 @@ record Config(
     return object;
   }
 
-  /** Takes one value after another, and says for each what it must be. */
-  private record Reader(Path file, Map<?, ?> json) {
+  /**
+   * Takes one value after another, and says for each what it must be.
+   *
+   * @param prefix where the object stands in the file, for messages
+   */
+  private record Reader(Path file, Map<?, ?> json, String prefix) {
 
     Config read() {
       String type = text("model_type");
@@ -113,6 +119,7 @@ record Config(
           integer("max_position_embeddings", null),
           positive("rms_norm_eps", json.get("rms_norm_eps")),
           rotaryBase(),
+          rotaryScaling(),
           flag("tie_word_embeddings"),
           flag("attention_bias"),
           feedForwardBias,
@@ -148,18 +155,7 @@ record Config(
     private double rotaryBase() {
       Object base = json.get("rope_theta");
       for (String key : List.of("rope_scaling", "rope_parameters")) {
-        Object rotary = json.get(key);
-        if (rotary == null) {
-          continue;
-        }
-        if (!(rotary instanceof Map<?, ?> members)) {
-          throw refused(key, "null or an object", rotary);
-        }
-        Object type =
-            members.containsKey("rope_type") ? members.get("rope_type") : members.get("type");
-        if (!"default".equals(type)) {
-          throw refused(key + ".rope_type", "\"default\"", type);
-        }
+        Map<?, ?> members = members(key);
         partial(key + ".partial_rotary_factor", members.get("partial_rotary_factor"));
         if (base == null) {
           base = members.get("rope_theta");
@@ -167,6 +163,111 @@ record Config(
       }
       partial("partial_rotary_factor", json.get("partial_rotary_factor"));
       return base == null ? DEFAULT_ROTARY_BASE : positive("rope_theta", base);
+    }
+
+    /** The object under a key, empty where there is none. */
+    private Map<?, ?> members(String key) {
+      Object value = json.get(key);
+      if (value == null) {
+        return Map.of();
+      }
+      if (value instanceof Map<?, ?> members) {
+        return members;
+      }
+      throw refused(key, "null or an object", value);
+    }
+
+    private RotaryScaling rotaryScaling() {
+      RotaryScaling scaling = RotaryScaling.none();
+      for (String key : List.of("rope_scaling", "rope_parameters")) {
+        if (json.get(key) == null) {
+          continue;
+        }
+        RotaryScaling other = rotaryScaling(key, members(key));
+        if (scaling != RotaryScaling.none() && other != RotaryScaling.none()) {
+          throw refused(key, "null, as rope_scaling scales already", json.get(key));
+        }
+        scaling = other == RotaryScaling.none() ? scaling : other;
+      }
+      return scaling;
+    }
+
+    private RotaryScaling rotaryScaling(String key, Map<?, ?> members) {
+      Object type =
+          members.containsKey("rope_type") ? members.get("rope_type") : members.get("type");
+      Reader reader = new Reader(file, members, key + ".");
+      return switch (type instanceof String name ? name : "") {
+        case "default" -> RotaryScaling.none();
+        case "linear" -> RotaryScaling.linear(reader.atLeastOne("factor"));
+        case "dynamic" -> reader.dynamicScaling(integer("max_position_embeddings", null));
+        case "yarn" -> reader.yarnScaling(integer("max_position_embeddings", null));
+        case "llama3" -> reader.llama3Scaling();
+        default ->
+            throw refused(
+                key + ".rope_type",
+                "\"default\", \"linear\", \"dynamic\", \"yarn\" or \"llama3\"",
+                type);
+      };
+    }
+
+    /** The context ends where this scaling begins, unless the original length is shorter. */
+    private RotaryScaling dynamicScaling(int context) {
+      double factor = atLeastOne("factor");
+      String key = "original_max_position_embeddings";
+      if (integer(key, context) != context) {
+        throw refused(key, "max_position_embeddings, " + context, json.get(key));
+      }
+      return RotaryScaling.dynamicNtk(factor, context);
+    }
+
+    private RotaryScaling yarnScaling(int context) {
+      double factor = atLeastOne("factor");
+      double fast = positive("beta_fast", 32);
+      double slow = positive("beta_slow", 1);
+      if (fast < slow) {
+        throw refused("beta_fast", "at least beta_slow, " + slow, fast);
+      }
+      boolean truncate = json.get("truncate") == null || flag("truncate");
+      int original = integer("original_max_position_embeddings", context);
+      RotaryScaling scaling = RotaryScaling.yarn(factor, original, fast, slow, truncate);
+      if (json.get("attention_factor") != null) {
+        return scaling.withMagnitude(positive("attention_factor", json.get("attention_factor")));
+      }
+      if (isSet("mscale") && isSet("mscale_all_dim")) {
+        return scaling.withMagnitude(
+            RotaryScaling.yarnMagnitude(factor, positive("mscale", json.get("mscale")))
+                / RotaryScaling.yarnMagnitude(
+                    factor, positive("mscale_all_dim", json.get("mscale_all_dim"))));
+      }
+      return scaling;
+    }
+
+    private RotaryScaling llama3Scaling() {
+      double factor = atLeastOne("factor");
+      double low = positive("low_freq_factor", json.get("low_freq_factor"));
+      double high = positive("high_freq_factor", json.get("high_freq_factor"));
+      if (high <= low) {
+        throw refused("high_freq_factor", "more than low_freq_factor, " + low, high);
+      }
+      return RotaryScaling.llama3(
+          factor, low, high, integer("original_max_position_embeddings", null));
+    }
+
+    /** Transformers takes 0 for what is not there. */
+    private boolean isSet(String key) {
+      return json.get(key) != null && !(json.get(key) instanceof Number n && n.doubleValue() == 0);
+    }
+
+    private double atLeastOne(String key) {
+      Object value = json.get(key);
+      if (!(value instanceof Number number) || !(number.doubleValue() >= 1)) {
+        throw refused(key, "a number of at least 1", value);
+      }
+      return number.doubleValue();
+    }
+
+    private double positive(String key, double otherwise) {
+      return json.get(key) == null ? otherwise : positive(key, json.get(key));
     }
 
     private void partial(String key, Object factor) {
@@ -231,8 +332,9 @@ record Config(
     }
 
     private IllegalArgumentException refused(String key, String wanted, Object value) {
-      String got = value == null ? "it is missing" : key + "=" + Json.show(value);
-      return new IllegalArgumentException(file + ": " + key + " must be " + wanted + ": " + got);
+      String name = prefix + key;
+      String got = value == null ? "it is missing" : name + "=" + Json.show(value);
+      return new IllegalArgumentException(file + ": " + name + " must be " + wanted + ": " + got);
     }
   }
 }

@@ -136,6 +136,37 @@ class CheckpointTest {
     }
   }
 
+  /** The numbers follow from the formulas of the papers for 6 channels and base 500. */
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      value = {
+        "{\"type\": \"linear\", \"factor\": 4.0} | 1 | 0.25 0.03149802624737183 0.0039685026299205",
+        "{\"rope_type\": \"dynamic\", \"factor\": 4.0} | 1 | 1.0 0.12599210498948732"
+            + " 0.015874010519682",
+        "{\"rope_type\": \"yarn\", \"factor\": 4, \"original_max_position_embeddings\": 12}"
+            + " | 1.138629436111989 | 1.0 0.03149802624737183 0.0039685026299205",
+        "{\"type\": \"yarn\", \"factor\": 2.0, \"beta_fast\": 4, \"beta_slow\": 1, \"truncate\":"
+            + " false, \"mscale\": 0.7, \"mscale_all_dim\": 1.5} | 0.949770673012614 | 1.0"
+            + " 0.06299605249474366 0.007937005259841",
+        "{\"rope_type\": \"yarn\", \"factor\": 4, \"original_max_position_embeddings\": 12,"
+            + " \"attention_factor\": 0.75} | 0.75 | 1.0 0.03149802624737183 0.0039685026299205",
+        "{\"rope_type\": \"llama3\", \"factor\": 8.0, \"low_freq_factor\": 0.1,"
+            + " \"high_freq_factor\": 4.0, \"original_max_position_embeddings\": 20} | 1 |"
+            + " 0.816720898489274 0.024258799669627514 0.00198425131496025",
+      })
+  void shouldSlowRotaryAnglesDownAsTheConfigurationSays(
+      String scaling, double magnitude, String frequencies) throws IOException {
+    TinyCheckpoint tiny = TinyCheckpoint.of("llama");
+    tiny.rotaryMagnitude = magnitude;
+    tiny.rotaryFrequencies =
+        Arrays.stream(frequencies.split(" ")).mapToDouble(Double::parseDouble).toArray();
+    for (String key : new String[] {"rope_scaling", "rope_parameters"}) {
+      tiny.config.keySet().removeIf(name -> name.startsWith("rope_") && !name.equals("rope_theta"));
+      assertMatchesReference(tiny.put(key, scaling));
+    }
+  }
+
   @Test
   void shouldIgnoreWhatFollowsFromTheConfiguration() throws IOException {
     TinyCheckpoint tiny = TinyCheckpoint.of("llama");
@@ -219,10 +250,30 @@ class CheckpointTest {
             + " head_dim=5",
         "rms_norm_eps | -1 | rms_norm_eps must be a positive number: rms_norm_eps=-1",
         "rope_theta | \"a\" | rope_theta must be a positive number: rope_theta=\"a\"",
-        "rope_scaling | {\"rope_type\": \"yarn\", \"factor\": 4.0} |"
-            + " rope_scaling.rope_type must be \"default\": rope_scaling.rope_type=\"yarn\"",
+        "rope_scaling | {\"rope_type\": \"longrope\", \"factor\": 4.0} |"
+            + " rope_scaling.rope_type must be \"default\", \"linear\", \"dynamic\", \"yarn\" or"
+            + " \"llama3\": rope_scaling.rope_type=\"longrope\"",
+        "rope_scaling | {} |"
+            + " rope_scaling.rope_type must be \"default\", \"linear\", \"dynamic\", \"yarn\" or"
+            + " \"llama3\": it is missing",
         "rope_scaling | {\"type\": \"linear\"} |"
-            + " rope_scaling.rope_type must be \"default\": rope_scaling.rope_type=\"linear\"",
+            + " rope_scaling.factor must be a number of at least 1: it is missing",
+        "rope_parameters | {\"rope_type\": \"yarn\", \"factor\": 0.5} |"
+            + " rope_parameters.factor must be a number of at least 1: rope_parameters.factor=0.5",
+        "rope_scaling | {\"type\": \"yarn\", \"factor\": 2, \"beta_fast\": 0.5} |"
+            + " rope_scaling.beta_fast must be at least beta_slow, 1.0: rope_scaling.beta_fast=0.5",
+        "rope_scaling | {\"type\": \"dynamic\", \"factor\": 2,"
+            + " \"original_max_position_embeddings\": 24} |"
+            + " rope_scaling.original_max_position_embeddings must be max_position_embeddings, 48:"
+            + " rope_scaling.original_max_position_embeddings=24",
+        "rope_scaling | {\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 4,"
+            + " \"high_freq_factor\": 4} |"
+            + " rope_scaling.high_freq_factor must be more than low_freq_factor, 4.0:"
+            + " rope_scaling.high_freq_factor=4.0",
+        "rope_scaling | {\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 1,"
+            + " \"high_freq_factor\": 4} |"
+            + " rope_scaling.original_max_position_embeddings must be an integer from 1 to 2^31-1:"
+            + " it is missing",
         "rope_scaling | 2 | rope_scaling must be null or an object: rope_scaling=2",
         "partial_rotary_factor | 0.5 | partial_rotary_factor must be 1: partial_rotary_factor=0.5",
         "tie_word_embeddings | 1 | tie_word_embeddings must be true or false:"

@@ -138,11 +138,16 @@ final class ReferenceLm {
     double[] turned = row.clone();
     for (int h = 0; h < row.length / dim; h++) {
       for (int i = 0; i < dim / 2; i++) {
-        double angle = position * Math.pow(base, -2.0 * i / dim);
+        double frequency =
+            tiny.rotaryFrequencies == null
+                ? Math.pow(base, -2.0 * i / dim)
+                : tiny.rotaryFrequencies[i];
+        double cos = tiny.rotaryMagnitude * Math.cos(position * frequency);
+        double sin = tiny.rotaryMagnitude * Math.sin(position * frequency);
         double a = row[h * dim + i];
         double b = row[h * dim + i + dim / 2];
-        turned[h * dim + i] = a * Math.cos(angle) - b * Math.sin(angle);
-        turned[h * dim + i + dim / 2] = b * Math.cos(angle) + a * Math.sin(angle);
+        turned[h * dim + i] = a * cos - b * sin;
+        turned[h * dim + i + dim / 2] = b * cos + a * sin;
       }
     }
     return turned;

@@ -20,6 +20,13 @@ final class TinyCheckpoint {
   final Map<String, String> config = new LinkedHashMap<>();
 
   final Map<String, Tensor> tensors = new LinkedHashMap<>();
+
+  /** By how much pairs turn from one position to the next, where it is not the usual. */
+  double[] rotaryFrequencies;
+
+  /** By how much turned rows lengthen. */
+  double rotaryMagnitude = 1;
+
   private final SplittableRandom random = new SplittableRandom(42);
 
   /** Width 12, hidden 20, 2 layers, 4 heads, vocabulary 29, context 48; more or less by choice. */
