@@ -189,6 +189,31 @@ final class GoldenCase {
     require(wrong == 0, out + ": " + wrong + " of " + wanted.length + " wrong, worst " + worst);
   }
 
+  void expectBooleans(String out, Tensor got) {
+    Tensor expected = get(out);
+    require(
+        expected.dtype() == DType.BOOL && Arrays.equals(expected.shape(), got.shape()),
+        out + ": expected " + expected + ", got " + got);
+    Tensor wanted = expected.reshape(expected.count());
+    Tensor values = got.reshape(got.count());
+    for (long i = 0; i < wanted.count(); i++) {
+      require(wanted.getBoolean(i) == values.getBoolean(i), out + ": element " + i);
+    }
+  }
+
+  void expectInts(String out, Tensor got) {
+    Tensor expected = get(out);
+    require(
+        expected.dtype() == DType.I32
+            && Arrays.equals(expected.shape(), got.shape())
+            && Arrays.equals(expected.toIntArray(), got.toIntArray()),
+        out
+            + ": expected "
+            + Arrays.toString(expected.toIntArray())
+            + ", got "
+            + Arrays.toString(got.toIntArray()));
+  }
+
   /** The BOOL tensor says where the rows are whose logsumexp is −∞. */
   void expectEmptyRows(String out, Tensor logsumexp) {
     Tensor expected = get(out);

@@ -1,8 +1,14 @@
 package io.github.attention4j;
 
+import io.github.attention4j.layer.AddNorm;
+import io.github.attention4j.layer.AdditiveAttention;
 import io.github.attention4j.layer.DotProductAttention;
+import io.github.attention4j.layer.LayerNorm;
 import io.github.attention4j.layer.MaskedSoftmax;
 import io.github.attention4j.layer.MultiHeadAttention;
+import io.github.attention4j.layer.NadarayaWatson;
+import io.github.attention4j.layer.PositionalEncoding;
+import io.github.attention4j.layer.PositionwiseFfn;
 import io.github.attention4j.layer.ValidLens;
 import java.util.List;
 
@@ -16,6 +22,11 @@ final class GoldenD2l {
       case "B.dot_product_attention" -> GoldenD2l::dotProductAttention;
       case "B.multi_head_attention" -> GoldenD2l::multiHeadAttention;
       case "B.transpose" -> GoldenD2l::transpose;
+      case "B.additive_attention" -> GoldenD2l::additiveAttention;
+      case "B.nadaraya_watson" -> GoldenD2l::nadarayaWatson;
+      case "B.positional_encoding" -> GoldenD2l::positionalEncoding;
+      case "B.positionwise_ffn" -> GoldenD2l::positionwiseFfn;
+      case "B.addnorm" -> GoldenD2l::addNorm;
       default -> throw new AssertionError("unknown system " + system);
     };
   }
@@ -114,5 +125,112 @@ final class GoldenD2l {
     Tensor split = MultiHeadAttention.transposeQkv(x, heads);
     golden.expect("out.transpose_qkv", batchAndHeads(split.toF32(golden.arena())));
     golden.expect("out.transpose_output", MultiHeadAttention.transposeOutput(split));
+  }
+
+  private static void additiveAttention(GoldenCase golden) {
+    Tensor queries = golden.get("in.queries");
+    Tensor keys = golden.get("in.keys");
+    Tensor values = golden.get("in.values");
+    describeAttention(golden, queries, keys);
+    golden.describes("query_dim", queries.size(2));
+    golden.describes("key_dim", keys.size(2));
+    golden.describes("value_dim", values.size(2));
+    golden.word("linear_layout", "out_in", "out_in");
+    AdditiveAttention layer = AdditiveAttention.load(golden.weights("w."), "w.", golden.arena());
+    golden.describes("num_hiddens", layer.hidden());
+    Tensor out = golden.wanted("out.output");
+    Tensor weights = golden.wanted("out.weights");
+    ValidLens validLens = validLens(golden);
+    layer.forward(queries, keys, values, validLens, out, weights);
+    golden.expect("out.output", out);
+    golden.expect("out.weights", weights);
+    out.fill(Float.NaN);
+    layer.forward(queries, keys, values, validLens, out);
+    golden.expect("out.output", out);
+  }
+
+  // ---- Kernel regression ----
+
+  private static void nadarayaWatson(GoldenCase golden) {
+    Tensor queries = golden.get("in.queries");
+    Tensor keys = golden.get("in.keys");
+    Tensor values = golden.get("in.values");
+    boolean own = golden.flag("per_query");
+    golden.describes("isolated");
+    golden.describes("n_test", queries.size(0));
+    golden.describes("n_train", keys.size(0));
+    golden.describes("dim", queries.size(-1));
+    golden.describes("value_dim", values.size(-1));
+    golden.require(own == (keys.rank() > queries.rank()), "option per_query=" + own);
+    Tensor out = golden.wanted("out.output");
+    Tensor weights = golden.wanted("out.weights");
+    NadarayaWatson estimator =
+        switch (golden.word(
+            "kernel", "gaussian", "gaussian", "gaussian_sigma", "boxcar", "epanechikov")) {
+          case "gaussian_sigma" ->
+              NadarayaWatson.of(NadarayaWatson.Kernel.GAUSSIAN)
+                  .withSigma(golden.number("sigma", 0));
+          case "boxcar" -> NadarayaWatson.of(NadarayaWatson.Kernel.BOXCAR);
+          case "epanechikov" -> NadarayaWatson.of(NadarayaWatson.Kernel.EPANECHIKOV);
+          default ->
+              golden.has("w")
+                  ? NadarayaWatson.load(golden.weights("w."), "w.")
+                  : NadarayaWatson.of(NadarayaWatson.Kernel.GAUSSIAN);
+        };
+    golden.describes("w");
+    estimator.forward(queries, keys, values, out, weights);
+    golden.expect("out.output", out);
+    golden.expect("out.weights", weights);
+    out.fill(Float.NaN);
+    estimator.forward(queries, keys, values, out);
+    golden.expect("out.output", out);
+  }
+
+  // ---- Layers of the Transformer ----
+
+  private static void positionalEncoding(GoldenCase golden) {
+    Tensor x = golden.get("in.x");
+    golden.describes("batch", x.size(0));
+    golden.describes("length", x.size(1));
+    golden.describes("num_hiddens", x.size(2));
+    PositionalEncoding encoding =
+        PositionalEncoding.sinusoidal(golden.arena(), 1000, (int) x.size(2));
+    Tensor out = golden.wanted("out.output");
+    encoding.forward(x, out);
+    golden.expect("out.output", out);
+    golden.expect("out.P", encoding.encoding(x.size(1)));
+  }
+
+  private static void positionwiseFfn(GoldenCase golden) {
+    Tensor x = golden.get("in.x");
+    golden.describes("batch", x.size(0));
+    golden.describes("length", x.size(1));
+    golden.describes("in_dim", x.size(2));
+    golden.describes("hidden", golden.get("w.dense1.weight").size(0));
+    golden.word("linear_layout", "out_in", "out_in");
+    PositionwiseFfn ffn = PositionwiseFfn.load(golden.weights("w."), "w.", golden.arena());
+    golden.describes("out_dim", ffn.dimOut());
+    Tensor out = golden.wanted("out.output");
+    ffn.forward(x, out);
+    golden.expect("out.output", out);
+  }
+
+  private static void addNorm(GoldenCase golden) {
+    Tensor x = golden.get("in.x");
+    Tensor y = golden.get("in.y");
+    golden.describes("batch", x.size(0));
+    golden.describes("length", x.size(1));
+    golden.describes("dim", x.size(2));
+    golden.describes("norm_dims", golden.get("w.ln.weight").rank());
+    requireEpsilon(golden);
+    Tensor out = golden.wanted("out.output");
+    AddNorm.load(golden.weights("w."), "w.", golden.arena()).forward(x, y, out);
+    golden.expect("out.output", out);
+  }
+
+  /** Layers read norms with the epsilon that the book leaves as it is. */
+  static void requireEpsilon(GoldenCase golden) {
+    double epsilon = golden.number("eps", LayerNorm.DEFAULT_EPSILON);
+    golden.require(epsilon == LayerNorm.DEFAULT_EPSILON, "option eps=" + epsilon);
   }
 }

@@ -579,6 +579,68 @@ public final class MultiHeadAttention {
         (q, k, v, result, scratch) -> masked.forward(q, k, v, result, extras));
   }
 
+  /**
+   * Projects what is attended to, once for all the calls that will read it, as a decoder reads an
+   * encoder's outputs at every step.
+   *
+   * @param arena supplies the memory and decides how long it lives
+   * @param memory {@code [batch, lenK, dimMemory]}. Not modified.
+   * @return its keys and values, a full cache
+   * @throws IllegalArgumentException if type, rank, sizes, strides or alignment do not fit
+   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
+   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
+   *     had
+   */
+  public KvCache readMemory(Arena arena, Tensor memory) {
+    Checks.rank("memory", Objects.requireNonNull(memory, "memory"), 3);
+    Checks.input("memory", memory);
+    KvCache cache = allocateCache(arena, memory.size(0), memory.size(1));
+    try (Scratch scratch = new Scratch()) {
+      Tensor k = project(scratch, keyProjection, memory, headsKv);
+      Tensor v = project(scratch, valueProjection, memory, headsKv);
+      if (rotary != null) {
+        rotary.forward(k, k, 0);
+      }
+      cache.append(k, v);
+    }
+    return cache;
+  }
+
+  /**
+   * Applies the layer to queries that attend to a memory that has been projected.
+   *
+   * @param x {@link DType#F32} {@code [batch, len, dimModel]}. Not modified.
+   * @param memory as {@link #readMemory} makes it. Not modified.
+   * @param validLens how many of its keys are valid
+   * @param out {@code [batch, len, dimModel]}. Modified.
+   * @param weights {@code [batch, heads, len, lenK]}, contiguous; or null where they are not
+   *     wanted. Modified.
+   * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor)}, and if the memory, the
+   *     lengths or weights do not fit
+   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
+   * @throws OutOfMemoryError if there is no memory for queries
+   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
+   *     had
+   */
+  public void forwardMemory(
+      Tensor x, KvCache memory, ValidLens validLens, Tensor out, Tensor weights) {
+    Objects.requireNonNull(memory, "memory");
+    Objects.requireNonNull(validLens, "validLens");
+    check(x, out);
+    validLens.check(x.size(0), x.size(1));
+    try (Scratch scratch = new Scratch()) {
+      Tensor q = project(scratch, queryProjection, x, heads);
+      if (rotary != null) {
+        rotary.forward(q, q, 0);
+      }
+      Tensor result = scratch.floats(x.size(0), x.size(1), outProjection.dimIn());
+      Tensor read = result.splitHeads(heads);
+      validLens.attend(attention, q, memory.keys(), memory.values(), read, weights, scratch);
+      outProjection.forward(result, out);
+    }
+  }
+
   private Attention attention(Mask mask) {
     Attention.Builder builder = Attention.builder().mask(mask);
     return Double.isNaN(scale) ? builder.build() : builder.scale(scale).build();

@@ -104,4 +104,69 @@ public final class ReferenceD2l {
     }
     return part;
   }
+
+  /** The scores of additive attention, of queries and keys that are projected here. */
+  public static Score additive(
+      double[][] queries, double[][] keys, double[][] wq, double[][] wk, double[] wv) {
+    double[][] q = linear(queries, wq, null);
+    double[][] k = linear(keys, wk, null);
+    return (i, j) -> {
+      double sum = 0;
+      for (int d = 0; d < wv.length; d++) {
+        sum += wv[d] * Math.tanh(q[i][d] + k[j][d]);
+      }
+      return sum;
+    };
+  }
+
+  /** Each element of two matrices, added. */
+  public static double[][] sum(double[][] x, double[][] y) {
+    double[][] out = new double[x.length][];
+    for (int r = 0; r < x.length; r++) {
+      out[r] = x[r].clone();
+      for (int c = 0; c < x[r].length; c++) {
+        out[r][c] += y[r][c];
+      }
+    }
+    return out;
+  }
+
+  /** Negative elements become 0. */
+  public static double[][] relu(double[][] x) {
+    double[][] out = new double[x.length][];
+    for (int r = 0; r < x.length; r++) {
+      out[r] = x[r].clone();
+      for (int c = 0; c < x[r].length; c++) {
+        out[r][c] = Math.max(0, x[r][c]);
+      }
+    }
+    return out;
+  }
+
+  /** Rows of mean 0 and variance 1, times weight, plus bias. */
+  public static double[][] layerNorm(double[][] x, double[] weight, double[] bias) {
+    double[][] out = new double[x.length][];
+    for (int r = 0; r < x.length; r++) {
+      int n = x[r].length;
+      double mean = 0;
+      for (double value : x[r]) {
+        mean += value / n;
+      }
+      double variance = 0;
+      for (double value : x[r]) {
+        variance += (value - mean) * (value - mean) / n;
+      }
+      out[r] = new double[n];
+      for (int c = 0; c < n; c++) {
+        out[r][c] = (x[r][c] - mean) / Math.sqrt(variance + 1e-5) * weight[c] + bias[c];
+      }
+    }
+    return out;
+  }
+
+  /** The sinusoid at a position and channel. */
+  public static double sinusoid(int position, int channel, int dim) {
+    double angle = position / Math.pow(10_000, (double) (channel / 2 * 2) / dim);
+    return channel % 2 == 0 ? Math.sin(angle) : Math.cos(angle);
+  }
 }

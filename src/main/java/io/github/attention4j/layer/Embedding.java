@@ -1,0 +1,97 @@
+package io.github.attention4j.layer;
+
+import io.github.attention4j.DType;
+import io.github.attention4j.Tensor;
+import io.github.attention4j.internal.Checks;
+import java.lang.foreign.MemorySegment;
+import java.util.Objects;
+
+/**
+ * Rows of a table by their numbers: {@code out[b, i] = weight[tokens[b, i]]}.
+ *
+ * <p>Immutable and safe for any number of threads.
+ */
+public final class Embedding {
+  private final Tensor weight;
+
+  private Embedding(Tensor weight) {
+    this.weight = weight;
+  }
+
+  /**
+   * Makes an embedding.
+   *
+   * @param weight {@link DType#F32} {@code [vocabulary, dim]}, contiguous. Kept, not modified.
+   * @return the embedding
+   * @throws IllegalArgumentException if type, rank, strides or alignment do not fit
+   * @throws IllegalStateException if the tensor's arena is closed or confined to another thread
+   */
+  public static Embedding of(Tensor weight) {
+    Checks.rank("weight", Objects.requireNonNull(weight, "weight"), 2);
+    Checks.input("weight", weight);
+    Checks.contiguous("weight", weight);
+    return new Embedding(weight);
+  }
+
+  /**
+   * Returns the number of tokens there are.
+   *
+   * @return the number of rows
+   */
+  public long vocabulary() {
+    return weight.size(0);
+  }
+
+  /**
+   * Returns the width of a row.
+   *
+   * @return the dimension of the result
+   */
+  public long dim() {
+    return weight.size(1);
+  }
+
+  /**
+   * Looks up.
+   *
+   * @param tokens {@link DType#I32} {@code [batch, len]}, each from 0 below the vocabulary. Not
+   *     modified.
+   * @param out {@link DType#F32} {@code [batch, len, dim]}, contiguous. Modified.
+   * @throws IllegalArgumentException if types, shapes or strides do not fit, a token is not in the
+   *     vocabulary, or out is read-only or overlaps the weight
+   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
+   */
+  public void forward(Tensor tokens, Tensor out) {
+    Checks.rank("tokens", Objects.requireNonNull(tokens, "tokens"), 2);
+    Objects.requireNonNull(out, "out");
+    if (tokens.dtype() != DType.I32) {
+      throw new IllegalArgumentException(
+          "tokens.dtype must be I32: tokens.dtype=" + tokens.dtype());
+    }
+    Checks.output("out", out);
+    Checks.contiguous("out", out);
+    Checks.shape("out", out, "[batch, len, dim]", tokens.size(0), tokens.size(1), dim());
+    Checks.reachable("weight", weight);
+    Checks.disjoint("out", out, "weight", weight);
+    int[] numbers = tokens.toIntArray();
+    for (int i = 0; i < numbers.length; i++) {
+      if (numbers[i] < 0 || numbers[i] >= vocabulary()) {
+        String name = "tokens[" + i / tokens.size(1) + ", " + i % tokens.size(1) + "]";
+        throw new IllegalArgumentException(
+            name
+                + " must be in the vocabulary: "
+                + name
+                + "="
+                + numbers[i]
+                + ", vocabulary="
+                + vocabulary());
+      }
+    }
+    MemorySegment from = Checks.first(weight);
+    MemorySegment to = Checks.first(out);
+    long bytes = dim() * Float.BYTES;
+    for (int i = 0; i < numbers.length; i++) {
+      MemorySegment.copy(from, numbers[i] * bytes, to, i * bytes, bytes);
+    }
+  }
+}
