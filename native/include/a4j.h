@@ -259,6 +259,70 @@ A4J_API int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, con
                               float *lse, float *weights, float *scores, int64_t *work, void *workspace,
                               int64_t workspace_bytes);
 
+/* ---- Programs --------------------------------------------------------------------------------------------------------- */
+
+/*
+ * The caller's own masks and scores, for every row and key, inside a4j_attention: straight-line code of at most A4J_PROGRAM_MAX
+ * instructions, at most A4J_PROGRAM_LIVE of whose values wait for a later one at any time. Instruction number n (from 0) makes
+ * value n; its operands are numbers of earlier ones; the last one's value is the result. A mask program's result is a bool, true
+ * where the row sees the key, and it does not read the score. A score program's result is a float, the new score; it gets
+ * the scaled, capped, biased one, and -infinity hides the key.
+ *
+ * An instruction is a word: op | a << 8 | b << 16 | c << 24, operands that it does not have being 0. A4J_OP_FLOAT and A4J_OP_INT
+ * have a second word, the bits of the constant. Values are float (F), int32_t (I) or bool (B). Integers wrap around.
+ *
+ * Blocks of keys for which a mask program is false in every row are skipped. What depends on the row alone, or on the key alone, is
+ * computed once for a block of rows and keys, not for each pair.
+ */
+enum { A4J_PROGRAM_MAX = 64, A4J_PROGRAM_LIVE = 32 };
+
+enum a4j_op {
+  A4J_OP_SCORE = 1,           /* F: the score */
+  A4J_OP_BATCH = 2,           /* I: b */
+  A4J_OP_HEAD = 3,            /* I: output head h */
+  A4J_OP_QUERY = 4,           /* I: row i */
+  A4J_OP_POSITION = 5,        /* I: position p of the row (enum a4j_align) */
+  A4J_OP_KEY = 6,             /* I: j */
+  A4J_OP_FLOAT = 7,           /* F: the next word's bits */
+  A4J_OP_INT = 8,             /* I: the next word */
+  A4J_OP_LOAD_FLOAT = 9,      /* F: element max(0, min(a, count - 1)) of table number b (the field itself), I a */
+  A4J_OP_LOAD_INT = 10,       /* I: the same */
+  A4J_OP_TO_FLOAT = 11,       /* F of I */
+  A4J_OP_TO_INT = 12,         /* I of F: towards zero; the nearest that there is where it does not fit, 0 for NaN */
+  A4J_OP_NEG = 13,            /* F: -a */
+  A4J_OP_ABS = 14,            /* F: |a| */
+  A4J_OP_EXP = 15,            /* F: e^a, relative error at most 3e-7; less than 1.2e-38 may be 0 */
+  A4J_OP_LOG = 16,            /* F: natural logarithm */
+  A4J_OP_TANH = 17,           /* F */
+  A4J_OP_SQRT = 18,           /* F */
+  A4J_OP_ADD = 19,            /* F: a + b */
+  A4J_OP_SUB = 20,            /* F: a - b */
+  A4J_OP_MUL = 21,            /* F: a b */
+  A4J_OP_DIV = 22,            /* F: a / b */
+  A4J_OP_MIN = 23,            /* F: NaN where either is */
+  A4J_OP_MAX = 24,            /* F: NaN where either is */
+  A4J_OP_INT_NEG = 25,        /* I */
+  A4J_OP_INT_ABS = 26,        /* I */
+  A4J_OP_INT_ADD = 27,        /* I */
+  A4J_OP_INT_SUB = 28,        /* I */
+  A4J_OP_INT_MUL = 29,        /* I */
+  A4J_OP_INT_DIV = 30,        /* I: floor(a / b), 0 where b is 0 */
+  A4J_OP_INT_MOD = 31,        /* I: a - b floor(a / b), 0 where b is 0 */
+  A4J_OP_INT_MIN = 32,        /* I */
+  A4J_OP_INT_MAX = 33,        /* I */
+  A4J_OP_LESS = 34,           /* B of F: a < b */
+  A4J_OP_LESS_EQUAL = 35,     /* B of F: a <= b */
+  A4J_OP_EQUAL = 36,          /* B of F: a == b */
+  A4J_OP_INT_LESS = 37,       /* B of I */
+  A4J_OP_INT_LESS_EQUAL = 38, /* B of I */
+  A4J_OP_INT_EQUAL = 39,      /* B of I */
+  A4J_OP_AND = 40,            /* B of B */
+  A4J_OP_OR = 41,             /* B of B */
+  A4J_OP_NOT = 42,            /* B of B */
+  A4J_OP_SELECT = 43,         /* F: b where B a, else c */
+  A4J_OP_INT_SELECT = 44      /* I: the same */
+};
+
 /*
  * Merges two attention results over disjoint sets of keys into the result over their union:
  *   lse = log(exp(lse_a) + exp(lse_b)),  out = out_a * exp(lse_a - lse) + out_b * exp(lse_b - lse)

@@ -54,7 +54,8 @@ struct plan {
   int64_t batch_partials; /* floats for the partial results of a batch */
   int64_t scratch_floats; /* for each thread, behind all partial results */
   int32_t threads;
-  int32_t room; /* threads that the workspace has scratch for */
+  int32_t room;                                   /* threads that the workspace has scratch for */
+  struct a4j_program mask_program, score_program; /* count 0 where there is none */
 };
 
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -172,6 +173,24 @@ static int32_t check_floats(const a4j_attention_desc *d, int64_t offset, int64_t
   return status;
 }
 
+/* Takes one program of the tail apart. */
+static int32_t check_program(const a4j_attention_desc *d, int64_t offset, int64_t words, int is_mask, const void *const *tables,
+                             struct a4j_program *program) {
+  const int64_t counts[] = {d->table_0_count, d->table_1_count, d->table_2_count, d->table_3_count};
+  const int32_t *code;
+  if (offset == 0) return words == 0 ? A4J_OK : A4J_BAD_DESCRIPTOR;
+  if (words < 1) return A4J_BAD_PROGRAM;
+  if (d->batch > INT32_MAX || d->heads_q > INT32_MAX || d->len_q > INT32_MAX || d->len_k > INT32_MAX) return A4J_SIZE_OVERFLOW;
+  const int32_t status = a4j_check_tail(d, sizeof *d, offset, words, &code);
+  return status != A4J_OK ? status : a4j_program_prepare(code, words, is_mask, tables, counts, program);
+}
+
+static int32_t check_programs(const a4j_attention_desc *d, const void *const *tables, struct plan *p) {
+  const int32_t status = check_program(d, d->mask_program_offset, d->mask_program_words, 1, tables, &p->mask_program);
+  if (status != A4J_OK) return status;
+  return check_program(d, d->score_program_offset, d->score_program_words, 0, tables, &p->score_program);
+}
+
 static int32_t check(const a4j_attention_desc *d, struct plan *p) {
   struct a4j_attention_call *c = &p->call;
   int32_t status = a4j_check_head(d, sizeof *d);
@@ -191,6 +210,7 @@ static int32_t check(const a4j_attention_desc *d, struct plan *p) {
   if (status == A4J_OK) status = check_floats(d, d->sinks_offset, d->heads_q * d->maps, &c->sinks);
   for (int64_t h = 0; status == A4J_OK && c->slopes != NULL && h < d->heads_q; h++)
     if (!isfinite(c->slopes[h])) status = A4J_BAD_OPTION;
+  if (status == A4J_OK) status = check_programs(d, NULL, p);
   p->packed = c->q_begins != NULL || c->k_begins != NULL;
   return status;
 }
@@ -451,7 +471,11 @@ int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void 
   if (keep != NULL && !isfinite(desc->keep_scale)) return A4J_BAD_OPTION;
   if (plan.packed && (mask != NULL || key_mask != NULL || bias != NULL || keep != NULL || weights != NULL || scores != NULL))
     return A4J_BAD_OPTION;
-  (void)table_0, (void)table_1, (void)table_2, (void)table_3;
+  const void *const tables[] = {table_0, table_1, table_2, table_3};
+  status = check_programs(desc, tables, &plan);
+  if (status != A4J_OK) return status;
+  plan.call.mask_program = plan.mask_program.count > 0 ? &plan.mask_program : NULL;
+  plan.call.score_program = plan.score_program.count > 0 ? &plan.score_program : NULL;
   plan.call.q = q;
   plan.call.k = k;
   plan.call.v = v;

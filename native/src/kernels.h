@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "a4j.h"
+#include "program.h"
 
 enum {
   A4J_KEY_BLOCK = 64,  /* keys that one step of the online softmax takes */
@@ -29,6 +30,7 @@ struct a4j_attention_call {
   float *out, *lse, *weights, *scores;
   const int32_t *key_lengths, *row_offsets, *q_begins, *k_begins, *range_starts, *ranges;
   const float *slopes, *sinks;
+  const struct a4j_program *mask_program, *score_program; /* or NULL */
 };
 
 /*
@@ -61,6 +63,11 @@ struct a4j_kernels {
   void (*attention_rows)(struct a4j_tile *tile, float *scratch);
   /* Adds `count` partial results of a tile, `stride` floats apart, in their order, and writes out and lse. */
   void (*merge_rows)(const struct a4j_tile *tile, const float *partials, int64_t stride, int64_t count, float *scratch);
+
+  /* score = program(score) on a patch, the room behind its inner axis included. */
+  void (*program_score)(const struct a4j_program *program, const struct a4j_patch *patch);
+  /* Takes from each row's set of keys, a bit a key of the patch, those for which the program gives false. */
+  void (*program_mask)(const struct a4j_program *program, const struct a4j_patch *patch, uint64_t *sets);
 
   /* out[r][c] = (accumulate ? out[r][c] : 0) + bias[c] + <x[r], weight[c]>; bias may be NULL. The bits of a result do not
      depend on the other rows and columns of the call. */
