@@ -1189,6 +1189,420 @@ public class a4j_h extends a4j_h$shared {
            throw new AssertionError("should not reach here", ex$);
         }
     }
+    private static final int A4J_PROGRAM_MAX = (int)64L;
+    /**
+     * {@snippet lang=c :
+     * enum enum (unnamed at ./native/include/a4j.h:277:1).A4J_PROGRAM_MAX = 64
+     * }
+     */
+    public static int A4J_PROGRAM_MAX() {
+        return A4J_PROGRAM_MAX;
+    }
+    private static final int A4J_PROGRAM_LIVE = (int)32L;
+    /**
+     * {@snippet lang=c :
+     * enum enum (unnamed at ./native/include/a4j.h:277:1).A4J_PROGRAM_LIVE = 32
+     * }
+     */
+    public static int A4J_PROGRAM_LIVE() {
+        return A4J_PROGRAM_LIVE;
+    }
+    private static final int A4J_OP_SCORE = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_SCORE = 1
+     * }
+     */
+    public static int A4J_OP_SCORE() {
+        return A4J_OP_SCORE;
+    }
+    private static final int A4J_OP_BATCH = (int)2L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_BATCH = 2
+     * }
+     */
+    public static int A4J_OP_BATCH() {
+        return A4J_OP_BATCH;
+    }
+    private static final int A4J_OP_HEAD = (int)3L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_HEAD = 3
+     * }
+     */
+    public static int A4J_OP_HEAD() {
+        return A4J_OP_HEAD;
+    }
+    private static final int A4J_OP_QUERY = (int)4L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_QUERY = 4
+     * }
+     */
+    public static int A4J_OP_QUERY() {
+        return A4J_OP_QUERY;
+    }
+    private static final int A4J_OP_POSITION = (int)5L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_POSITION = 5
+     * }
+     */
+    public static int A4J_OP_POSITION() {
+        return A4J_OP_POSITION;
+    }
+    private static final int A4J_OP_KEY = (int)6L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_KEY = 6
+     * }
+     */
+    public static int A4J_OP_KEY() {
+        return A4J_OP_KEY;
+    }
+    private static final int A4J_OP_FLOAT = (int)7L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_FLOAT = 7
+     * }
+     */
+    public static int A4J_OP_FLOAT() {
+        return A4J_OP_FLOAT;
+    }
+    private static final int A4J_OP_INT = (int)8L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_INT = 8
+     * }
+     */
+    public static int A4J_OP_INT() {
+        return A4J_OP_INT;
+    }
+    private static final int A4J_OP_LOAD_FLOAT = (int)9L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_LOAD_FLOAT = 9
+     * }
+     */
+    public static int A4J_OP_LOAD_FLOAT() {
+        return A4J_OP_LOAD_FLOAT;
+    }
+    private static final int A4J_OP_LOAD_INT = (int)10L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_LOAD_INT = 10
+     * }
+     */
+    public static int A4J_OP_LOAD_INT() {
+        return A4J_OP_LOAD_INT;
+    }
+    private static final int A4J_OP_TO_FLOAT = (int)11L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_TO_FLOAT = 11
+     * }
+     */
+    public static int A4J_OP_TO_FLOAT() {
+        return A4J_OP_TO_FLOAT;
+    }
+    private static final int A4J_OP_TO_INT = (int)12L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_TO_INT = 12
+     * }
+     */
+    public static int A4J_OP_TO_INT() {
+        return A4J_OP_TO_INT;
+    }
+    private static final int A4J_OP_NEG = (int)13L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_NEG = 13
+     * }
+     */
+    public static int A4J_OP_NEG() {
+        return A4J_OP_NEG;
+    }
+    private static final int A4J_OP_ABS = (int)14L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_ABS = 14
+     * }
+     */
+    public static int A4J_OP_ABS() {
+        return A4J_OP_ABS;
+    }
+    private static final int A4J_OP_EXP = (int)15L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_EXP = 15
+     * }
+     */
+    public static int A4J_OP_EXP() {
+        return A4J_OP_EXP;
+    }
+    private static final int A4J_OP_LOG = (int)16L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_LOG = 16
+     * }
+     */
+    public static int A4J_OP_LOG() {
+        return A4J_OP_LOG;
+    }
+    private static final int A4J_OP_TANH = (int)17L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_TANH = 17
+     * }
+     */
+    public static int A4J_OP_TANH() {
+        return A4J_OP_TANH;
+    }
+    private static final int A4J_OP_SQRT = (int)18L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_SQRT = 18
+     * }
+     */
+    public static int A4J_OP_SQRT() {
+        return A4J_OP_SQRT;
+    }
+    private static final int A4J_OP_ADD = (int)19L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_ADD = 19
+     * }
+     */
+    public static int A4J_OP_ADD() {
+        return A4J_OP_ADD;
+    }
+    private static final int A4J_OP_SUB = (int)20L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_SUB = 20
+     * }
+     */
+    public static int A4J_OP_SUB() {
+        return A4J_OP_SUB;
+    }
+    private static final int A4J_OP_MUL = (int)21L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_MUL = 21
+     * }
+     */
+    public static int A4J_OP_MUL() {
+        return A4J_OP_MUL;
+    }
+    private static final int A4J_OP_DIV = (int)22L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_DIV = 22
+     * }
+     */
+    public static int A4J_OP_DIV() {
+        return A4J_OP_DIV;
+    }
+    private static final int A4J_OP_MIN = (int)23L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_MIN = 23
+     * }
+     */
+    public static int A4J_OP_MIN() {
+        return A4J_OP_MIN;
+    }
+    private static final int A4J_OP_MAX = (int)24L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_MAX = 24
+     * }
+     */
+    public static int A4J_OP_MAX() {
+        return A4J_OP_MAX;
+    }
+    private static final int A4J_OP_INT_NEG = (int)25L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_INT_NEG = 25
+     * }
+     */
+    public static int A4J_OP_INT_NEG() {
+        return A4J_OP_INT_NEG;
+    }
+    private static final int A4J_OP_INT_ABS = (int)26L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_INT_ABS = 26
+     * }
+     */
+    public static int A4J_OP_INT_ABS() {
+        return A4J_OP_INT_ABS;
+    }
+    private static final int A4J_OP_INT_ADD = (int)27L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_INT_ADD = 27
+     * }
+     */
+    public static int A4J_OP_INT_ADD() {
+        return A4J_OP_INT_ADD;
+    }
+    private static final int A4J_OP_INT_SUB = (int)28L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_INT_SUB = 28
+     * }
+     */
+    public static int A4J_OP_INT_SUB() {
+        return A4J_OP_INT_SUB;
+    }
+    private static final int A4J_OP_INT_MUL = (int)29L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_INT_MUL = 29
+     * }
+     */
+    public static int A4J_OP_INT_MUL() {
+        return A4J_OP_INT_MUL;
+    }
+    private static final int A4J_OP_INT_DIV = (int)30L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_INT_DIV = 30
+     * }
+     */
+    public static int A4J_OP_INT_DIV() {
+        return A4J_OP_INT_DIV;
+    }
+    private static final int A4J_OP_INT_MOD = (int)31L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_INT_MOD = 31
+     * }
+     */
+    public static int A4J_OP_INT_MOD() {
+        return A4J_OP_INT_MOD;
+    }
+    private static final int A4J_OP_INT_MIN = (int)32L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_INT_MIN = 32
+     * }
+     */
+    public static int A4J_OP_INT_MIN() {
+        return A4J_OP_INT_MIN;
+    }
+    private static final int A4J_OP_INT_MAX = (int)33L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_INT_MAX = 33
+     * }
+     */
+    public static int A4J_OP_INT_MAX() {
+        return A4J_OP_INT_MAX;
+    }
+    private static final int A4J_OP_LESS = (int)34L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_LESS = 34
+     * }
+     */
+    public static int A4J_OP_LESS() {
+        return A4J_OP_LESS;
+    }
+    private static final int A4J_OP_LESS_EQUAL = (int)35L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_LESS_EQUAL = 35
+     * }
+     */
+    public static int A4J_OP_LESS_EQUAL() {
+        return A4J_OP_LESS_EQUAL;
+    }
+    private static final int A4J_OP_EQUAL = (int)36L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_EQUAL = 36
+     * }
+     */
+    public static int A4J_OP_EQUAL() {
+        return A4J_OP_EQUAL;
+    }
+    private static final int A4J_OP_INT_LESS = (int)37L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_INT_LESS = 37
+     * }
+     */
+    public static int A4J_OP_INT_LESS() {
+        return A4J_OP_INT_LESS;
+    }
+    private static final int A4J_OP_INT_LESS_EQUAL = (int)38L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_INT_LESS_EQUAL = 38
+     * }
+     */
+    public static int A4J_OP_INT_LESS_EQUAL() {
+        return A4J_OP_INT_LESS_EQUAL;
+    }
+    private static final int A4J_OP_INT_EQUAL = (int)39L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_INT_EQUAL = 39
+     * }
+     */
+    public static int A4J_OP_INT_EQUAL() {
+        return A4J_OP_INT_EQUAL;
+    }
+    private static final int A4J_OP_AND = (int)40L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_AND = 40
+     * }
+     */
+    public static int A4J_OP_AND() {
+        return A4J_OP_AND;
+    }
+    private static final int A4J_OP_OR = (int)41L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_OR = 41
+     * }
+     */
+    public static int A4J_OP_OR() {
+        return A4J_OP_OR;
+    }
+    private static final int A4J_OP_NOT = (int)42L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_NOT = 42
+     * }
+     */
+    public static int A4J_OP_NOT() {
+        return A4J_OP_NOT;
+    }
+    private static final int A4J_OP_SELECT = (int)43L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_SELECT = 43
+     * }
+     */
+    public static int A4J_OP_SELECT() {
+        return A4J_OP_SELECT;
+    }
+    private static final int A4J_OP_INT_SELECT = (int)44L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_op.A4J_OP_INT_SELECT = 44
+     * }
+     */
+    public static int A4J_OP_INT_SELECT() {
+        return A4J_OP_INT_SELECT;
+    }
 
     private static class a4j_merge {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
