@@ -23,7 +23,8 @@ import java.util.Objects;
  *
  * <p>The founding version has neither rotary positions, norm nor mask; Microsoft's has all three
  * (interleaved rotary, RMSNorm with weights, causal); Hugging Face's DiffLlama has {@link
- * Differential.Pairing#HALVES}, half-split rotary and a norm without weights.
+ * Differential.Pairing#HALVES}, half-split rotary and a norm without weights. Version 2 takes λ
+ * from the token instead: {@link Builder#lambda(Linear)}.
  *
  * <pre>{@code
  * DifferentialAttention layer =
@@ -40,15 +41,21 @@ import java.util.Objects;
  * <p><b>Widths.</b> With heads of {@code dim} channels, the query projection gives {@code 2 · pairs
  * · dim}, keys and values {@code 2 · pairsKv · dim}, and the output projection takes {@code 2 ·
  * pairs · dim}. A pair's values are {@code 2 · dim} wide: the two heads of its {@link
- * Differential.Pairing}.
+ * Differential.Pairing}. In version 2 keys and values are {@code pairsKv · dim}, a pair's values
+ * {@code dim} wide, and the output projection takes {@code pairs · dim}.
  *
- * <p>Immutable and safe for any number of threads. λ is computed when the layer is built.
+ * <p>Immutable and safe for any number of threads. λ of learned vectors is computed when the layer
+ * is built.
  */
 public final class DifferentialAttention {
   private final Linear queryProjection;
   private final Linear keyProjection;
   private final Linear valueProjection;
   private final Linear outProjection;
+
+  /** Gives λ in version 2; null in version 1. */
+  private final Linear lambdaProjection;
+
   private final long pairs;
   private final long pairsKv;
   private final long dim;
@@ -63,6 +70,7 @@ public final class DifferentialAttention {
     keyProjection = builder.key;
     valueProjection = builder.value;
     outProjection = builder.out;
+    lambdaProjection = builder.lambdaProjection;
     pairs = builder.pairs;
     pairsKv = builder.pairsKv == 0 ? pairs : builder.pairsKv;
     lambda = builder.lambda;
@@ -74,11 +82,22 @@ public final class DifferentialAttention {
     Checks.equal(
         "queryProjection.dimOut", queryProjection.dimOut(), "2 * pairs * dim", 2 * pairs * dim);
     Checks.multiple("pairs", pairs, "pairsKv", pairsKv);
+    String widthKv = isVersion2() ? "pairsKv * dim" : "2 * pairsKv * dim";
+    Checks.equal("keyProjection.dimOut", keyProjection.dimOut(), widthKv, keyHeads() * dim);
+    Checks.equal("valueProjection.dimOut", valueProjection.dimOut(), widthKv, keyHeads() * dim);
     Checks.equal(
-        "keyProjection.dimOut", keyProjection.dimOut(), "2 * pairsKv * dim", 2 * pairsKv * dim);
-    Checks.equal(
-        "valueProjection.dimOut", valueProjection.dimOut(), "2 * pairsKv * dim", 2 * pairsKv * dim);
-    Checks.equal("outProjection.dimIn", outProjection.dimIn(), "2 * pairs * dim", 2 * pairs * dim);
+        "outProjection.dimIn",
+        outProjection.dimIn(),
+        isVersion2() ? "pairs * dim" : "2 * pairs * dim",
+        pairs * width());
+    if (isVersion2()) {
+      Checks.equal("lambdaProjection.dimOut", lambdaProjection.dimOut(), "pairs", pairs);
+      Checks.equal(
+          "lambdaProjection.dimIn",
+          lambdaProjection.dimIn(),
+          "queryProjection.dimIn",
+          queryProjection.dimIn());
+    }
     Checks.equal(
         "keyProjection.dimIn",
         keyProjection.dimIn(),
@@ -107,7 +126,7 @@ public final class DifferentialAttention {
   /**
    * Returns the λ that it computes with.
    *
-   * @return as {@link Differential#lambda}, or the number given
+   * @return as {@link Differential#lambda}; NaN in version 2, where each token has its own
    */
   public float lambda() {
     return lambda;
@@ -116,7 +135,7 @@ public final class DifferentialAttention {
   /**
    * Returns the initial λ of its depth, by whose rest to 1 the heads are multiplied.
    *
-   * @return as {@link Differential#lambdaInit}
+   * @return as {@link Differential#lambdaInit}; 0 in version 2
    */
   public float lambdaInit() {
     return lambdaInit;
@@ -127,8 +146,8 @@ public final class DifferentialAttention {
    *
    * @param weights the difference of the two maps, {@code [batch, pairs, len, lenK]}, contiguous.
    *     Modified by the call.
-   * @param heads each pair's result before norm and factor, {@code [batch, pairs, len, 2 · dim]}.
-   *     Modified by the call.
+   * @param heads each pair's result before norm and factor, {@code [batch, pairs, len, 2 · dim]},
+   *     {@code dim} wide in version 2. Modified by the call.
    */
   public record Taps(Tensor weights, Tensor heads) {
     private static final Taps NONE = new Taps(null, null);
@@ -145,7 +164,7 @@ public final class DifferentialAttention {
    * @throws OutOfMemoryError if the memory is not to be had
    */
   public KvCache allocateCache(Arena arena, long batch, long capacity) {
-    return KvCache.allocate(arena, batch, 2 * pairsKv, dim, valueHeads(), valueDim(), capacity);
+    return KvCache.allocate(arena, batch, keyHeads(), dim, valueHeads(), valueDim(), capacity);
   }
 
   /**
@@ -181,14 +200,19 @@ public final class DifferentialAttention {
     check(x, out);
     try (Scratch scratch = new Scratch()) {
       Tensor q = project(scratch, queryProjection, x, 2 * pairs);
-      Tensor k = project(scratch, keyProjection, x, 2 * pairsKv);
+      Tensor k = project(scratch, keyProjection, x, keyHeads());
       Tensor v = project(scratch, valueProjection, x, valueHeads());
       if (rotary != null) {
         rotary.forward(q, q, 0);
         rotary.forward(k, k, 0);
       }
-      Tensor heads = scratch.floats(x.size(0), x.size(1), pairs, 2 * dim);
-      attention.forward(q, k, v, lambda, heads.transpose(1, 2), extras(taps));
+      Tensor heads = scratch.floats(x.size(0), x.size(1), pairs, width());
+      if (isVersion2()) {
+        Tensor lambdas = lambdas(scratch, x);
+        attention.forward(q, k, v, lambdas, heads.transpose(1, 2), extras(taps));
+      } else {
+        attention.forward(q, k, v, lambda, heads.transpose(1, 2), extras(taps));
+      }
       finish(heads, out, taps);
     }
   }
@@ -234,7 +258,7 @@ public final class DifferentialAttention {
     check(x, out);
     try (Scratch scratch = new Scratch()) {
       Tensor q = project(scratch, queryProjection, x, 2 * pairs);
-      Tensor k = project(scratch, keyProjection, x, 2 * pairsKv);
+      Tensor k = project(scratch, keyProjection, x, keyHeads());
       Tensor v = project(scratch, valueProjection, x, valueHeads());
       if (rotary != null) {
         int[] starts = cache.lengths();
@@ -242,8 +266,13 @@ public final class DifferentialAttention {
         rotary.forward(k, k, starts);
       }
       cache.append(k, v);
-      Tensor heads = scratch.floats(x.size(0), x.size(1), pairs, 2 * dim);
-      attention.forward(q, cache, lambda, heads.transpose(1, 2), extras(taps));
+      Tensor heads = scratch.floats(x.size(0), x.size(1), pairs, width());
+      if (isVersion2()) {
+        Tensor lambdas = lambdas(scratch, x);
+        attention.forward(q, cache, lambdas, heads.transpose(1, 2), extras(taps));
+      } else {
+        attention.forward(q, cache, lambda, heads.transpose(1, 2), extras(taps));
+      }
       finish(heads, out, taps);
     }
   }
@@ -263,13 +292,34 @@ public final class DifferentialAttention {
     return rows.splitHeads(heads);
   }
 
+  private boolean isVersion2() {
+    return lambdaProjection != null;
+  }
+
+  /** λ of each token before the sigmoid, {@code [batch, pairs, len]}. */
+  private Tensor lambdas(Scratch scratch, Tensor x) {
+    Tensor rows = scratch.floats(x.size(0), x.size(1), pairs);
+    lambdaProjection.forward(x, rows);
+    return rows.transpose(1, 2);
+  }
+
+  private long keyHeads() {
+    return isVersion2() ? pairsKv : 2 * pairsKv;
+  }
+
+  /** The width of a pair's values and result. */
+  private long width() {
+    return isVersion2() ? dim : 2 * dim;
+  }
+
   /** Interleaved heads of a pair lie side by side, and are one wide head. */
   private long valueHeads() {
-    return attention.pairing() == Differential.Pairing.INTERLEAVED ? pairsKv : 2 * pairsKv;
+    boolean narrow = attention.pairing() == Differential.Pairing.HALVES && !isVersion2();
+    return narrow ? 2 * pairsKv : pairsKv;
   }
 
   private long valueDim() {
-    return 2 * pairsKv * dim / valueHeads();
+    return pairsKv * width() / valueHeads();
   }
 
   private static Extras extras(Taps taps) {
@@ -282,10 +332,10 @@ public final class DifferentialAttention {
     }
     if (norm != null) {
       norm.forward(heads, heads);
-    } else {
+    } else if (!isVersion2()) {
       scale(heads, 1 - lambdaInit);
     }
-    outProjection.forward(heads.reshape(heads.size(0), heads.size(1), 2 * pairs * dim), out);
+    outProjection.forward(heads.reshape(heads.size(0), heads.size(1), pairs * width()), out);
   }
 
   private static void scale(Tensor contiguous, float factor) {
@@ -305,6 +355,7 @@ public final class DifferentialAttention {
     private final Differential.Builder attention = Differential.builder();
     private long pairs;
     private long pairsKv;
+    private Linear lambdaProjection;
     private float lambda = Float.NaN;
     private float lambdaInit;
     private RotaryEmbedding rotary;
@@ -344,7 +395,7 @@ public final class DifferentialAttention {
     }
 
     /**
-     * Sets λ from its learned vectors. Required.
+     * Sets λ from its learned vectors. Either this or a projection is required.
      *
      * @param lambdaQ1 floats {@code [dim]}. Not modified.
      * @param lambdaK1 floats {@code [dim]}. Not modified.
@@ -358,6 +409,20 @@ public final class DifferentialAttention {
         Tensor lambdaQ1, Tensor lambdaK1, Tensor lambdaQ2, Tensor lambdaK2, int depth) {
       lambda = Differential.lambda(lambdaQ1, lambdaK1, lambdaQ2, lambdaK2, depth);
       lambdaInit = Differential.lambdaInit(depth);
+      return this;
+    }
+
+    /**
+     * Takes λ of each token and pair from a projection, through a sigmoid: Differential Transformer
+     * V2. Both maps of a pair read the same keys ({@link Differential.KeyMap#SHARED}), there is no
+     * λ_init, and no norm.
+     *
+     * @param projection from the model's width to pairs
+     * @return this builder
+     */
+    public Builder lambda(Linear projection) {
+      lambdaProjection = Objects.requireNonNull(projection, "projection");
+      attention.keyMap(Differential.KeyMap.SHARED).lambdaForm(Differential.LambdaForm.SIGMOID);
       return this;
     }
 
@@ -423,15 +488,25 @@ public final class DifferentialAttention {
      * Makes the layer.
      *
      * @return an immutable layer with the options chosen so far
-     * @throws IllegalStateException if pairs or λ have not been set
+     * @throws IllegalStateException if pairs or λ have not been set, or options of the two versions
+     *     are mixed
      * @throws IllegalArgumentException if the projections' widths do not fit the numbers of pairs
      */
     public DifferentialAttention build() {
       if (pairs == 0) {
         throw new IllegalStateException("pairs must be set");
       }
-      if (Float.isNaN(lambda)) {
+      if (lambdaProjection == null && Float.isNaN(lambda)) {
         throw new IllegalStateException("lambda must be set, and be a number");
+      }
+      if (lambdaProjection != null && (norm != null || !Float.isNaN(lambda))) {
+        throw new IllegalStateException(
+            "a projection of lambda goes with neither learned vectors nor a norm");
+      }
+      boolean shared = attention.build().keyMap() == Differential.KeyMap.SHARED;
+      if (shared != (lambdaProjection != null)) {
+        throw new IllegalStateException(
+            "KeyMap.SHARED and a projection of lambda go together, they are version 2");
       }
       return new DifferentialAttention(this);
     }

@@ -404,6 +404,61 @@ class LayersTest {
   }
 
   @Test
+  void shouldComposeVersion2OfDifferentialAttention() {
+    Linear query = linear(64, 48);
+    Linear key = linear(64, 12);
+    Linear value = linear(64, 12);
+    Linear result = linear(24, 64);
+    Linear lambda = linear(64, 4);
+    DifferentialAttention layer =
+        DifferentialAttention.builder(query, key, value, result)
+            .pairs(4)
+            .pairsKv(2)
+            .lambda(lambda)
+            .rotary(rotary(6))
+            .mask(Mask.causal(Alignment.BOTTOM_RIGHT))
+            .build();
+    Tensor x = random(arena, random, 2, 9, 64);
+    Tensor whole = floats(2, 9, 64);
+    Tensor heads = floats(2, 4, 9, 6);
+    layer.forward(x, whole, new DifferentialAttention.Taps(null, heads));
+    Tensor pieces = floats(2, 9, 64);
+    KvCache cache = layer.allocateCache(arena, 2, 9);
+    for (int i = 0; i < 9; i += 3) {
+      layer.forward(x.slice(1, i, 3), cache, pieces.slice(1, i, 3));
+    }
+    assertArrayEquals(whole.toFloatArray(), pieces.toFloatArray(), 1e-5f);
+    // The first token sees itself alone: both maps are 1, and the rest is 1 - sigmoid(λ).
+    Tensor values = floats(2, 9, 12);
+    value.forward(x, values);
+    Tensor lambdas = floats(2, 9, 4);
+    lambda.forward(x, lambdas);
+    for (int h = 0; h < 4; h++) {
+      double rest = 1 - 1 / (1 + Math.exp(-lambdas.getFloat(1, 0, h)));
+      float wanted = (float) (rest * values.getFloat(1, 0, h / 2 * 6 + 5));
+      assertEquals(wanted, heads.getFloat(1, h, 0, 5), 1e-6);
+    }
+    refuse(
+        "lambdaProjection.dimOut must equal pairs: lambdaProjection.dimOut=4, pairs=2",
+        () ->
+            DifferentialAttention.builder(linear(64, 24), key, value, linear(12, 64))
+                .pairs(2)
+                .lambda(lambda)
+                .build());
+    assertEquals(
+        "a projection of lambda goes with neither learned vectors nor a norm",
+        assertThrows(
+                IllegalStateException.class,
+                () ->
+                    DifferentialAttention.builder(query, key, value, result)
+                        .pairs(4)
+                        .lambda(lambda)
+                        .norm(RmsNorm.of(floats(6), 1e-5))
+                        .build())
+            .getMessage());
+  }
+
+  @Test
   void shouldGiveTheSameWithACacheAsWithoutInDifferentialAttention() {
     for (Differential.Pairing pairing : Differential.Pairing.values()) {
       Tensor vector = random(arena, random, 8);
