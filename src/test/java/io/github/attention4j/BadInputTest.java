@@ -174,6 +174,127 @@ class BadInputTest {
   }
 
   @Test
+  void shouldRefuseMaskPartsThatMakeNoSense() {
+    refuse(
+        "left must lie in [-1, 2147483647]: left=-2", () -> Mask.window(-2, 0, Alignment.TOP_LEFT));
+    refuse("size must be at least 1: size=0", () -> Mask.chunks(0, Alignment.TOP_LEFT));
+    refuse("offsets must hold one number for each batch: offsets.length=0", () -> Mask.causal());
+    refuse(
+        "tokens.rank must be 2 [batch, lenK]: tokens.rank=1",
+        () -> Mask.padding(Tensor.allocate(arena, DType.I32, 7), 0));
+    refuse(
+        "an intersection must have one alignment: offsets [1, 2] and TOP_LEFT",
+        () -> Mask.causal(1, 2).and(Mask.chunks(4, Alignment.TOP_LEFT)));
+    refuse(
+        "an intersection must have one size of chunks: 4 and 6",
+        () -> Mask.chunks(4, 1, 2).and(Mask.chunks(6, 1, 2)));
+    Tensor tokens = Tensor.allocate(arena, DType.I32, 2, 7);
+    refuse(
+        "an intersection can hold one padding token: 1 and 2",
+        () -> Mask.padding(tokens, 1).and(Mask.padding(tokens, 2)));
+    Mask.causal(3, 4).and(Mask.window(5, 5, 3, 4)).and(Mask.chunks(4, 3, 4));
+  }
+
+  @Test
+  void shouldRefuseMaskPartsThatDoNotFit() {
+    refuse(
+        "offsets.length must equal q.batch: offsets.length=3, q.batch=2",
+        () -> attention.withMask(Mask.causal(1, 2, 3)).forward(q, k, v, out));
+    Tensor tokens = Tensor.allocate(arena, DType.I32, 2, 6);
+    refuse(
+        "mask.padding.shape must be [batch, lenK] = [2, 7]: mask.padding.shape=[2, 6]",
+        () -> attention.withMask(Mask.padding(tokens, 0)).forward(q, k, v, out));
+    Tensor rows = Tensor.allocate(arena, DType.I32, 2, 5);
+    rows.setInt(8, 1, 3);
+    refuse(
+        "mask.keyLengths[1, 3] must lie in [0, 7]: mask.keyLengths[1, 3]=8",
+        () -> attention.withMask(Mask.keyLengths(rows)).forward(q, k, v, out));
+    refuse(
+        "mask.keyLengths.shape must be [batch, lenQ] = [2, 5]: mask.keyLengths.shape=[5, 2]",
+        () -> attention.withMask(Mask.keyLengths(rows.transpose(0, 1))).forward(q, k, v, out));
+    Tensor longer = Tensor.allocate(arena, DType.BOOL, 5, 8);
+    refuse(
+        "mask.allow must broadcast to [batch, heads, lenQ, lenK] = [2, 4, 5, 7]: "
+            + "mask.allow.shape=[5, 8]",
+        () -> attention.withMask(Mask.allow(longer)).forward(q, k, v, out));
+    Tensor shorter = Tensor.allocate(arena, DType.BOOL, 5, 6);
+    attention.withMask(Mask.allow(shorter)).forward(q, k, v, out);
+    refuse(
+        "keep must broadcast to [batch, heads, lenQ, lenK] = [2, 4, 5, 7]: keep.shape=[5, 6]",
+        () -> attention.forward(q, k, v, out, Extras.none().keep(shorter, 0.5)));
+    KeyRanges ranges = KeyRanges.of(3, new int[] {0, 1, 1}, new int[][] {{0, 8}});
+    refuse(
+        "the last end of mask.keyRanges must lie in [0, 7]: the last end of mask.keyRanges=8",
+        () -> attention.withMask(Mask.keyRanges(ranges)).forward(q, k, v, out));
+    KeyRanges one = KeyRanges.of(3, new int[] {0, 1}, new int[][] {{0, 7}});
+    refuse(
+        "mask.keyRanges.blocks must equal ceil(lenQ / rowsPerBlock): mask.keyRanges.blocks=1,"
+            + " ceil(lenQ / rowsPerBlock)=2",
+        () -> attention.withMask(Mask.keyRanges(one)).forward(q, k, v, out));
+    KeyRanges two = KeyRanges.of(3, new int[] {0, 1, 1}, new int[][] {{0, 7}});
+    refuse(
+        "mask.keyRanges.heads must equal out.heads: mask.keyRanges.heads=3, out.heads=4",
+        () ->
+            attention
+                .withMask(Mask.keyRanges(KeyRanges.perHead(two, two, two)))
+                .forward(q, k, v, out));
+  }
+
+  @Test
+  void shouldRefuseScoreOptionsThatDoNotFit() {
+    refuse(
+        "softCap must be a positive, finite float: softCap=0.0",
+        () -> Attention.builder().softCap(0));
+    refuse(
+        "slopes[1] must be finite: slopes[1]=NaN",
+        () -> Attention.builder().alibi(Alignment.TOP_LEFT, 1, Float.NaN));
+    refuse(
+        "sinks[0] must be a number below infinity: sinks[0]=Infinity",
+        () -> Attention.builder().sinks(Float.POSITIVE_INFINITY));
+    refuse("heads must be at least 1: heads=0", () -> Alibi.slopes(0));
+    refuse(
+        "slopes.length must equal out.heads: slopes.length=2, out.heads=4",
+        () -> Attention.builder().alibi(Alignment.TOP_LEFT, 1, 2).build().forward(q, k, v, out));
+    refuse(
+        "mask and ALiBi must have one alignment: TOP_LEFT and BOTTOM_RIGHT",
+        () ->
+            Attention.builder()
+                .mask(Mask.causal(Alignment.TOP_LEFT))
+                .alibi(Alignment.BOTTOM_RIGHT, Alibi.slopes(4))
+                .build());
+    refuse(
+        "scores.shape must be [batch, heads, lenQ, lenK] = [2, 4, 5, 7]: scores.shape=[2, 4, 5]",
+        () ->
+            attention.forward(
+                q, k, v, out, Extras.none().scores(ScoreStage.SCALED, floats(2, 4, 5))));
+    refuse(
+        "work.shape must be one number = [1]: work.shape=[2]",
+        () ->
+            attention.forward(
+                q, k, v, out, Extras.none().work(Tensor.allocate(arena, DType.I64, 2))));
+    Tensor matrix = floats(2, 4, 5, 7);
+    refuseStart(
+        IllegalArgumentException.class,
+        "scores must not overlap weights: ",
+        () ->
+            attention.forward(
+                q, k, v, out, Extras.none().weights(matrix).scores(ScoreStage.LOGITS, matrix)));
+  }
+
+  @Test
+  void shouldRefuseMoreKeyLengthsThanOneCallHolds() {
+    Tensor one = Tensor.allocate(arena, DType.I32, 1);
+    long many = 1L << 33;
+    Tensor empty = Tensor.allocate(arena, DType.F32, 1, 1, 0, 8).expand(0, many);
+    refuse(
+        "mask.keyLengths.length must lie in [0, 268435456]: mask.keyLengths.length=8589934592",
+        () ->
+            attention
+                .withMask(Mask.keyLengths(one.expand(0, many)))
+                .forward(empty, empty, empty, empty));
+  }
+
+  @Test
   void shouldRefuseOptionsOutOfRange() {
     refuse("scale must be a finite float: scale=NaN", () -> Attention.builder().scale(Double.NaN));
     refuse("scale must be a finite float: scale=1.0E39", () -> Attention.builder().scale(1e39));

@@ -324,6 +324,129 @@ class DifferentialTest {
     assertArrayEquals(expected.toFloatArray(), out.toFloatArray());
   }
 
+  /** Each head twice: as a pair of its own. */
+  private Tensor twice(Tensor heads) {
+    Tensor twice = floats(heads.size(0), 2 * heads.size(1), heads.size(2), heads.size(3));
+    for (long h = 0; h < twice.size(1); h++) {
+      twice.select(1, h).copyFrom(heads.select(1, h / 2));
+    }
+    return twice;
+  }
+
+  @Test
+  void shouldSubtractAsVersion2Does() {
+    for (int headsKv : new int[] {1, 2, 4}) {
+      for (int lenQ : new int[] {1, 5, 50}) {
+        Tensor q = random(arena, random, 2, 8, lenQ, 20);
+        Tensor k = random(arena, random, 2, headsKv, 61, 20);
+        Tensor v = random(arena, random, 2, headsKv, 61, 24);
+        Tensor logits = random(arena, random, 2, lenQ, 4);
+        Lambda lambda = (b, h, i) -> 1 / (1 + Math.exp(-logits.getFloat(b, i, h)));
+        Entry bias = (b, h, i, j) -> j <= i + 61 - lenQ && j >= i + 21 - lenQ ? 0 : HIDDEN;
+        Expected expected =
+            new Expected(Pairing.INTERLEAVED, KeyMap.PAIRS, q, twice(k), v, lambda, bias, KEEP_ALL);
+        Differential attention =
+            Differential.builder()
+                .keyMap(KeyMap.SHARED)
+                .lambdaForm(Differential.LambdaForm.SIGMOID)
+                .mask(Mask.window(40, 0, Alignment.BOTTOM_RIGHT))
+                .build();
+        KvCache cache = KvCache.allocate(arena, 2, headsKv, 20, headsKv, 24, 80);
+        cache.append(k, v);
+        String what = headsKv + " key heads, " + lenQ + " queries";
+        Tensor out = floats(2, 4, lenQ, 24);
+        Tensor weights = floats(2, 4, lenQ, 61);
+        Tensor lse = floats(2, 4, 2, lenQ);
+        onEveryTier(
+            () -> {
+              Extras extras = Extras.none().weights(weights).logsumexp(lse);
+              attention.forward(q, k, v, logits.transpose(1, 2), out, extras);
+              expected.require(what, out, weights, lse);
+              out.fill(Float.NaN);
+              attention.forward(q, cache, logits.transpose(1, 2), out);
+              expected.require(what + ", cache", out, weights, lse);
+            });
+      }
+    }
+  }
+
+  @Test
+  void shouldApplyScoreOptionsToBothMaps() {
+    float[] slopes = {0.5f, 0.1f};
+    float[] sinks = {1, -2, Float.NEGATIVE_INFINITY, 3};
+    for (int lenQ : new int[] {1, 40}) {
+      Tensor q = random(arena, random, 1, 4, lenQ, 16);
+      Tensor k = random(arena, random, 1, 4, 40, 16);
+      Tensor v = random(arena, random, 1, 2, 40, 24);
+      Differential attention =
+          Differential.builder()
+              .softCap(2)
+              .alibi(Alignment.BOTTOM_RIGHT, slopes)
+              .sinks(sinks)
+              .build();
+      Entry bias = (b, h, i, j) -> -slopes[h] * Math.abs(i + 40 - lenQ - j);
+      Tensor out = floats(1, 2, lenQ, 24);
+      Tensor scores = floats(1, 2, 2, lenQ, 40);
+      onEveryTier(
+          () -> {
+            attention.forward(q, k, v, 0.25f, out);
+            Tensor again = floats(1, 2, lenQ, 24);
+            Extras extras = Extras.none().scores(ScoreStage.LOGITS, scores);
+            attention.forward(q, k, v, 0.25f, again, extras);
+            for (int h = 0; h < 2; h++) {
+              Result[] maps = new Result[2];
+              for (int m = 0; m < 2; m++) {
+                float[] sink = {sinks[2 * h + m]};
+                int head = h;
+                maps[m] =
+                    ReferenceAttention.compute(
+                        q.slice(1, 2 * h + m, 1),
+                        k.slice(1, 2 * h + m, 1),
+                        v.slice(1, h, 1),
+                        0.25,
+                        2,
+                        sink,
+                        (b, x, i, j) -> bias.at(b, head, i, j),
+                        KEEP_ALL,
+                        false);
+              }
+              for (int i = 0; i < lenQ; i++) {
+                for (int d = 0; d < 24; d++) {
+                  int at = i * 24 + d;
+                  double wanted = maps[0].out()[at] - 0.25 * maps[1].out()[at];
+                  assertEquals(wanted, out.getFloat(0, h, i, d), 3e-6);
+                  assertEquals(wanted, again.getFloat(0, h, i, d), 3e-6);
+                }
+                for (int j = 0; j < 40; j++) {
+                  double logit = Math.log(maps[1].weights()[i * 40 + j]) + maps[1].lse()[i];
+                  assertEquals(logit, scores.getFloat(0, h, 1, i, j), 1e-5);
+                }
+              }
+            }
+          });
+    }
+  }
+
+  @Test
+  void shouldRefuseSharedKeysThatDoNotFit() {
+    Differential attention = Differential.builder().keyMap(KeyMap.SHARED).build();
+    Tensor q = floats(1, 8, 3, 8);
+    Tensor out = floats(1, 4, 3, 16);
+    refuse(
+        "q.pairs must be a multiple of k.heads: q.pairs=4, k.heads=3",
+        () -> attention.forward(q, floats(1, 3, 3, 8), floats(1, 3, 3, 16), 0.1f, out));
+    refuse(
+        "v.heads must equal k.heads: v.heads=4, k.heads=2",
+        () -> attention.forward(q, floats(1, 2, 3, 8), floats(1, 4, 3, 16), 0.1f, out));
+    refuse(
+        "sinks.length must equal 2 * pairs: sinks.length=4, 2 * pairs=8",
+        () ->
+            Differential.builder()
+                .sinks(1, 2, 3, 4)
+                .build()
+                .forward(q, q, out, 0.1f, floats(1, 4, 3, 16)));
+  }
+
   @Test
   void shouldRefuseHeadsThatMakeNoPairs() {
     Differential attention = Differential.builder().build();

@@ -15,6 +15,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Objects;
 import org.junit.jupiter.api.DynamicTest;
@@ -84,7 +85,11 @@ class GoldenTest {
 
   private static GoldenCase.Run runner(String system) {
     return switch (system) {
-      case "A.sdpa", "A.sdpa_seed_3d", "F.gqa", "F.rope" -> GoldenTest::attention;
+      case "A.sdpa", "A.sdpa_seed_3d" -> GoldenTest::attention;
+      case "F.gqa", "F.rope", "F.alibi", "F.window", "F.softcap", "F.sinks", "F.combo" ->
+          GoldenTest::attention;
+      case "F.varlen" -> GoldenPacked::run;
+      case "G.onnx_attention" -> GoldenOnnxAttention::run;
       case "F.lse" ->
           golden -> {
             if (golden.has("split_at")) {
@@ -143,9 +148,7 @@ class GoldenTest {
       extras = extras.keep(golden.get("in.keep"), golden.number("dropout_p", 0));
     }
     Attention.Builder builder = Attention.builder().mask(mask(golden));
-    if (golden.has("scale")) {
-      builder.scale(golden.number("scale", 1));
-    }
+    addScores(golden, builder);
     Tensor out = golden.wanted("out.output");
     builder.build().forward(q, k, v, out, extras);
     golden.expect("out.output", out);
@@ -157,6 +160,25 @@ class GoldenTest {
     }
     if (golden.holds("out.row_fully_masked")) {
       golden.expectEmptyRows("out.row_fully_masked", lse);
+    }
+  }
+
+  /** Scale, soft-cap, ALiBi and sinks. */
+  static void addScores(GoldenCase golden, Attention.Builder builder) {
+    if (golden.has("scale")) {
+      builder.scale(golden.number("scale", 1));
+    }
+    if (golden.number("softcap", 0) != 0) {
+      builder.softCap(golden.number("softcap", 0));
+    }
+    if (golden.flag("alibi")) {
+      Tensor slopes = golden.get("w.alibi_slopes");
+      float[] own = Alibi.slopes((int) slopes.size(0));
+      golden.expect("w.alibi_slopes", Tensor.of(golden.arena(), own, own.length));
+      builder.alibi(alignment(golden), own);
+    }
+    if (golden.flag("sinks")) {
+      builder.sinks(golden.get("w.sinks").toFloatArray());
     }
   }
 
@@ -186,16 +208,30 @@ class GoldenTest {
     return tensor.dtype() == DType.BOOL ? Mask.allow(tensor) : Mask.bias(tensor);
   }
 
-  private static Mask causal(GoldenCase golden) {
-    String align = golden.word("align", "bottom_right", "bottom_right", "top_left");
+  private static Alignment alignment(GoldenCase golden) {
+    return switch (golden.word("align", "bottom_right", "bottom_right", "top_left")) {
+      case "top_left" -> Alignment.TOP_LEFT;
+      default -> Alignment.BOTTOM_RIGHT;
+    };
+  }
+
+  static Mask causal(GoldenCase golden) {
+    Alignment align = alignment(golden);
     Object causal = golden.option("causal");
-    if (causal == null || causal.equals(false)) {
-      return Mask.none();
+    Mask window = Mask.none();
+    if (golden.has("window")) {
+      int[] sides = golden.integers("window");
+      golden.require(sides.length == 2, "option window has " + sides.length + " sides");
+      window = Mask.window(sides[0], sides[1], align);
     }
-    String alignment = causal.equals(true) ? align : causal.toString();
+    if (causal == null || causal.equals(false)) {
+      return window;
+    }
+    String alignment =
+        causal.equals(true) ? align.name().toLowerCase(Locale.ROOT) : (String) causal;
     return switch (alignment) {
-      case "top_left" -> Mask.causal(Alignment.TOP_LEFT);
-      case "bottom_right" -> Mask.causal(Alignment.BOTTOM_RIGHT);
+      case "top_left" -> window.and(Mask.causal(Alignment.TOP_LEFT));
+      case "bottom_right" -> window.and(Mask.causal(Alignment.BOTTOM_RIGHT));
       default -> throw new AssertionError("unknown option causal=" + causal);
     };
   }
