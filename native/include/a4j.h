@@ -168,7 +168,7 @@ A4J_API int32_t a4j_use_blas(const void *cblas_sgemm);
  * b * range_stride_batch + h * range_stride_head + i / range_rows of the CSR arrays is the row's.
  *
  * Packed batches (cu_seqlens): where q_begins is given, sequence b has rows q_begins[b] to q_begins[b + 1] of one long row
- * dimension (batch strides are then usually 0), at most len_q of them; the same for keys by k_begins and len_k, or neither. mask,
+ * dimension (batch strides are then usually 0), at most len_q of them; where k_begins is given, the same for keys and len_k. mask,
  * key_mask, bias, keep, weights and scores must be NULL, and key_lengths has one entry a batch if any. Rows, positions, ranges and
  * lengths count within a sequence.
  *

@@ -102,7 +102,8 @@ static int32_t check_shape(const a4j_attention_desc *d) {
     const int32_t status = a4j_check_sizes(5, sizes[i]);
     if (status != A4J_OK) return status;
   }
-  if (d->dim_v % d->value_parts != 0 || d->key_limit < 0 || d->key_limit > d->len_k) return A4J_BAD_SIZE;
+  if (d->chunk < 0 || d->range_rows < 0 || d->dim_v % d->value_parts != 0 || d->key_limit < 0 || d->key_limit > d->len_k)
+    return A4J_BAD_SIZE;
   if (d->dim_qk > INT32_MAX || d->dim_v > INT32_MAX) return A4J_SIZE_OVERFLOW;
   if (d->heads_q > 0 && (d->heads_kv == 0 || d->heads_q % d->heads_kv != 0)) return A4J_BAD_SIZE;
   return A4J_OK;
@@ -133,7 +134,8 @@ static int32_t check_lengths(const a4j_attention_desc *d, struct a4j_attention_c
   for (int64_t b = 0; b < batches; b++)
     for (int64_t i = 0; i < rows; i++) {
       const int32_t length = c->key_lengths[b * d->key_lengths_stride_batch + i];
-      if (length < 0 || length > (c->k_begins == NULL ? d->len_k : c->k_begins[b + 1] - c->k_begins[b])) return A4J_BAD_SIZE;
+      if (length < 0 || length > (c->k_begins == NULL ? d->len_k : c->k_begins[b + 1] - c->k_begins[b]))
+        return A4J_BAD_POSITION;
     }
   return A4J_OK;
 }
@@ -141,7 +143,7 @@ static int32_t check_lengths(const a4j_attention_desc *d, struct a4j_attention_c
 /* Lists of key ranges: as many as rows ask for, each ascending and inside the keys. */
 static int32_t check_ranges(const a4j_attention_desc *d, struct a4j_attention_call *c) {
   if (d->range_rows == 0) return A4J_OK;
-  if (d->range_lists < 0 || d->range_stride_batch < 0 || d->range_stride_head < 0) return A4J_BAD_SIZE;
+  if (d->range_lists < 0 || d->range_stride_batch < 0 || d->range_stride_head < 0) return A4J_BAD_POSITION;
   if (d->range_starts_offset == 0 || d->range_lists == INT64_MAX) return A4J_BAD_DESCRIPTOR;
   int32_t status = a4j_check_tail(d, sizeof *d, d->range_starts_offset, d->range_lists + 1, &c->range_starts);
   if (status != A4J_OK) return status;
@@ -163,7 +165,7 @@ static int32_t check_ranges(const a4j_attention_desc *d, struct a4j_attention_ca
       __builtin_mul_overflow(d->heads_q - 1, d->range_stride_head, &by_head) ||
       __builtin_add_overflow(by_batch, by_head, &last) || __builtin_add_overflow(last, (d->len_q - 1) / d->range_rows, &last))
     return A4J_SIZE_OVERFLOW;
-  return last < d->range_lists ? A4J_OK : A4J_BAD_SIZE;
+  return last < d->range_lists ? A4J_OK : A4J_BAD_POSITION;
 }
 
 static int32_t check_floats(const a4j_attention_desc *d, int64_t offset, int64_t count, const float **floats) {
@@ -199,7 +201,6 @@ static int32_t check(const a4j_attention_desc *d, struct plan *p) {
   if (status != A4J_OK) return status;
   c->desc = d;
   status = a4j_check_tail(d, sizeof *d, d->row_offsets_offset, d->batch, &c->row_offsets);
-  if (status == A4J_OK && d->align == A4J_ALIGN_OFFSETS && c->row_offsets == NULL) status = A4J_BAD_DESCRIPTOR;
   if (status == A4J_OK) status = a4j_check_tail(d, sizeof *d, d->q_begins_offset, d->batch + 1, &c->q_begins);
   if (status == A4J_OK) status = a4j_check_tail(d, sizeof *d, d->k_begins_offset, d->batch + 1, &c->k_begins);
   if (status == A4J_OK) status = check_begins(c->q_begins, d->batch, d->len_q);
@@ -209,7 +210,7 @@ static int32_t check(const a4j_attention_desc *d, struct plan *p) {
   if (status == A4J_OK) status = check_floats(d, d->slopes_offset, d->heads_q, &c->slopes);
   if (status == A4J_OK) status = check_floats(d, d->sinks_offset, d->heads_q * d->maps, &c->sinks);
   for (int64_t h = 0; status == A4J_OK && c->slopes != NULL && h < d->heads_q; h++)
-    if (!isfinite(c->slopes[h])) status = A4J_BAD_OPTION;
+    if (!isfinite(c->slopes[h])) status = A4J_BAD_POSITION;
   if (status == A4J_OK) status = check_programs(d, NULL, p);
   p->packed = c->q_begins != NULL || c->k_begins != NULL;
   return status;

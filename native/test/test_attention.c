@@ -128,6 +128,14 @@ static struct problem *plain(void) {
 
 static struct problem *pair(void) { return make((struct shape){.len_q = 4, .len_k = 4, .dim_qk = 8, .dim_v = 8, .maps = 2}); }
 
+static struct problem *packed(void) {
+  static const int32_t lens[] = {2, 0, 4};
+  return make((struct shape){.batch = 3, .q_lens = lens, .k_lens = lens, .dim_qk = 8, .dim_v = 8});
+}
+
+/* Element i of an array in the tail. */
+static int32_t *entry(struct problem *p, int64_t offset, int i) { return (int32_t *)((char *)p->d + offset) + i; }
+
 #define REFUSE(status, made, ...)                                                                                              \
   do {                                                                                                                         \
     struct problem *p = made;                                                                                                  \
@@ -151,6 +159,73 @@ static void shouldRefuseWhatTheDescriptorCannotMean(void) {
   REFUSE(A4J_BAD_SIZE, plain(), p->d->heads_q = 3);
   REFUSE(A4J_BAD_SIZE, plain(), p->d->value_parts = 2; p->d->dim_v = 7);
   REFUSE(A4J_SIZE_OVERFLOW, plain(), p->d->len_q = INT64_MAX / 4);
+}
+
+static void shouldRefuseOptionsThatThisHeaderDoesNotName(void) {
+  REFUSE(A4J_BAD_OPTION, pair(), p->d->lambda_form = 2);
+  REFUSE(A4J_BAD_OPTION, plain(), with_scores(p, 3));
+  REFUSE(A4J_BAD_OPTION, plain(), p->d->window_left = -2);
+  REFUSE(A4J_BAD_OPTION, plain(), p->d->window_right = -2);
+  REFUSE(A4J_BAD_OPTION, plain(), p->d->softcap = -1);
+  REFUSE(A4J_BAD_OPTION, plain(), p->d->softcap = NAN);
+  REFUSE(A4J_BAD_OPTION, plain(), p->d->softcap = INFINITY);
+  REFUSE(A4J_BAD_OPTION, plain(), p->d->reserved = 1);
+  REFUSE(A4J_BAD_OPTION, plain(), with_keep(p, 0); p->d->keep_scale = NAN);
+  REFUSE(A4J_OK, plain(), p->d->keep_scale = NAN);
+  REFUSE(A4J_BAD_OPTION, plain(), p->d->align = A4J_ALIGN_OFFSETS);
+  REFUSE(A4J_BAD_OPTION, plain(), with_row_lengths(p, false); p->d->key_lengths_stride_row = 2);
+  REFUSE(A4J_BAD_SIZE, plain(), p->d->chunk = -1);
+  REFUSE(A4J_BAD_SIZE, plain(), with_key_limit(p, -1));
+  REFUSE(A4J_BAD_SIZE, plain(), with_key_limit(p, 5));
+}
+
+static void shouldRefuseTailsThatAreWrong(void) {
+  /* lengths */
+  REFUSE(A4J_BAD_DESCRIPTOR, plain(), p->d->key_lengths_offset = 4);
+  REFUSE(A4J_BAD_DESCRIPTOR, plain(), p->d->key_lengths_offset = p->d->size_bytes);
+  REFUSE(A4J_BAD_DESCRIPTOR, plain(), with_lengths(p); p->d->key_lengths_offset += 2);
+  REFUSE(A4J_BAD_DESCRIPTOR, plain(), with_row_lengths(p, false); p->d->key_lengths_offset += 4);
+  REFUSE(A4J_BAD_POSITION, plain(), with_lengths(p); *entry(p, p->d->key_lengths_offset, 0) = 5);
+  REFUSE(A4J_BAD_POSITION, plain(), with_lengths(p); *entry(p, p->d->key_lengths_offset, 0) = -1);
+  REFUSE(A4J_BAD_POSITION, plain(), with_row_lengths(p, true); *entry(p, p->d->key_lengths_offset, 3) = 5);
+  /* offsets, slopes, sinks */
+  REFUSE(A4J_BAD_DESCRIPTOR, plain(), with_offsets(p); p->d->row_offsets_offset += 4);
+  REFUSE(A4J_BAD_DESCRIPTOR, plain(), with_alibi(p); p->d->slopes_offset += 4);
+  REFUSE(A4J_BAD_DESCRIPTOR, plain(), with_sinks(p); p->d->sinks_offset += 4);
+  REFUSE(A4J_BAD_POSITION, plain(), with_alibi(p); *entry(p, p->d->slopes_offset, 3) = 0x7f800000);
+  /* ranges */
+  static const int32_t ranges[][2] = {{0, 1}, {2, 4}};
+#define LIST with_one_list(p, 2, ranges)
+  REFUSE(A4J_OK, plain(), LIST);
+  REFUSE(A4J_BAD_SIZE, plain(), LIST; p->d->range_rows = -1);
+  REFUSE(A4J_BAD_DESCRIPTOR, plain(), LIST; p->d->range_starts_offset = 0);
+  REFUSE(A4J_BAD_DESCRIPTOR, plain(), LIST; p->d->ranges_offset += 4);
+  REFUSE(A4J_BAD_POSITION, plain(), LIST; p->d->range_rows = 1);
+  REFUSE(A4J_BAD_POSITION, plain(), LIST; p->d->range_stride_head = 1);
+  REFUSE(A4J_BAD_POSITION, plain(), LIST; p->d->range_stride_head = -1);
+  REFUSE(A4J_BAD_POSITION, plain(), LIST; *entry(p, p->d->range_starts_offset, 0) = -1);
+  REFUSE(A4J_BAD_POSITION, plain(), LIST; *entry(p, p->d->range_starts_offset, 0) = 3);
+  REFUSE(A4J_BAD_POSITION, plain(), LIST; *entry(p, p->d->ranges_offset, 0) = -1);
+  REFUSE(A4J_BAD_POSITION, plain(), LIST; *entry(p, p->d->ranges_offset, 1) = 0);
+  REFUSE(A4J_BAD_POSITION, plain(), LIST; *entry(p, p->d->ranges_offset, 1) = 3);
+  REFUSE(A4J_BAD_POSITION, plain(), LIST; *entry(p, p->d->ranges_offset, 3) = 5);
+#undef LIST
+}
+
+static void shouldRefusePackedBatchesThatAreWrong(void) {
+  REFUSE(A4J_OK, packed(), (void)p);
+  REFUSE(A4J_BAD_DESCRIPTOR, packed(), p->d->q_begins_offset = p->d->size_bytes);
+  REFUSE(A4J_BAD_POSITION, packed(), *entry(p, p->d->q_begins_offset, 0) = 1);
+  REFUSE(A4J_BAD_POSITION, packed(), *entry(p, p->d->q_begins_offset, 1) = 3);
+  REFUSE(A4J_BAD_POSITION, packed(), *entry(p, p->d->k_begins_offset, 3) = 7);
+  REFUSE(A4J_BAD_POSITION, packed(), p->d->len_q = 3);
+  REFUSE(A4J_BAD_OPTION, packed(), with_mask(p, 0, SPECKLED));
+  REFUSE(A4J_BAD_OPTION, packed(), with_key_mask(p, false, SPECKLED));
+  REFUSE(A4J_BAD_OPTION, packed(), with_bias(p, 0, false, SPECKLED));
+  REFUSE(A4J_BAD_OPTION, packed(), with_keep(p, 0));
+  REFUSE(A4J_BAD_OPTION, packed(), with_weights(p));
+  REFUSE(A4J_BAD_OPTION, packed(), with_scores(p, A4J_STAGE_SCALED));
+  REFUSE(A4J_BAD_OPTION, packed(), with_row_lengths(p, false));
 }
 
 static void shouldRefuseWhatIsNotThere(void) {
@@ -192,6 +267,9 @@ int main(void) {
   RUN(shouldPlanTheSameWorkspaceForEveryTier);
   RUN(shouldNeedNoMoreThan4MiBAThreadHoweverLongTheSequence);
   RUN(shouldRefuseWhatTheDescriptorCannotMean);
+  RUN(shouldRefuseOptionsThatThisHeaderDoesNotName);
+  RUN(shouldRefuseTailsThatAreWrong);
+  RUN(shouldRefusePackedBatchesThatAreWrong);
   RUN(shouldRefuseWhatIsNotThere);
   return CHECK_RESULT();
 }

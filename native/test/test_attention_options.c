@@ -1,0 +1,413 @@
+/*
+ * The options of a4j_attention, on every tier that this machine runs: seeded random combinations of all of them against the
+ * textbook formula in double, each way of hiding with NaN behind it, threads, and the count of work.
+ *
+ * Every random problem also has NaN and infinity wherever no row looks, guard zones, and its work count bounded.
+ */
+#include <stdlib.h>
+
+#include "a4j.h"
+#include "check.h"
+#include "problem.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+enum { COMBINATIONS = 300 };
+#else
+enum { COMBINATIONS = 2000 };
+#endif
+
+static void check(struct problem *p, const char *what) {
+  const char *fault = fault_of(p);
+  CHECK(fault == NULL, "%s: %s", what, fault);
+}
+
+/* ---- Random combinations ------------------------------------------------------------------------------------------------ */
+
+enum { MOST_BATCH = 6 };
+
+/* Sizes that reach each path, and cost the reference little. */
+static struct shape random_shape(void) {
+  struct shape s = {.batch = 1 + up_to(2),
+                    .heads_kv = 1 + up_to(1),
+                    .group = 1 + up_to(3),
+                    .len_q = up_to(20),
+                    .len_k = up_to(30),
+                    .dim_qk = 1 + up_to(40),
+                    .dim_v = 2 * (1 + up_to(20)),
+                    .maps = 1 + (int)up_to(1),
+                    .value_parts = one_in(4) ? 2 : 1,
+                    .range = one_in(6) ? 12 : 1,
+                    .gap = up_to(3),
+                    .shared_keys = one_in(5),
+                    .one_key = one_in(3),
+                    .backwards = one_in(8)};
+  switch (up_to(9)) {
+  case 0: /* several tiles, several blocks of keys */
+  case 1:
+    s.batch = 1 + up_to(1);
+    s.len_q = 1 + up_to(150);
+    s.len_k = up_to(300);
+    s.dim_qk = 1 + up_to(20);
+    s.dim_v = 2 * (1 + up_to(10));
+    break;
+  case 2: /* few rows, several chunks of keys */
+  case 3:
+    s.batch = 1 + up_to(1);
+    s.heads_kv = 1;
+    s.len_q = 1 + up_to(7);
+    s.len_k = up_to(2600);
+    s.dim_qk = 1 + up_to(15);
+    s.dim_v = 2 * (1 + up_to(7));
+    break;
+  case 4: /* some rows, several chunks of keys */
+    s.batch = s.heads_kv = 1;
+    s.group = 1 + up_to(1);
+    s.len_q = 9 + up_to(39);
+    s.len_k = up_to(1500);
+    s.dim_qk = 1 + up_to(9);
+    s.dim_v = 2 * (1 + up_to(5));
+    break;
+  }
+  return s;
+}
+
+/* Lengths of packed sequences: none, one, a few, and up to `most`. */
+static void random_lens(int32_t *lens, int64_t count, int64_t most) {
+  for (int64_t b = 0; b < count; b++) lens[b] = (int32_t)(one_in(6) ? 0 : one_in(5) ? 1 : one_in(4) ? up_to(9) : up_to(most));
+}
+
+static struct problem *random_problem(void) {
+  struct shape shape = random_shape();
+  int32_t q_lens[MOST_BATCH], k_lens[MOST_BATCH];
+  const bool packed = one_in(5);
+  if (packed) {
+    shape.batch = 1 + up_to(MOST_BATCH - 1);
+    shape.shared_keys = false;
+    random_lens(q_lens, shape.batch, shape.len_q);
+    random_lens(k_lens, shape.batch, shape.len_k);
+    if (one_in(2)) memcpy(k_lens, q_lens, sizeof k_lens);
+    shape.q_lens = q_lens;
+    shape.k_lens = k_lens;
+  }
+  struct problem *p = make(shape);
+  /* The tail moves the descriptor: it is set through p->d, after each option. */
+  if (shape.maps == 2) {
+    p->d->key_map = shape.one_key ? A4J_KEY_PAIRS : (int)up_to(1);
+    p->d->lambda_form = (int)up_to(1);
+  }
+  set_causal(p->d, (int)up_to(2));
+  if (one_in(4)) with_offsets(p);
+  if (one_in(4)) {
+    p->d->window_left = one_in(20) ? INT64_MAX : up_to(one_in(2) ? 10 : 200);
+    p->d->window_right = one_in(20) ? INT64_MAX : one_in(2) ? up_to(20) : p->d->window_right;
+  }
+  if (one_in(8)) p->d->chunk = 1 + up_to(one_in(2) ? 10 : 200);
+  if (one_in(8)) with_key_limit(p, up_to(p->d->len_k));
+  if (one_in(4))
+    with_lengths(p);
+  else if (!packed && one_in(8))
+    with_row_lengths(p, one_in(2));
+  static const int64_t range_rows[] = {1, 3, 16, 48, 100};
+  if (one_in(6)) with_ranges(p, range_rows[up_to(4)], one_in(2), one_in(2));
+  if (!packed) {
+    if (one_in(4)) with_mask(p, (int)(next() & next() & SPREADS), (enum pattern)up_to(3));
+    if (one_in(6)) with_key_mask(p, one_in(3), (enum pattern)up_to(3));
+    if (one_in(4)) with_bias(p, (int)(next() & next() & SPREADS), one_in(2), (enum pattern)up_to(3));
+    if (one_in(6)) with_keep(p, (int)(next() & next() & SPREADS));
+    if (one_in(4)) with_weights(p);
+    if (one_in(5)) with_scores(p, (int)up_to(2));
+  }
+  if (one_in(5)) p->d->softcap = one_in(2) ? 50 : 0.5f + (float)up_to(3);
+  if (one_in(5)) with_alibi(p);
+  if (one_in(5)) with_sinks(p);
+  if (one_in(6)) with_lse_turned(p);
+  if (one_in(4)) p->d->scale = one_in(2) ? 0.3f : one_in(2) ? -0.2f : 0;
+  p->d->threads = 1 + (int)up_to(2);
+  return p;
+}
+
+static void shouldMatchTheFormulaForRandomCombinationsOfAllOptions(void) {
+  for (int i = 0; i < COMBINATIONS && check_failures < 20; i++) {
+    struct problem *p = random_problem();
+    poison(p);
+    if (one_in(10)) put_nan(p);
+    check(p, "random combination");
+    const char *fault = work_fault_of(p);
+    CHECK(fault == NULL, "%s", fault);
+    release(p);
+  }
+}
+
+/* ---- Each way of hiding ------------------------------------------------------------------------------------------------- */
+
+/* Each puts one option on that hides keys from every kind of shape. */
+static void by_causal(struct problem *p) { set_causal(p->d, 2); }
+static void by_offsets(struct problem *p) {
+  with_offsets(p);
+  p->d->window_right = 0;
+}
+static void by_window(struct problem *p) {
+  set_causal(p->d, 2);
+  p->d->window_left = p->d->len_k / 3;
+  p->d->window_right = 2;
+}
+static void by_chunk(struct problem *p) { p->d->chunk = 1 + p->d->len_k / 3; }
+static void by_key_limit(struct problem *p) { with_key_limit(p, p->d->len_k / 2); }
+static void by_lengths(struct problem *p) { with_lengths(p); }
+static void by_row_lengths(struct problem *p) { with_row_lengths(p, false); }
+static void by_ranges(struct problem *p) { with_ranges(p, 3, true, true); }
+static void by_mask(struct problem *p) { with_mask(p, 0, SPECKLED), with_key_mask(p, true, SECOND_HALF); }
+static void by_blocks_of_mask(struct problem *p) { with_mask(p, 0, SECOND_HALF); }
+static void by_key_mask(struct problem *p) { with_key_mask(p, false, SPECKLED); }
+static void by_bias(struct problem *p) { with_bias(p, OVER_ROWS, true, SPECKLED); }
+static void by_blocks_of_bias(struct problem *p) { with_bias(p, 0, true, SECOND_HALF); }
+
+static const struct {
+  const char *name;
+  void (*apply)(struct problem *);
+} ways[] = {
+    {"causal", by_causal},
+    {"offsets", by_offsets},
+    {"window", by_window},
+    {"chunk", by_chunk},
+    {"key_limit", by_key_limit},
+    {"lengths", by_lengths},
+    {"row lengths", by_row_lengths},
+    {"ranges", by_ranges},
+    {"mask", by_mask},
+    {"half a mask", by_blocks_of_mask},
+    {"key_mask", by_key_mask},
+    {"bias", by_bias},
+    {"half a bias", by_blocks_of_bias},
+};
+enum { WAYS = sizeof ways / sizeof *ways };
+
+/* A row, few rows with several chunks of keys, some, a tile and its neighbours, several tiles. */
+static const int64_t shapes[][2] = {{1, 40},  {1, 1700}, {3, 1300}, {8, 600},  {20, 1100},
+                                    {45, 45}, {48, 64},  {49, 130}, {130, 200}};
+enum { SHAPES = sizeof shapes / sizeof *shapes };
+
+static struct shape shape_number(int number, int maps) {
+  return (struct shape){.batch = 2,
+                        .heads_kv = 1,
+                        .group = 2,
+                        .len_q = shapes[number][0],
+                        .len_k = shapes[number][1],
+                        .dim_qk = 12,
+                        .dim_v = 10,
+                        .maps = maps,
+                        .gap = 1};
+}
+
+static void shouldNotLetHiddenValuesLeak(void) {
+  for (int way = 0; way < WAYS; way++)
+    for (int number = 0; number < SHAPES; number++)
+      for (int maps = 1; maps <= 2; maps++)
+        for (int more = 0; more < 3; more++) {
+          struct problem *p = make(shape_number(number, maps));
+          ways[way].apply(p);
+          if (more == 1) with_weights(p);
+          if (more == 1) with_scores(p, A4J_STAGE_LOGITS);
+          if (more == 2) with_sinks(p);
+          poison(p);
+          check(p, ways[way].name);
+          const char *fault = work_fault_of(p);
+          CHECK(fault == NULL, "%s: %s", ways[way].name, fault);
+          release(p);
+        }
+}
+
+static void shouldKeepPackedSequencesApart(void) {
+  static const int32_t lens[][6] = {{5, 0, 70, 1, 200, 3}, {1, 1, 1, 1, 1, 1}, {0, 0, 49, 0, 48, 0}, {900, 7, 0, 1, 2, 64}};
+  for (int kind = 0; kind < 4; kind++)
+    for (int keys = 0; keys < 4; keys++)
+      for (int causal = 0; causal < 3; causal++) {
+        struct problem *p = make((struct shape){
+            .batch = 6, .group = 2, .q_lens = lens[kind], .k_lens = lens[keys], .dim_qk = 8, .dim_v = 8, .maps = 1 + kind % 2});
+        set_causal(p->d, causal);
+        /* Each sequence in turn is NaN: all others are as they were. */
+        for (int b = 0; b < 6; b++) {
+          float *k = p->k + keys_of(p->d, b).begin * p->d->k_stride_row, before[8];
+          if (keys_of(p->d, b).count == 0) continue;
+          memcpy(before, k, sizeof before);
+          for (int e = 0; e < 8; e++) k[e] = NAN;
+          check(p, "packed");
+          memcpy(k, before, sizeof before);
+        }
+        check(p, "packed");
+        release(p);
+      }
+}
+
+static void shouldGiveRowsThatSeeNothingTheirSink(void) {
+  for (int number = 0; number < SHAPES; number++)
+    for (int maps = 1; maps <= 2; maps++) {
+      struct problem *p = make(shape_number(number, maps));
+      with_sinks(p);
+      with_key_limit(p, 0);
+      with_weights(p);
+      poison(p);
+      check(p, "sinks");
+      const float *sinks = tail_of(p->d, p->d->sinks_offset);
+      for (int64_t h = 0; h < 2; h++)
+        for (int m = 0; m < maps; m++)
+          for (int64_t i = 0; i < p->d->len_q; i++) {
+            CHECK(lse_at(p, 1, h, m, i) == sinks[h * maps + m], "row %d: lse is %g, its sink %g", (int)i, lse_at(p, 1, h, m, i),
+                  sinks[h * maps + m]);
+            CHECK(out_at(p, 1, h, i, 3) == 0, "row %d is %g", (int)i, out_at(p, 1, h, i, 3));
+          }
+      release(p);
+    }
+}
+
+static void shouldShowNanInTheRowsThatSeeItAndInNoOthers(void) {
+  for (int way = 0; way < WAYS; way++)
+    for (int number = 0; number < SHAPES; number++)
+      for (int maps = 1; maps <= 2; maps++) {
+        struct problem *p = make(shape_number(number, maps));
+        ways[way].apply(p);
+        put_nan(p);
+        check(p, ways[way].name);
+        release(p);
+      }
+}
+
+/* ---- Threads -------------------------------------------------------------------------------------------------------------- */
+
+static void compare_threads(struct problem *p, const char *what) {
+  p->d->threads = 1;
+  CHECK_INT(status_of(p), A4J_OK);
+  const uint64_t once = hash_of(p);
+  for (int threads = 2; threads <= 7; threads++) {
+    p->d->threads = threads;
+    CHECK_INT(status_of(p), A4J_OK);
+    CHECK(hash_of(p) == once, "%s, len %d,%d: %d threads give other bits", what, (int)p->d->len_q, (int)p->d->len_k, threads);
+  }
+}
+
+/* Large enough for the planner to take them all. */
+static void shouldGiveTheSameBitsForEveryThreadCount(void) {
+  static const int64_t sizes[][2] = {{1, 5000}, {3, 9000}, {30, 3000}, {200, 300}, {330, 260}};
+  for (int size = 0; size < 5; size++)
+    for (int way = -1; way < WAYS; way++) {
+      struct problem *p = make((struct shape){.batch = 1,
+                                              .heads_kv = 2,
+                                              .group = 2,
+                                              .len_q = sizes[size][0],
+                                              .len_k = sizes[size][1],
+                                              .dim_qk = 32,
+                                              .dim_v = 32,
+                                              .maps = 1 + (way & 1)});
+      if (way >= 0) ways[way].apply(p);
+      if (way % 4 == 1) with_sinks(p), with_alibi(p);
+      if (way % 4 == 3) with_weights(p), with_scores(p, A4J_STAGE_CAPPED);
+      compare_threads(p, way < 0 ? "everything seen" : ways[way].name);
+      release(p);
+    }
+  static const int32_t lens[] = {300, 0, 1, 5, 200, 700};
+  struct problem *p =
+      make((struct shape){.batch = 6, .heads_kv = 2, .group = 2, .q_lens = lens, .k_lens = lens, .dim_qk = 32, .dim_v = 32});
+  set_causal(p->d, 1);
+  compare_threads(p, "packed");
+  release(p);
+}
+
+/* ---- Work ----------------------------------------------------------------------------------------------------------------- */
+
+/* Runs, checks the bounds of the work, and gives it as a share of all scores. */
+static double share_of_work(struct problem *p) {
+  const char *fault = NULL;
+  CHECK_INT(status_of(p), A4J_OK);
+  CHECK((fault = work_fault_of(p)) == NULL, "%s", fault);
+  const a4j_attention_desc *d = p->d;
+  const double share = (double)p->work / (double)(d->batch * d->heads_q * d->maps) / (double)(d->len_q * d->len_k);
+  release(p);
+  return share;
+}
+
+static void shouldComputeOnlyBlocksThatSomeRowSees(void) {
+  const struct shape square = {.len_q = 960, .len_k = 960, .dim_qk = 4, .dim_v = 4};
+  struct problem *p = make(square);
+  double share = share_of_work(p);
+  CHECK(share == 1, "everything is seen, %g is computed", share);
+
+  p = make(square);
+  set_causal(p->d, 1);
+  share = share_of_work(p);
+  CHECK(share < 0.57, "half is seen, %g is computed", share);
+
+  p = make((struct shape){.len_q = 8192, .len_k = 8192, .dim_qk = 2, .dim_v = 2});
+  p->d->window_left = 127;
+  p->d->window_right = 0;
+  CHECK_INT(status_of(p), A4J_OK);
+  share = (double)p->work / 8192 / 8192;
+  CHECK(share > 0.015 && share < 0.036, "128 keys of 8192 are seen, %g is computed", share);
+  release(p);
+
+  p = make(square);
+  p->d->chunk = 96;
+  share = share_of_work(p);
+  CHECK(share < 0.2, "a tenth is seen, %g is computed", share);
+
+  p = make(square);
+  static const int32_t ranges[][2] = {{64, 128}, {320, 321}, {896, 960}};
+  with_one_list(p, 3, ranges);
+  share = share_of_work(p);
+  CHECK(share < 0.27, "129 keys of 960 are seen, %g is computed", share);
+
+  p = make(square);
+  with_mask(p, 0, SECOND_HALF);
+  share = share_of_work(p);
+  CHECK(share < 0.55, "half a mask is hidden, %g is computed", share);
+
+  p = make(square);
+  with_mask(p, OVER_BATCH | OVER_HEADS | OVER_ROWS, SECOND_HALF);
+  share = share_of_work(p);
+  CHECK(share < 0.55, "half a mask of keys is hidden, %g is computed", share);
+
+  p = make(square);
+  with_key_mask(p, true, SECOND_HALF);
+  share = share_of_work(p);
+  CHECK(share < 0.55, "half of the keys are padding, %g is computed", share);
+
+  p = make(square);
+  with_bias(p, 0, true, SECOND_HALF);
+  share = share_of_work(p);
+  CHECK(share < 0.55, "half of a bias is -infinity, %g is computed", share);
+
+  p = make(square);
+  with_key_limit(p, 100);
+  share = share_of_work(p);
+  CHECK(share < 0.14, "100 keys of 960 are seen, %g is computed", share);
+
+  p = make((struct shape){.len_q = 1, .len_k = 4096, .dim_qk = 4, .dim_v = 4});
+  set_causal(p->d, 2);
+  p->d->window_left = 511;
+  share = share_of_work(p);
+  CHECK(share < 0.16, "one row sees 512 keys of 4096, %g is computed", share);
+
+  static const int32_t lens[] = {64, 64, 64, 64, 64, 64, 64, 64};
+  p = make((struct shape){.batch = 8, .q_lens = lens, .k_lens = lens, .dim_qk = 4, .dim_v = 4});
+  share = share_of_work(p);
+  CHECK(share <= 1.5, "of packed sequences %g is computed", share);
+}
+
+int main(void) {
+  for (int i = 0; i < a4j_isa_count(); i++) {
+    if (!a4j_isa_available(i)) {
+      printf("tier %s cannot run on this machine\n", a4j_isa_name(i));
+      continue;
+    }
+    CHECK_INT(a4j_isa_select(a4j_isa_name(i)), A4J_OK);
+    seed = 1;
+    printf("tier %s, seed %" PRIu64 "\n", a4j_isa_active(), seed);
+    RUN(shouldMatchTheFormulaForRandomCombinationsOfAllOptions);
+    RUN(shouldNotLetHiddenValuesLeak);
+    RUN(shouldKeepPackedSequencesApart);
+    RUN(shouldGiveRowsThatSeeNothingTheirSink);
+    RUN(shouldShowNanInTheRowsThatSeeItAndInNoOthers);
+    RUN(shouldGiveTheSameBitsForEveryThreadCount);
+    RUN(shouldComputeOnlyBlocksThatSomeRowSees);
+  }
+  return CHECK_RESULT();
+}
