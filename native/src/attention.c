@@ -83,12 +83,13 @@ static int64_t scratch_floats(const a4j_attention_desc *d, int64_t tiles) {
 /* ---- Checks ----------------------------------------------------------------------------------------------------------- */
 
 static int32_t check_options(const a4j_attention_desc *d) {
-  const int valid =
-      d->maps >= 1 && d->maps <= 2 && d->value_parts >= 1 && d->value_parts <= 2 && d->align >= A4J_ALIGN_TOP_LEFT &&
-      d->align <= A4J_ALIGN_OFFSETS && d->key_map >= A4J_KEY_PAIRS && d->key_map <= A4J_KEY_HEADS &&
-      d->lambda_form >= A4J_LAMBDA_AS_GIVEN && d->lambda_form <= A4J_LAMBDA_SIGMOID && d->scores_stage >= A4J_STAGE_SCALED &&
-      d->scores_stage <= A4J_STAGE_LOGITS && d->window_left >= A4J_UNBOUNDED && d->window_right >= A4J_UNBOUNDED &&
-      d->chunk >= 0 && d->range_rows >= 0 && isfinite(d->scale) && isfinite(d->softcap) && d->softcap >= 0;
+  const int valid = d->maps >= 1 && d->maps <= 2 && d->value_parts >= 1 && d->value_parts <= 2 &&
+                    d->align >= A4J_ALIGN_TOP_LEFT && d->align <= A4J_ALIGN_OFFSETS && d->key_map >= A4J_KEY_PAIRS &&
+                    d->key_map <= A4J_KEY_HEADS && d->lambda_form >= A4J_LAMBDA_AS_GIVEN &&
+                    d->lambda_form <= A4J_LAMBDA_SIGMOID && d->scores_stage >= A4J_STAGE_SCALED &&
+                    d->scores_stage <= A4J_STAGE_LOGITS && d->window_left >= A4J_UNBOUNDED &&
+                    d->window_right >= A4J_UNBOUNDED && (d->align != A4J_ALIGN_OFFSETS || d->row_offsets_offset != 0) &&
+                    d->reserved == 0 && isfinite(d->scale) && isfinite(d->softcap) && d->softcap >= 0;
   return valid ? A4J_OK : A4J_BAD_OPTION;
 }
 
