@@ -14,7 +14,8 @@ import java.util.Objects;
  * pass that never holds the matrix of scores:
  *
  * <pre>
- *   out = softmax(scale · q kᵀ + bias, over the keys that the mask lets a query see) · v
+ *   logits = softcap(scale · q kᵀ) + bias − slope · distance      softcap and ALiBi where chosen
+ *   out    = softmax(logits, over the keys that the mask lets a query see, and the sink) · v
  * </pre>
  *
  * <pre>{@code
@@ -40,9 +41,9 @@ import java.util.Objects;
  * used as they lie. Batch and lengths may be 0; with no keys the output is 0. Head sizes start at
  * 1.
  *
- * <p><b>Corner cases.</b> A query that sees no key has output 0, weights 0 and logsumexp −∞. NaN
- * and infinity touch the queries that see them, and no other. Softmax and sums are computed in
- * float32.
+ * <p><b>Corner cases.</b> A query that sees no key has output 0, weights 0 and logsumexp −∞ (with a
+ * sink: the sink). NaN and infinity touch the queries that see them, and no other. Softmax and sums
+ * are computed in float32.
  *
  * <p><b>Threads.</b> Immutable, and safe for any number of threads at once. A call may use several
  * threads of the process's one team ({@link A4j#threads()}); where that is busy, it computes on the

@@ -17,27 +17,31 @@ import java.util.Objects;
  * <p>Safe for any number of threads, but its outputs are written by the call it is given to.
  */
 public final class Extras {
-  private static final Extras NONE = new Extras();
+  private static final Extras NONE = new Extras(null, null, null, null, null, null, 1);
 
-  private Tensor logsumexp;
-  private Tensor weights;
-  private ScoreStage stage;
-  private Tensor scores;
-  private Tensor work;
-  private Tensor keep;
-  private float keepScale = 1;
+  private final Tensor logsumexp;
+  private final Tensor weights;
+  private final ScoreStage stage;
+  private final Tensor scores;
+  private final Tensor work;
+  private final Tensor keep;
+  private final float keepScale;
 
-  private Extras() {}
-
-  /** A copy, which is changed once before anybody sees it. */
-  private Extras(Extras other) {
-    logsumexp = other.logsumexp;
-    weights = other.weights;
-    stage = other.stage;
-    scores = other.scores;
-    work = other.work;
-    keep = other.keep;
-    keepScale = other.keepScale;
+  private Extras(
+      Tensor logsumexp,
+      Tensor weights,
+      ScoreStage stage,
+      Tensor scores,
+      Tensor work,
+      Tensor keep,
+      float keepScale) {
+    this.logsumexp = logsumexp;
+    this.weights = weights;
+    this.stage = stage;
+    this.scores = scores;
+    this.work = work;
+    this.keep = keep;
+    this.keepScale = keepScale;
   }
 
   /**
@@ -59,9 +63,8 @@ public final class Extras {
    * @return these extras and this one
    */
   public Extras logsumexp(Tensor logsumexp) {
-    Extras extras = new Extras(this);
-    extras.logsumexp = Objects.requireNonNull(logsumexp, "logsumexp");
-    return extras;
+    Objects.requireNonNull(logsumexp, "logsumexp");
+    return new Extras(logsumexp, weights, stage, scores, work, keep, keepScale);
   }
 
   /**
@@ -73,9 +76,8 @@ public final class Extras {
    * @return these extras and this one
    */
   public Extras weights(Tensor weights) {
-    Extras extras = new Extras(this);
-    extras.weights = Objects.requireNonNull(weights, "weights");
-    return extras;
+    Objects.requireNonNull(weights, "weights");
+    return new Extras(logsumexp, weights, stage, scores, work, keep, keepScale);
   }
 
   /**
@@ -88,10 +90,9 @@ public final class Extras {
    * @return these extras and this one
    */
   public Extras scores(ScoreStage stage, Tensor scores) {
-    Extras extras = new Extras(this);
-    extras.stage = Objects.requireNonNull(stage, "stage");
-    extras.scores = Objects.requireNonNull(scores, "scores");
-    return extras;
+    Objects.requireNonNull(stage, "stage");
+    Objects.requireNonNull(scores, "scores");
+    return new Extras(logsumexp, weights, stage, scores, work, keep, keepScale);
   }
 
   /**
@@ -103,9 +104,8 @@ public final class Extras {
    * @return these extras and this one
    */
   public Extras work(Tensor work) {
-    Extras extras = new Extras(this);
-    extras.work = Objects.requireNonNull(work, "work");
-    return extras;
+    Objects.requireNonNull(work, "work");
+    return new Extras(logsumexp, weights, stage, scores, work, keep, keepScale);
   }
 
   /**
@@ -123,10 +123,7 @@ public final class Extras {
     if (!(p >= 0 && p < 1)) {
       throw new IllegalArgumentException("p must lie in [0, 1): p=" + p);
     }
-    Extras extras = new Extras(this);
-    extras.keep = keep;
-    extras.keepScale = (float) (1 / (1 - p));
-    return extras;
+    return new Extras(logsumexp, weights, stage, scores, work, keep, (float) (1 / (1 - p)));
   }
 
   Tensor logsumexp() {

@@ -427,6 +427,40 @@ class BadInputTest {
   }
 
   @Test
+  void shouldRefuseClosedArenasOfMasksAndExtras() {
+    Arena other = Arena.ofConfined();
+    Tensor ints = Tensor.allocate(other, DType.I32, 2, 7);
+    Tensor floats = Tensor.allocate(other, DType.F32, 2, 4, 5, 7);
+    Tensor work = Tensor.allocate(other, DType.I64, 1);
+    other.close();
+    refuseStart(
+        IllegalStateException.class,
+        "mask.padding lies in an arena that has been closed: ",
+        () -> attention.withMask(Mask.padding(ints, 0)).forward(q, k, v, out));
+    refuseStart(
+        IllegalStateException.class,
+        "mask.keyLengths lies in an arena that has been closed: ",
+        () -> attention.withMask(Mask.keyLengths(ints.slice(1, 0, 5))).forward(q, k, v, out));
+    refuseStart(
+        IllegalStateException.class,
+        "scores lies in an arena that has been closed: ",
+        () -> attention.forward(q, k, v, out, Extras.none().scores(ScoreStage.CAPPED, floats)));
+    refuseStart(
+        IllegalStateException.class,
+        "work lies in an arena that has been closed: ",
+        () -> attention.forward(q, k, v, out, Extras.none().work(work)));
+  }
+
+  @Test
+  void shouldCountNoWorkWhereThereIsNone() {
+    Tensor work = Tensor.allocate(arena, DType.I64, 1);
+    work.setInt(7, 0);
+    Tensor none = floats(2, 4, 0, 8);
+    attention.forward(none, k, v, floats(2, 4, 0, 6), Extras.none().work(work));
+    assertEquals(0, work.getInt(0));
+  }
+
+  @Test
   void shouldRefuseConfinedArenasOfOtherThreads() {
     CompletableFuture<Void> call =
         CompletableFuture.runAsync(() -> attention.forward(q, k, v, out));

@@ -399,6 +399,75 @@ class StructureTest {
   }
 
   @Test
+  void shouldShowScoresAtEachStage() {
+    for (int lenQ : new int[] {1, 6, 70}) {
+      int lenK = 75;
+      Tensor q = Checked.random(arena, random, 2, 4, lenQ, 12);
+      Tensor k = Checked.random(arena, random, 2, 2, lenK, 12);
+      Tensor bias = Checked.random(arena, random, lenQ, lenK);
+      Attention attention =
+          Attention.builder()
+              .scale(0.3)
+              .softCap(2)
+              .mask(Mask.bias(bias).and(Mask.causal(Alignment.BOTTOM_RIGHT)))
+              .build();
+      Tensor out = floats(2, 4, lenQ, 12);
+      Tensor plain = floats(2, 4, lenQ, 12);
+      Tensor scores = floats(2, 4, lenQ, lenK);
+      Checked.onEveryTier(
+          () -> {
+            attention.forward(q, k, k, plain);
+            for (ScoreStage stage : ScoreStage.values()) {
+              attention.forward(q, k, k, out, Extras.none().scores(stage, scores));
+              assertArrayEquals(plain.toFloatArray(), out.toFloatArray(), 2e-6f);
+              for (int n = 0; n < scores.count(); n++) {
+                int j = n % lenK;
+                int i = n / lenK % lenQ;
+                int h = n / lenK / lenQ % 4;
+                int b = n / lenK / lenQ / 4;
+                double dot = 0;
+                for (int d = 0; d < 12; d++) {
+                  dot += (double) q.getFloat(b, h, i, d) * k.getFloat(b, h / 2, j, d);
+                }
+                double scaled = (double) 0.3f * dot;
+                double capped = 2 * Math.tanh(scaled / 2);
+                boolean seen = j <= i + lenK - lenQ;
+                double wanted =
+                    switch (stage) {
+                      case SCALED -> scaled;
+                      case CAPPED -> capped;
+                      case LOGITS -> seen ? capped + bias.getFloat(i, j) : HIDDEN;
+                    };
+                float got = scores.getFloat(b, h, i, j);
+                assertTrue(
+                    got == wanted || Math.abs(got - wanted) <= 3e-6,
+                    stage + ": " + got + " for " + wanted);
+              }
+            }
+          });
+    }
+  }
+
+  @Test
+  void shouldBoundWhatACacheShows() {
+    Tensor q = Checked.random(arena, random, 2, 4, 3, 8);
+    Tensor k = Checked.random(arena, random, 2, 2, 50, 8);
+    KvCache cache = KvCache.allocate(arena, 2, 2, 60, 8);
+    cache.append(k, k, new int[] {50, 31});
+    Mask mask =
+        Mask.window(9, -1, Alignment.BOTTOM_RIGHT).and(Mask.chunks(16, Alignment.BOTTOM_RIGHT));
+    Sees sees = window(9, 0, 47, 28).and(chunks(16, 47, 28));
+    Sees all = sees.and((b, h, i, j) -> j < (b == 0 ? 50 : 31));
+    Expected expected = Expected.of(q, k, k, all.bias());
+    Checked.onEveryTier(
+        () -> {
+          Tensor out = floats(2, 4, 3, 8);
+          Attention.builder().mask(mask).build().forward(q, cache, out);
+          expected.requireOut("cache", out);
+        });
+  }
+
+  @Test
   void shouldSkipWhatAWindowHides() {
     Tensor q = Checked.random(arena, random, 1, 1, 4096, 16);
     Tensor out = floats(1, 1, 4096, 16);

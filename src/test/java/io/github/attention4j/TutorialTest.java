@@ -76,6 +76,100 @@ class TutorialTest {
   }
 
   @Test
+  void shouldHideWhatAMaskHides() {
+    try (Arena arena = Arena.ofConfined()) {
+      Tensor q = Tensor.of(arena, normal(2 * 128 * 64), 2, 128, 64).splitHeads(4);
+      Tensor k = Tensor.of(arena, normal(2 * 128 * 64), 2, 128, 64).splitHeads(4);
+      float[] values = normal(2 * 128 * 64);
+      Tensor v = Tensor.of(arena, values, 2, 128, 64).splitHeads(4);
+      Tensor out = Tensor.allocate(arena, DType.F32, 2, 4, 128, 16);
+      boolean[][] seen = new boolean[8][8];
+      seen[3][5] = true;
+
+      // A window of 32 tokens, soft-capped logits; batch 0 has 128 keys, batch 1 has 90.
+      Mask local = Mask.window(31, 0, Alignment.BOTTOM_RIGHT).and(Mask.keyLengths(128, 90));
+      Attention.builder().mask(local).softCap(50).build().forward(q, k, v, out);
+
+      // The 39th query of batch 1 stands at its first key.
+      assertEquals(0f, out.getFloat(1, 2, 37, 0));
+      assertEquals(v.getFloat(1, 2, 0, 0), out.getFloat(1, 2, 38, 0));
+
+      // Any pattern of blocks: which 16 rows see which 16 keys.
+      Mask sparse = Mask.keyRanges(KeyRanges.ofBlocks(16, 16, 128, seen));
+      Attention.builder().mask(sparse).build().forward(q, k, v, out);
+
+      assertEquals(0f, out.getFloat(0, 0, 47, 3));
+      assertTrue(out.getFloat(0, 0, 48, 3) != 0);
+    }
+  }
+
+  @Test
+  void shouldPackSequences() {
+    try (Arena arena = Arena.ofConfined()) {
+      Tensor q = Tensor.of(arena, normal(13 * 64), 13, 4, 16);
+      Tensor k = Tensor.of(arena, normal(13 * 64), 13, 4, 16);
+      Tensor v = Tensor.of(arena, normal(13 * 64), 13, 4, 16);
+      Tensor out = Tensor.allocate(arena, DType.F32, 13, 4, 16);
+
+      Sequences sequences = Sequences.ofLengths(5, 1, 7); // q, k, v and out are [13, heads, dim]
+      Attention attention = Attention.builder().mask(Mask.causal(Alignment.TOP_LEFT)).build();
+      attention.forwardPacked(q, sequences, k, v, sequences, out);
+
+      for (int first : new int[] {0, 5, 6}) {
+        assertEquals(v.getFloat(first, 3, 7), out.getFloat(first, 3, 7));
+      }
+    }
+  }
+
+  @Test
+  void shouldSubtractWithALambdaForEachToken() {
+    try (Arena arena = Arena.ofConfined()) {
+      Tensor q = Tensor.of(arena, normal(128 * 512), 1, 128, 512).splitHeads(8);
+      Tensor k = Tensor.of(arena, normal(128 * 128), 1, 128, 128).splitHeads(2);
+      Tensor v = Tensor.of(arena, normal(128 * 128), 1, 128, 128).splitHeads(2);
+      Tensor lambda = Tensor.of(arena, normal(128 * 4), 1, 128, 4);
+      Tensor out = Tensor.allocate(arena, DType.F32, 1, 4, 128, 64);
+
+      Differential v2 =
+          Differential.builder()
+              .mask(Mask.causal(Alignment.TOP_LEFT))
+              .keyMap(Differential.KeyMap.SHARED)
+              .lambdaForm(Differential.LambdaForm.SIGMOID)
+              .build();
+      // lambda is a projection [batch, length, pairs].
+      v2.forward(q, k, v, lambda.transpose(1, 2), out);
+
+      double rest = 1 - 1 / (1 + Math.exp(-lambda.getFloat(0, 0, 3)));
+      assertEquals(rest * v.getFloat(0, 1, 0, 9), out.getFloat(0, 3, 0, 9), 1e-6);
+    }
+  }
+
+  @Test
+  void shouldContinueOnePromptSeveralTimes() {
+    try (Arena arena = Arena.ofConfined()) {
+      Tensor promptK = Tensor.of(arena, normal(100 * 512), 1, 100, 512).splitHeads(8);
+      Tensor promptV = Tensor.of(arena, normal(100 * 512), 1, 100, 512).splitHeads(8);
+      Tensor nextQ = Tensor.of(arena, normal(4 * 512), 4, 1, 512).splitHeads(8);
+      Tensor nextK = Tensor.of(arena, normal(4 * 512), 4, 1, 512).splitHeads(8);
+      Tensor nextV = Tensor.of(arena, normal(4 * 512), 4, 1, 512).splitHeads(8);
+      Tensor nextOut = Tensor.allocate(arena, DType.F32, 4, 8, 1, 64);
+      Attention attention = Attention.builder().build();
+
+      KvCache prefix = KvCache.allocate(arena, 1, 8, 128, 64);
+      KvCache continuations = KvCache.allocate(arena, 4, 8, 128, 64);
+      prefix.append(promptK, promptV);
+      continuations.append(nextK, nextV); // each batch its own next token
+      attention.forward(nextQ, prefix, continuations, nextOut);
+
+      // The third continuation, as if it were alone.
+      prefix.append(nextK.slice(0, 2, 1), nextV.slice(0, 2, 1));
+      Tensor alone = Tensor.allocate(arena, DType.F32, 1, 8, 1, 64);
+      attention.forward(nextQ.slice(0, 2, 1), prefix, alone);
+      assertArrayEquals(alone.toFloatArray(), nextOut.slice(0, 2, 1).toFloatArray(), 1e-5f);
+    }
+  }
+
+  @Test
   void shouldDecodeFromACache() {
     try (Arena arena = Arena.ofConfined()) {
       Tensor q = Tensor.of(arena, normal(129 * 512), 1, 129, 512).splitHeads(8);
@@ -126,7 +220,7 @@ class TutorialTest {
         Pattern.compile("```java\n(.*?)```", Pattern.DOTALL)
             .matcher(Files.readString(Path.of("README.md"), StandardCharsets.UTF_8));
     List<String> blocks = java.results().map(block -> block.group(1)).toList();
-    assertEquals(4, blocks.size(), "blocks of Java in README.md");
+    assertEquals(9, blocks.size(), "blocks of Java in README.md");
     for (String block : blocks) {
       assertTrue(tutorial.contains(withoutIndentation(block)), "not in the tutorial:\n" + block);
     }
