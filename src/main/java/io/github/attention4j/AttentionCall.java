@@ -7,6 +7,7 @@ import io.github.attention4j.internal.Workspaces;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
+import java.util.List;
 import java.util.Objects;
 
 /**
@@ -155,6 +156,7 @@ final class AttentionCall {
     checkOutputs(extras);
     checkInputs(mask, extras);
     checkApart(mask, extras);
+    checkTables(Program.tables(mask.program(), options.score()), extras);
     if (isPacked()) {
       checkPackedOptions(mask, extras);
     }
@@ -180,6 +182,11 @@ final class AttentionCall {
     KeyRanges ranges = mask.ranges();
     final long rangeStarts = ranges == null ? 0 : tail.ints(checked(ranges).starts());
     final long rangeBounds = ranges == null ? 0 : tail.ints(ranges.bounds());
+    final List<Tensor> tables = Program.tables(mask.program(), options.score());
+    final int[] maskCode = words(mask.program(), tables);
+    final int[] scoreCode = words(options.score(), tables);
+    final long maskProgram = maskCode.length == 0 ? 0 : tail.ints(maskCode);
+    final long scoreProgram = scoreCode.length == 0 ? 0 : tail.ints(scoreCode);
     final Tensor allow = mask.allow();
     final Tensor bias = mask.bias();
     final Tensor keep = extras.keep();
@@ -215,6 +222,7 @@ final class AttentionCall {
           ranges.batches() == 1 ? 0 : (long) ranges.heads() * ranges.blocks(),
           ranges.heads() == 1 ? 0 : ranges.blocks());
     }
+    Descriptor.programs(d, maskProgram, maskCode.length, scoreProgram, scoreCode.length);
     Descriptor.queryStrides(d, batchStride(q), strideHeadQ, strideMapQ, q.stride(-2));
     Descriptor.keyStrides(d, batchStride(k), strideHeadK, strideMapK, k.stride(-2));
     Descriptor.valueStrides(d, batchStride(v), strideHeadV, stridePartV, v.stride(-2));
@@ -257,12 +265,20 @@ final class AttentionCall {
       Descriptor.lambdaStrides(d, strideBatchLambda, strideHeadLambda, strideRowLambda);
       buffers.lambda = lambda == null ? lease.scalar(lambdaValue) : Checks.first(lambda);
     }
+    for (int i = 0; i < tables.size(); i++) {
+      Descriptor.tableCount(d, i, tables.get(i).count());
+      buffers.tables[i] = Checks.first(tables.get(i));
+    }
     buffers.out = Checks.first(out);
     buffers.logsumexp = Checks.firstOrNull(extras.logsumexp());
     buffers.weights = Checks.firstOrNull(extras.weights());
     buffers.scores = Checks.firstOrNull(extras.scores());
     buffers.work = Checks.firstOrNull(extras.work());
     Downcalls.attention(lease, d, buffers);
+  }
+
+  private static int[] words(Program program, List<Tensor> tables) {
+    return program == null ? new int[0] : program.words(tables);
   }
 
   private static int code(ScoreStage stage) {
@@ -512,6 +528,19 @@ final class AttentionCall {
       for (int earlier = 0; earlier < o; earlier++) {
         if (outputs[earlier] != null) {
           Checks.disjoint(OUTPUTS[o], outputs[o], OUTPUTS[earlier], outputs[earlier]);
+        }
+      }
+    }
+  }
+
+  /** Tables are inputs like the others. */
+  private void checkTables(List<Tensor> tables, Extras extras) {
+    Tensor[] outputs = {out, extras.logsumexp(), extras.weights(), extras.scores(), extras.work()};
+    for (int i = 0; i < tables.size(); i++) {
+      Checks.input("table", tables.get(i), tables.get(i).dtype());
+      for (int o = 0; o < outputs.length; o++) {
+        if (outputs[o] != null) {
+          Checks.disjoint(OUTPUTS[o], outputs[o], "table", tables.get(i));
         }
       }
     }

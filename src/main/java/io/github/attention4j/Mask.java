@@ -70,6 +70,8 @@ public final class Mask {
     Tensor allow;
     Tensor bias;
     KeyRanges ranges;
+    BoolExpression where;
+    Program program;
 
     Parts() {}
 
@@ -86,6 +88,8 @@ public final class Mask {
       allow = other.allow;
       bias = other.bias;
       ranges = other.ranges;
+      where = other.where;
+      program = other.program;
     }
   }
 
@@ -310,6 +314,25 @@ public final class Mask {
   }
 
   /**
+   * Hides what does not meet a condition, in the manner of FlexAttention's {@code mask_mod}; {@link
+   * Score} has examples. Where a window, chunks or key ranges can say the same, they are faster:
+   * they know beforehand which keys need not be looked at.
+   *
+   * @param sees true where the query sees the key; it does not read the score
+   * @return the mask
+   * @throws IllegalArgumentException if the condition reads the score, holds more than 64
+   *     operations, or reads more than 4 tables
+   */
+  public static Mask where(BoolExpression sees) {
+    Parts parts = new Parts();
+    parts.where = Objects.requireNonNull(sees, "sees");
+    parts.program = Program.of(sees);
+    parts.placement = parts.program.placement;
+    Program.tables(parts.program, null);
+    return new Mask(parts);
+  }
+
+  /**
    * Intersects: hides what either mask hides. Two windows give the smaller side of each, two lists
    * of key lengths the smaller lengths, key ranges what both have. With key lengths for each batch,
    * {@link Alignment#BOTTOM_RIGHT} is aligned to each batch's own end.
@@ -319,7 +342,8 @@ public final class Mask {
    * @throws IllegalArgumentException if the masks place the queries differently among the keys, if
    *     both hold an {@code allow}, both a {@code bias}, both key lengths of the same rank in a
    *     tensor, or both padding (combine the two tensors first), if both hold chunks of different
-   *     sizes or key ranges for different blocks, or if their batches differ in number
+   *     sizes or key ranges for different blocks, if their batches differ in number, or if both
+   *     conditions together are too long
    */
   public Mask and(Mask other) {
     Objects.requireNonNull(other, "other");
@@ -344,6 +368,12 @@ public final class Mask {
     both.allow = one("allow tensor", a.allow, b.allow);
     both.bias = one("bias tensor", a.bias, b.bias);
     both.ranges = common(a.ranges, b.ranges);
+    both.where =
+        a.where == null || b.where == null || a.where == b.where
+            ? (a.where != null ? a.where : b.where)
+            : a.where.and(b.where);
+    both.program = both.where == null ? null : Program.of(both.where);
+    Program.tables(both.program, null);
     return new Mask(both);
   }
 
@@ -414,6 +444,11 @@ public final class Mask {
   /** The lists of ranges, or null. */
   KeyRanges ranges() {
     return parts.ranges;
+  }
+
+  /** The condition, or null. */
+  Program program() {
+    return parts.program;
   }
 
   // ---- Intersecting ----

@@ -12,6 +12,7 @@ import java.util.Objects;
  * @param softCap 0 where there is none
  * @param slopes ALiBi's, null where there is none; never modified
  * @param slopesPlacement where ALiBi says that queries stand; null without slopes
+ * @param score null where scores are left as they are
  * @param sinks null where there are none; never modified
  * @param threads 0 where it is the process's number at the time of the call
  */
@@ -21,33 +22,37 @@ record Options(
     float softCap,
     float[] slopes,
     Placement slopesPlacement,
+    Program score,
     float[] sinks,
     int threads) {
   private static final Placement ANYWHERE = Placement.of(Alignment.TOP_LEFT);
 
   Options {
-    Placement.one("mask and ALiBi", mask.placement(), slopesPlacement);
+    Placement placement = Placement.one("mask and ALiBi", mask.placement(), slopesPlacement);
+    Placement.one("mask, ALiBi and score", placement, score == null ? null : score.placement);
+    Program.tables(mask.program(), score);
   }
 
   Options withMask(Mask other) {
     Objects.requireNonNull(other, "mask");
-    return new Options(other, scale, softCap, slopes, slopesPlacement, sinks, threads);
+    return new Options(other, scale, softCap, slopes, slopesPlacement, score, sinks, threads);
   }
 
   Options withoutSinks() {
-    return new Options(mask, scale, softCap, slopes, slopesPlacement, null, threads);
+    return new Options(mask, scale, softCap, slopes, slopesPlacement, score, null, threads);
   }
 
   /** The same with other places of the queries, for whoever asks for any. */
   Options withPlacement(Placement placement) {
     Placement others = slopes == null ? null : placement;
     return new Options(
-        mask.withPlacement(placement), scale, softCap, slopes, others, sinks, threads);
+        mask.withPlacement(placement), scale, softCap, slopes, others, score, sinks, threads);
   }
 
   /** Where the queries stand; null where nothing asks for it. */
   Placement placementOrNull() {
-    return mask.placement() != null ? mask.placement() : slopesPlacement;
+    Placement placement = mask.placement() != null ? mask.placement() : slopesPlacement;
+    return placement != null || score == null ? placement : score.placement;
   }
 
   /** Where the queries stand, TOP_LEFT where nothing asks for it. */
@@ -75,6 +80,7 @@ record Options(
     private float softCap;
     private float[] slopes;
     private Placement slopesPlacement;
+    private Program score;
     private float[] sinks;
     private int threads;
 
@@ -83,7 +89,7 @@ record Options(
     abstract B self();
 
     Options options() {
-      return new Options(mask, scale, softCap, slopes, slopesPlacement, sinks, threads);
+      return new Options(mask, scale, softCap, slopes, slopesPlacement, score, sinks, threads);
     }
 
     /**
@@ -167,6 +173,20 @@ record Options(
       }
       this.slopes = own;
       this.slopesPlacement = placement;
+      return self();
+    }
+
+    /**
+     * Computes each score anew, in the manner of FlexAttention's {@code score_mod}; {@link Score}
+     * has examples.
+     *
+     * @param score the new score; −∞ hides the key
+     * @return this builder
+     * @throws IllegalArgumentException if the expression holds more than 64 operations, needs more
+     *     than 32 values at once, or asks for positions under several alignments
+     */
+    public B score(FloatExpression score) {
+      this.score = Program.of(Objects.requireNonNull(score, "score"));
       return self();
     }
 

@@ -24,6 +24,7 @@ final class SharedPrefix {
     Objects.requireNonNull(extras, "extras");
     Checks.equal("prefix.batch", prefix.keys().size(0), "that of a shared prefix", 1);
     final int prefixLength = prefix.longest();
+    refuse("score", options.score());
     refuseParts(options.mask(), extras, prefixLength);
     Placement.one(
         "mask and cache", options.placementOrNull(), Placement.of(Alignment.BOTTOM_RIGHT));
@@ -84,6 +85,7 @@ final class SharedPrefix {
     refuse("mask.keyLengths", mask.rowLengths());
     refuse("mask.padding", mask.tokens());
     refuse("mask.keyRanges", mask.ranges());
+    refuse("mask.where", mask.program());
     refuse("weights", extras.weights());
     refuse("scores", extras.scores());
     refuse("work", extras.work());

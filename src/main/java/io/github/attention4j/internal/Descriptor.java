@@ -172,6 +172,23 @@ public final class Descriptor {
     a4j_attention_desc.sinks_offset(d, sinksOffset);
   }
 
+  public static void programs(
+      MemorySegment d, long maskOffset, int maskWords, long scoreOffset, int scoreWords) {
+    a4j_attention_desc.mask_program_offset(d, maskOffset);
+    a4j_attention_desc.mask_program_words(d, maskWords);
+    a4j_attention_desc.score_program_offset(d, scoreOffset);
+    a4j_attention_desc.score_program_words(d, scoreWords);
+  }
+
+  public static void tableCount(MemorySegment d, int table, long count) {
+    switch (table) {
+      case 0 -> a4j_attention_desc.table_0_count(d, count);
+      case 1 -> a4j_attention_desc.table_1_count(d, count);
+      case 2 -> a4j_attention_desc.table_2_count(d, count);
+      default -> a4j_attention_desc.table_3_count(d, count);
+    }
+  }
+
   public static void scoresStage(MemorySegment d, int stage) {
     a4j_attention_desc.scores_stage(d, stage);
   }

@@ -51,10 +51,9 @@ public final class Downcalls {
     public MemorySegment bias = MemorySegment.NULL;
     public MemorySegment keep = MemorySegment.NULL;
     public MemorySegment lambda = MemorySegment.NULL;
-    public MemorySegment table0 = MemorySegment.NULL;
-    public MemorySegment table1 = MemorySegment.NULL;
-    public MemorySegment table2 = MemorySegment.NULL;
-    public MemorySegment table3 = MemorySegment.NULL;
+    public final MemorySegment[] tables = {
+      MemorySegment.NULL, MemorySegment.NULL, MemorySegment.NULL, MemorySegment.NULL
+    };
     public MemorySegment out = MemorySegment.NULL;
     public MemorySegment logsumexp = MemorySegment.NULL;
     public MemorySegment weights = MemorySegment.NULL;
@@ -81,10 +80,10 @@ public final class Downcalls {
             buffers.bias,
             buffers.keep,
             buffers.lambda,
-            buffers.table0,
-            buffers.table1,
-            buffers.table2,
-            buffers.table3,
+            buffers.tables[0],
+            buffers.tables[1],
+            buffers.tables[2],
+            buffers.tables[3],
             buffers.out,
             buffers.logsumexp,
             buffers.weights,
