@@ -10,6 +10,9 @@ import io.github.attention4j.layer.NadarayaWatson;
 import io.github.attention4j.layer.PositionalEncoding;
 import io.github.attention4j.layer.PositionwiseFfn;
 import io.github.attention4j.layer.ValidLens;
+import io.github.attention4j.model.Transformer;
+import io.github.attention4j.model.TransformerDecoderBlock;
+import io.github.attention4j.model.TransformerEncoderBlock;
 import java.util.List;
 
 /** Runs the golden cases of "Dive into Deep Learning", the systems that begin with B. */
@@ -27,6 +30,9 @@ final class GoldenD2l {
       case "B.positional_encoding" -> GoldenD2l::positionalEncoding;
       case "B.positionwise_ffn" -> GoldenD2l::positionwiseFfn;
       case "B.addnorm" -> GoldenD2l::addNorm;
+      case "B.encoder_block" -> GoldenD2l::encoderBlock;
+      case "B.decoder_block" -> GoldenD2l::decoderBlock;
+      case "B.transformer_greedy" -> GoldenD2l::transformer;
       default -> throw new AssertionError("unknown system " + system);
     };
   }
@@ -232,5 +238,121 @@ final class GoldenD2l {
   static void requireEpsilon(GoldenCase golden) {
     double epsilon = golden.number("eps", LayerNorm.DEFAULT_EPSILON);
     golden.require(epsilon == LayerNorm.DEFAULT_EPSILON, "option eps=" + epsilon);
+  }
+
+  // ---- Blocks and models ----
+
+  private static void encoderBlock(GoldenCase golden) {
+    Tensor x = golden.get("in.x");
+    describeBlock(golden, x);
+    long heads = golden.integer("num_heads", 0);
+    boolean bias = golden.flag("bias");
+    golden.require(bias == golden.holds("w.attention.b_q"), "option bias=" + bias);
+    golden.describes("ffn", golden.get("w.ffn.dense1.weight").size(0));
+    TransformerEncoderBlock block =
+        TransformerEncoderBlock.load(golden.weights("w."), "w.", heads, golden.arena());
+    Tensor out = golden.wanted("out.output");
+    Tensor weights = golden.floats(x.size(0), heads, x.size(1), x.size(1));
+    ValidLens validLens = validLens(golden);
+    block.forward(x, validLens, out, weights);
+    golden.expect("out.output", out);
+    golden.expect("out.weights", batchAndHeads(weights));
+    out.fill(Float.NaN);
+    block.forward(x, validLens, out);
+    golden.expect("out.output", out);
+  }
+
+  private static void describeBlock(GoldenCase golden, Tensor x) {
+    golden.describes("batch", x.size(0));
+    golden.describes("length", x.size(1));
+    golden.describes("num_hiddens", x.size(2));
+    golden.word("linear_layout", "out_in", "out_in");
+    requireEpsilon(golden);
+  }
+
+  private static void decoderBlock(GoldenCase golden) {
+    Tensor x = golden.get("in.x");
+    Tensor encOutputs = golden.get("in.enc_outputs");
+    describeBlock(golden, x);
+    long heads = golden.integer("num_heads", 0);
+    long batch = x.size(0);
+    long len = x.size(1);
+    golden.describes("enc_len", encOutputs.size(1));
+    golden.describes("ffn", golden.get("w.ffn.dense1.weight").size(0));
+    ValidLens validLens = validLens(golden, "enc_valid_lens", "in.enc_valid_lens");
+    TransformerDecoderBlock block =
+        TransformerDecoderBlock.load(golden.weights("w."), "w.", heads, golden.arena());
+    Tensor out = golden.wanted("out.output");
+    Tensor self = golden.floats(batch, heads, len, len);
+    Tensor cross = golden.floats(batch, heads, len, encOutputs.size(1));
+    block.forward(x, block.newState(golden.arena(), encOutputs, validLens, len), out, self, cross);
+    golden.expect("out.output", out);
+    golden.expect("out.self_weights", batchAndHeads(self));
+    golden.expect("out.cross_weights", batchAndHeads(cross));
+    out.fill(Float.NaN);
+    var state = block.newState(golden.arena(), encOutputs, validLens, len);
+    Tensor step = golden.floats(batch, 1, x.size(2));
+    for (long i = 0; i < len; i++) {
+      Tensor last = golden.floats(batch, heads, 1, i + 1);
+      block.forward(x.slice(1, i, 1), state, step, last, null);
+      out.slice(1, i, 1).copyFrom(step);
+      if (i == len - 1) {
+        golden.expect("out.last_step_self_weights", batchAndHeads(last));
+      }
+    }
+    golden.expect("out.output", out);
+  }
+
+  private static void transformer(GoldenCase golden) {
+    Tensor src = golden.get("in.src");
+    long batch = src.size(0);
+    long len = src.size(1);
+    int steps = (int) golden.integer("steps", 0);
+    int bos = (int) golden.integer("bos", 0);
+    long heads = golden.integer("num_heads", 0);
+    golden.describes("batch", batch);
+    golden.describes("src_len", len);
+    golden.describes("ffn", golden.get("w.encoder.blks.0.ffn.dense1.weight").size(0));
+    golden.word("linear_layout", "out_in", "out_in");
+    requireEpsilon(golden);
+    ValidLens validLens = validLens(golden, "src_valid_lens", "in.src_valid_lens");
+    Transformer model = Transformer.load(golden.weights("w."), "w.", heads, golden.arena());
+    golden.describes("num_hiddens", model.dim());
+    golden.describes("vocab", model.vocabulary());
+    golden.describes("num_blocks", model.encoderBlocks());
+    Tensor encoded = golden.wanted("out.encoder_outputs");
+    Tensor maps = golden.floats(model.encoderBlocks(), batch, heads, len, len);
+    model.encode(src, validLens, encoded, maps);
+    golden.expect("out.encoder_outputs", encoded);
+    golden.expect(
+        "out.encoder_weights", maps.reshape(model.encoderBlocks(), batch * heads, len, len));
+
+    Tensor logits = golden.wanted("out.teacher_forced_logits");
+    Transformer.State whole = model.newState(golden.arena(), encoded, validLens, steps);
+    model.decode(golden.get("in.teacher_tokens"), whole, logits);
+    golden.expect("out.teacher_forced_logits", logits);
+
+    int[][] texts = model.predict(src, validLens, bos, -1, steps);
+    golden.expectInts("out.tokens_fixed_pos", ints(golden, texts));
+    logits = golden.wanted("out.logits_fixed_pos");
+    Transformer.State state = model.newState(golden.arena(), encoded, validLens, steps);
+    for (int i = 0; i < steps; i++) {
+      int[][] tokens = new int[(int) batch][1];
+      for (int b = 0; b < batch; b++) {
+        tokens[b][0] = i == 0 ? bos : texts[b][i - 1];
+      }
+      model.decode(ints(golden, tokens), state, logits.slice(1, i, 1));
+    }
+    golden.expect("out.logits_fixed_pos", logits);
+  }
+
+  private static Tensor ints(GoldenCase golden, int[][] rows) {
+    Tensor ints = Tensor.allocate(golden.arena(), DType.I32, rows.length, rows[0].length);
+    for (int b = 0; b < rows.length; b++) {
+      for (int i = 0; i < rows[b].length; i++) {
+        ints.setInt(rows[b][i], b, i);
+      }
+    }
+    return ints;
   }
 }

@@ -15,8 +15,8 @@ final class Scratch implements AutoCloseable {
     return Tensor.allocate(arena, DType.F32, shape);
   }
 
-  Tensor booleans(long... shape) {
-    return Tensor.allocate(arena, DType.BOOL, shape);
+  Tensor ints(long... shape) {
+    return Tensor.allocate(arena, DType.I32, shape);
   }
 
   @Override

@@ -6,6 +6,7 @@ import io.github.attention4j.Extras;
 import io.github.attention4j.Mask;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.internal.Checks;
+import java.util.Arrays;
 import java.util.Objects;
 
 /**
@@ -137,12 +138,9 @@ public final class ValidLens {
     return (int) Math.min(length, lenK);
   }
 
-  /** The lengths of a batch or of a query. */
-  private int[] lengths(long count, boolean perQuery, long b, long lenK) {
-    int[] lengths = new int[Math.toIntExact(count)];
-    for (int n = 0; n < lengths.length; n++) {
-      lengths[n] = perQuery ? length(b, n, lenK) : length(n, 0, lenK);
-    }
+  private int[] lengths(long batch, long lenK) {
+    int[] lengths = new int[Math.toIntExact(batch)];
+    Arrays.setAll(lengths, b -> length(b, 0, lenK));
     return lengths;
   }
 
@@ -171,23 +169,22 @@ public final class ValidLens {
     check(batch, lenQ);
     Mask valid =
         perQuery()
-            ? perQueryMask(q.rank(), batch, lenQ, lenK, scratch)
-            : Mask.keyLengths(lengths(batch, false, 0, lenK));
+            ? perQueryMask(batch, lenQ, lenK, scratch)
+            : Mask.keyLengths(lengths(batch, lenK));
     attention.withMask(attention.mask().and(valid)).forward(q, k, v, out, extras);
     if (lenK > 0) {
       averageEmptyRows(v, out, weights, lenQ, lenK, scratch);
     }
   }
 
-  private Mask perQueryMask(int rank, long batch, long lenQ, long lenK, Scratch scratch) {
-    Tensor allow = scratch.booleans(batch, lenQ, lenK);
+  private Mask perQueryMask(long batch, long lenQ, long lenK, Scratch scratch) {
+    Tensor lengths = scratch.ints(batch, lenQ);
     for (long b = 0; b < batch; b++) {
-      int[] lengths = lengths(lenQ, true, b, lenK);
-      for (int i = 0; i < lenQ; i++) {
-        allow.segment().asSlice((b * lenQ + i) * lenK, lengths[i]).fill((byte) 1);
+      for (long i = 0; i < lenQ; i++) {
+        lengths.setInt(length(b, i, lenK), b, i);
       }
     }
-    return Mask.allow(rank == 4 ? allow.unsqueeze(1) : allow);
+    return Mask.keyLengths(lengths);
   }
 
   /** What the mask left as 0 becomes the average over all keys, for runs of queries at a time. */
