@@ -10,6 +10,7 @@ import io.github.attention4j.layer.NadarayaWatson;
 import io.github.attention4j.layer.PositionalEncoding;
 import io.github.attention4j.layer.PositionwiseFfn;
 import io.github.attention4j.layer.ValidLens;
+import io.github.attention4j.model.BahdanauSeq2Seq;
 import io.github.attention4j.model.Transformer;
 import io.github.attention4j.model.TransformerDecoderBlock;
 import io.github.attention4j.model.TransformerEncoderBlock;
@@ -33,6 +34,7 @@ final class GoldenD2l {
       case "B.encoder_block" -> GoldenD2l::encoderBlock;
       case "B.decoder_block" -> GoldenD2l::decoderBlock;
       case "B.transformer_greedy" -> GoldenD2l::transformer;
+      case "B.bahdanau_seq2seq" -> GoldenD2l::bahdanauSeq2Seq;
       default -> throw new AssertionError("unknown system " + system);
     };
   }
@@ -344,6 +346,57 @@ final class GoldenD2l {
       model.decode(ints(golden, tokens), state, logits.slice(1, i, 1));
     }
     golden.expect("out.logits_fixed_pos", logits);
+  }
+
+  private static void bahdanauSeq2Seq(GoldenCase golden) {
+    Tensor src = golden.get("in.src");
+    Tensor tgt = golden.get("in.tgt");
+    long batch = src.size(0);
+    int steps = (int) golden.integer("greedy_steps", 0);
+    golden.describes("batch", batch);
+    golden.describes("src_len", src.size(1));
+    golden.describes("tgt_len", tgt.size(1));
+    golden.word("linear_layout", "out_in", "out_in");
+    golden.word("gru", "", "torch layout, gate rows r,z,n");
+    ValidLens validLens = validLens(golden, "src_valid_lens", "in.src_valid_lens");
+    BahdanauSeq2Seq model = BahdanauSeq2Seq.load(golden.weights("w."), "w.", golden.arena());
+    golden.describes("vocab", model.vocabulary());
+    golden.describes("embed_size", model.embedSize());
+    golden.describes("num_hiddens", model.hidden());
+    golden.describes("num_layers", model.layers());
+    Tensor outputs = golden.wanted("out.encoder_outputs");
+    Tensor encState = golden.wanted("out.encoder_state");
+    model.encode(src, outputs, encState);
+    golden.expect("out.encoder_outputs", outputs);
+    golden.expect("out.encoder_state", encState);
+
+    var state = model.newState(golden.arena(), outputs, encState, validLens);
+    Tensor logits = golden.wanted("out.logits");
+    Tensor weights = golden.wanted("out.attention_weights");
+    Tensor contexts = golden.wanted("out.contexts");
+    model.decode(tgt, state, logits, weights, contexts);
+    golden.expect("out.logits", logits);
+    golden.expect("out.attention_weights", weights);
+    golden.expect("out.contexts", contexts);
+    golden.expect("out.decoder_state", state.hidden());
+
+    // Each text begins with a token of its own.
+    int[][] texts = new int[(int) batch][];
+    for (int b = 0; b < batch; b++) {
+      ValidLens own = ValidLens.of(golden.get("in.src_valid_lens").getInt(b));
+      texts[b] = model.predict(src.slice(0, b, 1), own, tgt.getInt(b, 0), -1, steps)[0];
+    }
+    golden.expectInts("out.greedy_tokens", ints(golden, texts));
+    logits = golden.wanted("out.greedy_logits");
+    state = model.newState(golden.arena(), outputs, encState, validLens);
+    for (int i = 0; i < steps; i++) {
+      int[][] tokens = new int[(int) batch][1];
+      for (int b = 0; b < batch; b++) {
+        tokens[b][0] = i == 0 ? tgt.getInt(b, 0) : texts[b][i - 1];
+      }
+      model.decode(ints(golden, tokens), state, logits.slice(1, i, 1));
+    }
+    golden.expect("out.greedy_logits", logits);
   }
 
   private static Tensor ints(GoldenCase golden, int[][] rows) {

@@ -7,8 +7,9 @@
  * and room to compute, belongs to a session.
  *
  * <p>{@link io.github.attention4j.model.Transformer} is the encoder and decoder of the paper as
- * "Dive into Deep Learning" builds it. As a layer, it uses tensors that the caller owns; what its
- * sequences have read belongs to a state.
+ * "Dive into Deep Learning" builds it, and {@link io.github.attention4j.model.BahdanauSeq2Seq} the
+ * recurrent translator that came before. Like layers, they use tensors that the caller owns; what
+ * their sequences have read belongs to a state.
  *
  * <p>A model is immutable and safe for any number of threads.
  */
