@@ -150,6 +150,10 @@ final class AttentionCall {
     return queries != null;
   }
 
+  private String batchName() {
+    return isPacked() ? "queries.count" : "q.batch";
+  }
+
   /** Checks what is left, and computes. */
   void run(Options options, Extras extras) {
     Mask mask = options.mask();
@@ -172,7 +176,7 @@ final class AttentionCall {
     final long lengthsOffset = lengths.values == null ? 0 : tail.ints(lengths.values);
     int[] offsets = lengths.placement.offsets();
     if (offsets != null) {
-      Checks.equal("offsets.length", offsets.length, "q.batch", batch);
+      Checks.equal("offsets.length", offsets.length, batchName(), batch);
     }
     final long rowOffsets = offsets == null ? 0 : tail.ints(offsets);
     final long slopes = perHead(tail, "slopes", options.slopes(), 1);
@@ -306,7 +310,7 @@ final class AttentionCall {
     long blocks = Math.ceilDiv(lenQ, (long) ranges.rowsPerBlock());
     Checks.equal("mask.keyRanges.blocks", ranges.blocks(), "ceil(lenQ / rowsPerBlock)", blocks);
     if (ranges.batches() != 1) {
-      Checks.equal("mask.keyRanges.batches", ranges.batches(), "q.batch", batch);
+      Checks.equal("mask.keyRanges.batches", ranges.batches(), batchName(), batch);
     }
     if (ranges.heads() != 1) {
       Checks.equal("mask.keyRanges.heads", ranges.heads(), "out.heads", headsQ);
@@ -345,7 +349,7 @@ final class AttentionCall {
     int[] fixed = mask.keyLengths();
     Tensor tensor = mask.keyLengthsTensor();
     if (fixed != null) {
-      Checks.equal("mask.keyLengths.length", fixed.length, "q.batch", batch);
+      Checks.equal("mask.keyLengths.length", fixed.length, batchName(), batch);
       for (int b = 0; b < fixed.length; b++) {
         checkLength(fixed[b], b);
       }
@@ -353,7 +357,7 @@ final class AttentionCall {
     if (tensor == null) {
       return fixed;
     }
-    Checks.equal("mask.keyLengths.length", tensor.size(0), "q.batch", batch);
+    Checks.equal("mask.keyLengths.length", tensor.size(0), batchName(), batch);
     Checks.inRange("mask.keyLengths.length", tensor.size(0), 0, MOST_LENGTHS);
     int[] lengths = tensor.toIntArray();
     for (int b = 0; b < lengths.length; b++) {

@@ -21,10 +21,10 @@ final class GoldenOnnxAttention {
       cache.append(k, v);
       k = cache.keys();
       v = cache.values();
-      if (golden.holds("out.present_key")) {
-        golden.expect("out.present_key", k);
-        golden.expect("out.present_value", v);
-      }
+    }
+    if (golden.holds("out.present_key")) {
+      golden.expect("out.present_key", k);
+      golden.expect("out.present_value", v);
     }
 
     Mask mask = Mask.none();
@@ -50,6 +50,8 @@ final class GoldenOnnxAttention {
     Attention.Builder builder = Attention.builder().mask(mask);
     GoldenTest.addScores(golden, builder);
 
+    long precision = golden.integer("softmax_precision", 1);
+    golden.require(precision == 1, "softmax_precision=" + precision + " is not float");
     Extras extras = Extras.none();
     long mode = golden.integer("qk_matmul_output_mode", 0);
     Tensor scores = golden.wanted("out.qk_matmul_output");

@@ -310,12 +310,14 @@ class GoldenTest {
       extras = extras.weights(weights);
     }
     Tensor out = golden.wanted("out.output");
+    Mask mask = causal(golden);
+    Attention.Builder builder = Attention.builder().mask(mask);
+    addScores(golden, builder);
     if (golden.flag("causal")) {
-      Attention.builder().build().forward(q, cache, out, extras);
+      builder.build().forward(q, cache, out, extras);
     } else {
-      Mask mask = Mask.keyLengths(cache.lengths());
-      Attention attention = Attention.builder().mask(mask).build();
-      attention.forward(q, cache.keys(), cache.values(), out, extras);
+      builder.mask(mask.and(Mask.keyLengths(cache.lengths())));
+      builder.build().forward(q, cache.keys(), cache.values(), out, extras);
     }
     golden.expect("out.output", out);
     golden.expect("out.k_cache", keys);
