@@ -111,7 +111,7 @@ public final class Attention {
    * @param k keys {@code [batch, headsKv, lenK, dim]}. Not modified.
    * @param v values {@code [batch, headsKv, lenK, dimV]}. Not modified.
    * @param out the result {@code [batch, headsQ, lenQ, dimV]}, written whole. Modified.
-   * @param extras logsumexp, weights, dropout; its outputs are modified
+   * @param extras logsumexp, weights, scores, work, dropout; its outputs are modified
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, Tensor)}, and if an
    *     output among the extras overlaps any other tensor of the call
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
@@ -211,7 +211,7 @@ public final class Attention {
    * @param q queries {@code [batch, headsQ, lenQ, dim]}. Not modified.
    * @param cache keys and values. Not modified.
    * @param out the result {@code [batch, headsQ, lenQ, dimV]}, written whole. Modified.
-   * @param extras logsumexp, weights, dropout; its outputs are modified
+   * @param extras logsumexp, weights, scores, work, dropout; its outputs are modified
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, Tensor, Extras)}
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws AttentionException if the native library is not to be had

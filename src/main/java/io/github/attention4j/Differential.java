@@ -65,8 +65,8 @@ public final class Differential {
   }
 
   /**
-   * Which keys a pair reads where {@code r = pairs / pairsKv} pairs share them; without sharing
-   * both are the same. With {@link Pairing#HALVES} they are always the same.
+   * Which keys a pair reads. {@link #PAIRS} and {@link #HEADS} differ only where {@code r = pairs /
+   * pairsKv} pairs share keys, and not with {@link Pairing#HALVES}.
    */
   public enum KeyMap {
     /** Both maps of pair h read key pair {@code h / r}: pairs are grouped (the main form). */
@@ -318,7 +318,7 @@ public final class Differential {
    * @param cache keys and values, of the shapes of k and v. Not modified.
    * @param lambda how much of the second map is subtracted
    * @param out the result {@code [batch, pairs, lenQ, dimV]}, written whole. Modified.
-   * @param extras logsumexp, weights, dropout; its outputs are modified
+   * @param extras logsumexp, weights, scores, work, dropout; its outputs are modified
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, float, Tensor)}
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws AttentionException if the native library is not to be had
@@ -355,7 +355,7 @@ public final class Differential {
    * @param lambda how much of the second map is subtracted: {@code [1]} or a scalar, {@code
    *     [pairs]}, or {@code [batch, pairs, lenQ]}, in which sizes may be 1. Not modified.
    * @param out the result {@code [batch, pairs, lenQ, dimV]}, written whole. Modified.
-   * @param extras logsumexp, weights, scores, dropout; its outputs are modified
+   * @param extras logsumexp, weights, scores, work, dropout; its outputs are modified
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, float, Tensor)}
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws AttentionException if the native library is not to be had
@@ -535,7 +535,7 @@ public final class Differential {
     }
 
     /**
-     * Chooses which keys a pair reads where pairs share them.
+     * Chooses which keys a pair reads.
      *
      * @param keyMap replaces the one chosen before
      * @return this builder
