@@ -4,6 +4,8 @@ import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.github.attention4j.Score.FloatTable;
+import io.github.attention4j.Score.IntTable;
 import io.github.attention4j.model.CausalLm;
 import io.github.attention4j.model.Sampler;
 import java.lang.foreign.Arena;
@@ -100,6 +102,45 @@ class TutorialTest {
 
       assertEquals(0f, out.getFloat(0, 0, 47, 3));
       assertTrue(out.getFloat(0, 0, 48, 3) != 0);
+    }
+  }
+
+  @Test
+  void shouldScoreByAnExpression() {
+    try (Arena arena = Arena.ofConfined()) {
+      Tensor q = Tensor.of(arena, normal(128 * 512), 1, 128, 512).splitHeads(8);
+      Tensor k = Tensor.of(arena, normal(128 * 512), 1, 128, 512).splitHeads(8);
+      Tensor v = Tensor.of(arena, normal(128 * 512), 1, 128, 512).splitHeads(8);
+      Tensor out = Tensor.allocate(arena, DType.F32, 1, 8, 128, 64);
+      Tensor slopes = Tensor.of(arena, Alibi.slopes(8), 8);
+      Tensor documents = Tensor.allocate(arena, DType.I32, 128);
+      for (int i = 0; i < 128; i++) {
+        documents.setInt(i / 50, i);
+      }
+
+      // ALiBi with learned slopes, within documents that were packed into one row.
+      IntTable document = Score.ints(documents); // [length]: the document of each token
+      FloatTable slope = Score.floats(slopes); // [heads]
+      IntExpression distance = Score.query().minus(Score.key());
+      FloatExpression penalty = slope.at(Score.head()).times(distance.abs().toFloat());
+      Attention.builder()
+          .mask(
+              Mask.causal(Alignment.TOP_LEFT)
+                  .and(Mask.where(document.at(Score.query()).equalTo(document.at(Score.key())))))
+          .score(Score.score().minus(penalty))
+          .build()
+          .forward(q, k, v, out);
+
+      // The first token of the second document sees nothing but itself.
+      assertEquals(v.getFloat(0, 5, 50, 9), out.getFloat(0, 5, 50, 9));
+      // The second document alone, by the built-in form.
+      Tensor alone = Tensor.allocate(arena, DType.F32, 1, 8, 50, 64);
+      Attention.builder()
+          .mask(Mask.causal(Alignment.TOP_LEFT))
+          .alibi(Alignment.TOP_LEFT, Alibi.slopes(8))
+          .build()
+          .forward(q.slice(2, 50, 50), k.slice(2, 50, 50), v.slice(2, 50, 50), alone);
+      assertArrayEquals(alone.toFloatArray(), out.slice(2, 50, 50).toFloatArray(), 1e-5f);
     }
   }
 
@@ -220,7 +261,7 @@ class TutorialTest {
         Pattern.compile("```java\n(.*?)```", Pattern.DOTALL)
             .matcher(Files.readString(Path.of("README.md"), StandardCharsets.UTF_8));
     List<String> blocks = java.results().map(block -> block.group(1)).toList();
-    assertEquals(9, blocks.size(), "blocks of Java in README.md");
+    assertEquals(10, blocks.size(), "blocks of Java in README.md");
     for (String block : blocks) {
       assertTrue(tutorial.contains(withoutIndentation(block)), "not in the tutorial:\n" + block);
     }
