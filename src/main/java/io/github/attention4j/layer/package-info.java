@@ -1,5 +1,14 @@
 /**
- * What has weights: projections, norms, rotary positions, and whole attention layers made of them.
+ * What has weights: projections, norms, positions, feed-forward and recurrent networks, and whole
+ * attention layers made of them; and functions beside them.
+ *
+ * <p>The layers of "Dive into Deep Learning" have the book's names and read its weights by them:
+ * {@link io.github.attention4j.layer.MaskedSoftmax} under {@link
+ * io.github.attention4j.layer.ValidLens}, {@link io.github.attention4j.layer.DotProductAttention},
+ * {@link io.github.attention4j.layer.AdditiveAttention}, {@link
+ * io.github.attention4j.layer.NadarayaWatson}, {@link
+ * io.github.attention4j.layer.PositionalEncoding}, {@link
+ * io.github.attention4j.layer.PositionwiseFfn}, {@link io.github.attention4j.layer.AddNorm}.
  *
  * <p>A layer is an immutable value over tensors that the caller owns, such as those of a {@link
  * io.github.attention4j.io.SafeTensors} file; their arena must stay open while the layer is used.
