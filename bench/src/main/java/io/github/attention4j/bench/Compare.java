@@ -62,10 +62,14 @@ final class Compare {
     }
     Compare compare = new Compare(seconds, wanted);
     int most = Math.min(2, Runtime.getRuntime().availableProcessors());
+    if (compare.wants("memory")) {
+      compare.report.addMemory(LongContext.SHAPE, LongContext.measure(most));
+    }
     warmUp(most);
     for (int threads = 1; threads <= most; threads++) {
       compare.run(threads);
     }
+    compare.options(most);
     if (compare.wants("calls")) {
       compare.calls(most);
     }
@@ -181,7 +185,7 @@ final class Compare {
       if (shape.flops() <= MOST_PLAIN_FLOPS_PER_THREAD * threads) {
         experiment.timed(PLAIN, plainCall);
       }
-      Experiment.Result result = experiment.run(seconds);
+      Experiment.Result result = experiment.run(section.equals("decode") ? 2 * seconds : seconds);
       report.add(
           section,
           shape.name(),
@@ -310,6 +314,26 @@ final class Compare {
           shape.flops(),
           bandwidth ? shape.weightBytes() : 0,
           result);
+    }
+  }
+
+  /** Calls that differ in one option, group by group. */
+  private void options(int threads) {
+    A4j.threads(threads);
+    startTeam(threads);
+    Limits.pin(0);
+    try {
+      for (String group : OptionCalls.GROUPS) {
+        if (wants(group)) {
+          try (OptionCalls calls = OptionCalls.of(group, threads)) {
+            Experiment experiment = new Experiment();
+            calls.calls().forEach(call -> experiment.timed(call.name(), call.code()));
+            report.addOptions(calls.title(), calls.calls(), experiment.run(5 * seconds));
+          }
+        }
+      }
+    } finally {
+      Limits.unpin();
     }
   }
 

@@ -4,15 +4,40 @@ package io.github.attention4j.bench;
 final class Reference {
   private Reference() {}
 
+  /** What an option makes of a scaled product; −∞ hides the key. */
+  interface Logit {
+    double of(double scaled, int head, int query, int key);
+  }
+
+  /** What takes part in the sum of a row's exponentials without belonging to a key. */
+  interface Sink {
+    Sink NONE = head -> Double.NEGATIVE_INFINITY;
+
+    double of(int head);
+  }
+
+  /** The logits of a shape without any option. */
+  private static Logit plain(Shape shape) {
+    return shape.causal()
+        ? (scaled, head, query, key) -> key <= query ? scaled : Double.NEGATIVE_INFINITY
+        : (scaled, head, query, key) -> scaled;
+  }
+
   /**
    * The largest absolute difference between {@code out} and the formula, over every {@code step}-th
    * row.
    */
   static double error(Shape shape, float[] q, float[] k, float[] v, float[] out, int step) {
+    return error(shape, plain(shape), Sink.NONE, q, k, v, out, step);
+  }
+
+  /** The same with an option. */
+  static double error(
+      Shape shape, Logit logit, Sink sink, float[] q, float[] k, float[] v, float[] out, int step) {
     double worst = 0;
     int rows = shape.batch() * shape.headsQ() * shape.lenQ();
     for (int row = 0; row < rows; row += step) {
-      double[] expected = row(shape, row, q, k, v);
+      double[] expected = row(shape, logit, sink, row, q, k, v);
       for (int d = 0; d < shape.dimV(); d++) {
         worst = larger(worst, Math.abs(expected[d] - out[row * shape.dimV() + d]));
       }
@@ -29,8 +54,8 @@ final class Reference {
     int rows = shape.batch() * shape.headsQ() * lenQ;
     for (int row = 0; row < rows; row += step) {
       int first = row / lenQ * 2 * lenQ + row % lenQ;
-      double[] a = row(maps, first, q, k, v);
-      double[] b = row(maps, first + lenQ, q, k, v);
+      double[] a = row(maps, plain(maps), Sink.NONE, first, q, k, v);
+      double[] b = row(maps, plain(maps), Sink.NONE, first + lenQ, q, k, v);
       for (int d = 0; d < shape.dimV(); d++) {
         worst = larger(worst, Math.abs(a[d] - lambda * b[d] - out[row * shape.dimV() + d]));
       }
@@ -59,27 +84,28 @@ final class Reference {
     return Double.isNaN(b) ? Double.POSITIVE_INFINITY : Math.max(a, b);
   }
 
-  private static double[] row(Shape shape, int row, float[] q, float[] k, float[] v) {
+  private static double[] row(
+      Shape shape, Logit logit, Sink sink, int row, float[] q, float[] k, float[] v) {
     int query = row % shape.lenQ();
     int head = row / shape.lenQ() % shape.headsQ();
     int batch = row / shape.lenQ() / shape.headsQ();
     int headK = batch * shape.headsK() + head / (shape.headsQ() / shape.headsK());
     int headV = batch * shape.headsV() + head / (shape.headsQ() / shape.headsV());
-    int keys = shape.causal() ? Math.min(query + 1, shape.lenK()) : shape.lenK();
-    double[] scores = new double[keys];
-    double max = Double.NEGATIVE_INFINITY;
-    for (int j = 0; j < keys; j++) {
+    double[] logits = new double[shape.lenK()];
+    double max = sink.of(head);
+    for (int j = 0; j < logits.length; j++) {
+      double product = 0;
       for (int d = 0; d < shape.dimQk(); d++) {
-        scores[j] +=
+        product +=
             (double) q[row * shape.dimQk() + d] * k[(headK * shape.lenK() + j) * shape.dimQk() + d];
       }
-      scores[j] /= Math.sqrt(shape.dimQk());
-      max = Math.max(max, scores[j]);
+      logits[j] = logit.of(product / Math.sqrt(shape.dimQk()), head, query, j);
+      max = Math.max(max, logits[j]);
     }
-    double sum = 0;
+    double sum = Math.exp(sink.of(head) - max);
     double[] out = new double[shape.dimV()];
-    for (int j = 0; j < keys; j++) {
-      double weight = Math.exp(scores[j] - max);
+    for (int j = 0; j < logits.length; j++) {
+      double weight = Math.exp(logits[j] - max);
       sum += weight;
       for (int d = 0; d < out.length; d++) {
         out[d] += weight * v[(headV * shape.lenK() + j) * shape.dimV() + d];

@@ -59,6 +59,13 @@ final class SelfCheck {
         who, shape.name(), Reference.error(shape, in.q(), in.k(), in.v(), out, step(shape)));
   }
 
+  /** The same with an option. */
+  static void require(
+      String who, Shape shape, Reference.Logit logit, Reference.Sink sink, Inputs in, float[] out) {
+    double error = Reference.error(shape, logit, sink, in.q(), in.k(), in.v(), out, step(shape));
+    requireSmall(who, shape.name(), error);
+  }
+
   /** The same for differential attention with the λ of {@link Fused}. */
   static void requirePairs(String who, Shape shape, Inputs in, float[] out) {
     double error =

@@ -1,0 +1,106 @@
+package io.github.attention4j.bench;
+
+import io.github.attention4j.Alignment;
+import io.github.attention4j.Attention;
+import io.github.attention4j.DType;
+import io.github.attention4j.Mask;
+import io.github.attention4j.Tensor;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.lang.foreign.Arena;
+import java.nio.file.Files;
+import java.nio.file.Path;
+
+/** Causal attention over 131 072 tokens, whose matrix of scores would take 64 GiB. */
+final class LongContext implements AutoCloseable {
+  static final Shape SHAPE =
+      new Shape("long", 1, 1, 1, 1, 131_072, 131_072, 64, 64, true, "a book in one piece");
+
+  private static final Path STATUS = Path.of("/proc/self/status");
+  private static final Path CLEAR = Path.of("/proc/self/clear_refs");
+  private static final String RESET_PEAK = "5";
+
+  private final Arena arena = Arena.ofShared();
+  private final Inputs in = new Inputs(SHAPE);
+  private final Attention attention;
+  private final Tensor q = of(in.q());
+  private final Tensor k = of(in.k());
+  private final Tensor v = of(in.v());
+  private final Tensor out = of(new float[SHAPE.outCount()]);
+
+  LongContext(int threads) {
+    attention = Attention.builder().mask(Mask.causal(Alignment.TOP_LEFT)).threads(threads).build();
+    // So that classes are loaded and the library is there: none of that belongs to a call.
+    Tensor[] few = new Tensor[4];
+    for (int t = 0; t < 4; t++) {
+      few[t] = Tensor.allocate(arena, DType.F32, 1, 1, 8, SHAPE.dimQk());
+    }
+    attention.forward(few[0], few[1], few[2], few[3]);
+  }
+
+  private Tensor of(float[] values) {
+    return Tensor.of(arena, values, 1, 1, SHAPE.lenK(), SHAPE.dimQk());
+  }
+
+  void forward() {
+    attention.forward(q, k, v, out);
+  }
+
+  /** What a call took. */
+  record Measured(int threads, double nanos, double tensorBytes, double moreBytes) {
+    double moreBytesPerThread() {
+      return moreBytes / threads;
+    }
+  }
+
+  /**
+   * Calls once and finds by how much the memory of the process grew at most meanwhile: workspace,
+   * stacks of threads that had to be started, and whatever the JVM did, as exactly as Linux counts
+   * (some hundred KiB). To be asked before anything else has left a workspace or threads behind.
+   */
+  static Measured measure(int threads) {
+    try (LongContext context = new LongContext(threads)) {
+      System.gc();
+      writeOrThrow(CLEAR, RESET_PEAK);
+      double before = statusBytes("VmRSS");
+      long start = System.nanoTime();
+      context.forward();
+      long nanos = System.nanoTime() - start;
+      double more = statusBytes("VmHWM") - before;
+      context.check();
+      return new Measured(threads, nanos, 4.0 * 4 * SHAPE.outCount(), more);
+    }
+  }
+
+  /** Compares the present result with the formula. */
+  void check() {
+    SelfCheck.require("attention4j", SHAPE, in, out.toFloatArray());
+  }
+
+  private static void writeOrThrow(Path file, String text) {
+    try {
+      Files.writeString(file, text);
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+  }
+
+  /** A line of the process's status, for example {@code VmRSS: 1234 kB}. */
+  private static double statusBytes(String name) {
+    try {
+      String line =
+          Files.readAllLines(STATUS).stream()
+              .filter(l -> l.startsWith(name + ":"))
+              .findFirst()
+              .orElseThrow();
+      return 1024.0 * Long.parseLong(line.replaceAll("\\D", ""));
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+  }
+
+  @Override
+  public void close() {
+    arena.close();
+  }
+}
