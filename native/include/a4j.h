@@ -226,7 +226,7 @@ typedef struct a4j_attention_desc {
   int64_t table_0_count, table_1_count, table_2_count, table_3_count; /* elements of the programs' tables, 4 bytes each */
   float scale;      /* finite; the caller writes 1 / sqrt(dim_qk) for the usual one */
   float softcap;    /* c > 0, or 0 for none */
-  float keep_scale; /* 1 / (1 - p) of the dropout that drew keep; not read without keep */
+  float keep_scale; /* > 0: 1 / (1 - p) of the dropout that drew keep; not read without keep */
   int32_t reserved; /* 0 */
 } a4j_attention_desc;
 

@@ -155,6 +155,7 @@ static int32_t check_ranges(const a4j_attention_desc *d, struct a4j_attention_ca
   if (d->ranges_offset == 0 && starts[d->range_lists] > 0) return A4J_BAD_DESCRIPTOR;
   status = a4j_check_tail(d, sizeof *d, d->ranges_offset, 2 * (int64_t)starts[d->range_lists], &c->ranges);
   if (status != A4J_OK) return status;
+  if (c->ranges == NULL) c->ranges = starts; /* never read: every list is empty, and NULL would mean that there are none */
   for (int64_t i = 0; i < d->range_lists; i++)
     for (int64_t x = starts[i]; x < starts[i + 1]; x++) {
       const int32_t *range = c->ranges + 2 * x;
@@ -470,7 +471,7 @@ int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void 
     return A4J_NULL_POINTER;
   if ((uintptr_t)workspace % A4J_WORKSPACE_ALIGNMENT != 0) return A4J_MISALIGNED;
   if (bytes < needed) return A4J_SMALL_WORKSPACE;
-  if (keep != NULL && !isfinite(desc->keep_scale)) return A4J_BAD_OPTION;
+  if (keep != NULL && !(desc->keep_scale > 0 && isfinite(desc->keep_scale))) return A4J_BAD_OPTION;
   if (plan.packed && (mask != NULL || key_mask != NULL || bias != NULL || keep != NULL || weights != NULL || scores != NULL))
     return A4J_BAD_OPTION;
   const void *const tables[] = {table_0, table_1, table_2, table_3};

@@ -171,6 +171,7 @@ static void shouldRefuseOptionsThatThisHeaderDoesNotName(void) {
   REFUSE(A4J_BAD_OPTION, plain(), p->d->softcap = INFINITY);
   REFUSE(A4J_BAD_OPTION, plain(), p->d->reserved = 1);
   REFUSE(A4J_BAD_OPTION, plain(), with_keep(p, 0); p->d->keep_scale = NAN);
+  REFUSE(A4J_BAD_OPTION, plain(), with_keep(p, 0); p->d->keep_scale = -1);
   REFUSE(A4J_OK, plain(), p->d->keep_scale = NAN);
   REFUSE(A4J_BAD_OPTION, plain(), p->d->align = A4J_ALIGN_OFFSETS);
   REFUSE(A4J_BAD_OPTION, plain(), with_row_lengths(p, false); p->d->key_lengths_stride_row = 2);
