@@ -148,6 +148,7 @@ struct problem *make(struct shape s) {
 }
 
 void release(struct problem *p) {
+  for (int i = 0; i < 4; i++) free(p->tables[i]);
   void *all[] = {p->d,    p->q,        p->k,   p->v,   p->lambda,  p->bias,   p->mask,
                  p->keep, p->key_mask, p->out, p->lse, p->weights, p->scores, p};
   for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) free(all[i]);

@@ -42,6 +42,7 @@ struct problem {
   a4j_attention_desc *d; /* in.d, to change; adding an array to its tail moves it */
   float *q, *k, *v, *lambda, *bias;
   uint8_t *mask, *key_mask, *keep;
+  void *tables[4];                                                         /* of programs (programs.h) */
   int64_t q_count, k_count, v_count, lambda_count, bias_count, mask_count; /* elements in memory */
   int64_t k_shift, v_shift;                                                /* from there to the first key of the first batch */
   float *out, *lse, *weights, *scores; /* each with GUARD floats before and behind; the last two NULL where not asked for */

@@ -186,7 +186,7 @@ static const char *fault(const struct problem *p, const char *what) {
            "%s; seed=%" PRIu64
            " maps=%d key_map=%d parts=%d batch=%d heads=%d/%d len=%d,%d dims=%d,%d%s%s align=%d window=%" PRId64 ",%" PRId64
            " chunk=%d limit=%d lengths=%s ranges=%d mask=%d key_mask=%d bias=%d keep=%d softcap=%g alibi=%d sinks=%d "
-           "weights=%d scores=%d threads=%d scale=%g tier=%s",
+           "weights=%d scores=%d mask_program=%d score_program=%d threads=%d scale=%g tier=%s",
            what, p->seed, d->maps, d->key_map, d->value_parts, (int)d->batch, (int)d->heads_q, (int)d->heads_kv, (int)d->len_q,
            (int)d->len_k, (int)d->dim_qk, (int)d->dim_v, d->q_begins_offset ? " packed" : "", d->lambda_form ? " sigmoid" : "",
            d->align, d->window_left, d->window_right, (int)d->chunk, (int)d->key_limit,
@@ -195,7 +195,7 @@ static const char *fault(const struct problem *p, const char *what) {
                                        : "batch",
            (int)d->range_rows, p->mask != NULL, p->key_mask != NULL, p->bias != NULL, p->keep != NULL, d->softcap,
            d->slopes_offset != 0, d->sinks_offset != 0, p->weights != NULL, p->scores == NULL ? -1 : d->scores_stage,
-           d->threads, d->scale, a4j_isa_active());
+           (int)d->mask_program_words, (int)d->score_program_words, d->threads, d->scale, a4j_isa_active());
   return sentence;
 }
 

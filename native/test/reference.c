@@ -28,7 +28,7 @@ int64_t position_of(const a4j_attention_desc *d, int64_t b, int64_t i) {
   return d->align == A4J_ALIGN_OFFSETS ? i + offsets[b] : i;
 }
 
-static int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
+static int64_t floor_div(int64_t a, int64_t b) { return a / b - (a % b < 0); }
 
 static bool in_ranges(const a4j_attention_desc *d, int64_t b, int64_t h, int64_t i, int64_t j) {
   const int32_t *starts = tail_of(d, d->range_starts_offset), *ranges = tail_of(d, d->ranges_offset);

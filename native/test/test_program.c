@@ -1,6 +1,6 @@
 /*
  * The caller's programs: every instruction against an interpreter that takes one element at a time, random programs along both
- * axes of a patch, words that mean nothing, and whole calls of attention against the textbook formula.
+ * axes of a patch, and words that mean nothing. Whole calls of attention: test_attention_options.c.
  */
 #include <stdlib.h>
 
@@ -8,6 +8,7 @@
 #include "kernels.h"
 #include "problem.h"
 #include "program.h"
+#include "programs.h"
 
 /* ---- An interpreter of its own: one row and one key at a time ------------------------------------------------------------ */
 
@@ -118,22 +119,6 @@ static const struct {
              {A4J_OP_SELECT, "FBFF"},    {A4J_OP_INT_SELECT, "IBII"}};
 enum { FORMS = sizeof forms / sizeof *forms };
 
-struct code {
-  int32_t words[2 * A4J_PROGRAM_MAX + 4];
-  int count, values;
-  char types[A4J_PROGRAM_MAX];
-};
-
-static void emit(struct code *c, int op, int x, int y, int z, char type) {
-  c->words[c->count++] = (int32_t)((uint32_t)op | (uint32_t)x << 8 | (uint32_t)y << 16 | (uint32_t)z << 24);
-  c->types[c->values++] = type;
-}
-
-static void emit_literal(struct code *c, int op, int32_t bits, char type) {
-  emit(c, op, 0, 0, 0, type);
-  c->words[c->count++] = bits;
-}
-
 /* A value of this type among those that there are, or -1; the last ones more often. */
 static int pick(const struct code *c, char type) {
   for (int tries = 0; tries < 20; tries++) {
@@ -159,14 +144,14 @@ static int emit_form(struct code *c, int form, int is_mask) {
   int x[3] = {0, 0, 0};
   if (is_mask && op == A4J_OP_SCORE) return 0;
   if (op == A4J_OP_FLOAT || op == A4J_OP_INT) {
-    emit_literal(c, op, some_literal(op), types[0]);
+    literal_bits(c, op, some_literal(op), types[0]);
     return 1;
   }
   for (int i = 0; types[i + 1] != 0; i++) {
     x[i] = types[i + 1] == 'T' ? (int)up_to(3) : c->values == 0 ? -1 : pick(c, types[i + 1]);
     if (x[i] < 0) return 0;
   }
-  emit(c, op, x[0], x[1], x[2], types[0]);
+  step(c, op, x[0], x[1], x[2], types[0]);
   return 1;
 }
 
@@ -181,16 +166,16 @@ static struct code random_code(int length, int last_form, int is_mask) {
   }
   const int result = c.values - 1;
   const char type = c.types[result];
-  if (is_mask && type == 'F') emit(&c, A4J_OP_LESS, result, result, 0, 'B');
-  if (is_mask && type == 'I') emit(&c, A4J_OP_INT_LESS, result, pick(&c, 'I'), 0, 'B');
-  if (!is_mask && type == 'I') emit(&c, A4J_OP_TO_FLOAT, result, 0, 0, 'F');
+  if (is_mask && type == 'F') step(&c, A4J_OP_LESS, result, result, 0, 'B');
+  if (is_mask && type == 'I') step(&c, A4J_OP_INT_LESS, result, pick(&c, 'I'), 0, 'B');
+  if (!is_mask && type == 'I') step(&c, A4J_OP_TO_FLOAT, result, 0, 0, 'F');
   if (!is_mask && type == 'B') {
     int32_t bits;
     const float seven = 7;
     memcpy(&bits, &seven, sizeof bits);
-    emit_literal(&c, A4J_OP_FLOAT, bits, 'F');
-    emit_literal(&c, A4J_OP_FLOAT, some_literal(A4J_OP_FLOAT), 'F');
-    emit(&c, A4J_OP_SELECT, result, c.values - 2, c.values - 1, 'F');
+    literal_bits(&c, A4J_OP_FLOAT, bits, 'F');
+    literal_bits(&c, A4J_OP_FLOAT, some_literal(A4J_OP_FLOAT), 'F');
+    step(&c, A4J_OP_SELECT, result, c.values - 2, c.values - 1, 'F');
   }
   return c;
 }
@@ -273,8 +258,8 @@ static void shouldComputeLongProgramsAsTheInterpreterDoes(void) {
 /* op(score) for scores all over the range of floats. */
 static void check_function(int op, double (*function)(double), double tolerance, double smallest, float from, float to) {
   struct code c = {.count = 0};
-  emit(&c, A4J_OP_SCORE, 0, 0, 0, 'F');
-  emit(&c, op, 0, 0, 0, 'F');
+  step(&c, A4J_OP_SCORE, 0, 0, 0, 'F');
+  step(&c, op, 0, 0, 0, 'F');
   struct a4j_program program;
   CHECK_INT(a4j_program_prepare(c.words, c.count, 0, NULL, counts, &program), A4J_OK);
   float score[64];
@@ -301,8 +286,8 @@ static void shouldGiveFunctionsToTheirLastBits(void) {
   check_function(A4J_OP_TANH, tanh, 3e-7, 1e-37, -12, 12);
   check_function(A4J_OP_LOG, log, 2e-7, 1e-3, 1e-6f, 1e9f);
   struct code c = {.count = 0};
-  emit(&c, A4J_OP_SCORE, 0, 0, 0, 'F');
-  emit(&c, A4J_OP_EXP, 0, 0, 0, 'F');
+  step(&c, A4J_OP_SCORE, 0, 0, 0, 'F');
+  step(&c, A4J_OP_EXP, 0, 0, 0, 'F');
   struct a4j_program program;
   CHECK_INT(a4j_program_prepare(c.words, c.count, 0, NULL, counts, &program), A4J_OK);
   float score[64] = {0, -INFINITY, INFINITY, NAN, 200, -200, 89, -104};
@@ -330,38 +315,38 @@ static int32_t status_of_code(const struct code *c, int is_mask) {
 
 static void shouldRefuseProgramsThatAreNotWellFormed(void) {
   REFUSES(0, (void)c);
-  REFUSES(0, emit(&c, 0, 0, 0, 0, 'F'));
-  REFUSES(0, emit(&c, 45, 0, 0, 0, 'F'));
-  REFUSES(0, emit(&c, 255, 0, 0, 0, 'F'));
-  REFUSES(0, emit(&c, A4J_OP_KEY, 0, 0, 0, 'I'));
-  REFUSES(1, emit(&c, A4J_OP_KEY, 0, 0, 0, 'I'));
-  REFUSES(0, emit(&c, A4J_OP_SCORE, 1, 0, 0, 'F'));
-  REFUSES(0, emit(&c, A4J_OP_NEG, 0, 0, 0, 'F'));
-  REFUSES(0, emit(&c, A4J_OP_SCORE, 0, 0, 0, 'F'); emit(&c, A4J_OP_NEG, 1, 0, 0, 'F'));
-  REFUSES(0, emit(&c, A4J_OP_KEY, 0, 0, 0, 'I'); emit(&c, A4J_OP_NEG, 0, 0, 0, 'F'));
-  REFUSES(0, emit(&c, A4J_OP_SCORE, 0, 0, 0, 'F'); emit(&c, A4J_OP_NEG, 0, 0, 1, 'F'));
-  REFUSES(0, emit(&c, A4J_OP_FLOAT, 0, 0, 0, 'F'));
-  REFUSES(0, emit(&c, A4J_OP_KEY, 0, 0, 0, 'I'); emit(&c, A4J_OP_LOAD_FLOAT, 0, 4, 0, 'F'));
-  REFUSES(1, emit(&c, A4J_OP_SCORE, 0, 0, 0, 'F'); emit(&c, A4J_OP_LESS, 0, 0, 0, 'B'));
+  REFUSES(0, step(&c, 0, 0, 0, 0, 'F'));
+  REFUSES(0, step(&c, 45, 0, 0, 0, 'F'));
+  REFUSES(0, step(&c, 255, 0, 0, 0, 'F'));
+  REFUSES(0, step(&c, A4J_OP_KEY, 0, 0, 0, 'I'));
+  REFUSES(1, step(&c, A4J_OP_KEY, 0, 0, 0, 'I'));
+  REFUSES(0, step(&c, A4J_OP_SCORE, 1, 0, 0, 'F'));
+  REFUSES(0, step(&c, A4J_OP_NEG, 0, 0, 0, 'F'));
+  REFUSES(0, step(&c, A4J_OP_SCORE, 0, 0, 0, 'F'); step(&c, A4J_OP_NEG, 1, 0, 0, 'F'));
+  REFUSES(0, step(&c, A4J_OP_KEY, 0, 0, 0, 'I'); step(&c, A4J_OP_NEG, 0, 0, 0, 'F'));
+  REFUSES(0, step(&c, A4J_OP_SCORE, 0, 0, 0, 'F'); step(&c, A4J_OP_NEG, 0, 0, 1, 'F'));
+  REFUSES(0, step(&c, A4J_OP_FLOAT, 0, 0, 0, 'F'));
+  REFUSES(0, step(&c, A4J_OP_KEY, 0, 0, 0, 'I'); step(&c, A4J_OP_LOAD_FLOAT, 0, 4, 0, 'F'));
+  REFUSES(1, step(&c, A4J_OP_SCORE, 0, 0, 0, 'F'); step(&c, A4J_OP_LESS, 0, 0, 0, 'B'));
   REFUSES(
       0, for (int i = 0; i <= A4J_PROGRAM_MAX; i++) {
         c.values = 0;
-        emit(&c, A4J_OP_SCORE, 0, 0, 0, 'F');
+        step(&c, A4J_OP_SCORE, 0, 0, 0, 'F');
       });
   /* One value more than may wait: as many keys, then their sum. */
   for (int more = 0; more < 2; more++) {
     struct code c = {.count = 0};
     const int waiting = A4J_PROGRAM_LIVE + more;
-    for (int i = 0; i < waiting; i++) emit(&c, A4J_OP_SCORE, 0, 0, 0, 'F');
-    emit(&c, A4J_OP_ADD, 0, 1, 0, 'F');
-    for (int i = 2; i < waiting && c.values < A4J_PROGRAM_MAX; i++) emit(&c, A4J_OP_ADD, i, c.values - 1, 0, 'F');
+    for (int i = 0; i < waiting; i++) step(&c, A4J_OP_SCORE, 0, 0, 0, 'F');
+    step(&c, A4J_OP_ADD, 0, 1, 0, 'F');
+    for (int i = 2; i < waiting && c.values < A4J_PROGRAM_MAX; i++) step(&c, A4J_OP_ADD, i, c.values - 1, 0, 'F');
     const int all = c.values == 2 * waiting - 1;
     CHECK_INT(status_of_code(&c, 0), more && all ? A4J_BAD_PROGRAM : A4J_OK);
   }
   struct code c = {.count = 0};
   struct a4j_program program;
-  emit(&c, A4J_OP_KEY, 0, 0, 0, 'I');
-  emit(&c, A4J_OP_LOAD_FLOAT, 0, 2, 0, 'F');
+  step(&c, A4J_OP_KEY, 0, 0, 0, 'I');
+  step(&c, A4J_OP_LOAD_FLOAT, 0, 2, 0, 'F');
   const int64_t none[4] = {7, 7, 0, 7};
   const void *const missing[4] = {tables_f[0], tables_f[1], NULL, tables_f[3]};
   CHECK_INT(a4j_program_prepare(c.words, c.count, 0, run_tables, none, &program), A4J_BAD_PROGRAM);
@@ -407,138 +392,16 @@ static void shouldStandSpoiledWords(void) {
   CHECK(refused > 2000 && refused < 19000, "%d of 20000 refused", refused);
 }
 
-/* ---- Whole calls ---------------------------------------------------------------------------------------------------------- */
-
-static void with_program(struct problem *p, const struct code *c, int is_mask) {
-  const int64_t offset = append(p, c->words, 4 * (int64_t)c->count);
-  if (is_mask) {
-    p->d->mask_program_offset = offset;
-    p->d->mask_program_words = c->count;
-  } else {
-    p->d->score_program_offset = offset;
-    p->d->score_program_words = c->count;
-  }
-}
-
-static void with_table(struct problem *p, const void *table, int64_t count) {
-  p->in.tables[0] = table;
-  p->d->table_0_count = count;
-}
-
-/* score + table[head] * (key - position), where (query + key) is not a multiple of 5; document[position] = document[key]. */
-static double slanted(const void *context, double score, int64_t b, int64_t h, int64_t i, int64_t j) {
-  const struct problem *p = context;
-  (void)b;
-  return (i + j) % 5 == 0 ? -INFINITY : score + (double)load_f(1, (int32_t)h) / 64 * (double)(j - position_of(p->in.d, b, i));
-}
-
-static bool same_document(const void *context, int64_t b, int64_t h, int64_t i, int64_t j) {
-  const struct problem *p = context;
-  (void)h;
-  const int64_t at = position_of(p->in.d, b, i);
-  return floor_of(at + 100 * b, 30) == floor_of(j + 100 * b, 30) || j == 0;
-}
-
-static int literal_int(struct code *c, int32_t x) {
-  emit_literal(c, A4J_OP_INT, x, 'I');
-  return c->values - 1;
-}
-
-static int literal_float(struct code *c, float x) {
-  int32_t bits;
-  memcpy(&bits, &x, sizeof bits);
-  emit_literal(c, A4J_OP_FLOAT, bits, 'F');
-  return c->values - 1;
-}
-
-static int step(struct code *c, int op, int x, int y, int z, char type) {
-  emit(c, op, x, y, z, type);
-  return c->values - 1;
-}
-
-static struct code slanted_code(void) {
-  struct code c = {.count = 0};
-  const int key = step(&c, A4J_OP_KEY, 0, 0, 0, 'I'), query = step(&c, A4J_OP_QUERY, 0, 0, 0, 'I');
-  const int sum = step(&c, A4J_OP_INT_ADD, query, key, 0, 'I');
-  const int rest = step(&c, A4J_OP_INT_MOD, sum, literal_int(&c, 5), 0, 'I');
-  const int hidden = step(&c, A4J_OP_INT_EQUAL, rest, literal_int(&c, 0), 0, 'B');
-  const int slope = step(&c, A4J_OP_LOAD_FLOAT, step(&c, A4J_OP_HEAD, 0, 0, 0, 'I'), 0, 0, 'F');
-  const int scaled = step(&c, A4J_OP_MUL, slope, literal_float(&c, 1 / 64.0f), 0, 'F');
-  const int far = step(&c, A4J_OP_INT_SUB, key, step(&c, A4J_OP_POSITION, 0, 0, 0, 'I'), 0, 'I');
-  const int bias = step(&c, A4J_OP_MUL, scaled, step(&c, A4J_OP_TO_FLOAT, far, 0, 0, 'F'), 0, 'F');
-  const int shifted = step(&c, A4J_OP_ADD, step(&c, A4J_OP_SCORE, 0, 0, 0, 'F'), bias, 0, 'F');
-  step(&c, A4J_OP_SELECT, hidden, literal_float(&c, -INFINITY), shifted, 'F');
-  return c;
-}
-
-static int document(struct code *c, int place) {
-  const int batch = step(c, A4J_OP_BATCH, 0, 0, 0, 'I');
-  const int shift = step(c, A4J_OP_INT_MUL, batch, literal_int(c, 100), 0, 'I');
-  const int at = step(c, A4J_OP_INT_ADD, place, shift, 0, 'I');
-  return step(c, A4J_OP_INT_DIV, at, literal_int(c, 30), 0, 'I');
-}
-
-static struct code document_code(void) {
-  struct code c = {.count = 0};
-  const int key = step(&c, A4J_OP_KEY, 0, 0, 0, 'I');
-  const int mine = document(&c, step(&c, A4J_OP_POSITION, 0, 0, 0, 'I')), its = document(&c, key);
-  const int same = step(&c, A4J_OP_INT_EQUAL, mine, its, 0, 'B');
-  const int first = step(&c, A4J_OP_INT_EQUAL, key, literal_int(&c, 0), 0, 'B');
-  step(&c, A4J_OP_OR, same, first, 0, 'B');
-  return c;
-}
-
-static void shouldApplyProgramsInWholeCalls(void) {
-  static const int64_t lengths[] = {1, 2, 7, 17, 65, 150};
-  for (int times = 0; times < 120; times++) {
-    struct problem *p = make((struct shape){.batch = 1 + up_to(2),
-                                            .heads_kv = 1 + up_to(1),
-                                            .group = 1 + up_to(2),
-                                            .len_q = lengths[up_to(5)],
-                                            .len_k = lengths[up_to(5)] + up_to(40),
-                                            .dim_qk = 1 + up_to(20),
-                                            .dim_v = 2 * (1 + up_to(9)),
-                                            .maps = one_in(3) ? 2 : 1,
-                                            .shared_keys = one_in(4),
-                                            .gap = up_to(3)});
-    p->d->align = (int32_t)up_to(1);
-    if (one_in(2)) p->d->window_right = up_to(20);
-    if (one_in(3)) with_lengths(p);
-    if (one_in(4)) with_bias(p, OVER_BATCH, true, SPECKLED);
-    if (one_in(4)) with_mask(p, OVER_HEADS, PATCHES);
-    if (one_in(4)) p->d->softcap = 5;
-    if (one_in(4)) with_alibi(p);
-    if (one_in(4)) with_sinks(p);
-    if (one_in(4)) with_weights(p);
-    if (one_in(4)) with_scores(p, (int)up_to(2));
-    if (one_in(4)) with_keep(p, 0);
-    const int which = 1 + (int)up_to(2);
-    const struct code slant = slanted_code(), documents = document_code();
-    if (which & 1) {
-      with_program(p, &slant, 0);
-      with_table(p, tables_f[1], 7);
-      p->in.score_program = slanted;
-    }
-    if (which & 2) {
-      with_program(p, &documents, 1);
-      p->in.mask_program = same_document;
-    }
-    p->in.context = p;
-    if (one_in(3)) poison(p);
-    const char *fault = fault_of(p);
-    CHECK(fault == NULL, "programs %d on %s: %s", which, a4j_isa_active(), fault);
-    if (fault == NULL && which == 2) {
-      fault = work_fault_of(p);
-      CHECK(fault == NULL, "work on %s: %s", a4j_isa_active(), fault);
-    }
-    release(p);
-  }
-}
-
 static void shouldRefuseProgramsInDescriptors(void) {
   struct problem *p = make((struct shape){.len_q = 3, .len_k = 5, .dim_qk = 4, .dim_v = 4});
-  const struct code slant = slanted_code();
-  with_program(p, &slant, 0);
+  struct code slant = {.count = 0};
+  step(&slant, A4J_OP_SCORE, 0, 0, 0, 'F');
+  step(&slant, A4J_OP_HEAD, 0, 0, 0, 'I');
+  step(&slant, A4J_OP_LOAD_FLOAT, 1, 0, 0, 'F');
+  step(&slant, A4J_OP_MUL, 0, 2, 0, 'F');
+  literal_float(&slant, 2);
+  step(&slant, A4J_OP_ADD, 3, 4, 0, 'F');
+  with_score_code(p, &slant, NULL);
   CHECK_INT(status_of(p), A4J_BAD_PROGRAM); /* its table has no elements */
   p->d->table_0_count = 7;
   CHECK_INT(status_of(p), A4J_NULL_POINTER);
@@ -570,7 +433,6 @@ int main(void) {
     RUN(shouldComputeLongProgramsAsTheInterpreterDoes);
     RUN(shouldGiveFunctionsToTheirLastBits);
     RUN(shouldStandSpoiledWords);
-    RUN(shouldApplyProgramsInWholeCalls);
   }
   RUN(shouldRefuseProgramsThatAreNotWellFormed);
   RUN(shouldRefuseProgramsInDescriptors);
