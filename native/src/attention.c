@@ -8,6 +8,7 @@
  */
 #include <math.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "a4j.h"
@@ -182,6 +183,7 @@ static int32_t check_program(const a4j_attention_desc *d, int64_t offset, int64_
                              struct a4j_program *program) {
   const int64_t counts[] = {d->table_0_count, d->table_1_count, d->table_2_count, d->table_3_count};
   const int32_t *code;
+  program->count = 0;
   if (offset == 0) return words == 0 ? A4J_OK : A4J_BAD_DESCRIPTOR;
   if (words < 1) return A4J_BAD_PROGRAM;
   if (d->batch > INT32_MAX || d->heads_q > INT32_MAX || d->len_q > INT32_MAX || d->len_k > INT32_MAX) return A4J_SIZE_OVERFLOW;
@@ -292,7 +294,8 @@ static int32_t make_cuts(struct plan *p) {
 }
 
 static int32_t make_plan(const a4j_attention_desc *d, struct plan *p) {
-  *p = (struct plan){.kernels = a4j_kernels_active()};
+  memset(p, 0, offsetof(struct plan, mask_program)); /* programs are large, and set their count themselves */
+  p->kernels = a4j_kernels_active();
   int32_t status = check(d, p);
   if (status != A4J_OK) return status;
   p->group = d->heads_q == 0 ? 1 : d->heads_q / d->heads_kv;
