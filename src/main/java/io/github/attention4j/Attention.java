@@ -231,8 +231,9 @@ public final class Attention {
    * @param continuations keys and values of each batch, behind the prefix. Not modified.
    * @param out the result {@code [batch, headsQ, lenQ, dimV]}, written whole. Modified.
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, Tensor)}, and if
-   *     the prefix has not one batch, the mask holds other parts than causal, windows and chunks,
-   *     these are not aligned {@link Alignment#BOTTOM_RIGHT}, or the prefix ends within a chunk
+   *     the prefix has not one batch or other heads than the continuations, the mask holds other
+   *     parts than causal, windows and chunks, these are not aligned {@link
+   *     Alignment#BOTTOM_RIGHT}, or the prefix ends within a chunk
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws AttentionException if the native library is not to be had
    */

@@ -23,6 +23,8 @@ final class SharedPrefix {
     Checks.rank("out", Objects.requireNonNull(out, "out"), 4);
     Objects.requireNonNull(extras, "extras");
     Checks.equal("prefix.batch", prefix.keys().size(0), "that of a shared prefix", 1);
+    checkAlike("keys", prefix.keys(), continuations.keys());
+    checkAlike("values", prefix.values(), continuations.values());
     final int prefixLength = prefix.longest();
     refuse("score", options.score());
     refuseParts(options.mask(), extras, prefixLength);
@@ -100,6 +102,14 @@ final class SharedPrefix {
       throw new IllegalArgumentException(
           name + " cannot be had with a shared prefix, which is attended to in two parts");
     }
+  }
+
+  /** Fewer heads in one of the two would be another grouping of the same queries. */
+  private static void checkAlike(String what, Tensor prefix, Tensor continuations) {
+    String name = "prefix." + what;
+    String otherName = "continuations." + what;
+    Checks.equal(name, otherName, "heads", prefix.size(1), continuations.size(1));
+    Checks.equal(name, otherName, "dim", prefix.size(3), continuations.size(3));
   }
 
   private static void checkApart(Tensor out, Tensor lse, KvCache continuations) {

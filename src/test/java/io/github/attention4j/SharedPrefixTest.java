@@ -109,6 +109,16 @@ class SharedPrefixTest {
         "prefix.batch must equal that of a shared prefix: prefix.batch=2, that of a shared"
             + " prefix=1",
         () -> attention.forward(q, own, own, out));
+    KvCache oneHead = KvCache.of(floats(1, 1, 6, 8), floats(1, 1, 6, 8), 6);
+    refuse(
+        "prefix.keys.heads must equal continuations.keys.heads: prefix.keys.heads=1,"
+            + " continuations.keys.heads=2",
+        () -> attention.forward(q, oneHead, own, out));
+    KvCache narrow = KvCache.of(floats(1, 2, 6, 8), floats(1, 2, 6, 4), 6);
+    refuse(
+        "prefix.values.dim must equal continuations.values.dim: prefix.values.dim=4,"
+            + " continuations.values.dim=8",
+        () -> attention.forward(q, narrow, own, out));
     refuse(
         "mask.bias" + rest,
         () -> attention.withMask(Mask.bias(floats(1, 10))).forward(q, prefix, own, out));
