@@ -26,7 +26,7 @@ import org.openjdk.jmh.annotations.TearDown;
 @BenchmarkMode(Mode.SingleShotTime)
 @OutputTimeUnit(TimeUnit.MILLISECONDS)
 @Fork(1)
-@Measurement(iterations = 2)
+@Measurement(iterations = 3)
 public class LongContextBenchmark {
   @Param("2")
   public int threads;
