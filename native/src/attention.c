@@ -132,6 +132,7 @@ static int32_t check_lengths(const a4j_attention_desc *d, struct a4j_attention_c
     return A4J_SIZE_OVERFLOW;
   const int32_t status = a4j_check_tail(d, sizeof *d, d->key_lengths_offset, count, &c->key_lengths);
   if (status != A4J_OK) return status;
+  if (count == 0) return A4J_OK; /* no rows, however many batches */
   const int64_t batches = d->key_lengths_stride_batch == 0 && c->k_begins == NULL ? min64(d->batch, 1) : d->batch;
   for (int64_t b = 0; b < batches; b++)
     for (int64_t i = 0; i < rows; i++) {

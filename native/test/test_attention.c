@@ -189,6 +189,7 @@ static void shouldRefuseTailsThatAreWrong(void) {
   REFUSE(A4J_BAD_POSITION, plain(), with_lengths(p); *entry(p, p->d->key_lengths_offset, 0) = 5);
   REFUSE(A4J_BAD_POSITION, plain(), with_lengths(p); *entry(p, p->d->key_lengths_offset, 0) = -1);
   REFUSE(A4J_BAD_POSITION, plain(), with_row_lengths(p, true); *entry(p, p->d->key_lengths_offset, 3) = 5);
+  REFUSE(A4J_OK, plain(), with_row_lengths(p, false); p->d->len_q = 0; p->d->batch = (int64_t)1 << 50);
   /* offsets, slopes, sinks */
   REFUSE(A4J_BAD_DESCRIPTOR, plain(), with_offsets(p); p->d->row_offsets_offset += 4);
   REFUSE(A4J_BAD_DESCRIPTOR, plain(), with_alibi(p); p->d->slopes_offset += 4);
