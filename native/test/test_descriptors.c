@@ -132,6 +132,13 @@ static int64_t append(a4j_attention_desc *d, int n, int32_t least, int32_t span)
   return at;
 }
 
+/* The same of these words. */
+static int64_t append_words(a4j_attention_desc *d, const int32_t *words, int n) {
+  const int64_t at = d->size_bytes;
+  for (int i = 0; i < n; i++) append(d, 1, words[i], 0);
+  return at;
+}
+
 /* The same of n + 1 words that ascend from 0 in steps of up to `step`; the last of them in *end. */
 static int64_t append_begins(a4j_attention_desc *d, int n, int step, int32_t *end) {
   const int64_t at = d->size_bytes;
@@ -185,6 +192,18 @@ static void write_valid_attention(char *desc, const struct layout *layout) {
     d->range_starts_offset = append_begins(d, (int)d->range_lists, 1, &count);
     d->ranges_offset = d->size_bytes;
     for (int i = 0; i < count; i++) append(d, 1, 0, 3), append(d, 1, 4, 3);
+  }
+  static const int32_t score[] = {A4J_OP_SCORE,        A4J_OP_KEY, A4J_OP_LOAD_FLOAT | 1 << 8 | 2 << 16,
+                                  A4J_OP_FLOAT,        0x3f800000, A4J_OP_MUL | 2 << 8 | 3 << 16,
+                                  A4J_OP_ADD | 4 << 16};
+  static const int32_t mask[] = {A4J_OP_KEY, A4J_OP_POSITION, A4J_OP_INT_LESS_EQUAL | 1 << 16};
+  if (below(3) == 0) {
+    d->score_program_offset = append_words(d, score, sizeof score / sizeof *score);
+    d->score_program_words = sizeof score / sizeof *score;
+  }
+  if (below(3) == 0) {
+    d->mask_program_offset = append_words(d, mask, sizeof mask / sizeof *mask);
+    d->mask_program_words = sizeof mask / sizeof *mask;
   }
   if (below(4) == 0) d->slopes_offset = append(d, HEADS_Q, 0, 1000);
   if (below(4) == 0) d->sinks_offset = append(d, HEADS_Q * d->maps, 0, 1000);
@@ -274,6 +293,7 @@ static void spoil(const char *struct_name, int64_t (*try)(const void *desc)) {
   CHECK(answers[A4J_BAD_OPTION] > 0, "%s: no option is ever refused", struct_name);
   CHECK(answers[A4J_BAD_SIZE] > 0, "%s: no size is ever refused", struct_name);
   CHECK(answers[A4J_SIZE_OVERFLOW] > 0, "%s: no overflow is ever refused", struct_name);
+  if (strcmp(struct_name, "a4j_attention_desc") == 0) CHECK(answers[A4J_BAD_PROGRAM] > 100, "no program is ever refused");
 }
 
 /* What a trial of attention starts from is refused for nothing but the NULL pointers, or masks of a packed batch. */
