@@ -16,8 +16,12 @@
 #include "kernels.h"
 #include "team.h"
 
-/* Keys of a chunk: long against the merging of its result, short enough to feed many threads. */
+/*
+ * Keys of a chunk: long against the merging of its result, short enough to feed many threads; and as many chunks at the most, so that
+ * memory does not grow with the keys.
+ */
 #define CHUNK_KEYS 512
+#define CHUNKS 64
 
 /*
  * When tiles walk the keys together: k and v of a head are beyond half of a 1 MiB L2, and as many as leave the other half to the
@@ -38,6 +42,7 @@ struct cut {
   int64_t tiles;          /* tiles of a stack */
   int64_t together;       /* how many of them walk the keys together */
   int few;                /* whether rows are few enough for attention_rows */
+  int64_t chunk_keys;     /* keys of a chunk */
   int64_t chunks;         /* chunks of keys that are merged in the end, or 0 where tiles take all keys */
   int64_t units;          /* tasks of a stack */
   int64_t partial_floats; /* the partial result of a stack over one chunk */
@@ -242,8 +247,9 @@ static void make_cut(const a4j_attention_desc *d, const struct plan *p, int64_t 
   c->block_rows = blocks ? d->range_rows : c->rows;
   c->block_tiles = parts(parts(c->block_rows, lanes), tile_vecs);
   c->tiles = c->rows == 0 ? 0 : parts(c->rows, c->block_rows) * c->block_tiles;
+  c->chunk_keys = max64(CHUNK_KEYS, parts(parts(len_k, CHUNKS), A4J_KEY_BLOCK) * A4J_KEY_BLOCK);
   c->few = c->rows <= A4J_FEW_ROWS && !p->whole;
-  c->chunks = c->few || (c->rows <= A4J_TILE_MAX && len_k > CHUNK_KEYS && !p->whole) ? parts(len_k, CHUNK_KEYS) : 0;
+  c->chunks = c->few || (c->rows <= A4J_TILE_MAX && len_k > CHUNK_KEYS && !p->whole) ? parts(len_k, c->chunk_keys) : 0;
   c->together = 1;
   while (c->chunks == 0 && c->together < A4J_TILE_GROUP && c->together * A4J_TILE_MAX < c->rows &&
          (c->together + 1) * tile_floats(d) <= TILES_FLOATS && len_k * (d->maps * d->dim_qk + d->dim_v) > KEYS_FLOATS)
@@ -410,8 +416,8 @@ static void chunk_task(struct run *r, const struct cut *cut, int64_t b, int64_t 
   const int64_t chunk = unit % cut->chunks;
   struct a4j_tile t = tile_of(p, cut, b, stack);
   if (!cut->few) tile_rows(p, cut, unit / cut->chunks, &t.row_begin, &t.rows);
-  t.key_begin = chunk * CHUNK_KEYS;
-  t.key_end = min64(t.key_begin + CHUNK_KEYS, t.len_k);
+  t.key_begin = chunk * cut->chunk_keys;
+  t.key_end = min64(t.key_begin + cut->chunk_keys, t.len_k);
   t.partial = partial_of(r, cut, b, stack, chunk) + partial_offset(p->call.desc, t.row_begin);
   if (cut->few)
     p->kernels->attention_rows(&t, scratch);
