@@ -1,3 +1,4 @@
+/* Asks CPU and operating system what they can run. */
 #include "cpu.h"
 
 #include <string.h>

@@ -1,3 +1,4 @@
+/* a4j_elementwise: checks, and rows dealt to the team. */
 #include <math.h>
 
 #include "a4j.h"

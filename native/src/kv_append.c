@@ -1,3 +1,4 @@
+/* a4j_kv_append: checks of all batches, then rows copied by the team. */
 #include <string.h>
 
 #include "a4j.h"

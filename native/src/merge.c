@@ -1,3 +1,4 @@
+/* a4j_merge: checks, the weights of both sides, and rows dealt to the team. */
 #include <math.h>
 #include <string.h>
 

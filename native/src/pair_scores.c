@@ -1,3 +1,4 @@
+/* a4j_pair_scores: checks, and rows of scores, cut into runs of keys, dealt to the team. */
 #include <math.h>
 #include <stddef.h>
 

@@ -1,3 +1,4 @@
+/* a4j_rope: checks of all positions, then rows dealt to the team. */
 #include <string.h>
 
 #include "a4j.h"

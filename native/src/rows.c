@@ -1,3 +1,4 @@
+/* Deals rows to the team, a block at a time. */
 #include "rows.h"
 
 #include <stdatomic.h>

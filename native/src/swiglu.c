@@ -1,3 +1,4 @@
+/* a4j_swiglu: checks, and rows dealt to the team. */
 #include "a4j.h"
 #include "checks.h"
 #include "kernels.h"

@@ -1,3 +1,4 @@
+/* Draws problems, and lays their tensors out. */
 #include "problem.h"
 
 #include <math.h>

@@ -1,3 +1,4 @@
+/* Runs problems, and compares every output with the textbook formula. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* The textbook formula, in double and in float. */
 #include "reference.h"
 
 #include <math.h>

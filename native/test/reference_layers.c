@@ -1,3 +1,4 @@
+/* The formulas of the layers, in double and in float. */
 #include "reference_layers.h"
 
 #include <math.h>
