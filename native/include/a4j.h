@@ -323,6 +323,8 @@ enum a4j_op {
   A4J_OP_INT_SELECT = 44      /* I: the same */
 };
 
+/* ---- Merging ---------------------------------------------------------------------------------------------------------- */
+
 /*
  * Merges two attention results over disjoint sets of keys into the result over their union:
  *   lse = log(exp(lse_a) + exp(lse_b)),  out = out_a * exp(lse_a - lse) + out_b * exp(lse_b - lse)
@@ -514,6 +516,7 @@ enum a4j_operation {
   A4J_SCALE_ADD = 1 /* out = scale * x + y */
 };
 
+/* Operations on each element for itself. */
 typedef struct a4j_elementwise_desc {
   int32_t size_bytes;
   int32_t abi_version;

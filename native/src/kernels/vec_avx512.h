@@ -1,7 +1,8 @@
 /*
  * The words that the kernels are written in, for AVX-512 (F, DQ, BW, VL).
  *
- * Each vec_*.h gives the same words with the same meaning; vec_sse2.h is the plainest to read. A vector holds A4J_LANES floats.
+ * Each vec_*.h gives the same words with the same meaning, vec_sse2.h being the plainest to read; only what comes with
+ * A4J_TABLE_32, for tanh.h, is this tier's own. A vector holds A4J_LANES floats.
  */
 #ifndef A4J_VEC_H
 #define A4J_VEC_H
