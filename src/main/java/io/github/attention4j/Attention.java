@@ -15,6 +15,7 @@ import java.util.Objects;
  *
  * <pre>
  *   logits = softcap(scale · q kᵀ) + bias − slope · distance      softcap and ALiBi where chosen
+ *   logits = score(logits)                                        the caller's own, where chosen
  *   out    = softmax(logits, over the keys that the mask lets a query see, and the sink) · v
  * </pre>
  *
@@ -73,7 +74,7 @@ public final class Attention {
    * @param mask replaces the present one
    * @return a new attention
    * @throws IllegalArgumentException if the mask places the queries among the keys otherwise than
-   *     ALiBi
+   *     ALiBi or the score, or the expressions of mask and score read more than 4 tables
    */
   public Attention withMask(Mask mask) {
     return new Attention(options.withMask(mask));
@@ -231,9 +232,9 @@ public final class Attention {
    * @param continuations keys and values of each batch, behind the prefix. Not modified.
    * @param out the result {@code [batch, headsQ, lenQ, dimV]}, written whole. Modified.
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, Tensor)}, and if
-   *     the prefix has not one batch or other heads than the continuations, the mask holds other
-   *     parts than causal, windows and chunks, these are not aligned {@link
-   *     Alignment#BOTTOM_RIGHT}, or the prefix ends within a chunk
+   *     the prefix has not one batch or other heads than the continuations, a score was chosen, the
+   *     mask holds other parts than causal, windows and chunks, these or ALiBi are not aligned
+   *     {@link Alignment#BOTTOM_RIGHT}, or the prefix ends within a chunk
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws AttentionException if the native library is not to be had
    */
@@ -405,8 +406,8 @@ public final class Attention {
      * Makes the attention.
      *
      * @return an immutable attention with the options chosen so far
-     * @throws IllegalArgumentException if mask and ALiBi place the queries differently among the
-     *     keys
+     * @throws IllegalArgumentException if mask, ALiBi and score place the queries differently among
+     *     the keys, or the expressions of mask and score read more than 4 tables
      */
     public Attention build() {
       return new Attention(options());

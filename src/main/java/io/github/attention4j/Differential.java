@@ -46,8 +46,9 @@ import java.util.Objects;
  * v2.forward(q, k, v, lambda.transpose(1, 2), out); // lambda [batch, lenQ, pairs]
  * }</pre>
  *
- * <p>Masks, scale, soft-cap, ALiBi and sinks are those of {@link Attention} and apply to both maps.
- * A query that sees no key has output 0, weights 0 and both logsumexps −∞.
+ * <p>Masks, scale, soft-cap, ALiBi, the caller's own score and sinks are those of {@link Attention}
+ * and apply to both maps. A query that sees no key has output 0, weights 0 and both logsumexps −∞
+ * (with sinks: the sinks).
  *
  * <p>Results cannot be {@linkplain Attention#merge merged}: the two maps need their own factors,
  * and what remains of them is only their difference. Append to a {@link KvCache} instead.
@@ -122,7 +123,7 @@ public final class Differential {
    * @param mask replaces the present one
    * @return a new attention
    * @throws IllegalArgumentException if the mask places the queries among the keys otherwise than
-   *     ALiBi
+   *     ALiBi or the score, or the expressions of mask and score read more than 4 tables
    */
   public Differential withMask(Mask mask) {
     return new Differential(pairing, keyMap, lambdaForm, options.withMask(mask));
@@ -560,8 +561,8 @@ public final class Differential {
      * Makes the attention.
      *
      * @return an immutable attention with the options chosen so far
-     * @throws IllegalArgumentException if mask and ALiBi place the queries differently among the
-     *     keys
+     * @throws IllegalArgumentException if mask, ALiBi and score place the queries differently among
+     *     the keys, or the expressions of mask and score read more than 4 tables
      */
     public Differential build() {
       return new Differential(pairing, keyMap, lambdaForm, options());

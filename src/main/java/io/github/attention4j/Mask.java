@@ -15,14 +15,13 @@ import java.util.Objects;
  * }</pre>
  *
  * <p>What a mask hides never touches the result, NaN and infinity included; where whole blocks of
- * keys are hidden by anything but an {@code allow}, a {@code bias} or padding, they are not even
- * computed. A query that sees no key at all has output 0, weights 0 and logsumexp −∞ (with a sink:
- * the sink).
+ * keys are hidden, they are not even computed. A query that sees no key at all has output 0,
+ * weights 0 and logsumexp −∞ (with a sink: the sink).
  *
  * <p><b>Positions.</b> Causal masks, windows and chunks compare the number of a key with the
  * position of a query among the keys. Where the first query stands is never guessed: it is an
  * {@link Alignment}, or an offset for each batch, the number of the key at which its first query
- * stands (any sign). All parts of a mask, and ALiBi, must say the same.
+ * stands (any sign). All parts of a mask, ALiBi and expressions must say the same.
  *
  * <p>Tensors in a mask are read at each call, and belong to the caller, who must keep their arena
  * open. Shapes are compared with the queries and keys at the call: {@code allow} and {@code bias}
@@ -321,7 +320,8 @@ public final class Mask {
    * @param sees true where the query sees the key; it does not read the score
    * @return the mask
    * @throws IllegalArgumentException if the condition reads the score, holds more than 64
-   *     operations, or reads more than 4 tables
+   *     operations, constants and inputs, needs more than 32 values at once, asks for positions
+   *     under several alignments, or reads more than 4 tables
    */
   public static Mask where(BoolExpression sees) {
     Parts parts = new Parts();

@@ -182,8 +182,9 @@ record Options(
      *
      * @param score the new score; −∞ hides the key
      * @return this builder
-     * @throws IllegalArgumentException if the expression holds more than 64 operations, needs more
-     *     than 32 values at once, or asks for positions under several alignments
+     * @throws IllegalArgumentException if the expression holds more than 64 operations, constants
+     *     and inputs, needs more than 32 values at once, or asks for positions under several
+     *     alignments
      */
     public B score(FloatExpression score) {
       this.score = Program.of(Objects.requireNonNull(score, "score"));

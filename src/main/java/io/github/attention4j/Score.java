@@ -54,8 +54,8 @@ import java.util.Objects;
  * computed, and blocks that it hides from all queries are skipped; but it has to be asked, where
  * {@link Mask#window} and {@link Mask#keyRanges} know beforehand: use those where they can say it.
  *
- * <p>An expression holds at most 64 operations, the same one counted once. Safe for any number of
- * threads.
+ * <p>An expression holds at most 64 operations, constants and inputs, equal ones counted once, and
+ * needs at most 32 values at once. Safe for any number of threads.
  */
 public final class Score {
   private static final FloatExpression SCORE = new FloatExpression(Op.SCORE);
