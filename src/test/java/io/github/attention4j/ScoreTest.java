@@ -201,7 +201,7 @@ class ScoreTest {
     documents.forward(problem.q, problem.k, problem.v, out, Extras.none().work(work));
     long all = 2L * 4 * 1000 * 1000;
     long done = work.segment().get(ValueLayout.JAVA_LONG, 0);
-    assertTrue(done < all / 3, () -> done + " of " + all);
+    assertTrue(done >= all / 10 && done < all / 3, () -> done + " of " + all);
   }
 
   // ---- With everything else ----
