@@ -224,7 +224,8 @@ static void add(struct agreement *a, int64_t at, float plain, double wanted) {
     a->worst_wanted = wanted;
     a->error = error;
   }
-  a->plain = fmax(a->plain, distance(plain, wanted));
+  const double of_plain = distance(plain, wanted);
+  if (isfinite(of_plain)) a->plain = fmax(a->plain, of_plain); /* an endless allowance would allow everything */
   if (isfinite(wanted)) a->largest = fmax(a->largest, fabs(wanted));
 }
 
