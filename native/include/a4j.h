@@ -20,7 +20,8 @@
  * - Threads. Every function may be called from any number of threads at once, with different outputs and workspaces.
  *   `threads` is the most threads that one call may use; small problems use fewer. The process owns one team: a call that
  *   finds it busy computes on its own thread. Results have the same bits for every thread count.
- * - Nothing here prints, exits, aborts, raises signals or throws. Checks are cheap ones: sizes, versions, NULL. Whether a buffer
+ * - Nothing here prints, exits, aborts, raises signals or throws. Checks are cheap ones: sizes, versions, NULL. Whether a
+ * buffer
  *   is as long as its strides say is the caller's to know.
  *
  * Names: batch; heads_q, heads_kv query and key/value heads; len_q, len_k rows and keys; dim_qk, dim_v widths of a head.
@@ -128,7 +129,8 @@ A4J_API const char *a4j_isa_active(void);
  */
 A4J_API int32_t a4j_isa_select(const char *name);
 
-/* How many threads the team has so far, a caller's own included, 0 before its first use; and why not more (NULL where it could). */
+/* How many threads the team has so far, a caller's own included, 0 before its first use; and why not more (NULL where it
+   could). */
 A4J_API int32_t a4j_team_threads(void);
 A4J_API const char *a4j_team_failure(void);
 
@@ -160,17 +162,17 @@ A4J_API int32_t a4j_use_blas(const void *cblas_sgemm);
  *   - one of the key ranges of the row's block holds j, where there are ranges;
  *   - mask[b,h,i,j] and key_mask[b,j] are not 0, the mask program gives true, and bias[b,h,i,j] is not -infinity.
  * A row that sees no key has output 0, weights 0 and logsumexp -infinity (with a sink: the sink); in the differential form this
- * holds for each map. What a row does not see never touches it, NaN and infinity included; what it sees does, as IEEE arithmetic
- * has it. Blocks of keys that none of a tile's rows see are not computed.
+ * holds for each map. What a row does not see never touches it, NaN and infinity included; what it sees does, as IEEE
+ * arithmetic has it. Blocks of keys that none of a tile's rows see are not computed.
  *
- * Key ranges (block-sparse, block-local, dilated, tree-shaped patterns): rows come in blocks of range_rows, and each block has a
- * list of ranges [begin, end) of keys, ascending and disjoint, 0 <= begin < end <= len_k. List number
- * b * range_stride_batch + h * range_stride_head + i / range_rows of the CSR arrays is the row's.
+ * Key ranges (block-sparse, block-local, dilated, tree-shaped patterns): rows come in blocks of range_rows, and each block has
+ * a list of ranges [begin, end) of keys, ascending and disjoint, 0 <= begin < end <= len_k. List number b * range_stride_batch
+ * + h * range_stride_head + i / range_rows of the CSR arrays is the row's.
  *
  * Packed batches (cu_seqlens): where q_begins is given, sequence b has rows q_begins[b] to q_begins[b + 1] of one long row
- * dimension (batch strides are then usually 0), at most len_q of them; where k_begins is given, the same for keys and len_k. mask,
- * key_mask, bias, keep, weights and scores must be NULL, and key_lengths has one entry a batch if any. Rows, positions, ranges and
- * lengths count within a sequence.
+ * dimension (batch strides are then usually 0), at most len_q of them; where k_begins is given, the same for keys and len_k.
+ * mask, key_mask, bias, keep, weights and scores must be NULL, and key_lengths has one entry a batch if any. Rows, positions,
+ * ranges and lengths count within a sequence.
  *
  * Softmax, sums and accumulation are float32.
  */
@@ -250,8 +252,9 @@ A4J_API int64_t a4j_attention_workspace_bytes(const a4j_attention_desc *desc);
  * work     how many scores this call computed for `out`, lanes of the vectors without a row included; or NULL
  *
  * The strides of the descriptor say where each lies, 0 where a tensor is broadcast.
- * Returns A4J_OK, A4J_NULL_POINTER, A4J_BAD_DESCRIPTOR, A4J_BAD_ABI, A4J_BAD_SIZE, A4J_BAD_OPTION, A4J_BAD_POSITION (an entry of
- * the tail lies out of its bounds), A4J_BAD_PROGRAM, A4J_SIZE_OVERFLOW, A4J_SMALL_WORKSPACE, A4J_MISALIGNED, A4J_UNSUPPORTED_DTYPE.
+ * Returns A4J_OK, A4J_NULL_POINTER, A4J_BAD_DESCRIPTOR, A4J_BAD_ABI, A4J_BAD_SIZE, A4J_BAD_OPTION, A4J_BAD_POSITION (an entry
+ * of the tail lies out of its bounds), A4J_BAD_PROGRAM, A4J_SIZE_OVERFLOW, A4J_SMALL_WORKSPACE, A4J_MISALIGNED,
+ * A4J_UNSUPPORTED_DTYPE.
  */
 A4J_API int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, const uint8_t *mask,
                               const uint8_t *key_mask, const float *bias, const uint8_t *keep, const float *lambda,
@@ -264,15 +267,16 @@ A4J_API int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, con
 /*
  * The caller's own masks and scores, for every row and key, inside a4j_attention: straight-line code of at most A4J_PROGRAM_MAX
  * instructions, at most A4J_PROGRAM_LIVE of whose values wait for a later one at any time. Instruction number n (from 0) makes
- * value n; its operands are numbers of earlier ones; the last one's value is the result. A mask program's result is a bool, true
- * where the row sees the key, and it does not read the score. A score program's result is a float, the new score; it gets
+ * value n; its operands are numbers of earlier ones; the last one's value is the result. A mask program's result is a bool,
+ * true where the row sees the key, and it does not read the score. A score program's result is a float, the new score; it gets
  * the scaled, capped, biased one, and -infinity hides the key.
  *
- * An instruction is a word: op | a << 8 | b << 16 | c << 24, operands that it does not have being 0. A4J_OP_FLOAT and A4J_OP_INT
- * have a second word, the bits of the constant. Values are float (F), int32_t (I) or bool (B). Integers wrap around.
+ * An instruction is a word: op | a << 8 | b << 16 | c << 24, operands that it does not have being 0. A4J_OP_FLOAT and
+ * A4J_OP_INT have a second word, the bits of the constant. Values are float (F), int32_t (I) or bool (B). Integers wrap
+ * around.
  *
- * Blocks of keys for which a mask program is false in every row are skipped. What depends on the row alone, or on the key alone, is
- * computed once for a block of rows and keys, not for each pair.
+ * Blocks of keys for which a mask program is false in every row are skipped. What depends on the row alone, or on the key
+ * alone, is computed once for a block of rows and keys, not for each pair.
  */
 enum { A4J_PROGRAM_MAX = 64, A4J_PROGRAM_LIVE = 32 };
 

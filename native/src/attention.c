@@ -1,10 +1,11 @@
 /*
  * a4j_attention: checks, the plan, and the walk over batches, heads and tiles.
  *
- * Two kernels share the work. Many rows are cut into tiles, each of which walks all of its keys (kernels/attention.inc). Where the rows
- * that share their keys and values fit one tile, there is too little to share among threads: their keys are cut into chunks, each gives
- * a partial result, and a second round merges them (flash-decoding). A few rows are besides a question of memory bandwidth, and have
- * their own kernel (kernels/decode.inc). All cuts are made by shape alone, so results do not depend on threads.
+ * Two kernels share the work. Many rows are cut into tiles, each of which walks all of its keys (kernels/attention.inc). Where
+ * the rows that share their keys and values fit one tile, there is too little to share among threads: their keys are cut into
+ * chunks, each gives a partial result, and a second round merges them (flash-decoding). A few rows are besides a question of
+ * memory bandwidth, and have their own kernel (kernels/decode.inc). All cuts are made by shape alone, so results do not depend
+ * on threads.
  */
 #include <math.h>
 #include <stdatomic.h>
@@ -17,15 +18,15 @@
 #include "team.h"
 
 /*
- * Keys of a chunk: long against the merging of its result, short enough to feed many threads; and as many chunks at the most, so that
- * memory does not grow with the keys.
+ * Keys of a chunk: long against the merging of its result, short enough to feed many threads; and as many chunks at the most,
+ * so that memory does not grow with the keys.
  */
 #define CHUNK_KEYS 512
 #define CHUNKS 64
 
 /*
- * When tiles walk the keys together: k and v of a head are beyond half of a 1 MiB L2, and as many as leave the other half to the
- * strip of keys.
+ * When tiles walk the keys together: k and v of a head are beyond half of a 1 MiB L2, and as many as leave the other half to
+ * the strip of keys.
  */
 #define KEYS_FLOATS (128 * 1024)
 #define TILES_FLOATS (64 * 1024)
@@ -76,9 +77,9 @@ static int64_t tile_floats(const a4j_attention_desc *d) {
 }
 
 /*
- * Scratch for one thread, enough for either kernel and for every tier: a workspace stays large enough when another tier is selected
- * or weights are asked for. Tiles: four blocks (logits, bias, keep, weights) and what each tile keeps. Few rows: logits and q of
- * each map and row. Merging: one output row.
+ * Scratch for one thread, enough for either kernel and for every tier: a workspace stays large enough when another tier is
+ * selected or weights are asked for. Tiles: four blocks (logits, bias, keep, weights) and what each tile keeps. Few rows:
+ * logits and q of each map and row. Merging: one output row.
  */
 static int64_t scratch_floats(const a4j_attention_desc *d, int64_t tiles) {
   const int64_t tile = A4J_TILE_MAX * 4 * A4J_KEY_BLOCK + tiles * tile_floats(d);
@@ -336,8 +337,9 @@ int64_t a4j_attention_workspace_bytes(const a4j_attention_desc *desc) {
 /* ---- The walk --------------------------------------------------------------------------------------------------------- */
 
 /*
- * Tile i of a stack takes these rows: whole vectors, spread evenly over a block of rows, so that no tile is left with a single one
- * (64 vectors are 20 tiles of 3 and 2 of 2, not 21 of 3 and 1 of 1). 0 rows where the last block is too short for the tile.
+ * Tile i of a stack takes these rows: whole vectors, spread evenly over a block of rows, so that no tile is left with a single
+ * one (64 vectors are 20 tiles of 3 and 2 of 2, not 21 of 3 and 1 of 1). 0 rows where the last block is too short for the
+ * tile.
  */
 static void tile_rows(const struct plan *p, const struct cut *c, int64_t i, int64_t *begin, int32_t *count) {
   const int64_t lanes = p->kernels->lanes, vecs = parts(c->block_rows, lanes);
@@ -393,9 +395,9 @@ static float *partial_of(const struct run *r, const struct cut *cut, int64_t b, 
 static int64_t partial_offset(const a4j_attention_desc *d, int64_t row) { return d->maps * row * (2 + d->dim_v); }
 
 /*
- * Heads are taken one after the other, so that the keys and values in use are one head's and stay in the caches (8 heads of 4096
- * keys took 1.25 times as long with the heads in turn). Within a head the last tiles come first: under a causal mask they are the
- * long ones, and short ones are left to even out the end.
+ * Heads are taken one after the other, so that the keys and values in use are one head's and stay in the caches (8 heads of
+ * 4096 keys took 1.25 times as long with the heads in turn). Within a head the last tiles come first: under a causal mask they
+ * are the long ones, and short ones are left to even out the end.
  */
 static void tiles_task(struct run *r, const struct cut *cut, int64_t b, int64_t stack, int64_t unit, float *scratch) {
   const struct plan *p = r->plan;

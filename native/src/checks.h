@@ -40,8 +40,8 @@ static inline int32_t a4j_check_tail(const void *desc, size_t struct_bytes, int6
 }
 
 /*
- * A4J_BAD_SIZE if one of n sizes is negative, A4J_SIZE_OVERFLOW if their product in bytes of float passes 63 bits. A zero counts
- * as one, so that the product of any of them fits too, whatever the others are.
+ * A4J_BAD_SIZE if one of n sizes is negative, A4J_SIZE_OVERFLOW if their product in bytes of float passes 63 bits. A zero
+ * counts as one, so that the product of any of them fits too, whatever the others are.
  */
 static inline int32_t a4j_check_sizes(int n, const int64_t *sizes) {
   int64_t product = (int64_t)sizeof(float);

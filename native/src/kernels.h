@@ -34,8 +34,8 @@ struct a4j_attention_call {
 };
 
 /*
- * Rows of q that share their keys and values: one unit of work of attention. Lane r of the tile is row x / stack of head and batch
- * number x % stack, heads before batches, where x = row_begin + r.
+ * Rows of q that share their keys and values: one unit of work of attention. Lane r of the tile is row x / stack of head and
+ * batch number x % stack, heads before batches, where x = row_begin + r.
  */
 struct a4j_tile {
   const struct a4j_attention_call *call;

@@ -27,8 +27,8 @@ struct a4j_program {
 };
 
 /*
- * A block of scores that a kernel has at hand: rows of a tile side by side for each key, or keys side by side for each row. The inner
- * axis is the one whose elements lie side by side. Every array has room for a whole number of vectors.
+ * A block of scores that a kernel has at hand: rows of a tile side by side for each key, or keys side by side for each row.
+ * The inner axis is the one whose elements lie side by side. Every array has room for a whole number of vectors.
  */
 enum { A4J_PATCH_SIDE = 64 };
 

@@ -23,8 +23,8 @@ void a4j_team_run(int32_t threads, void (*fn)(void *context, int32_t thread, int
 /* What was started, and why not more: a4j_team_threads and a4j_team_failure of a4j.h. */
 
 /*
- * Of `threads`, at least 1, as many as pay for themselves where one thread alone takes `nanos`: a thread more must save more than the
- * hand-over costs, about 3 us when the team is awake and 10 when it sleeps.
+ * Of `threads`, at least 1, as many as pay for themselves where one thread alone takes `nanos`: a thread more must save more
+ * than the hand-over costs, about 3 us when the team is awake and 10 when it sleeps.
  */
 static inline int32_t a4j_team_paying(int32_t threads, double nanos) {
   const double paying = nanos / 10e3;

@@ -95,7 +95,8 @@ void poison(struct problem *p);
 /* Puts one NaN where some row sees it: into q, k, v or bias. */
 void put_nan(struct problem *p);
 
-/* a4j_attention with fresh outputs and a workspace full of NaN; -1 where a4j_attention_workspace_bytes refuses for another reason. */
+/* a4j_attention with fresh outputs and a workspace full of NaN; -1 where a4j_attention_workspace_bytes refuses for another
+   reason. */
 int32_t status_of(struct problem *p);
 
 /* Runs and compares: NULL, or a sentence that says what is wrong and names seed and options. Valid until the next call. */

@@ -26,9 +26,9 @@ void with_mask_code(struct problem *p, const struct code *c,
 void with_table(struct problem *p, int number, const void *words, int64_t count);
 
 /*
- * Programs by number, with random tables: a slant by head and distance; -infinity far from the diagonal; a bias looked up by distance
- * under a cap; keys of the row's own document and the first one; every third key; bounds by batch and head; rows that see nothing;
- * keys by a table of them.
+ * Programs by number, with random tables: a slant by head and distance; -infinity far from the diagonal; a bias looked up by
+ * distance under a cap; keys of the row's own document and the first one; every third key; bounds by batch and head; rows that
+ * see nothing; keys by a table of them.
  */
 enum { SCORE_PROGRAMS = 3, MASK_PROGRAMS = 5 };
 void with_score_program(struct problem *p, int number);

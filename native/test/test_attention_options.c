@@ -1,7 +1,7 @@
 /*
  * The options of a4j_attention, on every tier that this machine runs: seeded random combinations of all of them against the
- * textbook formula in double, each way of hiding with NaN behind it, what must not matter (threads, packing, cuts), and the count of
- * work.
+ * textbook formula in double, each way of hiding with NaN behind it, what must not matter (threads, packing, cuts), and the
+ * count of work.
  *
  * Every random problem also has NaN and infinity wherever no row looks, guard zones, and its work count bounded.
  */

@@ -4,8 +4,8 @@
  *
  * Each trial takes a valid descriptor and spoils a few of its fields, so that it passes most checks and reaches the others. It
  * lies in a block of exactly size_bytes, where AddressSanitizer sees any access beyond. Fields come from a4j_abi_layout, so a
- * new one is tried as soon as it exists. Attention, whose tail holds most, starts from random options with true arrays, of which
- * entries are spoilt as well.
+ * new one is tried as soon as it exists. Attention, whose tail holds most, starts from random options with true arrays, of
+ * which entries are spoilt as well.
  */
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /*
- * RMS and layer normalisation, rotary positions, SwiGLU, the merge and the cache append against their formulas in double, on every tier:
- * sizes around the lanes, strides, results in place, what must not be touched, what must be refused.
+ * RMS and layer normalisation, rotary positions, SwiGLU, the merge and the cache append against their formulas in double, on
+ * every tier: sizes around the lanes, strides, results in place, what must not be touched, what must be refused.
  */
 #include "layer_cases.h"
 #include "reference_layers.h"
