@@ -5,6 +5,7 @@ import io.github.attention4j.layer.MultiHeadAttention;
 import io.github.attention4j.layer.RmsNorm;
 import io.github.attention4j.layer.RotaryEmbedding;
 import io.github.attention4j.layer.RotaryTable;
+import java.lang.foreign.Arena;
 
 /** Runs the golden cases of PyTorch's attention layer, and of ONNX's norms and rotary positions. */
 final class GoldenLayers {
@@ -46,7 +47,7 @@ final class GoldenLayers {
         queries,
         keys,
         values,
-        MultiHeadAttention.torchMask(padding, mask, heads, golden.arena()),
+        mask(padding, mask, heads, golden.arena()),
         batchFirst(out, batchFirst),
         Extras.none().weights(weights));
     golden.expect("out.output", out);
@@ -58,6 +59,15 @@ final class GoldenLayers {
       MultiHeadAttention.averageHeads(weights, average);
       golden.expect("out.weights_head_average", average);
     }
+  }
+
+  /** PyTorch adds a padding mask of floats to the logits of every head and query. */
+  private static Mask mask(Tensor padding, Tensor mask, long heads, Arena arena) {
+    if (padding == null || padding.dtype() != DType.F32) {
+      return MultiHeadAttention.torchMask(padding, mask, heads, arena);
+    }
+    return Mask.bias(padding.unsqueeze(1).unsqueeze(1))
+        .and(MultiHeadAttention.torchMask(null, mask, heads, arena));
   }
 
   private static Tensor batchFirst(Tensor x, boolean already) {

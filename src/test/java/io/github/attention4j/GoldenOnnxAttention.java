@@ -7,6 +7,14 @@ import java.util.Arrays;
  * operator gives them.
  */
 final class GoldenOnnxAttention {
+  /**
+   * The types that a case may ask for its softmax, by ONNX's numbers. The result is a float either
+   * way, and the case's tolerance says how near it has to be.
+   */
+  private static final int FLOAT = 1;
+
+  private static final int DOUBLE = 11;
+
   private GoldenOnnxAttention() {}
 
   static void run(GoldenCase golden) {
@@ -46,12 +54,17 @@ final class GoldenOnnxAttention {
     if (golden.holds("in.attn_mask")) {
       Tensor dense = golden.get("in.attn_mask");
       mask = mask.and(dense.dtype() == DType.BOOL ? Mask.allow(dense) : Mask.bias(dense));
+      if (dense.size(-1) == 1) {
+        mask = mask.and(firstKeyOnly(k.size(0)));
+      }
     }
     Attention.Builder builder = Attention.builder().mask(mask);
     GoldenTest.addScores(golden, builder);
 
-    long precision = golden.integer("softmax_precision", 1);
-    golden.require(precision == 1, "softmax_precision=" + precision + " is not float");
+    long precision = golden.integer("softmax_precision", FLOAT);
+    golden.require(
+        precision == FLOAT || precision == DOUBLE,
+        "softmax_precision=" + precision + " is neither float nor double");
     Extras extras = Extras.none();
     long mode = golden.integer("qk_matmul_output_mode", 0);
     Tensor scores = golden.wanted("out.qk_matmul_output");
@@ -76,6 +89,13 @@ final class GoldenOnnxAttention {
 
   private static Tensor heads(Tensor tensor, long heads) {
     return tensor.rank() == 3 ? tensor.splitHeads(heads) : tensor;
+  }
+
+  /** ONNX pads a mask of one key with hidden ones, where the library would repeat that key's. */
+  private static Mask firstKeyOnly(long batch) {
+    int[] lengths = new int[(int) batch];
+    Arrays.fill(lengths, 1);
+    return Mask.keyLengths(lengths);
   }
 
   /** A cache that holds the past and has room for so many rows more. */
