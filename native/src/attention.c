@@ -22,7 +22,7 @@
  * so that memory does not grow with the keys.
  */
 #define CHUNK_KEYS 512
-#define CHUNKS 64
+#define CHUNKS 1024
 
 /*
  * When tiles walk the keys together: k and v of a head are beyond half of a 1 MiB L2, and as many as leave the other half to

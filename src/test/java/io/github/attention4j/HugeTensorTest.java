@@ -298,13 +298,15 @@ class HugeTensorTest {
     Tensor out = zeros(1, 2, 70, 32);
     Attention attention = Attention.builder().build();
     attention.forward(x, x, x, wanted);
-    // A partial result for every 512 keys would be more than an address can reach, as the cache is,
-    // so that no system promises it.
-    Tensor row = zeros(1, 1, 1, 64);
-    Tensor many = row.expand(2, 1L << 50);
+    // Tiles of so wide a head for so many threads would be more than an address can reach, as the
+    // cache is, so that no system promises it.
+    long dim = Integer.MAX_VALUE;
+    Tensor wide = Tensor.of(sparse, DType.F32, FLOATS).slice(0, 0, dim).reshape(1, 1, 1, dim);
+    Tensor value = zeros(1, 1, 1, 64);
+    Attention threaded = Attention.builder().threads(1024).build();
     for (int i = 0; i < 2; i++) {
       assertThrows(
-          OutOfMemoryError.class, () -> attention.forward(row, many, many, zeros(1, 1, 1, 64)));
+          OutOfMemoryError.class, () -> threaded.forward(wide, wide, value, zeros(1, 1, 1, 64)));
       assertThrows(OutOfMemoryError.class, () -> KvCache.allocate(arena, 1, 1 << 20, 1 << 30, 64));
       attention.forward(x, x, x, out);
       assertArrayEquals(wanted.toFloatArray(), out.toFloatArray());
