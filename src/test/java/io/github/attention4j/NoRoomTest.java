@@ -132,7 +132,7 @@ class NoRoomTest {
       try (Arena arena = Arena.ofConfined()) {
         float[] before = attend(arena, 30, 2);
         try {
-          Tensor row = Tensor.allocate(arena, DType.F32, 1, 1, 1, 512);
+          Tensor row = Tensor.allocate(arena, DType.F32, 1, 64, 1, 512);
           Tensor many = row.expand(2, 1 << 22);
           Tensor out = Tensor.allocate(arena, DType.F32, row.shape());
           Attention.builder().build().forward(row, many, many, out);
