@@ -215,7 +215,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_UNBOUNDED = (int)-1L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:78:1).A4J_UNBOUNDED = -1
+     * enum enum (unnamed at ./native/include/a4j.h:79:1).A4J_UNBOUNDED = -1
      * }
      */
     public static int A4J_UNBOUNDED() {
@@ -1192,7 +1192,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_PROGRAM_MAX = (int)64L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:277:1).A4J_PROGRAM_MAX = 64
+     * enum enum (unnamed at ./native/include/a4j.h:281:1).A4J_PROGRAM_MAX = 64
      * }
      */
     public static int A4J_PROGRAM_MAX() {
@@ -1201,7 +1201,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_PROGRAM_LIVE = (int)32L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:277:1).A4J_PROGRAM_LIVE = 32
+     * enum enum (unnamed at ./native/include/a4j.h:281:1).A4J_PROGRAM_LIVE = 32
      * }
      */
     public static int A4J_PROGRAM_LIVE() {
