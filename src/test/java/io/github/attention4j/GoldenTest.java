@@ -112,6 +112,9 @@ class GoldenTest {
         if (system.startsWith("C.")) {
           yield GoldenPaper.runner(system);
         }
+        if (system.startsWith("D.")) {
+          yield GoldenT2t.runner(system);
+        }
         throw new AssertionError("unknown system " + system);
       }
     };
