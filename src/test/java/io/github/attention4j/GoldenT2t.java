@@ -6,6 +6,12 @@ final class GoldenT2t {
 
   static GoldenCase.Run runner(String system) {
     return switch (system) {
+      case "D.local_within_block_mask_right",
+          "D.local_mask_right",
+          "D.local_unmasked",
+          "D.masked_dilated_1d",
+          "D.unmasked_dilated_1d" ->
+          GoldenT2tLocal::run;
       default -> throw new AssertionError("unknown system " + system);
     };
   }
