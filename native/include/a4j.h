@@ -43,7 +43,7 @@ extern "C" {
 #endif
 
 /* Changes whenever a struct, a constant or a signature of this header changes. */
-#define A4J_ABI_VERSION 2
+#define A4J_ABI_VERSION 3
 
 #define A4J_WORKSPACE_ALIGNMENT 64
 
@@ -84,6 +84,23 @@ enum a4j_stage {
   A4J_STAGE_CAPPED = 1, /* after soft-capping, of every key, seen or not */
   A4J_STAGE_LOGITS = 2  /* what the softmax takes: after bias, ALiBi and score program; -infinity where a row does not see */
 };
+
+/* The row of a table of relative positions that a distance beyond its ends has. */
+enum a4j_beyond {
+  A4J_BEYOND_CLIP = 0, /* the nearest row that there is (Shaw et al. 2018) */
+  A4J_BEYOND_ZERO = 1  /* a row of zeros */
+};
+
+/* What becomes of the weights of a row between softmax and values; they are divided by their sum afterwards. */
+enum a4j_harden {
+  A4J_HARDEN_NONE = 0,
+  A4J_HARDEN_TOP_K = 1,   /* weights less than the k-th largest become 0; those that equal it all stay */
+  A4J_HARDEN_SUBTRACT = 2 /* max(w - w_k, 0), w_k the k-th largest of the weights' different values (tensor2tensor's hard
+                             attention): k - 1 of them survive */
+};
+
+/* Dimensions along which a drawn dropout mask is the same everywhere; flags. */
+enum a4j_shared { A4J_SHARED_BATCH = 1, A4J_SHARED_HEAD = 2, A4J_SHARED_ROW = 4, A4J_SHARED_KEY = 8 };
 
 /* How lambda is kept. */
 enum a4j_lambda_form {
@@ -145,12 +162,13 @@ A4J_API int32_t a4j_use_blas(const void *cblas_sgemm);
 /*
  * Scaled dot-product attention, plain (maps = 1) or differential (maps = 2), for every batch b, head h and row i:
  *
- *   x_m[j]      = softcap(scale * <q_m[b,h,i], k_m[b,h',j]>)              softcap(x) = c tanh(x / c), or x where c is 0
+ *   x_m[j]      = softcap(scale * <q_m[b,h,i], k_m[b,h',j] + E[h,j-p]>)   softcap(x) = c tanh(x / c), or x where c is 0
  *   logits_m[j] = program(x_m[j] + bias[b,h,i,j] - slope[h] |p - j|)      over the keys j that the row sees
  *   A_m         = exp(logits_m - lse_m),  lse_m = log(exp(sink_m[h]) + sum(exp(logits_m)))
  *   W           = A_1                      plain (Vaswani et al. 2017)
  *               = A_1 - lambda[b,h,i] A_2  differential (Ye et al. 2024)
- *   out[b,h,i]  = sum over j of W[j] * keep[b,h,i,j] * keep_scale * v[b,h',j]
+ *   W           = harden(A_1 + noise_weight * g)  where asked for, over the keys that the row sees
+ *   out[b,h,i]  = sum over j of W[j] * keep[b,h,i,j] * keep_scale * (v[b,h',j] + F[h,j-p])
  *
  * Positions. Row i stands at position p = i + offset among the keys (enum a4j_align). Batch b has n keys: key_lengths[b] where
  * there is one a batch, else len_k (or, packed, its own number of keys).
@@ -165,14 +183,24 @@ A4J_API int32_t a4j_use_blas(const void *cblas_sgemm);
  * holds for each map. What a row does not see never touches it, NaN and infinity included; what it sees does, as IEEE
  * arithmetic has it. Blocks of keys that none of a tile's rows see are not computed.
  *
+ * Relative positions. Where relative_rows is not 0, E and F are rows of the tables relative_keys and relative_values, one table a
+ * head (or one for all, head stride 0): row relative_zero + (j - p), and beyond the tables what enum a4j_beyond says. Either may
+ * be NULL, and is 0 then.
+ *
+ * Random numbers. g = -log(-log u), u in [1e-5, 1 - 1e-5], is Gumbel noise: u is given, or drawn. Dropout keeps a weight where
+ * its number u in [0, 1) is at least p. Drawn numbers are those of the counter-based generator Philox4x32-10 (Salmon et al.
+ * 2011): its key is the seed (low word, high word); its counter is (j / 4, i, h, b), 0 for each dimension that is shared; word
+ * j % 4 of its result, shifted right by 8 and times 2^-24, is the number; noise maps it to 1e-5 + u * (1 - 2e-5). So they do
+ * not depend on threads, tiers or shapes.
+ *
  * Key ranges (block-sparse, block-local, dilated, tree-shaped patterns): rows come in blocks of range_rows, and each block has
  * a list of ranges [begin, end) of keys, ascending and disjoint, 0 <= begin < end <= len_k. List number b * range_stride_batch
  * + h * range_stride_head + i / range_rows of the CSR arrays is the row's.
  *
  * Packed batches (cu_seqlens): where q_begins is given, sequence b has rows q_begins[b] to q_begins[b + 1] of one long row
  * dimension (batch strides are then usually 0), at most len_q of them; where k_begins is given, the same for keys and len_k.
- * mask, key_mask, bias, keep, weights and scores must be NULL, and key_lengths has one entry a batch if any. Rows, positions,
- * ranges and lengths count within a sequence.
+ * mask, key_mask, bias, keep, noise, weights and scores must be NULL, harden must be A4J_HARDEN_NONE, dropout 0, and key_lengths
+ * has one entry a batch if any. Rows, positions, ranges and lengths count within a sequence.
  *
  * Softmax, sums and accumulation are float32.
  */
@@ -187,6 +215,10 @@ typedef struct a4j_attention_desc {
   int32_t value_parts;  /* 1, or 2 where a value row is the two halves of dim_v laid side by side from two places */
   int32_t lambda_form;  /* enum a4j_lambda_form; counts only where maps is 2 */
   int32_t scores_stage; /* enum a4j_stage; counts only with scores */
+  int32_t beyond;       /* enum a4j_beyond; counts only with relative_rows */
+  int32_t harden;       /* enum a4j_harden; maps is 1 */
+  int32_t noisy;        /* 1: noise is added to the weights before they are hardened; with a harden only */
+  int32_t dropout;      /* 1: dropout is drawn, and keep is NULL */
   int64_t batch;
   int64_t heads_q;  /* output heads: heads where maps is 1, pairs where maps is 2 */
   int64_t heads_kv; /* the same for keys and values; divides heads_q */
@@ -214,6 +246,15 @@ typedef struct a4j_attention_desc {
   int64_t row_offsets_offset;     /* int32_t[batch] in the tail, any sign; with A4J_ALIGN_OFFSETS */
   int64_t q_begins_offset;        /* int32_t[batch + 1] in the tail, ascending from 0; 0: not packed */
   int64_t k_begins_offset;
+  int64_t relative_rows; /* rows of the tables of relative positions, or 0: none; maps is 1 */
+  int64_t relative_zero; /* their row of distance j - p = 0; any number, the table need not hold it */
+  int64_t relative_keys_stride_head, relative_keys_stride_row;
+  int64_t relative_values_stride_head, relative_values_stride_row;
+  int64_t relative_values_first; /* rows i before this one take nothing from relative_values */
+  int64_t harden_k;              /* k of enum a4j_harden, at least 1 */
+  int64_t noise_stride_batch, noise_stride_head, noise_stride_row, noise_stride_key;
+  int64_t noise_seed;          /* where noise is NULL */
+  int64_t dropout_seed;        /* see "Random numbers" */
   int64_t range_rows;          /* rows of a block of the ranges, or 0: no ranges */
   int64_t range_lists;         /* number of lists */
   int64_t range_starts_offset; /* int32_t[range_lists + 1] in the tail: list x has ranges starts[x] to starts[x + 1] */
@@ -226,10 +267,12 @@ typedef struct a4j_attention_desc {
   int64_t score_program_offset; /* int32_t[score_program_words] in the tail; 0: none */
   int64_t score_program_words;
   int64_t table_0_count, table_1_count, table_2_count, table_3_count; /* elements of the programs' tables, 4 bytes each */
-  float scale;      /* finite; the caller writes 1 / sqrt(dim_qk) for the usual one */
-  float softcap;    /* c > 0, or 0 for none */
-  float keep_scale; /* > 0: 1 / (1 - p) of the dropout that drew keep; not read without keep */
-  int32_t reserved; /* 0 */
+  float scale;            /* finite; the caller writes 1 / sqrt(dim_qk) for the usual one */
+  float softcap;          /* c > 0, or 0 for none */
+  float keep_scale;       /* > 0: 1 / (1 - p) of the dropout; not read without dropout or keep */
+  float dropout_rate;     /* p in [0, 1), where dropout is 1 */
+  int32_t dropout_shared; /* flags of enum a4j_shared */
+  float noise_weight;     /* finite, where noisy is 1 */
 } a4j_attention_desc;
 
 /* Scratch for a4j_attention with this descriptor, or minus a status. It grows with threads, not with len_q * len_k. */
@@ -243,11 +286,14 @@ A4J_API int64_t a4j_attention_workspace_bytes(const a4j_attention_desc *desc);
  * key_mask [batch, len_k] bytes, 0 hides the key; or NULL. The same
  * bias     [batch, heads_q, len_q, len_k] float, added to the scaled, capped logits, -infinity hides the key; or NULL. The same
  * keep     [batch, heads_q, len_q, len_k] bytes, 0 drops the weight; or NULL
+ * relative_keys   [heads_q, relative_rows, dim_qk] float; or NULL
+ * relative_values [heads_q, relative_rows, dim_v] float; or NULL
+ * noise    [batch, heads_q, len_q, len_k] float, u of the noise; or NULL: drawn, where noisy is 1
  * lambda   [batch, heads_q, len_q] float; NULL where maps is 1
  * table_0 to table_3: the programs' tables, of float or int32_t; NULL where not used
  * out      [batch, heads_q, len_q, dim_v] dtype, written whole
  * lse      [batch, heads_q, maps, len_q] float, natural logarithm; or NULL
- * weights  [batch, heads_q, len_q, len_k] float, contiguous: W before keep, written whole; or NULL. Costs a second pass over q k^T
+ * weights  [batch, heads_q, len_q, len_k] float, contiguous: W before dropout, written whole; or NULL. Costs a second pass over q k^T
  * scores   [batch, heads_q, maps, len_q, len_k] float, contiguous: the logits at scores_stage, written whole; or NULL. The same
  * work     how many scores this call computed for `out`, lanes of the vectors without a row included; or NULL
  *
@@ -257,10 +303,10 @@ A4J_API int64_t a4j_attention_workspace_bytes(const a4j_attention_desc *desc);
  * A4J_UNSUPPORTED_DTYPE.
  */
 A4J_API int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, const uint8_t *mask,
-                              const uint8_t *key_mask, const float *bias, const uint8_t *keep, const float *lambda,
-                              const void *table_0, const void *table_1, const void *table_2, const void *table_3, void *out,
-                              float *lse, float *weights, float *scores, int64_t *work, void *workspace,
-                              int64_t workspace_bytes);
+                              const uint8_t *key_mask, const float *bias, const uint8_t *keep, const float *relative_keys,
+                              const float *relative_values, const float *noise, const float *lambda, const void *table_0,
+                              const void *table_1, const void *table_2, const void *table_3, void *out, float *lse,
+                              float *weights, float *scores, int64_t *work, void *workspace, int64_t workspace_bytes);
 
 /* ---- Programs --------------------------------------------------------------------------------------------------------- */
 

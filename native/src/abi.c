@@ -37,7 +37,9 @@ static const struct line lines[] = {
     CONSTANT(A4J_UNSUPPORTED_DTYPE), CONSTANT(A4J_ISA_UNKNOWN), CONSTANT(A4J_ISA_UNAVAILABLE), CONSTANT(A4J_NO_BLAS),
     CONSTANT(A4J_F32), CONSTANT(A4J_ALIGN_TOP_LEFT), CONSTANT(A4J_ALIGN_BOTTOM_RIGHT), CONSTANT(A4J_ALIGN_OFFSETS),
     CONSTANT(A4J_UNBOUNDED), CONSTANT(A4J_STAGE_SCALED), CONSTANT(A4J_STAGE_CAPPED), CONSTANT(A4J_STAGE_LOGITS),
-    CONSTANT(A4J_LAMBDA_AS_GIVEN), CONSTANT(A4J_LAMBDA_SIGMOID),
+    CONSTANT(A4J_BEYOND_CLIP), CONSTANT(A4J_BEYOND_ZERO), CONSTANT(A4J_HARDEN_NONE), CONSTANT(A4J_HARDEN_TOP_K),
+    CONSTANT(A4J_HARDEN_SUBTRACT), CONSTANT(A4J_SHARED_BATCH), CONSTANT(A4J_SHARED_HEAD), CONSTANT(A4J_SHARED_ROW),
+    CONSTANT(A4J_SHARED_KEY), CONSTANT(A4J_LAMBDA_AS_GIVEN), CONSTANT(A4J_LAMBDA_SIGMOID),
     CONSTANT(A4J_KEY_PAIRS), CONSTANT(A4J_KEY_HEADS), CONSTANT(A4J_ROPE_HALF), CONSTANT(A4J_ROPE_INTERLEAVED),
     CONSTANT(A4J_PAIR_ADDITIVE), CONSTANT(A4J_PAIR_GAUSSIAN), CONSTANT(A4J_PAIR_BOXCAR), CONSTANT(A4J_PAIR_EPANECHIKOV),
     CONSTANT(A4J_EMPTY_UNSEEN), CONSTANT(A4J_EMPTY_ALIKE), CONSTANT(A4J_RELU), CONSTANT(A4J_SCALE_ADD),
@@ -55,7 +57,7 @@ static const struct line lines[] = {
 
 #define OWNER a4j_attention_desc
     STRUCT, FIELD(size_bytes), FIELD(abi_version), FIELD(dtype), FIELD(threads), FIELD(align), FIELD(maps), FIELD(key_map),
-    FIELD(value_parts), FIELD(lambda_form), FIELD(scores_stage), FIELD(batch), FIELD(heads_q), FIELD(heads_kv), FIELD(len_q),
+    FIELD(value_parts), FIELD(lambda_form), FIELD(scores_stage), FIELD(beyond), FIELD(harden), FIELD(noisy), FIELD(dropout), FIELD(batch), FIELD(heads_q), FIELD(heads_kv), FIELD(len_q),
     FIELD(len_k), FIELD(dim_qk), FIELD(dim_v), FIELD(window_left), FIELD(window_right), FIELD(chunk), FIELD(key_limit),
     FIELD(q_stride_batch), FIELD(q_stride_head), FIELD(q_stride_map), FIELD(q_stride_row), FIELD(k_stride_batch),
     FIELD(k_stride_head), FIELD(k_stride_map), FIELD(k_stride_row), FIELD(v_stride_batch), FIELD(v_stride_head),
@@ -66,11 +68,14 @@ static const struct line lines[] = {
     FIELD(lambda_stride_batch), FIELD(lambda_stride_head), FIELD(lambda_stride_row), FIELD(lse_stride_batch),
     FIELD(lse_stride_head), FIELD(lse_stride_map), FIELD(key_lengths_offset), FIELD(key_lengths_stride_batch),
     FIELD(key_lengths_stride_row), FIELD(row_offsets_offset), FIELD(q_begins_offset), FIELD(k_begins_offset),
-    FIELD(range_rows), FIELD(range_lists), FIELD(range_starts_offset), FIELD(ranges_offset), FIELD(range_stride_batch),
+    FIELD(relative_rows), FIELD(relative_zero), FIELD(relative_keys_stride_head), FIELD(relative_keys_stride_row),
+    FIELD(relative_values_stride_head), FIELD(relative_values_stride_row), FIELD(relative_values_first), FIELD(harden_k),
+    FIELD(noise_stride_batch), FIELD(noise_stride_head), FIELD(noise_stride_row), FIELD(noise_stride_key), FIELD(noise_seed),
+    FIELD(dropout_seed), FIELD(range_rows), FIELD(range_lists), FIELD(range_starts_offset), FIELD(ranges_offset), FIELD(range_stride_batch),
     FIELD(range_stride_head), FIELD(slopes_offset), FIELD(sinks_offset), FIELD(mask_program_offset),
     FIELD(mask_program_words), FIELD(score_program_offset), FIELD(score_program_words), FIELD(table_0_count),
     FIELD(table_1_count), FIELD(table_2_count), FIELD(table_3_count), FIELD(scale), FIELD(softcap), FIELD(keep_scale),
-    FIELD(reserved),
+    FIELD(dropout_rate), FIELD(dropout_shared), FIELD(noise_weight),
 #undef OWNER
 
 #define OWNER a4j_merge_desc

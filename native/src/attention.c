@@ -89,6 +89,17 @@ static int64_t scratch_floats(const a4j_attention_desc *d, int64_t tiles) {
 
 /* ---- Checks ----------------------------------------------------------------------------------------------------------- */
 
+/* Whether hardening, noise, drawn dropout and relative positions are asked for in a way that makes sense. */
+static int options_of_weights(const a4j_attention_desc *d) {
+  const int known = d->beyond >= A4J_BEYOND_CLIP && d->beyond <= A4J_BEYOND_ZERO && d->harden >= A4J_HARDEN_NONE &&
+                    d->harden <= A4J_HARDEN_SUBTRACT && d->noisy >= 0 && d->noisy <= 1 && d->dropout >= 0 && d->dropout <= 1;
+  if (!known || (d->maps != 1 && (d->harden != A4J_HARDEN_NONE || d->relative_rows != 0))) return 0;
+  if (d->harden != A4J_HARDEN_NONE && d->harden_k < 1) return 0;
+  if (d->noisy && (d->harden == A4J_HARDEN_NONE || !isfinite(d->noise_weight))) return 0;
+  return !d->dropout || (d->dropout_rate >= 0 && d->dropout_rate < 1 && d->dropout_shared >= 0 &&
+                         d->dropout_shared <= (A4J_SHARED_BATCH | A4J_SHARED_HEAD | A4J_SHARED_ROW | A4J_SHARED_KEY));
+}
+
 static int32_t check_options(const a4j_attention_desc *d) {
   const int valid = d->maps >= 1 && d->maps <= 2 && d->value_parts >= 1 && d->value_parts <= 2 &&
                     d->align >= A4J_ALIGN_TOP_LEFT && d->align <= A4J_ALIGN_OFFSETS && d->key_map >= A4J_KEY_PAIRS &&
@@ -96,8 +107,8 @@ static int32_t check_options(const a4j_attention_desc *d) {
                     d->lambda_form <= A4J_LAMBDA_SIGMOID && d->scores_stage >= A4J_STAGE_SCALED &&
                     d->scores_stage <= A4J_STAGE_LOGITS && d->window_left >= A4J_UNBOUNDED &&
                     d->window_right >= A4J_UNBOUNDED && (d->align != A4J_ALIGN_OFFSETS || d->row_offsets_offset != 0) &&
-                    d->reserved == 0 && isfinite(d->scale) && isfinite(d->softcap) && d->softcap >= 0;
-  return valid ? A4J_OK : A4J_BAD_OPTION;
+                    isfinite(d->scale) && isfinite(d->softcap) && d->softcap >= 0;
+  return valid && options_of_weights(d) ? A4J_OK : A4J_BAD_OPTION;
 }
 
 static int32_t check_shape(const a4j_attention_desc *d) {
@@ -110,7 +121,8 @@ static int32_t check_shape(const a4j_attention_desc *d) {
     const int32_t status = a4j_check_sizes(5, sizes[i]);
     if (status != A4J_OK) return status;
   }
-  if (d->chunk < 0 || d->range_rows < 0 || d->dim_v % d->value_parts != 0 || d->key_limit < 0 || d->key_limit > d->len_k)
+  if (d->chunk < 0 || d->range_rows < 0 || d->relative_rows < 0 || d->dim_v % d->value_parts != 0 || d->key_limit < 0 ||
+      d->key_limit > d->len_k)
     return A4J_BAD_SIZE;
   if (d->dim_qk > INT32_MAX || d->dim_v > INT32_MAX) return A4J_SIZE_OVERFLOW;
   if (d->heads_q > 0 && (d->heads_kv == 0 || d->heads_q % d->heads_kv != 0)) return A4J_BAD_SIZE;
@@ -468,7 +480,8 @@ static void run_all(struct run *r, void (*task)(struct run *, int64_t, int64_t, 
 }
 
 int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, const uint8_t *mask,
-                      const uint8_t *key_mask, const float *bias, const uint8_t *keep, const float *lambda, const void *table_0,
+                      const uint8_t *key_mask, const float *bias, const uint8_t *keep, const float *relative_keys,
+                      const float *relative_values, const float *noise, const float *lambda, const void *table_0,
                       const void *table_1, const void *table_2, const void *table_3, void *out, float *lse, float *weights,
                       float *scores, int64_t *work, void *workspace, int64_t bytes) {
   struct plan plan;
@@ -498,6 +511,9 @@ int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void 
   plan.call.key_mask = key_mask;
   plan.call.bias = bias;
   plan.call.keep = keep;
+  plan.call.relative_keys = relative_keys;
+  plan.call.relative_values = relative_values;
+  plan.call.noise = noise;
   plan.call.lambda = lambda;
   plan.call.out = out;
   plan.call.lse = lse;

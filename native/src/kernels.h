@@ -25,7 +25,7 @@ enum {
 /* What one call of attention was given: the checked descriptor, its tensors, and the arrays of its tail (NULL for none). */
 struct a4j_attention_call {
   const a4j_attention_desc *desc;
-  const float *q, *k, *v, *bias, *lambda;
+  const float *q, *k, *v, *bias, *relative_keys, *relative_values, *noise, *lambda;
   const uint8_t *mask, *key_mask, *keep;
   float *out, *lse, *weights, *scores;
   const int32_t *key_lengths, *row_offsets, *q_begins, *k_begins, *range_starts, *ranges;

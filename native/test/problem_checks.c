@@ -144,8 +144,8 @@ int32_t status_of(struct problem *p) {
   /* Nothing may be read there before it is written. */
   memset(workspace, 0xff, (size_t)bytes);
   const int32_t status =
-      a4j_attention(p->d, c->q, c->k, c->v, c->mask, c->key_mask, c->bias, c->keep, c->lambda, c->tables[0], c->tables[1],
-                    c->tables[2], c->tables[3], out, lse, weights, scores, &p->work, workspace, bytes);
+      a4j_attention(p->d, c->q, c->k, c->v, c->mask, c->key_mask, c->bias, c->keep, NULL, NULL, NULL, c->lambda, c->tables[0],
+                    c->tables[1], c->tables[2], c->tables[3], out, lse, weights, scores, &p->work, workspace, bytes);
   free(workspace);
   return answer < 0 && status != -answer ? -1 : status;
 }

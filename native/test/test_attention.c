@@ -169,7 +169,14 @@ static void shouldRefuseOptionsThatThisHeaderDoesNotName(void) {
   REFUSE(A4J_BAD_OPTION, plain(), p->d->softcap = -1);
   REFUSE(A4J_BAD_OPTION, plain(), p->d->softcap = NAN);
   REFUSE(A4J_BAD_OPTION, plain(), p->d->softcap = INFINITY);
-  REFUSE(A4J_BAD_OPTION, plain(), p->d->reserved = 1);
+  REFUSE(A4J_BAD_OPTION, plain(), p->d->beyond = 2);
+  REFUSE(A4J_BAD_OPTION, plain(), p->d->harden = 3);
+  REFUSE(A4J_BAD_OPTION, plain(), p->d->harden = A4J_HARDEN_TOP_K);
+  REFUSE(A4J_BAD_OPTION, plain(), p->d->noisy = 1);
+  REFUSE(A4J_BAD_OPTION, plain(), p->d->dropout = 2);
+  REFUSE(A4J_BAD_OPTION, plain(), (p->d->dropout = 1, p->d->dropout_rate = 1));
+  REFUSE(A4J_BAD_OPTION, plain(), (p->d->dropout = 1, p->d->dropout_shared = 16));
+  REFUSE(A4J_BAD_SIZE, plain(), p->d->relative_rows = -1);
   REFUSE(A4J_BAD_OPTION, plain(), with_keep(p, 0); p->d->keep_scale = NAN);
   REFUSE(A4J_BAD_OPTION, plain(), with_keep(p, 0); p->d->keep_scale = -1);
   REFUSE(A4J_OK, plain(), p->d->keep_scale = NAN);
@@ -240,7 +247,7 @@ static void shouldRefuseWhatIsNotThere(void) {
   const int64_t bytes = a4j_attention_workspace_bytes(p->d);
   char *workspace = aligned_alloc(64, (size_t)(bytes + 63) / 64 * 64 + 64);
 #define STATUS(desc, out, workspace, bytes)                                                                                    \
-  a4j_attention(desc, c->q, c->k, c->v, 0, 0, 0, 0, 0, 0, 0, 0, 0, out, 0, 0, 0, 0, workspace, bytes)
+  a4j_attention(desc, c->q, c->k, c->v, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, out, 0, 0, 0, 0, workspace, bytes)
   CHECK_INT(STATUS(p->d, p->out, workspace, bytes), A4J_OK);
   CHECK_INT(STATUS(NULL, p->out, workspace, bytes), A4J_NULL_POINTER);
   CHECK_INT(STATUS(p->d, NULL, workspace, bytes), A4J_NULL_POINTER);

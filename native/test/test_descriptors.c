@@ -41,7 +41,7 @@ static int64_t try_attention_workspace(const void *desc) {
 static int64_t try_attention(const void *desc) {
   int64_t workspace_bytes = draw() & 1 ? (int64_t)sizeof anything : (int64_t)draw();
   return a4j_attention(desc, NULL, NULL, NULL, maybe(), maybe(), maybe(), maybe(), maybe(), maybe(), maybe(), maybe(), maybe(),
-                       NULL, maybe(), maybe(), maybe(), NULL, maybe(), workspace_bytes);
+                       maybe(), maybe(), maybe(), NULL, maybe(), maybe(), maybe(), NULL, maybe(), workspace_bytes);
 }
 
 static int64_t try_merge(const void *desc) { return a4j_merge(desc, NULL, NULL, NULL, NULL, NULL, maybe()); }
@@ -172,6 +172,16 @@ static void write_valid_attention(char *desc, const struct layout *layout) {
   d->chunk = (int64_t)below(4);
   if (d->align == A4J_ALIGN_OFFSETS) d->row_offsets_offset = append(d, BATCH, -9, 18);
   const bool packed = below(4) == 0;
+  d->beyond = (int32_t)below(2);
+  d->relative_rows = d->maps == 1 ? (int64_t)below(4) : 0;
+  d->relative_zero = (int64_t)below(6) - 2;
+  d->harden = d->maps == 1 && !packed ? (int32_t)below(3) : A4J_HARDEN_NONE;
+  d->harden_k = 1 + (int64_t)below(LEN_K + 2);
+  d->noisy = d->harden != A4J_HARDEN_NONE ? (int32_t)below(2) : 0;
+  d->noise_weight = 0.5f;
+  d->dropout = packed ? 0 : (int32_t)below(2);
+  d->dropout_rate = 0.25f;
+  d->dropout_shared = (int32_t)below(16);
   if (packed) {
     int32_t end;
     d->q_begins_offset = append_begins(d, BATCH, LEN_Q, &end);

@@ -25,6 +25,10 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int32_t value_parts;
  *     int32_t lambda_form;
  *     int32_t scores_stage;
+ *     int32_t beyond;
+ *     int32_t harden;
+ *     int32_t noisy;
+ *     int32_t dropout;
  *     int64_t batch;
  *     int64_t heads_q;
  *     int64_t heads_kv;
@@ -76,6 +80,20 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int64_t row_offsets_offset;
  *     int64_t q_begins_offset;
  *     int64_t k_begins_offset;
+ *     int64_t relative_rows;
+ *     int64_t relative_zero;
+ *     int64_t relative_keys_stride_head;
+ *     int64_t relative_keys_stride_row;
+ *     int64_t relative_values_stride_head;
+ *     int64_t relative_values_stride_row;
+ *     int64_t relative_values_first;
+ *     int64_t harden_k;
+ *     int64_t noise_stride_batch;
+ *     int64_t noise_stride_head;
+ *     int64_t noise_stride_row;
+ *     int64_t noise_stride_key;
+ *     int64_t noise_seed;
+ *     int64_t dropout_seed;
  *     int64_t range_rows;
  *     int64_t range_lists;
  *     int64_t range_starts_offset;
@@ -95,7 +113,9 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     float scale;
  *     float softcap;
  *     float keep_scale;
- *     int32_t reserved;
+ *     float dropout_rate;
+ *     int32_t dropout_shared;
+ *     float noise_weight;
  * }
  * }
  */
@@ -116,6 +136,10 @@ public class a4j_attention_desc {
         a4j_h.C_INT.withName("value_parts"),
         a4j_h.C_INT.withName("lambda_form"),
         a4j_h.C_INT.withName("scores_stage"),
+        a4j_h.C_INT.withName("beyond"),
+        a4j_h.C_INT.withName("harden"),
+        a4j_h.C_INT.withName("noisy"),
+        a4j_h.C_INT.withName("dropout"),
         a4j_h.C_LONG.withName("batch"),
         a4j_h.C_LONG.withName("heads_q"),
         a4j_h.C_LONG.withName("heads_kv"),
@@ -167,6 +191,20 @@ public class a4j_attention_desc {
         a4j_h.C_LONG.withName("row_offsets_offset"),
         a4j_h.C_LONG.withName("q_begins_offset"),
         a4j_h.C_LONG.withName("k_begins_offset"),
+        a4j_h.C_LONG.withName("relative_rows"),
+        a4j_h.C_LONG.withName("relative_zero"),
+        a4j_h.C_LONG.withName("relative_keys_stride_head"),
+        a4j_h.C_LONG.withName("relative_keys_stride_row"),
+        a4j_h.C_LONG.withName("relative_values_stride_head"),
+        a4j_h.C_LONG.withName("relative_values_stride_row"),
+        a4j_h.C_LONG.withName("relative_values_first"),
+        a4j_h.C_LONG.withName("harden_k"),
+        a4j_h.C_LONG.withName("noise_stride_batch"),
+        a4j_h.C_LONG.withName("noise_stride_head"),
+        a4j_h.C_LONG.withName("noise_stride_row"),
+        a4j_h.C_LONG.withName("noise_stride_key"),
+        a4j_h.C_LONG.withName("noise_seed"),
+        a4j_h.C_LONG.withName("dropout_seed"),
         a4j_h.C_LONG.withName("range_rows"),
         a4j_h.C_LONG.withName("range_lists"),
         a4j_h.C_LONG.withName("range_starts_offset"),
@@ -186,7 +224,9 @@ public class a4j_attention_desc {
         a4j_h.C_FLOAT.withName("scale"),
         a4j_h.C_FLOAT.withName("softcap"),
         a4j_h.C_FLOAT.withName("keep_scale"),
-        a4j_h.C_INT.withName("reserved")
+        a4j_h.C_FLOAT.withName("dropout_rate"),
+        a4j_h.C_INT.withName("dropout_shared"),
+        a4j_h.C_FLOAT.withName("noise_weight")
     ).withName("a4j_attention_desc");
 
     /**
@@ -634,6 +674,182 @@ public class a4j_attention_desc {
      */
     public static void scores_stage(MemorySegment struct, int fieldValue) {
         struct.set(scores_stage$LAYOUT, scores_stage$OFFSET, fieldValue);
+    }
+
+    private static final OfInt beyond$LAYOUT = (OfInt)$LAYOUT.select(groupElement("beyond"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int32_t beyond
+     * }
+     */
+    public static final OfInt beyond$layout() {
+        return beyond$LAYOUT;
+    }
+
+    private static final long beyond$OFFSET = $LAYOUT.byteOffset(groupElement("beyond"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int32_t beyond
+     * }
+     */
+    public static final long beyond$offset() {
+        return beyond$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int32_t beyond
+     * }
+     */
+    public static int beyond(MemorySegment struct) {
+        return struct.get(beyond$LAYOUT, beyond$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int32_t beyond
+     * }
+     */
+    public static void beyond(MemorySegment struct, int fieldValue) {
+        struct.set(beyond$LAYOUT, beyond$OFFSET, fieldValue);
+    }
+
+    private static final OfInt harden$LAYOUT = (OfInt)$LAYOUT.select(groupElement("harden"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int32_t harden
+     * }
+     */
+    public static final OfInt harden$layout() {
+        return harden$LAYOUT;
+    }
+
+    private static final long harden$OFFSET = $LAYOUT.byteOffset(groupElement("harden"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int32_t harden
+     * }
+     */
+    public static final long harden$offset() {
+        return harden$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int32_t harden
+     * }
+     */
+    public static int harden(MemorySegment struct) {
+        return struct.get(harden$LAYOUT, harden$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int32_t harden
+     * }
+     */
+    public static void harden(MemorySegment struct, int fieldValue) {
+        struct.set(harden$LAYOUT, harden$OFFSET, fieldValue);
+    }
+
+    private static final OfInt noisy$LAYOUT = (OfInt)$LAYOUT.select(groupElement("noisy"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int32_t noisy
+     * }
+     */
+    public static final OfInt noisy$layout() {
+        return noisy$LAYOUT;
+    }
+
+    private static final long noisy$OFFSET = $LAYOUT.byteOffset(groupElement("noisy"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int32_t noisy
+     * }
+     */
+    public static final long noisy$offset() {
+        return noisy$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int32_t noisy
+     * }
+     */
+    public static int noisy(MemorySegment struct) {
+        return struct.get(noisy$LAYOUT, noisy$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int32_t noisy
+     * }
+     */
+    public static void noisy(MemorySegment struct, int fieldValue) {
+        struct.set(noisy$LAYOUT, noisy$OFFSET, fieldValue);
+    }
+
+    private static final OfInt dropout$LAYOUT = (OfInt)$LAYOUT.select(groupElement("dropout"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int32_t dropout
+     * }
+     */
+    public static final OfInt dropout$layout() {
+        return dropout$LAYOUT;
+    }
+
+    private static final long dropout$OFFSET = $LAYOUT.byteOffset(groupElement("dropout"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int32_t dropout
+     * }
+     */
+    public static final long dropout$offset() {
+        return dropout$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int32_t dropout
+     * }
+     */
+    public static int dropout(MemorySegment struct) {
+        return struct.get(dropout$LAYOUT, dropout$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int32_t dropout
+     * }
+     */
+    public static void dropout(MemorySegment struct, int fieldValue) {
+        struct.set(dropout$LAYOUT, dropout$OFFSET, fieldValue);
     }
 
     private static final OfLong batch$LAYOUT = (OfLong)$LAYOUT.select(groupElement("batch"));
@@ -2880,6 +3096,622 @@ public class a4j_attention_desc {
         struct.set(k_begins_offset$LAYOUT, k_begins_offset$OFFSET, fieldValue);
     }
 
+    private static final OfLong relative_rows$LAYOUT = (OfLong)$LAYOUT.select(groupElement("relative_rows"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t relative_rows
+     * }
+     */
+    public static final OfLong relative_rows$layout() {
+        return relative_rows$LAYOUT;
+    }
+
+    private static final long relative_rows$OFFSET = $LAYOUT.byteOffset(groupElement("relative_rows"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t relative_rows
+     * }
+     */
+    public static final long relative_rows$offset() {
+        return relative_rows$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t relative_rows
+     * }
+     */
+    public static long relative_rows(MemorySegment struct) {
+        return struct.get(relative_rows$LAYOUT, relative_rows$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t relative_rows
+     * }
+     */
+    public static void relative_rows(MemorySegment struct, long fieldValue) {
+        struct.set(relative_rows$LAYOUT, relative_rows$OFFSET, fieldValue);
+    }
+
+    private static final OfLong relative_zero$LAYOUT = (OfLong)$LAYOUT.select(groupElement("relative_zero"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t relative_zero
+     * }
+     */
+    public static final OfLong relative_zero$layout() {
+        return relative_zero$LAYOUT;
+    }
+
+    private static final long relative_zero$OFFSET = $LAYOUT.byteOffset(groupElement("relative_zero"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t relative_zero
+     * }
+     */
+    public static final long relative_zero$offset() {
+        return relative_zero$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t relative_zero
+     * }
+     */
+    public static long relative_zero(MemorySegment struct) {
+        return struct.get(relative_zero$LAYOUT, relative_zero$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t relative_zero
+     * }
+     */
+    public static void relative_zero(MemorySegment struct, long fieldValue) {
+        struct.set(relative_zero$LAYOUT, relative_zero$OFFSET, fieldValue);
+    }
+
+    private static final OfLong relative_keys_stride_head$LAYOUT = (OfLong)$LAYOUT.select(groupElement("relative_keys_stride_head"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t relative_keys_stride_head
+     * }
+     */
+    public static final OfLong relative_keys_stride_head$layout() {
+        return relative_keys_stride_head$LAYOUT;
+    }
+
+    private static final long relative_keys_stride_head$OFFSET = $LAYOUT.byteOffset(groupElement("relative_keys_stride_head"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t relative_keys_stride_head
+     * }
+     */
+    public static final long relative_keys_stride_head$offset() {
+        return relative_keys_stride_head$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t relative_keys_stride_head
+     * }
+     */
+    public static long relative_keys_stride_head(MemorySegment struct) {
+        return struct.get(relative_keys_stride_head$LAYOUT, relative_keys_stride_head$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t relative_keys_stride_head
+     * }
+     */
+    public static void relative_keys_stride_head(MemorySegment struct, long fieldValue) {
+        struct.set(relative_keys_stride_head$LAYOUT, relative_keys_stride_head$OFFSET, fieldValue);
+    }
+
+    private static final OfLong relative_keys_stride_row$LAYOUT = (OfLong)$LAYOUT.select(groupElement("relative_keys_stride_row"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t relative_keys_stride_row
+     * }
+     */
+    public static final OfLong relative_keys_stride_row$layout() {
+        return relative_keys_stride_row$LAYOUT;
+    }
+
+    private static final long relative_keys_stride_row$OFFSET = $LAYOUT.byteOffset(groupElement("relative_keys_stride_row"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t relative_keys_stride_row
+     * }
+     */
+    public static final long relative_keys_stride_row$offset() {
+        return relative_keys_stride_row$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t relative_keys_stride_row
+     * }
+     */
+    public static long relative_keys_stride_row(MemorySegment struct) {
+        return struct.get(relative_keys_stride_row$LAYOUT, relative_keys_stride_row$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t relative_keys_stride_row
+     * }
+     */
+    public static void relative_keys_stride_row(MemorySegment struct, long fieldValue) {
+        struct.set(relative_keys_stride_row$LAYOUT, relative_keys_stride_row$OFFSET, fieldValue);
+    }
+
+    private static final OfLong relative_values_stride_head$LAYOUT = (OfLong)$LAYOUT.select(groupElement("relative_values_stride_head"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t relative_values_stride_head
+     * }
+     */
+    public static final OfLong relative_values_stride_head$layout() {
+        return relative_values_stride_head$LAYOUT;
+    }
+
+    private static final long relative_values_stride_head$OFFSET = $LAYOUT.byteOffset(groupElement("relative_values_stride_head"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t relative_values_stride_head
+     * }
+     */
+    public static final long relative_values_stride_head$offset() {
+        return relative_values_stride_head$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t relative_values_stride_head
+     * }
+     */
+    public static long relative_values_stride_head(MemorySegment struct) {
+        return struct.get(relative_values_stride_head$LAYOUT, relative_values_stride_head$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t relative_values_stride_head
+     * }
+     */
+    public static void relative_values_stride_head(MemorySegment struct, long fieldValue) {
+        struct.set(relative_values_stride_head$LAYOUT, relative_values_stride_head$OFFSET, fieldValue);
+    }
+
+    private static final OfLong relative_values_stride_row$LAYOUT = (OfLong)$LAYOUT.select(groupElement("relative_values_stride_row"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t relative_values_stride_row
+     * }
+     */
+    public static final OfLong relative_values_stride_row$layout() {
+        return relative_values_stride_row$LAYOUT;
+    }
+
+    private static final long relative_values_stride_row$OFFSET = $LAYOUT.byteOffset(groupElement("relative_values_stride_row"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t relative_values_stride_row
+     * }
+     */
+    public static final long relative_values_stride_row$offset() {
+        return relative_values_stride_row$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t relative_values_stride_row
+     * }
+     */
+    public static long relative_values_stride_row(MemorySegment struct) {
+        return struct.get(relative_values_stride_row$LAYOUT, relative_values_stride_row$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t relative_values_stride_row
+     * }
+     */
+    public static void relative_values_stride_row(MemorySegment struct, long fieldValue) {
+        struct.set(relative_values_stride_row$LAYOUT, relative_values_stride_row$OFFSET, fieldValue);
+    }
+
+    private static final OfLong relative_values_first$LAYOUT = (OfLong)$LAYOUT.select(groupElement("relative_values_first"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t relative_values_first
+     * }
+     */
+    public static final OfLong relative_values_first$layout() {
+        return relative_values_first$LAYOUT;
+    }
+
+    private static final long relative_values_first$OFFSET = $LAYOUT.byteOffset(groupElement("relative_values_first"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t relative_values_first
+     * }
+     */
+    public static final long relative_values_first$offset() {
+        return relative_values_first$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t relative_values_first
+     * }
+     */
+    public static long relative_values_first(MemorySegment struct) {
+        return struct.get(relative_values_first$LAYOUT, relative_values_first$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t relative_values_first
+     * }
+     */
+    public static void relative_values_first(MemorySegment struct, long fieldValue) {
+        struct.set(relative_values_first$LAYOUT, relative_values_first$OFFSET, fieldValue);
+    }
+
+    private static final OfLong harden_k$LAYOUT = (OfLong)$LAYOUT.select(groupElement("harden_k"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t harden_k
+     * }
+     */
+    public static final OfLong harden_k$layout() {
+        return harden_k$LAYOUT;
+    }
+
+    private static final long harden_k$OFFSET = $LAYOUT.byteOffset(groupElement("harden_k"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t harden_k
+     * }
+     */
+    public static final long harden_k$offset() {
+        return harden_k$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t harden_k
+     * }
+     */
+    public static long harden_k(MemorySegment struct) {
+        return struct.get(harden_k$LAYOUT, harden_k$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t harden_k
+     * }
+     */
+    public static void harden_k(MemorySegment struct, long fieldValue) {
+        struct.set(harden_k$LAYOUT, harden_k$OFFSET, fieldValue);
+    }
+
+    private static final OfLong noise_stride_batch$LAYOUT = (OfLong)$LAYOUT.select(groupElement("noise_stride_batch"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t noise_stride_batch
+     * }
+     */
+    public static final OfLong noise_stride_batch$layout() {
+        return noise_stride_batch$LAYOUT;
+    }
+
+    private static final long noise_stride_batch$OFFSET = $LAYOUT.byteOffset(groupElement("noise_stride_batch"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t noise_stride_batch
+     * }
+     */
+    public static final long noise_stride_batch$offset() {
+        return noise_stride_batch$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t noise_stride_batch
+     * }
+     */
+    public static long noise_stride_batch(MemorySegment struct) {
+        return struct.get(noise_stride_batch$LAYOUT, noise_stride_batch$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t noise_stride_batch
+     * }
+     */
+    public static void noise_stride_batch(MemorySegment struct, long fieldValue) {
+        struct.set(noise_stride_batch$LAYOUT, noise_stride_batch$OFFSET, fieldValue);
+    }
+
+    private static final OfLong noise_stride_head$LAYOUT = (OfLong)$LAYOUT.select(groupElement("noise_stride_head"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t noise_stride_head
+     * }
+     */
+    public static final OfLong noise_stride_head$layout() {
+        return noise_stride_head$LAYOUT;
+    }
+
+    private static final long noise_stride_head$OFFSET = $LAYOUT.byteOffset(groupElement("noise_stride_head"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t noise_stride_head
+     * }
+     */
+    public static final long noise_stride_head$offset() {
+        return noise_stride_head$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t noise_stride_head
+     * }
+     */
+    public static long noise_stride_head(MemorySegment struct) {
+        return struct.get(noise_stride_head$LAYOUT, noise_stride_head$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t noise_stride_head
+     * }
+     */
+    public static void noise_stride_head(MemorySegment struct, long fieldValue) {
+        struct.set(noise_stride_head$LAYOUT, noise_stride_head$OFFSET, fieldValue);
+    }
+
+    private static final OfLong noise_stride_row$LAYOUT = (OfLong)$LAYOUT.select(groupElement("noise_stride_row"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t noise_stride_row
+     * }
+     */
+    public static final OfLong noise_stride_row$layout() {
+        return noise_stride_row$LAYOUT;
+    }
+
+    private static final long noise_stride_row$OFFSET = $LAYOUT.byteOffset(groupElement("noise_stride_row"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t noise_stride_row
+     * }
+     */
+    public static final long noise_stride_row$offset() {
+        return noise_stride_row$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t noise_stride_row
+     * }
+     */
+    public static long noise_stride_row(MemorySegment struct) {
+        return struct.get(noise_stride_row$LAYOUT, noise_stride_row$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t noise_stride_row
+     * }
+     */
+    public static void noise_stride_row(MemorySegment struct, long fieldValue) {
+        struct.set(noise_stride_row$LAYOUT, noise_stride_row$OFFSET, fieldValue);
+    }
+
+    private static final OfLong noise_stride_key$LAYOUT = (OfLong)$LAYOUT.select(groupElement("noise_stride_key"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t noise_stride_key
+     * }
+     */
+    public static final OfLong noise_stride_key$layout() {
+        return noise_stride_key$LAYOUT;
+    }
+
+    private static final long noise_stride_key$OFFSET = $LAYOUT.byteOffset(groupElement("noise_stride_key"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t noise_stride_key
+     * }
+     */
+    public static final long noise_stride_key$offset() {
+        return noise_stride_key$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t noise_stride_key
+     * }
+     */
+    public static long noise_stride_key(MemorySegment struct) {
+        return struct.get(noise_stride_key$LAYOUT, noise_stride_key$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t noise_stride_key
+     * }
+     */
+    public static void noise_stride_key(MemorySegment struct, long fieldValue) {
+        struct.set(noise_stride_key$LAYOUT, noise_stride_key$OFFSET, fieldValue);
+    }
+
+    private static final OfLong noise_seed$LAYOUT = (OfLong)$LAYOUT.select(groupElement("noise_seed"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t noise_seed
+     * }
+     */
+    public static final OfLong noise_seed$layout() {
+        return noise_seed$LAYOUT;
+    }
+
+    private static final long noise_seed$OFFSET = $LAYOUT.byteOffset(groupElement("noise_seed"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t noise_seed
+     * }
+     */
+    public static final long noise_seed$offset() {
+        return noise_seed$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t noise_seed
+     * }
+     */
+    public static long noise_seed(MemorySegment struct) {
+        return struct.get(noise_seed$LAYOUT, noise_seed$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t noise_seed
+     * }
+     */
+    public static void noise_seed(MemorySegment struct, long fieldValue) {
+        struct.set(noise_seed$LAYOUT, noise_seed$OFFSET, fieldValue);
+    }
+
+    private static final OfLong dropout_seed$LAYOUT = (OfLong)$LAYOUT.select(groupElement("dropout_seed"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t dropout_seed
+     * }
+     */
+    public static final OfLong dropout_seed$layout() {
+        return dropout_seed$LAYOUT;
+    }
+
+    private static final long dropout_seed$OFFSET = $LAYOUT.byteOffset(groupElement("dropout_seed"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t dropout_seed
+     * }
+     */
+    public static final long dropout_seed$offset() {
+        return dropout_seed$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t dropout_seed
+     * }
+     */
+    public static long dropout_seed(MemorySegment struct) {
+        return struct.get(dropout_seed$LAYOUT, dropout_seed$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t dropout_seed
+     * }
+     */
+    public static void dropout_seed(MemorySegment struct, long fieldValue) {
+        struct.set(dropout_seed$LAYOUT, dropout_seed$OFFSET, fieldValue);
+    }
+
     private static final OfLong range_rows$LAYOUT = (OfLong)$LAYOUT.select(groupElement("range_rows"));
 
     /**
@@ -3716,48 +4548,136 @@ public class a4j_attention_desc {
         struct.set(keep_scale$LAYOUT, keep_scale$OFFSET, fieldValue);
     }
 
-    private static final OfInt reserved$LAYOUT = (OfInt)$LAYOUT.select(groupElement("reserved"));
+    private static final OfFloat dropout_rate$LAYOUT = (OfFloat)$LAYOUT.select(groupElement("dropout_rate"));
 
     /**
      * Layout for field:
      * {@snippet lang=c :
-     * int32_t reserved
+     * float dropout_rate
      * }
      */
-    public static final OfInt reserved$layout() {
-        return reserved$LAYOUT;
+    public static final OfFloat dropout_rate$layout() {
+        return dropout_rate$LAYOUT;
     }
 
-    private static final long reserved$OFFSET = $LAYOUT.byteOffset(groupElement("reserved"));
+    private static final long dropout_rate$OFFSET = $LAYOUT.byteOffset(groupElement("dropout_rate"));
 
     /**
      * Offset for field:
      * {@snippet lang=c :
-     * int32_t reserved
+     * float dropout_rate
      * }
      */
-    public static final long reserved$offset() {
-        return reserved$OFFSET;
+    public static final long dropout_rate$offset() {
+        return dropout_rate$OFFSET;
     }
 
     /**
      * Getter for field:
      * {@snippet lang=c :
-     * int32_t reserved
+     * float dropout_rate
      * }
      */
-    public static int reserved(MemorySegment struct) {
-        return struct.get(reserved$LAYOUT, reserved$OFFSET);
+    public static float dropout_rate(MemorySegment struct) {
+        return struct.get(dropout_rate$LAYOUT, dropout_rate$OFFSET);
     }
 
     /**
      * Setter for field:
      * {@snippet lang=c :
-     * int32_t reserved
+     * float dropout_rate
      * }
      */
-    public static void reserved(MemorySegment struct, int fieldValue) {
-        struct.set(reserved$LAYOUT, reserved$OFFSET, fieldValue);
+    public static void dropout_rate(MemorySegment struct, float fieldValue) {
+        struct.set(dropout_rate$LAYOUT, dropout_rate$OFFSET, fieldValue);
+    }
+
+    private static final OfInt dropout_shared$LAYOUT = (OfInt)$LAYOUT.select(groupElement("dropout_shared"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int32_t dropout_shared
+     * }
+     */
+    public static final OfInt dropout_shared$layout() {
+        return dropout_shared$LAYOUT;
+    }
+
+    private static final long dropout_shared$OFFSET = $LAYOUT.byteOffset(groupElement("dropout_shared"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int32_t dropout_shared
+     * }
+     */
+    public static final long dropout_shared$offset() {
+        return dropout_shared$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int32_t dropout_shared
+     * }
+     */
+    public static int dropout_shared(MemorySegment struct) {
+        return struct.get(dropout_shared$LAYOUT, dropout_shared$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int32_t dropout_shared
+     * }
+     */
+    public static void dropout_shared(MemorySegment struct, int fieldValue) {
+        struct.set(dropout_shared$LAYOUT, dropout_shared$OFFSET, fieldValue);
+    }
+
+    private static final OfFloat noise_weight$LAYOUT = (OfFloat)$LAYOUT.select(groupElement("noise_weight"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * float noise_weight
+     * }
+     */
+    public static final OfFloat noise_weight$layout() {
+        return noise_weight$LAYOUT;
+    }
+
+    private static final long noise_weight$OFFSET = $LAYOUT.byteOffset(groupElement("noise_weight"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * float noise_weight
+     * }
+     */
+    public static final long noise_weight$offset() {
+        return noise_weight$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * float noise_weight
+     * }
+     */
+    public static float noise_weight(MemorySegment struct) {
+        return struct.get(noise_weight$LAYOUT, noise_weight$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * float noise_weight
+     * }
+     */
+    public static void noise_weight(MemorySegment struct, float fieldValue) {
+        struct.set(noise_weight$LAYOUT, noise_weight$OFFSET, fieldValue);
     }
 
     /**

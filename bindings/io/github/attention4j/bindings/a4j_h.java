@@ -23,10 +23,10 @@ public class a4j_h extends a4j_h$shared {
     static final SymbolLookup SYMBOL_LOOKUP = SymbolLookup.loaderLookup()
             .or(Linker.nativeLinker().defaultLookup());
 
-    private static final int A4J_ABI_VERSION = (int)2L;
+    private static final int A4J_ABI_VERSION = (int)3L;
     /**
      * {@snippet lang=c :
-     * #define A4J_ABI_VERSION 2
+     * #define A4J_ABI_VERSION 3
      * }
      */
     public static int A4J_ABI_VERSION() {
@@ -247,6 +247,87 @@ public class a4j_h extends a4j_h$shared {
      */
     public static int A4J_STAGE_LOGITS() {
         return A4J_STAGE_LOGITS;
+    }
+    private static final int A4J_BEYOND_CLIP = (int)0L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_beyond.A4J_BEYOND_CLIP = 0
+     * }
+     */
+    public static int A4J_BEYOND_CLIP() {
+        return A4J_BEYOND_CLIP;
+    }
+    private static final int A4J_BEYOND_ZERO = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_beyond.A4J_BEYOND_ZERO = 1
+     * }
+     */
+    public static int A4J_BEYOND_ZERO() {
+        return A4J_BEYOND_ZERO;
+    }
+    private static final int A4J_HARDEN_NONE = (int)0L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_harden.A4J_HARDEN_NONE = 0
+     * }
+     */
+    public static int A4J_HARDEN_NONE() {
+        return A4J_HARDEN_NONE;
+    }
+    private static final int A4J_HARDEN_TOP_K = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_harden.A4J_HARDEN_TOP_K = 1
+     * }
+     */
+    public static int A4J_HARDEN_TOP_K() {
+        return A4J_HARDEN_TOP_K;
+    }
+    private static final int A4J_HARDEN_SUBTRACT = (int)2L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_harden.A4J_HARDEN_SUBTRACT = 2
+     * }
+     */
+    public static int A4J_HARDEN_SUBTRACT() {
+        return A4J_HARDEN_SUBTRACT;
+    }
+    private static final int A4J_SHARED_BATCH = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_shared.A4J_SHARED_BATCH = 1
+     * }
+     */
+    public static int A4J_SHARED_BATCH() {
+        return A4J_SHARED_BATCH;
+    }
+    private static final int A4J_SHARED_HEAD = (int)2L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_shared.A4J_SHARED_HEAD = 2
+     * }
+     */
+    public static int A4J_SHARED_HEAD() {
+        return A4J_SHARED_HEAD;
+    }
+    private static final int A4J_SHARED_ROW = (int)4L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_shared.A4J_SHARED_ROW = 4
+     * }
+     */
+    public static int A4J_SHARED_ROW() {
+        return A4J_SHARED_ROW;
+    }
+    private static final int A4J_SHARED_KEY = (int)8L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_shared.A4J_SHARED_KEY = 8
+     * }
+     */
+    public static int A4J_SHARED_KEY() {
+        return A4J_SHARED_KEY;
     }
     private static final int A4J_LAMBDA_AS_GIVEN = (int)0L;
     /**
@@ -1133,6 +1214,9 @@ public class a4j_h extends a4j_h$shared {
             a4j_h.C_POINTER,
             a4j_h.C_POINTER,
             a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
             a4j_h.C_LONG
         );
 
@@ -1144,7 +1228,7 @@ public class a4j_h extends a4j_h$shared {
     /**
      * Function descriptor for:
      * {@snippet lang=c :
-     * int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, const uint8_t *mask, const uint8_t *key_mask, const float *bias, const uint8_t *keep, const float *lambda, const void *table_0, const void *table_1, const void *table_2, const void *table_3, void *out, float *lse, float *weights, float *scores, int64_t *work, void *workspace, int64_t workspace_bytes)
+     * int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, const uint8_t *mask, const uint8_t *key_mask, const float *bias, const uint8_t *keep, const float *relative_keys, const float *relative_values, const float *noise, const float *lambda, const void *table_0, const void *table_1, const void *table_2, const void *table_3, void *out, float *lse, float *weights, float *scores, int64_t *work, void *workspace, int64_t workspace_bytes)
      * }
      */
     public static FunctionDescriptor a4j_attention$descriptor() {
@@ -1154,7 +1238,7 @@ public class a4j_h extends a4j_h$shared {
     /**
      * Downcall method handle for:
      * {@snippet lang=c :
-     * int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, const uint8_t *mask, const uint8_t *key_mask, const float *bias, const uint8_t *keep, const float *lambda, const void *table_0, const void *table_1, const void *table_2, const void *table_3, void *out, float *lse, float *weights, float *scores, int64_t *work, void *workspace, int64_t workspace_bytes)
+     * int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, const uint8_t *mask, const uint8_t *key_mask, const float *bias, const uint8_t *keep, const float *relative_keys, const float *relative_values, const float *noise, const float *lambda, const void *table_0, const void *table_1, const void *table_2, const void *table_3, void *out, float *lse, float *weights, float *scores, int64_t *work, void *workspace, int64_t workspace_bytes)
      * }
      */
     public static MethodHandle a4j_attention$handle() {
@@ -1164,7 +1248,7 @@ public class a4j_h extends a4j_h$shared {
     /**
      * Address for:
      * {@snippet lang=c :
-     * int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, const uint8_t *mask, const uint8_t *key_mask, const float *bias, const uint8_t *keep, const float *lambda, const void *table_0, const void *table_1, const void *table_2, const void *table_3, void *out, float *lse, float *weights, float *scores, int64_t *work, void *workspace, int64_t workspace_bytes)
+     * int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, const uint8_t *mask, const uint8_t *key_mask, const float *bias, const uint8_t *keep, const float *relative_keys, const float *relative_values, const float *noise, const float *lambda, const void *table_0, const void *table_1, const void *table_2, const void *table_3, void *out, float *lse, float *weights, float *scores, int64_t *work, void *workspace, int64_t workspace_bytes)
      * }
      */
     public static MemorySegment a4j_attention$address() {
@@ -1173,16 +1257,16 @@ public class a4j_h extends a4j_h$shared {
 
     /**
      * {@snippet lang=c :
-     * int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, const uint8_t *mask, const uint8_t *key_mask, const float *bias, const uint8_t *keep, const float *lambda, const void *table_0, const void *table_1, const void *table_2, const void *table_3, void *out, float *lse, float *weights, float *scores, int64_t *work, void *workspace, int64_t workspace_bytes)
+     * int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, const uint8_t *mask, const uint8_t *key_mask, const float *bias, const uint8_t *keep, const float *relative_keys, const float *relative_values, const float *noise, const float *lambda, const void *table_0, const void *table_1, const void *table_2, const void *table_3, void *out, float *lse, float *weights, float *scores, int64_t *work, void *workspace, int64_t workspace_bytes)
      * }
      */
-    public static int a4j_attention(MemorySegment desc, MemorySegment q, MemorySegment k, MemorySegment v, MemorySegment mask, MemorySegment key_mask, MemorySegment bias, MemorySegment keep, MemorySegment lambda, MemorySegment table_0, MemorySegment table_1, MemorySegment table_2, MemorySegment table_3, MemorySegment out, MemorySegment lse, MemorySegment weights, MemorySegment scores, MemorySegment work, MemorySegment workspace, long workspace_bytes) {
+    public static int a4j_attention(MemorySegment desc, MemorySegment q, MemorySegment k, MemorySegment v, MemorySegment mask, MemorySegment key_mask, MemorySegment bias, MemorySegment keep, MemorySegment relative_keys, MemorySegment relative_values, MemorySegment noise, MemorySegment lambda, MemorySegment table_0, MemorySegment table_1, MemorySegment table_2, MemorySegment table_3, MemorySegment out, MemorySegment lse, MemorySegment weights, MemorySegment scores, MemorySegment work, MemorySegment workspace, long workspace_bytes) {
         var mh$ = a4j_attention.HANDLE;
         try {
             if (TRACE_DOWNCALLS) {
-                traceDowncall("a4j_attention", desc, q, k, v, mask, key_mask, bias, keep, lambda, table_0, table_1, table_2, table_3, out, lse, weights, scores, work, workspace, workspace_bytes);
+                traceDowncall("a4j_attention", desc, q, k, v, mask, key_mask, bias, keep, relative_keys, relative_values, noise, lambda, table_0, table_1, table_2, table_3, out, lse, weights, scores, work, workspace, workspace_bytes);
             }
-            return (int)mh$.invokeExact(desc, q, k, v, mask, key_mask, bias, keep, lambda, table_0, table_1, table_2, table_3, out, lse, weights, scores, work, workspace, workspace_bytes);
+            return (int)mh$.invokeExact(desc, q, k, v, mask, key_mask, bias, keep, relative_keys, relative_values, noise, lambda, table_0, table_1, table_2, table_3, out, lse, weights, scores, work, workspace, workspace_bytes);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {
@@ -1192,7 +1276,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_PROGRAM_MAX = (int)64L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:281:1).A4J_PROGRAM_MAX = 64
+     * enum enum (unnamed at ./native/include/a4j.h:327:1).A4J_PROGRAM_MAX = 64
      * }
      */
     public static int A4J_PROGRAM_MAX() {
@@ -1201,7 +1285,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_PROGRAM_LIVE = (int)32L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:281:1).A4J_PROGRAM_LIVE = 32
+     * enum enum (unnamed at ./native/include/a4j.h:327:1).A4J_PROGRAM_LIVE = 32
      * }
      */
     public static int A4J_PROGRAM_LIVE() {

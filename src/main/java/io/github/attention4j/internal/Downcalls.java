@@ -50,6 +50,9 @@ public final class Downcalls {
     public MemorySegment keyMask = MemorySegment.NULL;
     public MemorySegment bias = MemorySegment.NULL;
     public MemorySegment keep = MemorySegment.NULL;
+    public MemorySegment relativeKeys = MemorySegment.NULL;
+    public MemorySegment relativeValues = MemorySegment.NULL;
+    public MemorySegment noise = MemorySegment.NULL;
     public MemorySegment lambda = MemorySegment.NULL;
     public final MemorySegment[] tables = {
       MemorySegment.NULL, MemorySegment.NULL, MemorySegment.NULL, MemorySegment.NULL
@@ -79,6 +82,9 @@ public final class Downcalls {
             buffers.keyMask,
             buffers.bias,
             buffers.keep,
+            buffers.relativeKeys,
+            buffers.relativeValues,
+            buffers.noise,
             buffers.lambda,
             buffers.tables[0],
             buffers.tables[1],
