@@ -598,6 +598,53 @@ typedef struct a4j_gru_desc {
 /* x, u [rows, 3 dim], h, out [rows, dim]. out may be h (with its stride). */
 A4J_API int32_t a4j_gru(const a4j_gru_desc *desc, const void *x, const void *u, const void *h, void *out);
 
+/* ---- Areas ------------------------------------------------------------------------------------------------------------ */
+
+/*
+ * Features of areas (Li et al., "Area Attention", 2019; tensor2tensor's compute_area_features and basic_pool). The rows of x of
+ * a head are a memory of `height` lines of `width` rows, line after line. An area is a rectangle in it, 1 to max_height lines
+ * high and 1 to max_width rows wide; larger ones than the memory do not exist. Of the n = h w rows x[r] of each area, channel
+ * by channel:
+ *
+ *   mean = sum(x[r]) / n            sum = sum(x[r])            max = max(x[r])
+ *   deviation = sqrt(|variance| + epsilon), variance = sum((x[r] - mean)^2) / n
+ *
+ * Areas are ordered by height, then by width, then by their top left corner, line after line. So a head has
+ *   areas = sum over h <= min(max_height, height) of (height - h + 1) * sum over w <= min(max_width, width) of (width - w + 1)
+ * of them, and the area of size h x w at line y and column x has the number
+ *   (lines of corners of lower areas) * (columns of corners of all widths)
+ *     + (height - h + 1) * (columns of corners of narrower areas) + y * (width - w + 1) + x.
+ *
+ * A sum is added up within each line from the left, then line by line; no differences of larger sums are taken, so neither
+ * accuracy nor NaN and infinity leave the areas that they stand in. The variance is taken over the deviations from the mean.
+ * The maximum is NaN where a row of the area is.
+ */
+typedef struct a4j_area_desc {
+  int32_t size_bytes;
+  int32_t abi_version;
+  int32_t dtype; /* of x: A4J_F32 */
+  int32_t threads;
+  float epsilon;    /* finite, >= 0; tensor2tensor has 1e-6 */
+  int32_t reserved; /* 0 */
+  int64_t batch, heads;
+  int64_t height, width; /* of the memory; a head has height * width rows */
+  int64_t dim;
+  int64_t max_height, max_width; /* >= 1; may be larger than the memory */
+  int64_t x_stride_batch, x_stride_head, x_stride_row;
+  int64_t mean_stride_row, sum_stride_row, max_stride_row, deviation_stride_row; /* each at least dim, where it is wanted */
+} a4j_area_desc;
+
+/*
+ * x         [batch, heads, height * width, dim]
+ * noise     [batch, heads, areas, dim] float, contiguous: where it is given, mean becomes mean + deviation * noise; or NULL
+ * mean, sum, max, deviation: [batch, heads, areas, dim] float, rows at one distance each; NULL where not wanted
+ *
+ * Returns A4J_OK, A4J_NULL_POINTER, A4J_BAD_DESCRIPTOR, A4J_BAD_ABI, A4J_BAD_SIZE, A4J_BAD_OPTION, A4J_SIZE_OVERFLOW,
+ * A4J_UNSUPPORTED_DTYPE.
+ */
+A4J_API int32_t a4j_area_features(const a4j_area_desc *desc, const void *x, const float *noise, float *mean, float *sum,
+                                  float *max, float *deviation);
+
 #ifdef __cplusplus
 }
 #endif

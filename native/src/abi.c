@@ -133,6 +133,13 @@ static const struct line lines[] = {
     STRUCT, FIELD(size_bytes), FIELD(abi_version), FIELD(dtype), FIELD(threads), FIELD(rows), FIELD(dim), FIELD(x_stride_row),
     FIELD(u_stride_row), FIELD(h_stride_row), FIELD(out_stride_row),
 #undef OWNER
+
+#define OWNER a4j_area_desc
+    STRUCT, FIELD(size_bytes), FIELD(abi_version), FIELD(dtype), FIELD(threads), FIELD(epsilon), FIELD(reserved), FIELD(batch),
+    FIELD(heads), FIELD(height), FIELD(width), FIELD(dim), FIELD(max_height), FIELD(max_width), FIELD(x_stride_batch),
+    FIELD(x_stride_head), FIELD(x_stride_row), FIELD(mean_stride_row), FIELD(sum_stride_row), FIELD(max_stride_row),
+    FIELD(deviation_stride_row),
+#undef OWNER
 };
 
 /* clang-format on */

@@ -52,6 +52,14 @@ struct a4j_tile {
   int64_t work;               /* scores computed, added up here */
 };
 
+/* What one call of area features was given. */
+struct a4j_area_call {
+  const a4j_area_desc *desc;
+  const float *x, *noise;
+  float *mean, *sum, *max, *deviation; /* NULL where not wanted */
+  int64_t areas;                       /* of one head */
+};
+
 /* `scratch` is the calling thread's own, as large as attention.c plans it, aligned to 64 bytes. */
 struct a4j_kernels {
   const char *isa;
@@ -96,6 +104,9 @@ struct a4j_kernels {
   void (*scale_add)(int64_t dim, const float *x, float scale, const float *y, float *out);
   /* One row: the gates of x[3 * dim] and u[3 * dim] applied to h; out may be h. */
   void (*gru)(int64_t dim, const float *x, const float *u, const float *h, float *out);
+
+  /* The features of all areas whose top left corner is column x of line y, of head number `outer`, batches before heads. */
+  void (*area_corner)(const struct a4j_area_call *call, int64_t outer, int64_t y, int64_t x);
 };
 
 /* The tier in use; stays valid for the life of the process. */

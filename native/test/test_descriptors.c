@@ -58,6 +58,8 @@ static int64_t try_rope(const void *desc) { return a4j_rope(desc, NULL, NULL, NU
 
 static int64_t try_swiglu(const void *desc) { return a4j_swiglu(desc, NULL, NULL, NULL); }
 
+static int64_t try_area(const void *desc) { return a4j_area_features(desc, NULL, NULL, NULL, NULL, NULL, NULL); }
+
 struct field {
   char name[64];
   int offset, bytes;
@@ -331,6 +333,7 @@ static void rms_norm_answers_every_descriptor(void) { spoil("a4j_rms_norm_desc",
 static void layer_norm_answers_every_descriptor(void) { spoil("a4j_layer_norm_desc", try_layer_norm); }
 static void rope_answers_every_descriptor(void) { spoil("a4j_rope_desc", try_rope); }
 static void swiglu_answers_every_descriptor(void) { spoil("a4j_swiglu_desc", try_swiglu); }
+static void area_answers_every_descriptor(void) { spoil("a4j_area_desc", try_area); }
 
 static void no_descriptor_is_a_null_pointer(void) {
   CHECK_INT(try_attention_workspace(NULL), A4J_NULL_POINTER);
@@ -342,6 +345,7 @@ static void no_descriptor_is_a_null_pointer(void) {
   CHECK_INT(try_layer_norm(NULL), A4J_NULL_POINTER);
   CHECK_INT(try_rope(NULL), A4J_NULL_POINTER);
   CHECK_INT(try_swiglu(NULL), A4J_NULL_POINTER);
+  CHECK_INT(try_area(NULL), A4J_NULL_POINTER);
 }
 
 /* Each size is fine, and so are their products; the scratch of that many threads is not. */
@@ -370,5 +374,6 @@ int main(void) {
   RUN(layer_norm_answers_every_descriptor);
   RUN(rope_answers_every_descriptor);
   RUN(swiglu_answers_every_descriptor);
+  RUN(area_answers_every_descriptor);
   return CHECK_RESULT();
 }

@@ -37,6 +37,7 @@ static inline vf v_add(vf a, vf b) { return vaddq_f32(a, b); }
 static inline vf v_sub(vf a, vf b) { return vsubq_f32(a, b); }
 static inline vf v_mul(vf a, vf b) { return vmulq_f32(a, b); }
 static inline vf v_div(vf a, vf b) { return vdivq_f32(a, b); }
+static inline vf v_sqrt(vf a) { return vsqrtq_f32(a); }
 /* a * b + c */
 static inline vf v_fma(vf a, vf b, vf c) { return vfmaq_f32(c, a, b); }
 /* a where m, else b */

@@ -41,6 +41,7 @@ static inline vf v_add(vf a, vf b) { return _mm_add_ps(a, b); }
 static inline vf v_sub(vf a, vf b) { return _mm_sub_ps(a, b); }
 static inline vf v_mul(vf a, vf b) { return _mm_mul_ps(a, b); }
 static inline vf v_div(vf a, vf b) { return _mm_div_ps(a, b); }
+static inline vf v_sqrt(vf a) { return _mm_sqrt_ps(a); }
 /* a * b + c; two roundings here, one where the machine has FMA */
 static inline vf v_fma(vf a, vf b, vf c) { return _mm_add_ps(_mm_mul_ps(a, b), c); }
 /* The larger one, the smaller one; b where a is NaN. */

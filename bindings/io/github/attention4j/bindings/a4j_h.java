@@ -2416,5 +2416,71 @@ public class a4j_h extends a4j_h$shared {
            throw new AssertionError("should not reach here", ex$);
         }
     }
+
+    private static class a4j_area_features {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            a4j_h.C_INT,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("a4j_area_features");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t a4j_area_features(const a4j_area_desc *desc, const void *x, const float *noise, float *mean, float *sum, float *max, float *deviation)
+     * }
+     */
+    public static FunctionDescriptor a4j_area_features$descriptor() {
+        return a4j_area_features.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t a4j_area_features(const a4j_area_desc *desc, const void *x, const float *noise, float *mean, float *sum, float *max, float *deviation)
+     * }
+     */
+    public static MethodHandle a4j_area_features$handle() {
+        return a4j_area_features.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t a4j_area_features(const a4j_area_desc *desc, const void *x, const float *noise, float *mean, float *sum, float *max, float *deviation)
+     * }
+     */
+    public static MemorySegment a4j_area_features$address() {
+        return a4j_area_features.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t a4j_area_features(const a4j_area_desc *desc, const void *x, const float *noise, float *mean, float *sum, float *max, float *deviation)
+     * }
+     */
+    public static int a4j_area_features(MemorySegment desc, MemorySegment x, MemorySegment noise, MemorySegment mean, MemorySegment sum, MemorySegment max, MemorySegment deviation) {
+        var mh$ = a4j_area_features.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("a4j_area_features", desc, x, noise, mean, sum, max, deviation);
+            }
+            return (int)mh$.invokeExact(desc, x, noise, mean, sum, max, deviation);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
 }
 

@@ -1,5 +1,6 @@
 package io.github.attention4j.internal;
 
+import io.github.attention4j.bindings.a4j_area_desc;
 import io.github.attention4j.bindings.a4j_attention_desc;
 import io.github.attention4j.bindings.a4j_elementwise_desc;
 import io.github.attention4j.bindings.a4j_gru_desc;
@@ -60,6 +61,7 @@ public final class Descriptor {
   private static final long PAIR_SCORES_BYTES = a4j_pair_scores_desc.sizeof();
   private static final long ELEMENTWISE_BYTES = a4j_elementwise_desc.sizeof();
   private static final long GRU_BYTES = a4j_gru_desc.sizeof();
+  private static final long AREA_BYTES = a4j_area_desc.sizeof();
   private static final long RMS_NORM_BYTES = a4j_rms_norm_desc.sizeof();
   private static final long LAYER_NORM_BYTES = a4j_layer_norm_desc.sizeof();
   private static final long ROTARY_BYTES = a4j_rope_desc.sizeof();
@@ -596,6 +598,45 @@ public final class Descriptor {
     a4j_gru_desc.h_stride_row(d, hStrideRow);
     a4j_gru_desc.out_stride_row(d, outStrideRow);
     return d;
+  }
+
+  // ---- Areas ----
+
+  /** Starts a descriptor of area features. */
+  public static MemorySegment areas(
+      Workspaces.Lease lease, int threads, float epsilon, long batch, long heads, long dim) {
+    MemorySegment d = lease.descriptor(AREA_BYTES);
+    a4j_area_desc.size_bytes(d, (int) AREA_BYTES);
+    a4j_area_desc.abi_version(d, ABI_VERSION);
+    a4j_area_desc.dtype(d, F32);
+    a4j_area_desc.threads(d, threads);
+    a4j_area_desc.epsilon(d, epsilon);
+    a4j_area_desc.batch(d, batch);
+    a4j_area_desc.heads(d, heads);
+    a4j_area_desc.dim(d, dim);
+    return d;
+  }
+
+  public static void areaSizes(
+      MemorySegment d, long height, long width, long maxHeight, long maxWidth) {
+    a4j_area_desc.height(d, height);
+    a4j_area_desc.width(d, width);
+    a4j_area_desc.max_height(d, maxHeight);
+    a4j_area_desc.max_width(d, maxWidth);
+  }
+
+  public static void areaStridesX(MemorySegment d, long batch, long head, long row) {
+    a4j_area_desc.x_stride_batch(d, batch);
+    a4j_area_desc.x_stride_head(d, head);
+    a4j_area_desc.x_stride_row(d, row);
+  }
+
+  public static void areaStridesOut(
+      MemorySegment d, long meanRow, long sumRow, long maxRow, long deviationRow) {
+    a4j_area_desc.mean_stride_row(d, meanRow);
+    a4j_area_desc.sum_stride_row(d, sumRow);
+    a4j_area_desc.max_stride_row(d, maxRow);
+    a4j_area_desc.deviation_stride_row(d, deviationRow);
   }
 
   // ---- The tail ----

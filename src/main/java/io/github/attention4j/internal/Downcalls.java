@@ -192,6 +192,22 @@ public final class Downcalls {
     check("a4j_gru", a4j_h.a4j_gru(descriptor, x, u, h, out));
   }
 
+  // ---- Areas ----
+
+  public static void areaFeatures(
+      MemorySegment descriptor,
+      MemorySegment x,
+      MemorySegment noise,
+      MemorySegment mean,
+      MemorySegment sum,
+      MemorySegment max,
+      MemorySegment deviation) {
+    requireLibrary();
+    check(
+        "a4j_area_features",
+        a4j_h.a4j_area_features(descriptor, x, noise, mean, sum, max, deviation));
+  }
+
   // ---- Statuses ----
 
   private static void check(String function, int status) {
