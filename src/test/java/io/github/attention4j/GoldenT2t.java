@@ -12,6 +12,7 @@ final class GoldenT2t {
           "D.masked_dilated_1d",
           "D.unmasked_dilated_1d" ->
           GoldenT2tLocal::run;
+      case "D.recurrent_memory" -> GoldenT2tMemory::run;
       default -> throw new AssertionError("unknown system " + system);
     };
   }

@@ -57,6 +57,11 @@ public final class Weights {
     return tensor.dtype() == DType.F32 && aligned ? tensor : tensor.toF32(arena);
   }
 
+  /** Takes note that the layer knows this tensor, if there is one, but does not read it. */
+  public void leave(String name) {
+    unread.remove(prefix + name);
+  }
+
   /**
    * Leaves a part of the tensors to another reader, who is as strict.
    *
