@@ -91,7 +91,8 @@ final class SelfCheck {
     requireSmall("one of two", name, worst);
   }
 
-  private static int step(Shape shape) {
+  /** Every which row is checked, so that a check stays short. */
+  static int step(Shape shape) {
     return Math.max(1, shape.batch() * shape.headsQ() * shape.lenQ() / 61);
   }
 

@@ -1,0 +1,217 @@
+package io.github.attention4j.bench;
+
+import java.io.BufferedReader;
+import java.io.IOException;
+import java.io.InputStreamReader;
+import java.io.PrintStream;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.FloatBuffer;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+
+/**
+ * The process of one contender: it does what {@link ContenderProcess} writes to its input, line by
+ * line, and answers with one line each.
+ *
+ * <pre>
+ *   prepare P1 FILE     ready WAY NANOS ERROR | none | failed WHY
+ *   measure WARM CALLS  NANOS
+ *   drop                dropped
+ * </pre>
+ *
+ * <p>To prepare is to try every way of the contender, to refuse those whose result is wrong, and to
+ * keep the fastest. attention4j writes its result of a layer to the file, the others compare theirs
+ * with it; attention alone is compared with float64.
+ */
+final class ContenderMain {
+  /** Before each answer: libraries print lines of their own. */
+  static final String ANSWER = "@ ";
+
+  /** For the outputs of layers, which are about 1. */
+  static final double LAYER_TOLERANCE = 1e-4;
+
+  private static final double TRIAL_NANOS = 2.5e8;
+
+  private final Contender contender;
+  private final boolean ours;
+  private final PrintStream answers = System.out;
+  private Way way;
+  private double error;
+
+  private ContenderMain(Contender contender, boolean ours) {
+    this.contender = contender;
+    this.ours = ours;
+  }
+
+  /** Serves one contender, named as in {@link Peers}, with a number of threads. */
+  public static void main(String[] arguments) throws IOException {
+    String name = arguments[0];
+    int threads = Integer.parseInt(arguments[1]);
+    Contender contender =
+        switch (name) {
+          case Peers.ORT -> new OrtContender(threads);
+          case Peers.TORCH -> new TorchContender(threads);
+          case Peers.VECTOR -> new JavaContender(true, threads);
+          case Peers.PLAIN -> new JavaContender(false, threads);
+          case LimitContender.FMA, LimitContender.SUM, LimitContender.SGEMM ->
+              new LimitContender(name, threads);
+          default -> new FusedContender(threads);
+        };
+    new ContenderMain(contender, name.equals(Peers.OURS)).serve();
+  }
+
+  private void serve() throws IOException {
+    contender.warmUp();
+    answer(contender.about());
+    BufferedReader lines = new BufferedReader(new InputStreamReader(System.in));
+    for (String line; (line = lines.readLine()) != null; ) {
+      String[] words = line.split(" ");
+      switch (words[0]) {
+        case "prepare" -> prepare(Workload.named(words[1]), Path.of(words[2]));
+        case "measure" -> measure(Integer.parseInt(words[1]), Integer.parseInt(words[2]));
+        case "drop" -> {
+          drop();
+          answer("dropped");
+        }
+        default -> throw new IllegalArgumentException(line);
+      }
+    }
+  }
+
+  private void answer(String text) {
+    answers.println(ANSWER + text);
+    answers.flush();
+  }
+
+  private void measure(int warm, int calls) {
+    for (int i = 0; i < warm; i++) {
+      way.run();
+    }
+    answer(Double.toString(way.nanos(calls)));
+  }
+
+  private void drop() {
+    if (way != null) {
+      way.close();
+      way = null;
+    }
+    System.gc();
+  }
+
+  /** Threads start while the caller may run anywhere; afterwards it stays on one core. */
+  private void prepare(Workload workload, Path file) {
+    drop();
+    double best = Double.POSITIVE_INFINITY;
+    String failure = null;
+    for (Contender.Opening opening : contender.ways(workload)) {
+      Way next = null;
+      try {
+        Limits.unpin();
+        next = opening.open();
+        next.run();
+        Limits.pin(0);
+        double wrong = error(workload, next.result(), file);
+        double nanos = trial(next);
+        if (nanos < best) {
+          best = nanos;
+          drop();
+          way = next;
+          error = wrong;
+          continue;
+        }
+      } catch (Exception e) {
+        failure = (next == null ? "" : next.name() + ": ") + e.getMessage();
+        e.printStackTrace();
+      }
+      if (next != null) {
+        next.close();
+      }
+    }
+    if (way != null) {
+      answer(
+          "ready %s %s %s"
+              .formatted(way.name().isEmpty() ? "-" : way.name().replace(' ', '_'), best, error));
+    } else {
+      answer(failure == null ? "none" : "failed " + failure.lines().findFirst().orElse(""));
+    }
+  }
+
+  /** Nanoseconds of a call: the median of those in the second half of the trial. */
+  private static double trial(Way way) {
+    List<Double> calls = new ArrayList<>();
+    long start = System.nanoTime();
+    do {
+      calls.add(way.nanos(1));
+    } while (System.nanoTime() - start < TRIAL_NANOS);
+    List<Double> later = calls.subList(calls.size() / 2, calls.size());
+    return later.stream().sorted().skip(later.size() / 2).findFirst().orElseThrow();
+  }
+
+  private double error(Workload workload, float[] result, Path file) throws IOException {
+    if (result == null) {
+      return 0;
+    }
+    double wrong =
+        switch (workload) {
+          case Workload.Prefill prefill -> plainError(prefill.shape(), result);
+          case Workload.Step step -> plainError(step.shape(), result);
+          case Workload.Pairs pairs -> pairsError(pairs.shape(), result);
+          default -> layerError(result, file);
+        };
+    double tolerance =
+        workload instanceof Workload.Prefill
+                || workload instanceof Workload.Step
+                || workload instanceof Workload.Pairs
+            ? SelfCheck.TOLERANCE
+            : LAYER_TOLERANCE;
+    if (!(wrong <= tolerance)) {
+      throw new IllegalStateException("wrong by " + wrong + " on " + workload.name());
+    }
+    return wrong;
+  }
+
+  private static double plainError(Shape shape, float[] out) {
+    Inputs in = new Inputs(shape);
+    return Reference.error(shape, in.q(), in.k(), in.v(), out, SelfCheck.step(shape));
+  }
+
+  private static double pairsError(Shape shape, float[] out) {
+    Inputs in = new Inputs(shape.unpaired());
+    return Reference.differentialError(
+        shape, Fused.LAMBDA, in.q(), in.k(), in.v(), out, SelfCheck.step(shape));
+  }
+
+  private double layerError(float[] out, Path file) throws IOException {
+    if (ours) {
+      write(file, out);
+      return 0;
+    }
+    return difference(read(file), out);
+  }
+
+  private static double difference(float[] expected, float[] out) {
+    double worst = expected.length == out.length ? 0 : Double.POSITIVE_INFINITY;
+    for (int i = 0; i < out.length && worst < Double.POSITIVE_INFINITY; i++) {
+      double wrong = Math.abs((double) expected[i] - out[i]);
+      worst = Double.isNaN(wrong) ? Double.POSITIVE_INFINITY : Math.max(worst, wrong);
+    }
+    return worst;
+  }
+
+  private static void write(Path file, float[] values) throws IOException {
+    ByteBuffer bytes = ByteBuffer.allocate(4 * values.length).order(ByteOrder.nativeOrder());
+    bytes.asFloatBuffer().put(values);
+    Files.write(file, bytes.array());
+  }
+
+  private static float[] read(Path file) throws IOException {
+    FloatBuffer values =
+        ByteBuffer.wrap(Files.readAllBytes(file)).order(ByteOrder.nativeOrder()).asFloatBuffer();
+    float[] array = new float[values.remaining()];
+    values.get(array);
+    return array;
+  }
+}

@@ -1,0 +1,74 @@
+package io.github.attention4j.bench;
+
+import io.github.attention4j.A4j;
+import java.util.List;
+
+/** attention4j, off-heap tensors, through its public API. */
+final class FusedContender implements Contender {
+  private final int threads;
+
+  FusedContender(int threads) {
+    this.threads = threads;
+    A4j.threads(threads);
+  }
+
+  @Override
+  public String about() {
+    return A4j.describe()
+        .lines()
+        .filter(line -> !line.contains("/"))
+        .map(line -> line.replaceAll("\\s+", " "))
+        .reduce((a, b) -> a + "; " + b)
+        .orElse("");
+  }
+
+  @Override
+  public List<Opening> ways(Workload workload) {
+    return switch (workload) {
+      case Workload.Prefill prefill -> List.of(() -> new OfShape(prefill.shape(), false));
+      case Workload.Step step -> List.of(() -> new OfShape(step.shape(), false));
+      case Workload.Pairs pairs -> List.of(() -> new OfShape(pairs.shape(), true));
+      case Workload.Layer layer -> List.of(() -> FusedBlock.layer(layer.layer()));
+      case Workload.Encoder encoder -> List.of(() -> FusedBlock.encoder(encoder.block()));
+      case Workload.Decoder decoder -> List.of(() -> FusedBlock.decoder(decoder.block()));
+    };
+  }
+
+  /** Attention alone. */
+  private final class OfShape implements Way {
+    private final Fused fused;
+    private final boolean pairs;
+
+    OfShape(Shape shape, boolean pairs) {
+      this.pairs = pairs;
+      this.fused =
+          pairs
+              ? Fused.pairs(shape, new Inputs(shape.unpaired()), threads)
+              : Fused.plain(shape, new Inputs(shape), threads);
+    }
+
+    @Override
+    public String name() {
+      return "";
+    }
+
+    @Override
+    public void run() {
+      if (pairs) {
+        fused.differential();
+      } else {
+        fused.forward();
+      }
+    }
+
+    @Override
+    public float[] result() {
+      return fused.resultArray();
+    }
+
+    @Override
+    public void close() {
+      fused.close();
+    }
+  }
+}

@@ -1,0 +1,53 @@
+package io.github.attention4j.bench;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.List;
+
+/** The limits of the machine, each of them a contender of its own. */
+final class LimitContender implements Contender {
+  /** Multiply-adds that never leave the registers. */
+  static final String FMA = "fma";
+
+  /** A vectorised sum over as many bytes as must be read. */
+  static final String SUM = "sum";
+
+  /** The matrix product of the BLAS that attention4j brings. */
+  static final String SGEMM = "sgemm";
+
+  private final String name;
+  private final int threads;
+  private final Sgemm sgemm;
+
+  LimitContender(String name, int threads) {
+    this.name = name;
+    this.threads = threads;
+    sgemm = name.equals(SGEMM) ? new Sgemm(threads) : null;
+  }
+
+  @Override
+  public String about() {
+    return switch (name) {
+      case FMA -> "multiply-adds in registers, " + Limits.isa();
+      case SUM -> "a vectorised sum over as many bytes, " + Limits.isa();
+      default -> sgemm.about();
+    };
+  }
+
+  @Override
+  public List<Opening> ways(Workload workload) {
+    return switch (name) {
+      case FMA -> List.of(() -> new LimitWay(() -> workload.flops() / Limits.fmaGflops(threads)));
+      case SUM -> workload.bytes() == 0 ? List.of() : List.of(() -> sum(workload.bytes()));
+      default -> List.of(() -> new LimitWay(() -> workload.flops() / sgemm.gflops()));
+    };
+  }
+
+  private Way sum(double bytes) {
+    Arena arena = Arena.ofShared();
+    long half = Math.round(bytes / 2) / 4 * 4;
+    MemorySegment keys = arena.allocate(half, 64).fill((byte) 0);
+    MemorySegment values = arena.allocate(half, 64).fill((byte) 0);
+    return new LimitWay(() -> Limits.sumNanos(threads, keys, values), arena::close);
+  }
+}

@@ -1,0 +1,255 @@
+package io.github.attention4j.bench;
+
+import static io.github.attention4j.bench.OnnxGraph.INT32;
+import static io.github.attention4j.bench.OnnxGraph.MICROSOFT;
+
+import ai.onnxruntime.OrtException;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+
+/**
+ * ONNX Runtime: attention through each operator that fits, inputs as that operator likes them best.
+ */
+final class OrtContender implements Contender {
+  private final int threads;
+
+  OrtContender(int threads) {
+    this.threads = threads;
+  }
+
+  @Override
+  public String about() {
+    return "ONNX Runtime "
+        + OrtWay.environment().getVersion()
+        + ", intra-op threads "
+        + threads
+        + ", inter-op 1, all optimizations, pinned outputs";
+  }
+
+  @Override
+  public List<Opening> ways(Workload workload) {
+    return switch (workload) {
+      case Workload.Prefill prefill -> prefill(prefill.shape());
+      case Workload.Step step -> step(step.shape());
+      case Workload.Pairs pairs -> pairs(pairs.shape());
+      case Workload.Layer layer -> OrtBlocks.layer(layer.layer(), threads);
+      case Workload.Encoder encoder -> OrtBlocks.encoder(encoder.block(), threads);
+      case Workload.Decoder decoder -> OrtBlocks.decoder(decoder.block(), threads);
+    };
+  }
+
+  private List<Opening> prefill(Shape shape) {
+    List<Opening> ways = new ArrayList<>();
+    ways.add(() -> attention23(shape));
+    if (shape.headsQ() == shape.headsK()) {
+      ways.add(() -> multiHead(shape));
+    }
+    if (shape.causal()) {
+      ways.add(() -> groupQuery(shape));
+    }
+    return ways;
+  }
+
+  private List<Opening> step(Shape shape) {
+    List<Opening> ways = new ArrayList<>();
+    ways.add(() -> attention23(shape));
+    if (shape.headsQ() == shape.headsK()) {
+      ways.add(() -> multiHeadCache(shape));
+    }
+    ways.add(() -> groupQueryStep(shape));
+    return ways;
+  }
+
+  /** The operator of the ONNX standard. */
+  private OrtWay attention23(Shape s) throws OrtException {
+    Inputs in = new Inputs(s);
+    OnnxGraph graph = new OnnxGraph();
+    long[] q = {s.batch(), s.headsQ(), s.lenQ(), s.dimQk()};
+    long[] k = {s.batch(), s.headsK(), s.lenK(), s.dimQk()};
+    long[] v = {s.batch(), s.headsV(), s.lenK(), s.dimV()};
+    String out =
+        graph.node(
+            "",
+            "Attention",
+            List.of(graph.input("q", q), graph.input("k", k), graph.input("v", v)),
+            Map.of("is_causal", s.causal() ? 1 : 0, "scale", s.scale()));
+    graph.output(out, s.batch(), s.headsQ(), s.lenQ(), s.dimV());
+    return new OrtWay("Attention23", graph, threads)
+        .with("q", in.q(), q)
+        .with("k", in.k(), k)
+        .with("v", in.v(), v);
+  }
+
+  /** Rows of all heads side by side. */
+  private OrtWay multiHead(Shape s) throws OrtException {
+    Inputs in = new Inputs(s);
+    OnnxGraph graph = new OnnxGraph();
+    long[] q = {s.batch(), s.lenQ(), (long) s.headsQ() * s.dimQk()};
+    long[] k = {s.batch(), s.lenK(), (long) s.headsK() * s.dimQk()};
+    long[] v = {s.batch(), s.lenK(), (long) s.headsV() * s.dimV()};
+    String out =
+        graph.node(
+            MICROSOFT,
+            "MultiHeadAttention",
+            List.of(graph.input("q", q), graph.input("k", k), graph.input("v", v)),
+            multiHeadAttributes(s));
+    graph.output(out, s.batch(), s.lenQ(), (long) s.headsQ() * s.dimV());
+    return new OrtWay("MHA", graph, threads)
+        .with("q", Layouts.rowsFirst(in.q(), s.batch(), s.headsQ(), s.lenQ(), s.dimQk()), q)
+        .with("k", Layouts.rowsFirst(in.k(), s.batch(), s.headsK(), s.lenK(), s.dimQk()), k)
+        .with("v", Layouts.rowsFirst(in.v(), s.batch(), s.headsV(), s.lenK(), s.dimV()), v)
+        .layout(r -> Layouts.headsFirst(r, s.batch(), s.headsQ(), s.lenQ(), s.dimV()));
+  }
+
+  private static Map<String, Object> multiHeadAttributes(Shape s) {
+    return Map.of(
+        "num_heads", s.headsQ(), "unidirectional", s.causal() ? 1 : 0, "scale", s.scale());
+  }
+
+  /** Keys and values head by head, as a cache has them. */
+  private OrtWay multiHeadCache(Shape s) throws OrtException {
+    Inputs in = new Inputs(s);
+    OnnxGraph graph = new OnnxGraph();
+    long[] q = {s.batch(), s.lenQ(), (long) s.headsQ() * s.dimQk()};
+    long[] k = {s.batch(), s.headsK(), s.lenK(), s.dimQk()};
+    long[] v = {s.batch(), s.headsV(), s.lenK(), s.dimV()};
+    String out =
+        graph.node(
+            MICROSOFT,
+            "MultiHeadAttention",
+            List.of(graph.input("q", q), graph.input("k", k), graph.input("v", v)),
+            multiHeadAttributes(s));
+    graph.output(out, s.batch(), s.lenQ(), (long) s.headsQ() * s.dimV());
+    return new OrtWay("MHA", graph, threads)
+        .with("q", Layouts.rowsFirst(in.q(), s.batch(), s.headsQ(), s.lenQ(), s.dimQk()), q)
+        .with("k", in.k(), k)
+        .with("v", in.v(), v)
+        .layout(r -> Layouts.headsFirst(r, s.batch(), s.headsQ(), s.lenQ(), s.dimV()));
+  }
+
+  /** A prompt into an empty cache: causal by nature. */
+  private OrtWay groupQuery(Shape s) throws OrtException {
+    return groupQuery(s, 0);
+  }
+
+  /** One more key and value into a cache that holds all others. */
+  private OrtWay groupQueryStep(Shape s) throws OrtException {
+    return groupQuery(s, s.lenK() - s.lenQ());
+  }
+
+  /** The cache has room for all keys; what is appended is written into it, in place. */
+  private OrtWay groupQuery(Shape s, int past) throws OrtException {
+    Inputs in = new Inputs(s);
+    OnnxGraph graph = new OnnxGraph();
+    int fresh = s.lenK() - past;
+    long[] q = {s.batch(), s.lenQ(), (long) s.headsQ() * s.dimQk()};
+    long[] kv = {s.batch(), fresh, (long) s.headsK() * s.dimQk()};
+    long[] cache = {s.batch(), s.headsK(), s.lenK(), s.dimQk()};
+    String out = "out";
+    graph.nodes(
+        MICROSOFT,
+        "GroupQueryAttention",
+        List.of(
+            graph.input("q", q),
+            graph.input("k", kv),
+            graph.input("v", kv),
+            graph.input("past_key", cache),
+            graph.input("past_value", cache),
+            graph.input("seqlens_k", INT32, s.batch()),
+            graph.input("total", INT32, 1)),
+        new HashMap<>(
+            Map.of("num_heads", s.headsQ(), "kv_num_heads", s.headsK(), "scale", s.scale())),
+        List.of(out, "present_key", "present_value"));
+    graph.output(out, s.batch(), s.lenQ(), (long) s.headsQ() * s.dimV());
+    graph.output("present_key", cache);
+    graph.output("present_value", cache);
+    int[] lengths = new int[s.batch()];
+    java.util.Arrays.fill(lengths, s.lenK() - 1);
+    int heads = s.batch() * s.headsK();
+    float[] freshK = Layouts.rows(in.k(), heads, s.lenK(), s.dimQk(), past, fresh);
+    float[] freshV = Layouts.rows(in.v(), heads, s.lenK(), s.dimV(), past, fresh);
+    return new OrtWay("GQA", graph, threads)
+        .with("q", Layouts.rowsFirst(in.q(), s.batch(), s.headsQ(), s.lenQ(), s.dimQk()), q)
+        .with("k", Layouts.rowsFirst(freshK, s.batch(), s.headsK(), fresh, s.dimQk()), kv)
+        .with("v", Layouts.rowsFirst(freshV, s.batch(), s.headsV(), fresh, s.dimV()), kv)
+        .with("past_key", in.k(), cache)
+        .with("past_value", in.v(), cache)
+        .with("seqlens_k", lengths, s.batch())
+        .with("total", new int[] {s.lenK()}, 1)
+        .inPlace("present_key", "past_key")
+        .inPlace("present_value", "past_value")
+        .layout(r -> Layouts.headsFirst(r, s.batch(), s.headsQ(), s.lenQ(), s.dimV()));
+  }
+
+  /** Two attentions over the same values, and a subtraction. */
+  private List<Opening> pairs(Shape s) {
+    return List.of(() -> pairsOfMultiHead(s), () -> pairsOfAttention23(s));
+  }
+
+  private OrtWay pairsOfMultiHead(Shape s) throws OrtException {
+    Inputs in = new Inputs(s.unpaired());
+    OnnxGraph graph = new OnnxGraph();
+    long[] row = {s.batch(), s.lenQ(), (long) s.headsQ() * s.dimQk()};
+    long[] v = {s.batch(), s.lenK(), (long) s.headsV() * s.dimV()};
+    String values = graph.input("v", v);
+    List<String> maps = new ArrayList<>();
+    for (int map = 0; map < 2; map++) {
+      maps.add(
+          graph.node(
+              MICROSOFT,
+              "MultiHeadAttention",
+              List.of(graph.input("q" + map, row), graph.input("k" + map, row), values),
+              multiHeadAttributes(s)));
+    }
+    graph.output(difference(graph, maps), s.batch(), s.lenQ(), (long) s.headsQ() * s.dimV());
+    OrtWay way =
+        new OrtWay("2 MHA", graph, threads)
+            .with("v", Layouts.rowsFirst(in.v(), s.batch(), s.headsV(), s.lenK(), s.dimV()), v)
+            .layout(r -> Layouts.headsFirst(r, s.batch(), s.headsQ(), s.lenQ(), s.dimV()));
+    for (int map = 0; map < 2; map++) {
+      way.with("q" + map, rows(s, half(s, in.q(), map)), row);
+      way.with("k" + map, rows(s, half(s, in.k(), map)), row);
+    }
+    return way;
+  }
+
+  private OrtWay pairsOfAttention23(Shape s) throws OrtException {
+    Inputs in = new Inputs(s.unpaired());
+    OnnxGraph graph = new OnnxGraph();
+    long[] row = {s.batch(), s.headsQ(), s.lenQ(), s.dimQk()};
+    long[] v = {s.batch(), s.headsV(), s.lenK(), s.dimV()};
+    String values = graph.input("v", v);
+    List<String> maps = new ArrayList<>();
+    for (int map = 0; map < 2; map++) {
+      maps.add(
+          graph.node(
+              "",
+              "Attention",
+              List.of(graph.input("q" + map, row), graph.input("k" + map, row), values),
+              Map.of("is_causal", s.causal() ? 1 : 0, "scale", s.scale())));
+    }
+    graph.output(difference(graph, maps), s.batch(), s.headsQ(), s.lenQ(), s.dimV());
+    OrtWay way = new OrtWay("2 Attention23", graph, threads).with("v", in.v(), v);
+    for (int map = 0; map < 2; map++) {
+      way.with("q" + map, half(s, in.q(), map), row);
+      way.with("k" + map, half(s, in.k(), map), row);
+    }
+    return way;
+  }
+
+  private static String difference(OnnxGraph graph, List<String> maps) {
+    String second = graph.node("Mul", maps.get(1), graph.weight(new float[] {Fused.LAMBDA}, 1));
+    return graph.node("Sub", maps.get(0), second);
+  }
+
+  /** The heads of one map of each pair. */
+  private static float[] half(Shape s, float[] heads, int map) {
+    return Layouts.everySecondHead(heads, map, s.batch(), 2 * s.headsQ(), s.lenQ(), s.dimQk());
+  }
+
+  private static float[] rows(Shape s, float[] heads) {
+    return Layouts.rowsFirst(heads, s.batch(), s.headsQ(), s.lenQ(), s.dimQk());
+  }
+}

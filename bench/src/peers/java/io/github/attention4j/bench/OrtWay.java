@@ -1,0 +1,135 @@
+package io.github.attention4j.bench;
+
+import ai.onnxruntime.OnnxTensor;
+import ai.onnxruntime.OrtEnvironment;
+import ai.onnxruntime.OrtException;
+import ai.onnxruntime.OrtSession;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.FloatBuffer;
+import java.nio.IntBuffer;
+import java.util.HashMap;
+import java.util.Map;
+import java.util.Set;
+import java.util.function.UnaryOperator;
+
+/**
+ * One model in ONNX Runtime: its session, inputs in off-heap buffers, and outputs pinned to such
+ * buffers, so that a call copies nothing.
+ */
+final class OrtWay implements Way {
+  private static final int ALIGNMENT = 64;
+
+  private final String name;
+  private final OrtSession session;
+  private final Map<String, OnnxTensor> inputs = new HashMap<>();
+  private final Map<String, OnnxTensor> outputs = new HashMap<>();
+  private String resultName;
+  private FloatBuffer result;
+  private UnaryOperator<float[]> layout = UnaryOperator.identity();
+
+  OrtWay(String name, OnnxGraph graph, int threads) throws OrtException {
+    this.name = name;
+    OrtSession.SessionOptions options = new OrtSession.SessionOptions();
+    options.setIntraOpNumThreads(threads);
+    options.setInterOpNumThreads(1);
+    options.setExecutionMode(OrtSession.SessionOptions.ExecutionMode.SEQUENTIAL);
+    options.setOptimizationLevel(OrtSession.SessionOptions.OptLevel.ALL_OPT);
+    session = environment().createSession(graph.model(), options);
+    for (Map.Entry<String, long[]> output : graph.outputs().entrySet()) {
+      FloatBuffer buffer = floats(count(output.getValue()));
+      outputs.put(output.getKey(), tensor(buffer, output.getValue()));
+      if (result == null) {
+        result = buffer;
+        resultName = output.getKey();
+      }
+    }
+  }
+
+  static OrtEnvironment environment() {
+    return OrtEnvironment.getEnvironment();
+  }
+
+  OrtWay with(String input, float[] values, long... shape) throws OrtException {
+    inputs.put(input, tensor(floats(values.length).put(0, values), shape));
+    return this;
+  }
+
+  OrtWay with(String input, int[] values, long... shape) throws OrtException {
+    IntBuffer buffer = bytes(4 * values.length).asIntBuffer().put(0, values);
+    inputs.put(input, OnnxTensor.createTensor(environment(), buffer, shape));
+    return this;
+  }
+
+  /** Lets an output be written where an input lies: a cache that is appended to in place. */
+  OrtWay inPlace(String output, String input) {
+    outputs.put(output, inputs.get(input));
+    return this;
+  }
+
+  /** Says how the model's result becomes what {@link #result} returns. */
+  OrtWay layout(UnaryOperator<float[]> change) {
+    layout = change;
+    return this;
+  }
+
+  private static OnnxTensor tensor(FloatBuffer values, long[] shape) throws OrtException {
+    return OnnxTensor.createTensor(environment(), values, shape);
+  }
+
+  private static FloatBuffer floats(int count) {
+    return bytes(4 * count).asFloatBuffer();
+  }
+
+  private static ByteBuffer bytes(int size) {
+    return ByteBuffer.allocateDirect(size + 2 * ALIGNMENT)
+        .alignedSlice(ALIGNMENT)
+        .slice(0, size)
+        .order(ByteOrder.nativeOrder());
+  }
+
+  private static int count(long[] shape) {
+    long count = 1;
+    for (long size : shape) {
+      count *= size;
+    }
+    return Math.toIntExact(count);
+  }
+
+  @Override
+  public String name() {
+    return name;
+  }
+
+  @Override
+  public void run() {
+    try (OrtSession.Result ignored = session.run(inputs, Set.of(), outputs)) {
+      // The outputs are pinned: nothing is to be fetched.
+    } catch (OrtException e) {
+      throw new IllegalStateException(e);
+    }
+  }
+
+  @Override
+  public float[] result() {
+    float[] values = new float[result.capacity()];
+    result.get(0, values);
+    return layout.apply(values);
+  }
+
+  @Override
+  public void close() {
+    try {
+      session.close();
+    } catch (OrtException e) {
+      throw new IllegalStateException(e);
+    }
+    inputs.values().forEach(OnnxTensor::close);
+    outputs.values().forEach(OnnxTensor::close);
+  }
+
+  @Override
+  public String toString() {
+    return name + " to " + resultName;
+  }
+}

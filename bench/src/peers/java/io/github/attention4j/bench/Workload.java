@@ -1,0 +1,191 @@
+package io.github.attention4j.bench;
+
+import java.util.ArrayList;
+import java.util.List;
+
+/** One problem that all contenders solve, by the name that the tables use. */
+sealed interface Workload {
+  /** What the tables call it. */
+  String name();
+
+  /** Where such a call comes from. */
+  String source();
+
+  /** Multiplications and additions of all matrix products; half of the scores' when causal. */
+  double flops();
+
+  /** What a step must read once, keys and values and weights; 0 where arithmetic decides. */
+  double bytes();
+
+  /** Attention alone, many queries. */
+  record Prefill(Shape shape) implements Workload {
+    @Override
+    public String name() {
+      return shape.name();
+    }
+
+    @Override
+    public String source() {
+      return shape.source();
+    }
+
+    @Override
+    public double flops() {
+      return shape.flops();
+    }
+
+    @Override
+    public double bytes() {
+      return 0;
+    }
+  }
+
+  /** Attention alone, one query a sequence. */
+  record Step(Shape shape) implements Workload {
+    @Override
+    public String name() {
+      return shape.name();
+    }
+
+    @Override
+    public String source() {
+      return shape.source();
+    }
+
+    @Override
+    public double flops() {
+      return shape.flops();
+    }
+
+    @Override
+    public double bytes() {
+      return shape.cacheBytes();
+    }
+  }
+
+  /** Differential attention; the shape counts pairs. */
+  record Pairs(Shape shape) implements Workload {
+    @Override
+    public String name() {
+      return shape.name();
+    }
+
+    @Override
+    public String source() {
+      return shape.source();
+    }
+
+    @Override
+    public double flops() {
+      return shape.unpaired().flops();
+    }
+
+    @Override
+    public double bytes() {
+      return 0;
+    }
+  }
+
+  /** Multi-head attention with its projections. */
+  record Layer(LayerShape layer) implements Workload {
+    @Override
+    public String name() {
+      return layer.name();
+    }
+
+    @Override
+    public String source() {
+      return layer.source();
+    }
+
+    @Override
+    public double flops() {
+      return layer.flops();
+    }
+
+    @Override
+    public double bytes() {
+      return 0;
+    }
+  }
+
+  /** A block of an encoder. */
+  record Encoder(EncoderShape block) implements Workload {
+    @Override
+    public String name() {
+      return block.name();
+    }
+
+    @Override
+    public String source() {
+      return block.source();
+    }
+
+    @Override
+    public double flops() {
+      return block.flops();
+    }
+
+    @Override
+    public double bytes() {
+      return 0;
+    }
+  }
+
+  /** A block of a language model. */
+  record Decoder(DecoderShape block) implements Workload {
+    @Override
+    public String name() {
+      return block.name();
+    }
+
+    @Override
+    public String source() {
+      return block.source();
+    }
+
+    @Override
+    public double flops() {
+      return block.flops();
+    }
+
+    @Override
+    public double bytes() {
+      return block.isStep() ? block.bytes() : 0;
+    }
+  }
+
+  /** Those of the peers' table: the odd shapes of the other comparison are left to it. */
+  static List<Workload> all() {
+    List<Workload> all = new ArrayList<>();
+    Shape.all("prefill").stream()
+        .filter(shape -> number(shape.name()) <= 11)
+        .map(Prefill::new)
+        .forEach(all::add);
+    Shape.all("decode").stream()
+        .filter(shape -> number(shape.name()) <= 4)
+        .map(Step::new)
+        .forEach(all::add);
+    LayerShape.all().stream().map(Layer::new).forEach(all::add);
+    all.add(new Pairs(Shape.named("differential", "X1")));
+    EncoderShape.all().stream().map(Encoder::new).forEach(all::add);
+    DecoderShape.all().stream().map(Decoder::new).forEach(all::add);
+    return all;
+  }
+
+  /** The one of that name. */
+  static Workload named(String name) {
+    return all().stream()
+        .filter(workload -> workload.name().equals(name))
+        .findFirst()
+        .orElseThrow(
+            () ->
+                new IllegalArgumentException(
+                    "no workload is called %s, only %s"
+                        .formatted(name, all().stream().map(Workload::name).toList())));
+  }
+
+  private static int number(String name) {
+    return Integer.parseInt(name.substring(1));
+  }
+}
