@@ -13,6 +13,9 @@ final class GoldenT2t {
           "D.unmasked_dilated_1d" ->
           GoldenT2tLocal::run;
       case "D.recurrent_memory" -> GoldenT2tMemory::run;
+      case "D.dot_product", "D.multihead_by_type" -> GoldenT2tLayer::run;
+      case "D.cache" -> GoldenT2tLayer::cache;
+      case "D.encdec_cache" -> GoldenT2tLayer::encoderDecoderCache;
       default -> throw new AssertionError("unknown system " + system);
     };
   }

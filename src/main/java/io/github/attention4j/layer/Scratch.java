@@ -19,6 +19,11 @@ final class Scratch implements AutoCloseable {
     return Tensor.allocate(arena, DType.I32, shape);
   }
 
+  /** For what others allocate, for as long. */
+  Arena arena() {
+    return arena;
+  }
+
   @Override
   public void close() {
     arena.close();

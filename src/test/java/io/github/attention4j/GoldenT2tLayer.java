@@ -1,0 +1,191 @@
+package io.github.attention4j;
+
+import io.github.attention4j.layer.Conv1d;
+import io.github.attention4j.layer.Tensor2TensorAttention;
+import io.github.attention4j.layer.Tensor2TensorAttention.AttentionType;
+
+/** Runs the cases of tensor2tensor's whole layer, {@code multihead_attention}. */
+final class GoldenT2tLayer {
+  private GoldenT2tLayer() {}
+
+  // ---- Whole sequences ----
+
+  static void run(GoldenCase golden) {
+    if (golden.holds("in.q")) {
+      function(golden);
+      return;
+    }
+    Tensor query = golden.get("in.query_antecedent");
+    Tensor memory = memory(golden);
+    Tensor2TensorAttention layer = layer(golden, query);
+    Mask bias = bias(golden);
+    Tensor out = golden.wanted("out.output");
+    Tensor weights = golden.wanted("out.weights");
+    layer.forward(query, memory, bias, out, extras(golden, weights));
+    golden.expect("out.output", out);
+    expectWeights(golden, weights);
+  }
+
+  /** The one case of the function that a type names, without projections. */
+  private static void function(GoldenCase golden) {
+    golden.describes("semantics"); // the float32 behaviour, which is the library's
+    golden.word("attention_type", "dot_product", "dot_product");
+    Tensor out = golden.wanted("out.output");
+    Tensor weights = golden.wanted("out.weights");
+    Mask bias = bias(golden);
+    Attention attention =
+        Attention.builder()
+            .scale(golden.number("scale", 1))
+            .mask(bias == null ? Mask.none() : bias)
+            .build();
+    attention.forward(
+        golden.get("in.q"), golden.get("in.k"), golden.get("in.v"), out, extras(golden, weights));
+    golden.expect("out.output", out);
+    expectWeights(golden, weights);
+  }
+
+  private static void expectWeights(GoldenCase golden, Tensor weights) {
+    if (weights != null) {
+      golden.expect("out.weights", weights);
+    }
+  }
+
+  /** Null where the sequence attends to itself. */
+  private static Tensor memory(GoldenCase golden) {
+    boolean self = golden.has("self") ? golden.flag("self") : !golden.holds("in.memory_antecedent");
+    golden.require(self != golden.holds("in.memory_antecedent"), "option self=" + self);
+    if (self) {
+      return null;
+    }
+    Tensor memory = golden.get("in.memory_antecedent");
+    golden.describes("len_m", memory.size(1));
+    golden.describes("memory_channels", memory.size(2));
+    return memory;
+  }
+
+  private static Mask bias(GoldenCase golden) {
+    golden.describes("lengths"); // of which the bias was made
+    boolean none = "none".equals(golden.word("bias", "", "none", "causal", "padding", "proximal"));
+    golden.require(!none || !golden.holds("in.bias"), "option bias=none and in.bias");
+    return golden.holds("in.bias") ? Mask.bias(golden.get("in.bias")) : null;
+  }
+
+  private static Tensor2TensorAttention layer(GoldenCase golden, Tensor query) {
+    golden.word("linear_layout", "in_out", "in_out");
+    golden.describes("batch", query.size(0));
+    golden.describes("len_q", query.size(1));
+    golden.describes("channels", query.size(2));
+    golden.require(golden.has("num_heads"), "there is no option num_heads");
+    Tensor2TensorAttention.Builder builder =
+        Tensor2TensorAttention.builder()
+            .attentionType(AttentionType.of((String) golden.option("attention_type")))
+            .numHeads(golden.integer("num_heads", 0))
+            .totalKeyDepth(golden.integer("total_key_depth", 0))
+            .totalValueDepth(golden.integer("total_value_depth", 0))
+            .outputDepth(golden.integer("output_depth", 0))
+            .vars3d(golden.flag("vars_3d"))
+            .qFilterWidth((int) golden.integer("q_filter_width", 1))
+            .kvFilterWidth((int) golden.integer("kv_filter_width", 1))
+            .qPadding(padding(golden, "q_padding"))
+            .kvPadding(padding(golden, "kv_padding"))
+            .blockLength((int) golden.integer("block_length", 128))
+            .blockWidth((int) golden.integer("block_width", 128))
+            .gapSize((int) golden.integer("gap_size", 0))
+            .numMemoryBlocks((int) golden.integer("num_memory_blocks", 2))
+            .headsShareRelativeEmbedding(golden.flag("heads_share_relative_embedding"))
+            .addRelativeToValues(golden.flag("add_relative_to_values"));
+    if (golden.has("max_relative_position")) {
+      builder.maxRelativePosition((int) golden.integer("max_relative_position", 0));
+    }
+    return builder.load(golden.weights("w."), "w.", golden.arena());
+  }
+
+  private static Conv1d.Padding padding(GoldenCase golden, String option) {
+    return Conv1d.Padding.valueOf(golden.word(option, "VALID", "VALID", "SAME", "LEFT"));
+  }
+
+  private static Extras extras(GoldenCase golden, Tensor weights) {
+    Extras extras = weights == null ? Extras.none() : Extras.none().weights(weights);
+    golden.describes("dropout_broadcast_dims"); // the shape of in.keep
+    double rate = golden.number("dropout_rate", 0);
+    return golden.holds("in.keep") ? extras.keep(golden.get("in.keep"), rate) : extras;
+  }
+
+  // ---- Caches ----
+
+  static void cache(GoldenCase golden) {
+    Tensor query = golden.get("in.query_antecedent");
+    Tensor2TensorAttention layer = layer(golden, query);
+    long batch = query.size(0);
+    long steps = query.size(1);
+    golden.describes("steps", steps);
+    Tensor out = golden.wanted("out.output");
+    KvCache cache = layer.allocateCache(golden.arena(), batch, steps);
+    Tensor weights = null;
+    for (long s = 0; s < steps; s++) {
+      weights = layer.allocateWeights(golden.arena(), batch, 1, s + 1);
+      layer.forwardCached(
+          query.slice(1, s, 1),
+          cache,
+          Mask.none(),
+          out.slice(1, s, 1),
+          Extras.none().weights(weights));
+      String after = "_after_" + (s + 1);
+      expectCache(golden, "out.cache_k" + after, cache.keys());
+      expectCache(golden, "out.cache_v" + after, cache.values());
+    }
+    golden.expect("out.output", out);
+    expectCache(golden, "out.cache_k", cache.keys());
+    expectCache(golden, "out.cache_v", cache.values());
+    expectCache(golden, "out.last_step_weights", weights);
+    if (golden.holds("out.full_causal")) {
+      Tensor full = golden.wanted("out.full_causal");
+      layer.forward(query, null, Mask.causal(Alignment.TOP_LEFT), full);
+      golden.expect("out.full_causal", full);
+    }
+    inPlace(golden, layer, query);
+  }
+
+  /** The same steps in a cache of full length, later positions hidden by the bias. */
+  private static void inPlace(GoldenCase golden, Tensor2TensorAttention layer, Tensor query) {
+    int steps = (int) query.size(1);
+    Tensor out = golden.wanted("out.output");
+    KvCache cache = layer.allocateFullCache(golden.arena(), query.size(0), steps);
+    for (int s = 0; s < steps; s++) {
+      Tensor bias = golden.floats(1, 1, 1, steps);
+      bias.slice(3, s + 1, steps - s - 1).fill(-1e9f);
+      layer.forwardCached(
+          query.slice(1, s, 1), cache, s, Mask.bias(bias), out.slice(1, s, 1), Extras.none());
+    }
+    golden.expect("out.output", out);
+    expectCache(golden, "out.cache_k", cache.keys());
+    expectCache(golden, "out.cache_v", cache.values());
+  }
+
+  private static void expectCache(GoldenCase golden, String name, Tensor got) {
+    if (golden.holds(name)) {
+      golden.expect(name, got);
+    }
+  }
+
+  static void encoderDecoderCache(GoldenCase golden) {
+    Tensor query = golden.get("in.query_antecedent");
+    Tensor2TensorAttention layer = layer(golden, query);
+    Tensor memory = memory(golden);
+    Mask bias = bias(golden);
+    KvCache read = layer.readMemory(golden.arena(), memory);
+    expectCache(golden, "out.k_encdec", read.keys());
+    expectCache(golden, "out.v_encdec", read.values());
+    Tensor out = golden.wanted("out.output");
+    Tensor weights = golden.wanted("out.weights");
+    Mask given = bias == null ? Mask.none() : bias;
+    layer.forwardMemory(query, read, given, out, extras(golden, weights));
+    golden.expect("out.output", out);
+    expectWeights(golden, weights);
+    Tensor steps = golden.wanted("out.output");
+    for (long s = 0; s < query.size(1); s++) {
+      layer.forwardMemory(query.slice(1, s, 1), read, given, steps.slice(1, s, 1), Extras.none());
+    }
+    golden.expect("out.output", steps);
+  }
+}
