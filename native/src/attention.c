@@ -53,7 +53,7 @@ struct plan {
   const struct a4j_kernels *kernels;
   struct a4j_attention_call call; /* the tail's arrays; the caller adds the tensors */
   int packed;
-  int whole;              /* whether matrices are asked for, which chunks of keys cannot give */
+  int whole;              /* whether whole rows are needed, which chunks of keys cannot give */
   int64_t group;          /* query heads that share a key/value head */
   int64_t batches;        /* that are walked one by one: 1 where all of them lie side by side in one stack */
   struct cut cut;         /* of every batch; where they differ, of one with the longest rows and keys */
@@ -77,14 +77,28 @@ static int64_t tile_floats(const a4j_attention_desc *d) {
 }
 
 /*
- * Scratch for one thread, enough for either kernel and for every tier: a workspace stays large enough when another tier is
- * selected or weights are asked for. Tiles: four blocks (logits, bias, keep, weights) and what each tile keeps. Few rows:
- * logits and q of each map and row. Merging: one output row.
+ * What a tile that holds whole rows takes besides (kernels/harden.inc): its logits, a group's worth behind them, a list of their
+ * blocks, of which none is without a key, and a column.
  */
-static int64_t scratch_floats(const a4j_attention_desc *d, int64_t tiles) {
+static int held_floats(const a4j_attention_desc *d, int64_t *floats) {
+  *floats = 0;
+  if (d->harden == A4J_HARDEN_NONE) return 1;
+  return !__builtin_mul_overflow(d->len_k + 16, A4J_TILE_MAX + A4J_HELD_BLOCK_FLOATS + 1, floats);
+}
+
+/*
+ * Scratch for one thread, enough for either kernel and for every tier: a workspace stays large enough when another tier is
+ * selected or weights are asked for. Tiles: four blocks (logits, bias, keep, weights), what each tile keeps, and the rows
+ * that it holds. Few rows: logits and q of each map and row. Merging: one output row.
+ */
+static int32_t scratch_floats(const a4j_attention_desc *d, int64_t tiles, int64_t *floats) {
   const int64_t tile = A4J_TILE_MAX * 4 * A4J_KEY_BLOCK + tiles * tile_floats(d);
   const int64_t few = 2 * A4J_FEW_ROWS * (A4J_KEY_BLOCK + whole_lines(d->dim_qk));
-  return whole_lines(max64(max64(tile, few), d->dim_v));
+  int64_t held;
+  if (!held_floats(d, &held) || __builtin_add_overflow(held, whole_lines(max64(max64(tile, few), d->dim_v)) + 16, &held))
+    return A4J_SIZE_OVERFLOW;
+  *floats = held / 16 * 16;
+  return A4J_OK;
 }
 
 /* ---- Checks ----------------------------------------------------------------------------------------------------------- */
@@ -236,6 +250,7 @@ static int32_t check(const a4j_attention_desc *d, struct plan *p) {
     if (!isfinite(c->slopes[h])) status = A4J_BAD_POSITION;
   if (status == A4J_OK) status = check_programs(d, NULL, p);
   p->packed = c->q_begins != NULL || c->k_begins != NULL;
+  if (status == A4J_OK && p->packed && (d->harden != A4J_HARDEN_NONE || d->dropout)) status = A4J_BAD_OPTION;
   return status;
 }
 
@@ -264,8 +279,9 @@ static void make_cut(const a4j_attention_desc *d, const struct plan *p, int64_t 
   c->few = c->rows <= A4J_FEW_ROWS && !p->whole;
   c->chunks = c->few || (c->rows <= A4J_TILE_MAX && len_k > CHUNK_KEYS && !p->whole) ? parts(len_k, c->chunk_keys) : 0;
   c->together = 1;
-  while (c->chunks == 0 && c->together < A4J_TILE_GROUP && c->together * A4J_TILE_MAX < c->rows &&
-         (c->together + 1) * tile_floats(d) <= TILES_FLOATS && len_k * (d->maps * d->dim_qk + d->dim_v) > KEYS_FLOATS)
+  while (c->chunks == 0 && d->harden == A4J_HARDEN_NONE && c->together < A4J_TILE_GROUP &&
+         c->together * A4J_TILE_MAX < c->rows && (c->together + 1) * tile_floats(d) <= TILES_FLOATS &&
+         len_k * (d->maps * d->dim_qk + d->dim_v) > KEYS_FLOATS)
     c->together++;
   c->units = c->few ? c->chunks : c->chunks > 0 ? c->tiles * c->chunks : parts(c->tiles, c->together);
   c->partial_floats = c->chunks == 0 ? 0 : whole_lines(d->maps * c->rows * (2 + d->dim_v));
@@ -309,8 +325,7 @@ static int32_t make_cuts(struct plan *p) {
     p->batch_partials = max64(p->batch_partials, partials);
     together = max64(together, cut.together);
   }
-  p->scratch_floats = scratch_floats(d, together);
-  return A4J_OK;
+  return scratch_floats(d, together, &p->scratch_floats);
 }
 
 static int32_t make_plan(const a4j_attention_desc *d, struct plan *p) {
@@ -319,6 +334,7 @@ static int32_t make_plan(const a4j_attention_desc *d, struct plan *p) {
   int32_t status = check(d, p);
   if (status != A4J_OK) return status;
   p->group = d->heads_q == 0 ? 1 : d->heads_q / d->heads_kv;
+  p->whole = d->harden != A4J_HARDEN_NONE;
   status = make_cuts(p);
   /* What one thread takes, in nanoseconds: multiply-adds at the rate of the vectors, keys and values at the rate of memory. */
   const double widths = (double)d->batch * keys_of_a_row(d, &p->call) * (double)(d->maps * d->dim_qk + d->dim_v);
@@ -496,7 +512,8 @@ int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void 
     return A4J_NULL_POINTER;
   if ((uintptr_t)workspace % A4J_WORKSPACE_ALIGNMENT != 0) return A4J_MISALIGNED;
   if (bytes < needed) return A4J_SMALL_WORKSPACE;
-  if (keep != NULL && !(desc->keep_scale > 0 && isfinite(desc->keep_scale))) return A4J_BAD_OPTION;
+  if ((keep != NULL || desc->dropout) && !(desc->keep_scale > 0 && isfinite(desc->keep_scale))) return A4J_BAD_OPTION;
+  if (keep != NULL && desc->dropout) return A4J_BAD_OPTION;
   if (plan.packed && (mask != NULL || key_mask != NULL || bias != NULL || keep != NULL || weights != NULL || scores != NULL))
     return A4J_BAD_OPTION;
   const void *const tables[] = {table_0, table_1, table_2, table_3};
@@ -519,8 +536,10 @@ int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void 
   plan.call.lse = lse;
   plan.call.weights = weights;
   plan.call.scores = scores;
-  plan.whole = weights != NULL || scores != NULL;
-  if (plan.whole) status = make_cuts(&plan);
+  if (!plan.whole && (weights != NULL || scores != NULL)) {
+    plan.whole = 1;
+    status = make_cuts(&plan);
+  }
   if (status != A4J_OK) return status;
   struct run run = {.plan = &plan, .workspace = workspace};
   if (plan.batch_tasks > 0) run_all(&run, compute_task, plan.batch_tasks);

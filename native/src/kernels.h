@@ -13,13 +13,14 @@
 #include "program.h"
 
 enum {
-  A4J_KEY_BLOCK = 64,  /* keys that one step of the online softmax takes */
-  A4J_KEY_STRIP = 256, /* keys that a group of tiles walks, one tile after the other, before it goes on */
-  A4J_LANES_MIN = 4,   /* the fewest lanes of any tier */
-  A4J_TILE_MAX = 48,   /* the most rows of any tier's attention tile */
-  A4J_TILE_GROUP = 4,  /* the most tiles of a group */
-  A4J_FEW_ROWS = 8,    /* the most rows of each map that attention_rows takes */
-  A4J_LINEAR_ROWS = 32 /* rows that linear takes at the most */
+  A4J_KEY_BLOCK = 64,         /* keys that one step of the online softmax takes */
+  A4J_KEY_STRIP = 256,        /* keys that a group of tiles walks, one tile after the other, before it goes on */
+  A4J_LANES_MIN = 4,          /* the fewest lanes of any tier */
+  A4J_TILE_MAX = 48,          /* the most rows of any tier's attention tile */
+  A4J_TILE_GROUP = 4,         /* the most tiles of a group */
+  A4J_FEW_ROWS = 8,           /* the most rows of each map that attention_rows takes */
+  A4J_HELD_BLOCK_FLOATS = 12, /* what a block of a tile that holds its rows takes beside them */
+  A4J_LINEAR_ROWS = 32        /* rows that linear takes at the most */
 };
 
 /* What one call of attention was given: the checked descriptor, its tensors, and the arrays of its tail (NULL for none). */
@@ -71,6 +72,10 @@ struct a4j_kernels {
   void (*attention_rows)(struct a4j_tile *tile, float *scratch);
   /* Adds `count` partial results of a tile, `stride` floats apart, in their order, and writes out and lse. */
   void (*merge_rows)(const struct a4j_tile *tile, const float *partials, int64_t stride, int64_t count, float *scratch);
+
+  /* numbers[j - j0] = word j % 4 of Philox4x32-10 for keys j of [j0, j0 + keys), its upper 24 bits as a number in [0, 1); the
+     counter is (j / 4, counter[0], counter[1], counter[2]). */
+  void (*uniform_numbers)(uint64_t seed, const uint32_t counter[3], int64_t j0, int64_t keys, float *numbers);
 
   /* score = program(score) on a patch, the room behind its inner axis included. */
   void (*program_score)(const struct a4j_program *program, const struct a4j_patch *patch);

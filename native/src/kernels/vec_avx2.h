@@ -66,6 +66,21 @@ static inline uint64_t v_nonzero_bytes(const uint8_t *p) {
   return ~zero;
 }
 
+/* A vector of A4J_LANES unsigned integers of 32 bits (vu), for random numbers. */
+typedef __m256i vu;
+
+static inline vu u_load(const uint32_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
+static inline vu u_set1(uint32_t x) { return _mm256_set1_epi32((int)x); }
+static inline vu u_xor(vu a, vu b) { return _mm256_xor_si256(a, b); }
+/* The low words of the products a * m, and their high words in *high. */
+static inline vu u_mul(vu a, uint32_t m, vu *high) {
+  const vu even = _mm256_mul_epu32(a, u_set1(m)), odd = _mm256_mul_epu32(_mm256_srli_epi64(a, 32), u_set1(m));
+  *high = _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xaa);
+  return _mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xaa);
+}
+/* The upper 24 bits of each as a number in [0, 1). */
+static inline vf u_fraction(vu a) { return v_mul(_mm256_cvtepi32_ps(_mm256_srli_epi32(a, 8)), v_set1(0x1p-24f)); }
+
 /*
  * 2^a. The exponent is added to the polynomial's as an integer, so the range is first cut to [-126, 128]; what lies below is 0
  * (never a denormal), 128 gives infinity. The bounds come first in min and max, which then hand a NaN through.

@@ -77,6 +77,21 @@ static inline uint64_t v_nonzero_bytes(const uint8_t *p) {
   return _mm512_test_epi8_mask(bytes, bytes);
 }
 
+/* A vector of A4J_LANES unsigned integers of 32 bits (vu), for random numbers. */
+typedef __m512i vu;
+
+static inline vu u_load(const uint32_t *p) { return _mm512_loadu_si512(p); }
+static inline vu u_set1(uint32_t x) { return _mm512_set1_epi32((int)x); }
+static inline vu u_xor(vu a, vu b) { return _mm512_xor_si512(a, b); }
+/* The low words of the products a * m, and their high words in *high. */
+static inline vu u_mul(vu a, uint32_t m, vu *high) {
+  const vu even = _mm512_mul_epu32(a, u_set1(m)), odd = _mm512_mul_epu32(_mm512_srli_epi64(a, 32), u_set1(m));
+  *high = _mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64(even, 32), odd);
+  return _mm512_mask_blend_epi32(0xaaaa, even, _mm512_slli_epi64(odd, 32));
+}
+/* The upper 24 bits of each as a number in [0, 1). */
+static inline vf u_fraction(vu a) { return v_mul(_mm512_cvtepi32_ps(_mm512_srli_epi32(a, 8)), v_set1(0x1p-24f)); }
+
 /*
  * 2^a: 2^floor(a) * p(a - floor(a)) with the polynomial of exp2.h. 0 for -infinity and from about -150 down,
  * infinity from 128 up, NaN for NaN. vreduce and vscalef take the floor themselves.

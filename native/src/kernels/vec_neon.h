@@ -67,6 +67,22 @@ static inline uint64_t v_nonzero_bytes(const uint8_t *p) {
   return set;
 }
 
+/* A vector of A4J_LANES unsigned integers of 32 bits (vu), for random numbers. */
+typedef uint32x4_t vu;
+
+static inline vu u_load(const uint32_t *p) { return vld1q_u32(p); }
+static inline vu u_set1(uint32_t x) { return vdupq_n_u32(x); }
+static inline vu u_xor(vu a, vu b) { return veorq_u32(a, b); }
+/* The low words of the products a * m, and their high words in *high. */
+static inline vu u_mul(vu a, uint32_t m, vu *high) {
+  const uint32x4_t first = vreinterpretq_u32_u64(vmull_u32(vget_low_u32(a), vdup_n_u32(m)));
+  const uint32x4_t second = vreinterpretq_u32_u64(vmull_u32(vget_high_u32(a), vdup_n_u32(m)));
+  *high = vuzp2q_u32(first, second);
+  return vuzp1q_u32(first, second);
+}
+/* The upper 24 bits of each as a number in [0, 1). */
+static inline vf u_fraction(vu a) { return v_mul(vcvtq_f32_u32(vshrq_n_u32(a, 8)), v_set1(0x1p-24f)); }
+
 /*
  * 2^a. The exponent is added to the polynomial's as an integer, so the range is first cut to [-126, 128]; what lies below is 0
  * (never a denormal), 128 gives infinity. vmin and vmax hand a NaN through.

@@ -76,6 +76,21 @@ static inline uint64_t v_nonzero_bytes(const uint8_t *p) {
   return ~zero;
 }
 
+/* A vector of A4J_LANES unsigned integers of 32 bits (vu), for random numbers. */
+typedef __m128i vu;
+
+static inline vu u_load(const uint32_t *p) { return _mm_loadu_si128((const __m128i *)p); }
+static inline vu u_set1(uint32_t x) { return _mm_set1_epi32((int)x); }
+static inline vu u_xor(vu a, vu b) { return _mm_xor_si128(a, b); }
+/* The low words of the products a * m, and their high words in *high. */
+static inline vu u_mul(vu a, uint32_t m, vu *high) {
+  const vu even = _mm_mul_epu32(a, u_set1(m)), odd = _mm_mul_epu32(_mm_srli_epi64(a, 32), u_set1(m));
+  *high = _mm_unpacklo_epi32(_mm_shuffle_epi32(even, 0x0d), _mm_shuffle_epi32(odd, 0x0d));
+  return _mm_unpacklo_epi32(_mm_shuffle_epi32(even, 0x08), _mm_shuffle_epi32(odd, 0x08));
+}
+/* The upper 24 bits of each as a number in [0, 1). */
+static inline vf u_fraction(vu a) { return v_mul(_mm_cvtepi32_ps(_mm_srli_epi32(a, 8)), v_set1(0x1p-24f)); }
+
 /*
  * 2^a. The exponent is added to the polynomial's as an integer, so the range is first cut to [-126, 128]; what lies below is 0
  * (never a denormal), 128 gives infinity. The bounds come first in min and max, which then hand a NaN through.
