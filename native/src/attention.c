@@ -70,10 +70,10 @@ static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 static int64_t parts(int64_t count, int64_t size) { return (count + size - 1) / size; }
 static int64_t whole_lines(int64_t floats) { return parts(floats, 16) * 16; }
 
-/* What one tile keeps along its way: running maximum and sum, Q and O of each map. */
+/* What one tile keeps along its way: running maximum and sum, Q and O of each map, products and weights by distance. */
 static int64_t tile_floats(const a4j_attention_desc *d) {
-  const int64_t part = d->dim_v / d->value_parts;
-  return A4J_TILE_MAX * d->maps * (2 + d->dim_qk + d->value_parts * ((part + 7) / 8 * 8));
+  const int64_t part = d->dim_v / d->value_parts, relative = d->relative_rows > 0 ? A4J_RELATIVE_ROWS : 0;
+  return A4J_TILE_MAX * (d->maps * (2 + d->dim_qk + d->value_parts * ((part + 7) / 8 * 8)) + relative);
 }
 
 /*
@@ -265,10 +265,11 @@ static void make_cut(const a4j_attention_desc *d, const struct plan *p, int64_t 
   const int64_t lanes = p->kernels->lanes, tile_vecs = p->kernels->tile_rows / lanes;
   /* Few rows leave lanes empty: let the heads of a group fill them, where they read the same keys. */
   const int same_keys = d->maps == 1 || d->key_map == A4J_KEY_PAIRS;
+  const int stacks = same_keys && d->relative_rows == 0; /* whose tiles are consecutive rows of one head */
   c->len_q = len_q;
   c->len_k = len_k;
-  c->stack_heads = same_keys && len_q < A4J_TILE_MAX ? p->group : 1;
-  c->stack = c->stack_heads * (same_keys && batches_share_keys(d, p) ? d->batch : 1);
+  c->stack_heads = stacks && len_q < A4J_TILE_MAX ? p->group : 1;
+  c->stack = c->stack_heads * (stacks && batches_share_keys(d, p) ? d->batch : 1);
   c->stacks = d->heads_q / c->stack_heads;
   c->rows = len_q * c->stack;
   const int blocks = d->range_rows >= lanes && d->range_rows < c->rows && c->stack == 1;
@@ -276,7 +277,7 @@ static void make_cut(const a4j_attention_desc *d, const struct plan *p, int64_t 
   c->block_tiles = parts(parts(c->block_rows, lanes), tile_vecs);
   c->tiles = c->rows == 0 ? 0 : parts(c->rows, c->block_rows) * c->block_tiles;
   c->chunk_keys = max64(CHUNK_KEYS, parts(parts(len_k, CHUNKS), A4J_KEY_BLOCK) * A4J_KEY_BLOCK);
-  c->few = c->rows <= A4J_FEW_ROWS && !p->whole;
+  c->few = c->rows <= A4J_FEW_ROWS && d->relative_rows == 0 && !p->whole;
   c->chunks = c->few || (c->rows <= A4J_TILE_MAX && len_k > CHUNK_KEYS && !p->whole) ? parts(len_k, c->chunk_keys) : 0;
   c->together = 1;
   while (c->chunks == 0 && d->harden == A4J_HARDEN_NONE && c->together < A4J_TILE_GROUP &&
@@ -337,8 +338,10 @@ static int32_t make_plan(const a4j_attention_desc *d, struct plan *p) {
   p->whole = d->harden != A4J_HARDEN_NONE;
   status = make_cuts(p);
   /* What one thread takes, in nanoseconds: multiply-adds at the rate of the vectors, keys and values at the rate of memory. */
-  const double widths = (double)d->batch * keys_of_a_row(d, &p->call) * (double)(d->maps * d->dim_qk + d->dim_v);
-  const double compute = widths * (double)d->heads_q * (double)d->len_q * 0.13; /* with one lane */
+  const double keys = keys_of_a_row(d, &p->call), relative = fmin(keys, (double)d->relative_rows);
+  const double widths = (double)d->batch * keys * (double)(d->maps * d->dim_qk + d->dim_v);
+  const double more = (double)d->batch * relative * (double)(d->dim_qk + d->dim_v);
+  const double compute = (widths + more) * (double)d->heads_q * (double)d->len_q * 0.13; /* with one lane */
   const double memory = p->cut.few ? widths * (double)d->heads_kv * 0.1 : 0;
   p->threads = a4j_team_paying(d->threads, compute / p->kernels->lanes + memory);
   p->room = a4j_team_paying(d->threads, compute / A4J_LANES_MIN + memory);

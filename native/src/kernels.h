@@ -13,14 +13,16 @@
 #include "program.h"
 
 enum {
-  A4J_KEY_BLOCK = 64,         /* keys that one step of the online softmax takes */
-  A4J_KEY_STRIP = 256,        /* keys that a group of tiles walks, one tile after the other, before it goes on */
-  A4J_LANES_MIN = 4,          /* the fewest lanes of any tier */
-  A4J_TILE_MAX = 48,          /* the most rows of any tier's attention tile */
-  A4J_TILE_GROUP = 4,         /* the most tiles of a group */
-  A4J_FEW_ROWS = 8,           /* the most rows of each map that attention_rows takes */
-  A4J_HELD_BLOCK_FLOATS = 12, /* what a block of a tile that holds its rows takes beside them */
-  A4J_LINEAR_ROWS = 32        /* rows that linear takes at the most */
+  A4J_KEY_BLOCK = 64,      /* keys that one step of the online softmax takes */
+  A4J_KEY_STRIP = 256,     /* keys that a group of tiles walks, one tile after the other, before it goes on */
+  A4J_LANES_MIN = 4,       /* the fewest lanes of any tier */
+  A4J_TILE_MAX = 48,       /* the most rows of any tier's attention tile */
+  A4J_TILE_GROUP = 4,      /* the most tiles of a group */
+  A4J_FEW_ROWS = 8,        /* the most rows of each map that attention_rows takes */
+  A4J_RELATIVE_RING = 128, /* distances of relative positions that a tile keeps at a time */
+  A4J_RELATIVE_ROWS = 2 * A4J_RELATIVE_RING + 3 * 8 + 2, /* rows of a tile's width that this takes */
+  A4J_HELD_BLOCK_FLOATS = 12,                            /* what a block of a tile that holds its rows takes beside them */
+  A4J_LINEAR_ROWS = 32                                   /* rows that linear takes at the most */
 };
 
 /* What one call of attention was given: the checked descriptor, its tensors, and the arrays of its tail (NULL for none). */

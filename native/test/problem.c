@@ -150,8 +150,22 @@ struct problem *make(struct shape s) {
 
 void release(struct problem *p) {
   for (int i = 0; i < 4; i++) free(p->tables[i]);
-  void *all[] = {p->d,    p->q,        p->k,   p->v,   p->lambda,  p->bias,   p->mask,
-                 p->keep, p->key_mask, p->out, p->lse, p->weights, p->scores, p};
+  void *all[] = {p->d,
+                 p->q,
+                 p->k,
+                 p->v,
+                 p->lambda,
+                 p->bias,
+                 p->mask,
+                 p->keep,
+                 p->key_mask,
+                 p->out,
+                 p->lse,
+                 p->weights,
+                 p->scores,
+                 p->relative_keys,
+                 p->relative_values,
+                 p};
   for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) free(all[i]);
 }
 
@@ -314,6 +328,26 @@ void with_alibi(struct problem *p) {
   for (int64_t h = 0; h < p->d->heads_q; h++) slopes[h] = one_in(8) ? 0 : uniform();
   const int64_t at = append(p, slopes, p->d->heads_q * 4);
   p->d->slopes_offset = at;
+}
+
+void with_relative(struct problem *p, int64_t rows) {
+  static const int64_t far[] = {INT64_MIN, INT64_MIN + 1, -1, 0, INT64_MAX - 1, INT64_MAX};
+  a4j_attention_desc *d = p->d;
+  const int64_t heads = one_in(2) ? 1 : d->heads_q, gap = up_to(3);
+  const int which = (int)up_to(3);
+  d->relative_rows = 1 + up_to(rows - 1);
+  d->relative_zero = one_in(12) ? far[up_to(5)] : up_to(d->relative_rows + 20) - 10;
+  d->beyond = (int)up_to(1);
+  d->relative_keys_stride_row = d->dim_qk + gap;
+  d->relative_values_stride_row = d->dim_v + gap;
+  d->relative_keys_stride_head = heads == 1 ? 0 : d->relative_rows * d->relative_keys_stride_row;
+  d->relative_values_stride_head = heads == 1 ? 0 : d->relative_rows * d->relative_values_stride_row;
+  if (which != 0)
+    p->in.relative_keys = p->relative_keys = random_rows(heads * d->relative_rows, d->dim_qk, gap, 1, &p->relative_keys_count);
+  if (which != 1)
+    p->in.relative_values = p->relative_values =
+        random_rows(heads * d->relative_rows, d->dim_v, gap, 1, &p->relative_values_count);
+  if (one_in(3)) d->relative_values_first = one_in(8) ? far[up_to(5)] : up_to(d->len_q);
 }
 
 void with_sinks(struct problem *p) {

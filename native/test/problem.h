@@ -42,9 +42,11 @@ struct problem {
   a4j_attention_desc *d; /* in.d, to change; adding an array to its tail moves it */
   float *q, *k, *v, *lambda, *bias;
   uint8_t *mask, *key_mask, *keep;
+  float *relative_keys, *relative_values;
   void *tables[4];                                                         /* of programs (programs.h) */
   int64_t q_count, k_count, v_count, lambda_count, bias_count, mask_count; /* elements in memory */
-  int64_t k_shift, v_shift;                                                /* from there to the first key of the first batch */
+  int64_t relative_keys_count, relative_values_count;
+  int64_t k_shift, v_shift;            /* from there to the first key of the first batch */
   float *out, *lse, *weights, *scores; /* each with GUARD floats before and behind; the last two NULL where not asked for */
   int64_t out_count, lse_count, weights_count, scores_count;
   int64_t work;
@@ -78,6 +80,8 @@ void with_key_mask(struct problem *p, bool shared, enum pattern pattern);
 void with_bias(struct problem *p, int spread, bool hide, enum pattern pattern);
 void with_keep(struct problem *p, int spread);
 void with_alibi(struct problem *p);
+/* Tables of up to `rows` relative positions, of keys, values or both; maps is 1. */
+void with_relative(struct problem *p, int64_t rows);
 void with_sinks(struct problem *p);
 void with_weights(struct problem *p);
 void with_scores(struct problem *p, int stage);
@@ -89,10 +93,11 @@ int64_t append(struct problem *p, const void *array, int64_t bytes);
 
 /* ---- Running and checking: problem_checks.c ---- */
 
-/* Fills with NaN and infinities every row of k and v, and every bias, that no row sees, and each row of q that sees nothing. */
+/* Fills with NaN and infinities every row of k, v and the tables of relative positions, and every bias, that no row sees, and
+   each row of q that sees nothing. */
 void poison(struct problem *p);
 
-/* Puts one NaN where some row sees it: into q, k, v or bias. */
+/* Puts one NaN where some row sees it: into q, k, v, bias or relative positions. */
 void put_nan(struct problem *p);
 
 /* a4j_attention with fresh outputs and a workspace full of NaN; -1 where a4j_attention_workspace_bytes refuses for another

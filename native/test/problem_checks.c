@@ -56,15 +56,20 @@ static void fill(float *row, int64_t width, float value) {
   for (int64_t e = 0; e < width; e++) row[e] = value;
 }
 
-/* For every element that lies in memory: whether some row needs it. Each map of k, part of v and q has its mark at its first. */
+/* For every element that lies in memory: whether some row needs it. Each map of k, part of v, q and row of a table has its mark
+   at its first. */
 struct needs {
-  bool *q, *k, *v, *bias;
+  bool *q, *k, *v, *bias, *relative_keys, *relative_values;
 };
 
 static struct needs needs_of(const struct problem *p) {
   const a4j_attention_desc *d = p->d;
-  struct needs n = {calloc(1, (size_t)p->q_count + 1), calloc(1, (size_t)p->k_count + 1), calloc(1, (size_t)p->v_count + 1),
-                    calloc(1, (size_t)p->bias_count + 1)};
+  struct needs n = {calloc(1, (size_t)p->q_count + 1),
+                    calloc(1, (size_t)p->k_count + 1),
+                    calloc(1, (size_t)p->v_count + 1),
+                    calloc(1, (size_t)p->bias_count + 1),
+                    calloc(1, (size_t)p->relative_keys_count + 1),
+                    calloc(1, (size_t)p->relative_values_count + 1)};
   for (int64_t b = 0; b < d->batch; b++)
     for (int64_t h = 0; h < d->heads_q; h++)
       for (int64_t i = 0; i < rows_of(d, b).count; i++)
@@ -73,11 +78,25 @@ static struct needs needs_of(const struct problem *p) {
           for (int m = 0; m < d->maps; m++) n.q[q_offset(p, b, h, m, i)] = n.k[k_offset(p, b, h, m, j)] = true;
           for (int part = 0; part < d->value_parts; part++) n.v[v_offset(p, b, h, part, j)] = true;
           if (p->bias != NULL) n.bias[bias_offset(d, b, h, i, j)] = true;
+          const int64_t distance = j - position_of(d, b, i);
+          const float *row =
+              relative_row(d, p->relative_keys, d->relative_keys_stride_head, d->relative_keys_stride_row, h, distance);
+          if (row != NULL) n.relative_keys[row - p->relative_keys] = true;
+          row = relative_row(d, p->relative_values, d->relative_values_stride_head, d->relative_values_stride_row, h, distance);
+          if (row != NULL && i >= d->relative_values_first) n.relative_values[row - p->relative_values] = true;
         }
   return n;
 }
 
-static void free_needs(struct needs n) { free(n.q), free(n.k), free(n.v), free(n.bias); }
+static void free_needs(struct needs n) {
+  free(n.q), free(n.k), free(n.v), free(n.bias), free(n.relative_keys), free(n.relative_values);
+}
+
+/* Poisons the rows of a table that have no mark. */
+static void poison_table(float *table, const bool *marks, int64_t count, int64_t stride_row, int64_t width) {
+  for (int64_t at = 0; at < count; at += stride_row)
+    if (!marks[at]) fill(table + at, width, a_poison());
+}
 
 void poison(struct problem *p) {
   const a4j_attention_desc *d = p->d;
@@ -98,6 +117,8 @@ void poison(struct problem *p) {
     }
   for (int64_t at = 0; at < p->bias_count; at++)
     if (!n.bias[at] && p->bias[at] != -INFINITY) p->bias[at] = one_in(2) ? NAN : INFINITY;
+  poison_table(p->relative_keys, n.relative_keys, p->relative_keys_count, d->relative_keys_stride_row, d->dim_qk);
+  poison_table(p->relative_values, n.relative_values, p->relative_values_count, d->relative_values_stride_row, d->dim_v);
   free_needs(n);
 }
 
@@ -118,8 +139,12 @@ void put_nan(struct problem *p) {
   } places[] = {{p->q, n.q, p->q_count, p->d->dim_qk},
                 {p->k, n.k, p->k_count, p->d->dim_qk},
                 {p->v, n.v, p->v_count, p->d->dim_v / p->d->value_parts},
-                {p->bias, n.bias, p->bias_count, 1}};
-  const int64_t x = up_to(p->bias == NULL ? 2 : 3);
+                {p->bias, n.bias, p->bias_count, 1},
+                {p->relative_keys, n.relative_keys, p->relative_keys_count, p->d->dim_qk},
+                {p->relative_values, n.relative_values, p->relative_values_count, p->d->dim_v}};
+  int64_t x;
+  do x = up_to(5);
+  while (x > 2 && places[x].count == 0);
   const int64_t at = any_of(places[x].marks, places[x].count);
   if (at >= 0) places[x].to[at + up_to(places[x].width - 1)] = NAN;
   free_needs(n);
@@ -143,9 +168,9 @@ int32_t status_of(struct problem *p) {
   if (workspace == NULL) abort();
   /* Nothing may be read there before it is written. */
   memset(workspace, 0xff, (size_t)bytes);
-  const int32_t status =
-      a4j_attention(p->d, c->q, c->k, c->v, c->mask, c->key_mask, c->bias, c->keep, NULL, NULL, NULL, c->lambda, c->tables[0],
-                    c->tables[1], c->tables[2], c->tables[3], out, lse, weights, scores, &p->work, workspace, bytes);
+  const int32_t status = a4j_attention(p->d, c->q, c->k, c->v, c->mask, c->key_mask, c->bias, c->keep, c->relative_keys,
+                                       c->relative_values, NULL, c->lambda, c->tables[0], c->tables[1], c->tables[2],
+                                       c->tables[3], out, lse, weights, scores, &p->work, workspace, bytes);
   free(workspace);
   return answer < 0 && status != -answer ? -1 : status;
 }
@@ -187,7 +212,8 @@ static const char *fault(const struct problem *p, const char *what) {
            "%s; seed=%" PRIu64
            " maps=%d key_map=%d parts=%d batch=%d heads=%d/%d len=%d,%d dims=%d,%d%s%s align=%d window=%" PRId64 ",%" PRId64
            " chunk=%d limit=%d lengths=%s ranges=%d mask=%d key_mask=%d bias=%d keep=%d softcap=%g alibi=%d sinks=%d "
-           "weights=%d scores=%d mask_program=%d score_program=%d threads=%d scale=%g tier=%s",
+           "relative=%d,%" PRId64 ",%d first=%" PRId64
+           " weights=%d scores=%d mask_program=%d score_program=%d threads=%d scale=%g tier=%s",
            what, p->seed, d->maps, d->key_map, d->value_parts, (int)d->batch, (int)d->heads_q, (int)d->heads_kv, (int)d->len_q,
            (int)d->len_k, (int)d->dim_qk, (int)d->dim_v, d->q_begins_offset ? " packed" : "", d->lambda_form ? " sigmoid" : "",
            d->align, d->window_left, d->window_right, (int)d->chunk, (int)d->key_limit,
@@ -195,8 +221,9 @@ static const char *fault(const struct problem *p, const char *what) {
            : d->key_lengths_stride_row ? "rows"
                                        : "batch",
            (int)d->range_rows, p->mask != NULL, p->key_mask != NULL, p->bias != NULL, p->keep != NULL, d->softcap,
-           d->slopes_offset != 0, d->sinks_offset != 0, p->weights != NULL, p->scores == NULL ? -1 : d->scores_stage,
-           (int)d->mask_program_words, (int)d->score_program_words, d->threads, d->scale, a4j_isa_active());
+           d->slopes_offset != 0, d->sinks_offset != 0, (int)d->relative_rows, d->relative_zero, d->beyond,
+           d->relative_values_first, p->weights != NULL, p->scores == NULL ? -1 : d->scores_stage, (int)d->mask_program_words,
+           (int)d->score_program_words, d->threads, d->scale, a4j_isa_active());
   return sentence;
 }
 

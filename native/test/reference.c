@@ -58,6 +58,14 @@ bool sees(const struct attention_call *c, int64_t b, int64_t h, int64_t i, int64
              -INFINITY;
 }
 
+const float *relative_row(const a4j_attention_desc *d, const float *table, int64_t stride_head, int64_t stride_row, int64_t h,
+                          int64_t distance) {
+  if (table == NULL || d->relative_rows == 0) return NULL;
+  const __int128 x = (__int128)d->relative_zero + distance, last = d->relative_rows - 1;
+  if (d->beyond == A4J_BEYOND_ZERO && (x < 0 || x > last)) return NULL;
+  return table + h * stride_head + (int64_t)(x < 0 ? 0 : x > last ? last : x) * stride_row;
+}
+
 #define REAL double
 #define EXP exp
 #define LOG log

@@ -14,6 +14,7 @@ struct attention_call {
   const uint8_t *mask, *key_mask;
   const float *bias;
   const uint8_t *keep;
+  const float *relative_keys, *relative_values;
   const float *lambda;
   const void *tables[4];
   /* What the mask program and the score program mean, as C functions of a context; NULL where there is none. */
@@ -35,6 +36,10 @@ int64_t position_of(const a4j_attention_desc *d, int64_t b, int64_t i);
 
 /* Whether row i of batch b and head h sees key j < keys_of(d, b).count: the header's list of conditions, one by one. */
 bool sees(const struct attention_call *c, int64_t b, int64_t h, int64_t i, int64_t j);
+
+/* The row of head h for `distance` in a table of relative positions with these strides; NULL where it is a row of zeros. */
+const float *relative_row(const a4j_attention_desc *d, const float *table, int64_t stride_head, int64_t stride_row, int64_t h,
+                          int64_t distance);
 
 /*
  * Like a4j_attention, but every result is contiguous: out [batch, heads_q, len_q, dim_v], lse [batch, heads_q, maps, len_q],

@@ -121,6 +121,7 @@ static struct problem *random_problem(void) {
   }
   if (one_in(5)) p->d->softcap = one_in(2) ? 50 : 0.5f + (float)up_to(3);
   if (one_in(5)) with_alibi(p);
+  if (shape.maps == 1 && one_in(3)) with_relative(p, one_in(2) ? 20 : 300);
   if (one_in(5)) with_sinks(p);
   if (one_in(5)) with_mask_program(p, (int)up_to(MASK_PROGRAMS - 1));
   if (one_in(6)) with_score_program(p, (int)up_to(SCORE_PROGRAMS - 1));
@@ -215,6 +216,7 @@ static void shouldNotLetHiddenValuesLeak(void) {
         struct problem *p = make(shape_number(number, maps));
         const int more = (way + number + maps) % 3;
         ways[way].apply(p);
+        if (maps == 1 && more != 0) with_relative(p, 60);
         if (more == 1) with_weights(p);
         if (more == 1) with_scores(p, A4J_STAGE_LOGITS);
         if (more == 2) with_sinks(p);
@@ -274,6 +276,7 @@ static void shouldShowNanInTheRowsThatSeeItAndInNoOthers(void) {
     for (int number = 0; number < SHAPES; number++) {
       struct problem *p = make(shape_number(number, 1 + (way + number) % 2));
       ways[way].apply(p);
+      if (p->d->maps == 1) with_relative(p, 60);
       put_nan(p);
       check(p, ways[way].name);
       release(p);
@@ -308,6 +311,7 @@ static void shouldGiveTheSameBitsForEveryThreadCount(void) {
                                               .dim_v = 32,
                                               .maps = 1 + (way & 1)});
       if (way >= 0) ways[way].apply(p);
+      if (p->d->maps == 1) with_relative(p, 200);
       if (way % 4 == 1) with_sinks(p), with_alibi(p);
       if (way % 4 == 3) with_weights(p), with_scores(p, A4J_STAGE_CAPPED);
       compare_threads(p, way < 0 ? "everything seen" : ways[way].name);
@@ -367,6 +371,7 @@ static void shouldGivePackedSequencesTheBitsThatTheyHaveAlone(void) {
     if (one_in(3)) with_score_program(p, (int)up_to(SCORE_PROGRAMS - 1));
     if (one_in(3)) with_mask_program(p, (int)up_to(1));
     if (one_in(3)) p->d->softcap = 3;
+    if (p->d->maps == 1 && one_in(2)) with_relative(p, 100);
     if (one_in(3)) p->d->window_left = up_to(300);
     CHECK_INT(status_of(p), A4J_OK);
     for (int64_t b = 0; b < 4; b++) {
@@ -414,6 +419,7 @@ static void shouldGiveTheSameForKeysInChunks(void) {
                                               .dim_v = 6,
                                               .maps = 1 + (int)up_to(1)});
       ways[way].apply(p);
+      if (p->d->maps == 1) with_relative(p, 500);
       if (way % 3 == 0) with_sinks(p);
       if (way % 3 == 1) with_score_program(p, 0);
       CHECK_INT(status_of(p), A4J_OK);
