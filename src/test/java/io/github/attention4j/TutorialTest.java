@@ -9,15 +9,9 @@ import io.github.attention4j.Score.IntTable;
 import io.github.attention4j.model.CausalLm;
 import io.github.attention4j.model.Sampler;
 import java.lang.foreign.Arena;
-import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
-import java.util.List;
 import java.util.Random;
-import java.util.regex.Matcher;
-import java.util.regex.Pattern;
-import java.util.stream.Collectors;
 import org.junit.jupiter.api.Test;
 
 /** The README's Java, which stands here line by line, does what the README says. */
@@ -255,23 +249,7 @@ class TutorialTest {
   }
 
   @Test
-  void shouldStandInTheReadmeLineByLine() throws Exception {
-    String tutorial = lines(Path.of("src/test/java/io/github/attention4j/TutorialTest.java"));
-    Matcher java =
-        Pattern.compile("```java\n(.*?)```", Pattern.DOTALL)
-            .matcher(Files.readString(Path.of("README.md"), StandardCharsets.UTF_8));
-    List<String> blocks = java.results().map(block -> block.group(1)).toList();
-    assertEquals(10, blocks.size(), "blocks of Java in README.md");
-    for (String block : blocks) {
-      assertTrue(tutorial.contains(withoutIndentation(block)), "not in the tutorial:\n" + block);
-    }
-  }
-
-  private static String lines(Path file) throws Exception {
-    return withoutIndentation(Files.readString(file, StandardCharsets.UTF_8));
-  }
-
-  private static String withoutIndentation(String text) {
-    return text.lines().map(String::strip).collect(Collectors.joining("\n"));
+  void shouldStandInTheReadmeLineByLine() {
+    Snippets.requireRunBy(TutorialTest.class, Path.of("README.md"), 10);
   }
 }
