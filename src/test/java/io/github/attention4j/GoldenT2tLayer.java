@@ -70,7 +70,7 @@ final class GoldenT2tLayer {
     return golden.holds("in.bias") ? Mask.bias(golden.get("in.bias")) : null;
   }
 
-  private static Tensor2TensorAttention layer(GoldenCase golden, Tensor query) {
+  static Tensor2TensorAttention layer(GoldenCase golden, Tensor query) {
     golden.word("linear_layout", "in_out", "in_out");
     golden.describes("batch", query.size(0));
     golden.describes("len_q", query.size(1));

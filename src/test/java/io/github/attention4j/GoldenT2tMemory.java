@@ -1,5 +1,7 @@
 package io.github.attention4j;
 
+import io.github.attention4j.layer.RecentTokensMemory;
+import io.github.attention4j.layer.Tensor2TensorAttention;
 import io.github.attention4j.layer.TransformerMemory;
 import java.util.Arrays;
 import java.util.List;
@@ -9,7 +11,50 @@ final class GoldenT2tMemory {
   private GoldenT2tMemory() {}
 
   static void run(GoldenCase golden) {
-    transformerMemory(golden);
+    if (golden.holds("in.mem_vals")) {
+      transformerMemory(golden);
+    } else {
+      recentTokens(golden);
+    }
+  }
+
+  private static void recentTokens(GoldenCase golden) {
+    Tensor x = golden.get("in.query_antecedent");
+    long batch = x.size(0);
+    int chunks = (int) golden.integer("chunks", 0);
+    long len = golden.integer("chunk_length", 0);
+    golden.require(x.size(1) == chunks * len, "options chunks and chunk_length");
+    long items = golden.integer("num_memory_items", len);
+    int[][] segments = segments(golden, chunks);
+    Tensor2TensorAttention layer = GoldenT2tLayer.layer(golden, x);
+    RecentTokensMemory memory =
+        RecentTokensMemory.allocate(golden.arena(), batch, len, items, x.size(2));
+    Tensor bias = golden.floats(1, 1, len, len);
+    for (long i = 0; i < len; i++) {
+      bias.slice(2, i, 1).slice(3, i + 1, len - i - 1).fill(-1e9f);
+    }
+    Tensor out = golden.wanted("out.output");
+    Tensor weights = golden.wanted("out.weights");
+    for (int c = 0; c < chunks; c++) {
+      layer.forwardChunk(
+          x.slice(1, c * len, len),
+          memory,
+          segments[c],
+          bias,
+          out.slice(1, c * len, len),
+          Extras.none().weights(weights.select(0, c)));
+      if (golden.holds("out.memory_bias_after_chunk_" + c)) {
+        Tensor hidden = Tensor.allocate(golden.arena(), DType.I32, batch, 1, 1, items);
+        for (long n = 0; n < hidden.count(); n++) {
+          boolean seen = memory.bias().reshape(hidden.count()).getFloat(n) == 0;
+          hidden.reshape(hidden.count()).setInt(seen ? 0 : 1, n);
+        }
+        golden.expectInts("out.memory_bias_after_chunk_" + c, hidden);
+      }
+    }
+    golden.expect("out.output", out);
+    golden.expect("out.weights", weights);
+    golden.expect("out.memory_vals_final", memory.values());
   }
 
   private static void transformerMemory(GoldenCase golden) {

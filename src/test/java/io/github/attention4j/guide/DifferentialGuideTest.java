@@ -63,7 +63,6 @@ class DifferentialGuideTest {
             .build();
     founding.forward(x, out);
 
-    // The founding version's factor 1 - lambda_init stands in every version's formula.
     assertArrayEquals(seed.get("out.output").toFloatArray(), out.toFloatArray(), 1e-5f);
   }
 

@@ -1,0 +1,220 @@
+package io.github.attention4j.guide;
+
+import io.github.attention4j.Alibi;
+import io.github.attention4j.Alignment;
+import io.github.attention4j.Attention;
+import io.github.attention4j.Checked;
+import io.github.attention4j.DType;
+import io.github.attention4j.Extras;
+import io.github.attention4j.Mask;
+import io.github.attention4j.Tensor;
+import io.github.attention4j.layer.LocalMasks;
+import io.github.attention4j.layer.NadarayaWatson;
+import io.github.attention4j.layer.NadarayaWatson.Kernel;
+import io.github.attention4j.layer.PositionalEncoding;
+import java.lang.foreign.Arena;
+import java.util.LinkedHashMap;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Random;
+
+/** The guide's pictures, of what the library computes: attention maps, and a regression. */
+final class Pictures {
+  /** The side of a map's cell. */
+  private static final int PIXELS = 8;
+
+  private static final int LENGTH = 24;
+
+  private final Arena arena;
+  private final Map<String, Picture> maps = new LinkedHashMap<>();
+
+  private Pictures(Arena arena) {
+    this.arena = arena;
+  }
+
+  /** All maps by the names of their files. */
+  static Map<String, Picture> maps(Arena arena) {
+    Pictures pictures = new Pictures(arena);
+    pictures.causal();
+    pictures.positions();
+    pictures.scores();
+    pictures.local();
+    return pictures.maps;
+  }
+
+  // ---- Attention maps ----
+
+  private void causal() {
+    Tensor q = Tensor.allocate(arena, DType.F32, 1, 1, 8, 4);
+    Tensor k = Tensor.allocate(arena, DType.F32, 1, 1, 12, 4);
+    for (Alignment alignment : Alignment.values()) {
+      String name = alignment.name().toLowerCase(Locale.ROOT).replace('_', '-');
+      pattern("causal-" + name, Mask.causal(alignment), q, k);
+    }
+  }
+
+  /** The same queries and keys under one option after the other. */
+  private void scores() {
+    Random random = new Random(8);
+    Tensor q = Checked.random(arena, random, 1, 1, LENGTH, 16);
+    Tensor k = Checked.random(arena, random, 1, 1, LENGTH, 16);
+    Mask causal = Mask.causal(Alignment.TOP_LEFT);
+    draw("scores-plain", Attention.builder().mask(causal), q, k, 0.6);
+    Mask window = Mask.window(7, 0, Alignment.TOP_LEFT);
+    draw("scores-window", Attention.builder().mask(window), q, k, 0.6);
+    float[] slope = {Alibi.slopes(2)[0] * 4};
+    draw(
+        "scores-alibi",
+        Attention.builder().mask(causal).alibi(Alignment.TOP_LEFT, slope),
+        q,
+        k,
+        0.6);
+    draw("scores-soft-cap", Attention.builder().mask(causal).softCap(0.5), q, k, 0.6);
+    draw("scores-sink", Attention.builder().mask(causal).sinks(2), q, k, 0.6);
+  }
+
+  private void local() {
+    Tensor zero = Tensor.allocate(arena, DType.F32, 1, 1, LENGTH, 4);
+    Map<String, Mask> masks = new LinkedHashMap<>();
+    masks.put("local_within_block_mask_right", LocalMasks.localWithinBlockMaskRight(6));
+    masks.put("local_mask_right", LocalMasks.localMaskRight(LENGTH, 6));
+    masks.put("local_unmasked", LocalMasks.localUnmasked(LENGTH, 6, 4));
+    masks.put("masked_dilated_1d", LocalMasks.maskedDilated1d(LENGTH, 4, 2, 2, 3));
+    masks.put("unmasked_dilated_1d", LocalMasks.unmaskedDilated1d(LENGTH, 4, 2, 2, 2));
+    masks.forEach((name, mask) -> pattern(name, mask, zero, zero));
+  }
+
+  /** A mask alone: all keys that a query sees weigh the same, and are shown as dark. */
+  private void pattern(String name, Mask mask, Tensor q, Tensor k) {
+    Tensor weights = weights(Attention.builder().mask(mask), q, k);
+    for (long i = 0; i < weights.size(0); i++) {
+      for (long j = 0; j < weights.size(1); j++) {
+        weights.setFloat(weights.getFloat(i, j) > 0 ? 0.6f : 0, i, j);
+      }
+    }
+    draw(name, weights, 1);
+  }
+
+  /** The map of one head, in which a weight of {@code most} and more is black. */
+  private void draw(String name, Attention.Builder attention, Tensor q, Tensor k, double most) {
+    draw(name, weights(attention, q, k), most);
+  }
+
+  private Tensor weights(Attention.Builder attention, Tensor q, Tensor k) {
+    Tensor weights = Tensor.allocate(arena, DType.F32, 1, 1, q.size(2), k.size(2));
+    Tensor out = Tensor.allocate(arena, DType.F32, q.shape());
+    attention.build().forward(q, k, k, out, Extras.none().weights(weights));
+    return weights.select(0, 0).select(0, 0);
+  }
+
+  private void draw(String name, Tensor weights, double most) {
+    maps.put(name + ".png", image(weights, most, 0xffffff, 0x101830));
+  }
+
+  private void positions() {
+    Tensor encoding = PositionalEncoding.sinusoidal(arena, 64, 48).encoding(64);
+    maps.put("positions.png", image(encoding, 1, 0xffffff, 0xa02020));
+  }
+
+  /** Cells from {@code zero} to {@code full}, and for what is negative to blue. */
+  private static Picture image(Tensor matrix, double most, int zero, int full) {
+    int width = (int) matrix.size(1) * PIXELS + 1;
+    int height = (int) matrix.size(0) * PIXELS + 1;
+    int[] pixels = new int[width * height];
+    for (int n = 0; n < pixels.length; n++) {
+      int y = n / width;
+      int x = n % width;
+      if (x % PIXELS == 0 || y % PIXELS == 0) {
+        pixels[n] = 0xe4e4e4;
+      } else {
+        double value = matrix.getFloat(y / PIXELS, x / PIXELS) / most;
+        pixels[n] = between(zero, value < 0 ? 0x2040a0 : full, Math.min(Math.abs(value), 1));
+      }
+    }
+    return new Picture(width, height, pixels);
+  }
+
+  private static int between(int a, int b, double share) {
+    int colour = 0;
+    for (int shift = 0; shift <= 16; shift += 8) {
+      int from = a >> shift & 0xff;
+      int to = b >> shift & 0xff;
+      colour |= (int) Math.round(from + (to - from) * share) << shift;
+    }
+    return colour;
+  }
+
+  // ---- Regression ----
+
+  /** The flow of the Nile, and estimates through it of three widths. */
+  static String nile(Arena arena, int best) {
+    Nile nile = Nile.read(arena);
+    int n = (int) nile.years().size(0);
+    StringBuilder svg = new StringBuilder();
+    svg.append("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"760\" height=\"330\"")
+        .append(" viewBox=\"0 0 760 330\" font-family=\"sans-serif\" font-size=\"12\">\n")
+        .append("<rect width=\"760\" height=\"330\" fill=\"#fff\"/>\n");
+    for (int year = 1880; year <= 1970; year += 10) {
+      svg.append(
+          line("<text x=\"%.1f\" y=\"322\" text-anchor=\"middle\">%d</text>", x(year), year));
+    }
+    for (int flow = 400; flow <= 1400; flow += 200) {
+      svg.append(
+          line(
+              "<path d=\"M44 %.1fH750\" stroke=\"#e4e4e4\"/>"
+                  + "<text x=\"38\" y=\"%.1f\" text-anchor=\"end\">%d</text>",
+              y(flow), y(flow) + 4, flow));
+    }
+    for (int i = 0; i < n; i++) {
+      svg.append(
+          line(
+              "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"2.5\" fill=\"#888\"/>",
+              x(nile.years().getFloat(i)), y(nile.flows().getFloat(i))));
+    }
+    int[] sigmas = {1, best, 20};
+    String[] colours = {"#d08020", "#101830", "#2060c0"};
+    for (int s = 0; s < sigmas.length; s++) {
+      svg.append(curve(arena, nile, sigmas[s], colours[s]));
+      svg.append(
+          line(
+              "<text x=\"742\" y=\"%d\" text-anchor=\"end\" fill=\"%s\">σ = %d year%s</text>",
+              26 + 16 * s,
+              colours[s],
+              sigmas[s],
+              (sigmas[s] == 1 ? "" : "s")
+                  + (sigmas[s] == best ? ", by leaving each year out" : "")));
+    }
+    return svg.append("</svg>\n").toString();
+  }
+
+  private static String curve(Arena arena, Nile nile, int sigma, String colour) {
+    int points = 4 * 99 + 1;
+    Tensor days = Tensor.allocate(arena, DType.F32, points);
+    Tensor curve = Tensor.allocate(arena, DType.F32, points);
+    for (int i = 0; i < points; i++) {
+      days.setFloat(1871 + i / 4f, i);
+    }
+    NadarayaWatson.of(Kernel.GAUSSIAN)
+        .withSigma(sigma)
+        .forward(days, nile.years(), nile.flows(), curve);
+    StringBuilder path = new StringBuilder();
+    for (int i = 0; i < points; i++) {
+      path.append(i == 0 ? "M" : "L");
+      path.append(
+          String.format(Locale.ROOT, "%.1f %.1f", x(days.getFloat(i)), y(curve.getFloat(i))));
+    }
+    return line("<path d=\"%s\" fill=\"none\" stroke=\"%s\" stroke-width=\"1.6\"/>", path, colour);
+  }
+
+  private static double x(double year) {
+    return 50 + (year - 1871) * 7;
+  }
+
+  private static double y(double flow) {
+    return 300 - (flow - 400) * 0.28;
+  }
+
+  private static String line(String format, Object... values) {
+    return String.format(Locale.ROOT, format + "%n", values).replace("\r", "");
+  }
+}

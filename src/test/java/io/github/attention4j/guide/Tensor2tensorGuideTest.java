@@ -1,0 +1,117 @@
+package io.github.attention4j.guide;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+
+import io.github.attention4j.Alignment;
+import io.github.attention4j.Checked;
+import io.github.attention4j.DType;
+import io.github.attention4j.Extras;
+import io.github.attention4j.KvCache;
+import io.github.attention4j.Mask;
+import io.github.attention4j.Snippets;
+import io.github.attention4j.Tensor;
+import io.github.attention4j.io.SafeTensors;
+import io.github.attention4j.layer.RecentTokensMemory;
+import io.github.attention4j.layer.Tensor2TensorAttention;
+import io.github.attention4j.layer.Tensor2TensorAttention.AttentionType;
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.nio.file.Path;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import java.util.Random;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** The guide's page for those who come from tensor2tensor does what it says. */
+class Tensor2tensorGuideTest {
+  @TempDir private Path directory;
+
+  private final Random random = new Random(47);
+  private Arena arena;
+
+  @BeforeEach
+  void openArena() {
+    arena = Arena.ofConfined();
+  }
+
+  @AfterEach
+  void closeArena() {
+    arena.close();
+  }
+
+  private Tensor floats(long... shape) {
+    return Tensor.allocate(arena, DType.F32, shape);
+  }
+
+  private SafeTensors weights(String prefix) throws IOException {
+    Map<String, Tensor> tensors = new LinkedHashMap<>();
+    for (String name : new String[] {"q", "k", "v", "output_transform"}) {
+      tensors.put(prefix + name + "/kernel", Checked.random(arena, random, 16, 16));
+    }
+    Path path = directory.resolve("weights.safetensors");
+    SafeTensors.write(path, tensors, Map.of());
+    return SafeTensors.open(path, arena);
+  }
+
+  @Test
+  void shouldAttendLocally() throws Exception {
+    SafeTensors file = weights("self_attention/multihead_attention/");
+    Tensor x = Checked.random(arena, random, 2, 12, 16);
+    Tensor out = floats(2, 12, 16);
+
+    Tensor2TensorAttention local =
+        Tensor2TensorAttention.builder()
+            .numHeads(2)
+            .attentionType(AttentionType.LOCAL_MASK_RIGHT)
+            .blockLength(4)
+            .load(file, "self_attention/multihead_attention/", arena);
+    local.forward(x, null, null, out); // query_antecedent, memory_antecedent, bias
+
+    // What the last block does not see does not matter.
+    Tensor other = Checked.random(arena, random, 2, 12, 16);
+    other.slice(1, 4, 8).copyFrom(x.slice(1, 4, 8));
+    Tensor same = floats(2, 12, 16);
+    local.forward(other, null, null, same);
+    assertArrayEquals(out.slice(1, 8, 4).toFloatArray(), same.slice(1, 8, 4).toFloatArray(), 1e-6f);
+  }
+
+  @Test
+  void shouldStepAndReadChunksAsOnePass() throws Exception {
+    String prefix = "";
+    SafeTensors file = weights(prefix);
+    Tensor x = Checked.random(arena, random, 2, 12, 16);
+    Tensor steps = floats(2, 12, 16);
+    Tensor chunks = floats(2, 12, 16);
+    Tensor causalBias = floats(1, 1, 4, 4);
+    for (long i = 0; i < 4; i++) {
+      causalBias.select(2, i).slice(2, i + 1, 3 - i).fill(-1e9f);
+    }
+
+    Tensor2TensorAttention decoder =
+        Tensor2TensorAttention.builder().numHeads(2).load(file, prefix, arena);
+    KvCache cache = decoder.allocateCache(arena, 2, 64);
+    for (long s = 0; s < 12; s++) {
+      Tensor step = steps.slice(1, s, 1);
+      decoder.forwardCached(x.slice(1, s, 1), cache, Mask.none(), step, Extras.none());
+    }
+    RecentTokensMemory memory = RecentTokensMemory.allocate(arena, 2, 4, 8, 16);
+    for (int c = 0; c < 3; c++) {
+      Tensor chunk = x.slice(1, 4 * c, 4);
+      Tensor result = chunks.slice(1, 4 * c, 4);
+      decoder.forwardChunk(chunk, memory, new int[] {c, c}, causalBias, result, Extras.none());
+    }
+
+    Tensor whole = floats(2, 12, 16);
+    decoder.forward(x, null, Mask.causal(Alignment.TOP_LEFT), whole);
+    assertArrayEquals(whole.toFloatArray(), steps.toFloatArray(), 1e-4f);
+    assertArrayEquals(whole.toFloatArray(), chunks.toFloatArray(), 1e-4f);
+  }
+
+  @Test
+  void shouldStandInTheGuideLineByLine() {
+    Snippets.requireRunBy(Tensor2tensorGuideTest.class, Path.of("src/guide/tensor2tensor.md"), 2);
+  }
+}
