@@ -421,6 +421,16 @@ A4J_API int32_t a4j_kv_append(const a4j_kv_append_desc *desc, const void *rows, 
 
 /* ---- Layers ----------------------------------------------------------------------------------------------------------- */
 
+/* How a linear projection of many rows is computed. */
+enum a4j_product {
+  A4J_PRODUCT_OWN = 0,   /* by our own kernel, which packs the weights for the call */
+  A4J_PRODUCT_BLAS = 1,  /* by sgemm */
+  A4J_PRODUCT_PACKED = 2 /* by our own kernel; weight was packed before by a4j_linear_pack */
+};
+
+/* Columns of out that packed weights keep side by side. */
+enum { A4J_PANEL = 48 };
+
 /* Linear projection: out[r] = (accumulate ? out[r] : 0) + bias + weight x[r], weight as PyTorch keeps it, [dim_out, dim_in]. */
 typedef struct a4j_linear_desc {
   int32_t size_bytes;
@@ -428,16 +438,29 @@ typedef struct a4j_linear_desc {
   int32_t dtype; /* A4J_F32 */
   int32_t threads;
   int32_t accumulate; /* 0 or 1 */
-  int32_t reserved;   /* 0 */
+  int32_t product;    /* enum a4j_product */
   int64_t rows, dim_in, dim_out;
-  int64_t x_stride_row, weight_stride_row, out_stride_row; /* each at least its row's width */
+  int64_t x_stride_row, weight_stride_row, out_stride_row; /* each at least its row's width; packed weights have no stride */
 } a4j_linear_desc;
 
+/* Scratch for a4j_linear with this descriptor, or minus a status; 0 for few rows, for sgemm and for packed weights. */
+A4J_API int64_t a4j_linear_workspace_bytes(const a4j_linear_desc *desc);
+
 /*
- * x [rows, dim_in], weight [dim_out, dim_in], bias [dim_out] or NULL, out [rows, dim_out].
- * A few rows are a bandwidth problem and take our own kernel; more are sgemm on slices fixed by the shape (A4J_NO_BLAS).
+ * x [rows, dim_in], weight [dim_out, dim_in] or packed, bias [dim_out] or NULL, out [rows, dim_out]; workspace may be NULL where
+ * its size is 0.
+ * A few rows of weights that are not packed are a bandwidth problem and take a kernel that reads them as they lie; more are what
+ * the descriptor says. A4J_NO_BLAS where that is sgemm and none was registered.
  */
-A4J_API int32_t a4j_linear(const a4j_linear_desc *desc, const void *x, const void *weight, const float *bias, void *out);
+A4J_API int32_t a4j_linear(const a4j_linear_desc *desc, const void *x, const void *weight, const float *bias, void *out,
+                           void *workspace, int64_t workspace_bytes);
+
+/*
+ * Packs weight [dim_out, dim_in] into packed [ceil(dim_out / A4J_PANEL)][dim_in][A4J_PANEL], where element [p][d][c] is that of
+ * output p * A4J_PANEL + c and input d, 0 behind the last output. The order is the same for every tier. Of the descriptor,
+ * rows and the strides of x and out do not count.
+ */
+A4J_API int32_t a4j_linear_pack(const a4j_linear_desc *desc, const void *weight, void *packed);
 
 /* RMS normalisation (Zhang and Sennrich 2019): out[r] = x[r] / sqrt(mean(x[r]^2) + epsilon) * weight * scale. */
 typedef struct a4j_rms_norm_desc {

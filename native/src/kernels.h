@@ -22,7 +22,8 @@ enum {
   A4J_RELATIVE_RING = 128, /* distances of relative positions that a tile keeps at a time */
   A4J_RELATIVE_ROWS = 2 * A4J_RELATIVE_RING + 3 * 8 + 2, /* rows of a tile's width that this takes */
   A4J_HELD_BLOCK_FLOATS = 12,                            /* what a block of a tile that holds its rows takes beside them */
-  A4J_LINEAR_ROWS = 32                                   /* rows that linear takes at the most */
+  A4J_LINEAR_ROWS = 32,                                  /* rows that linear takes at the most */
+  A4J_PANEL_DEPTH = 384                                  /* how much of a panel of packed weights is in use at a time */
 };
 
 /* What one call of attention was given: the checked descriptor, its tensors, and the arrays of its tail (NULL for none). */
@@ -88,6 +89,11 @@ struct a4j_kernels {
      depend on the other rows and columns of the call. */
   void (*linear)(int64_t rows, int64_t cols, int64_t dim_in, const float *x, int64_t x_stride_row, const float *weight,
                  int64_t weight_stride_row, const float *bias, int accumulate, float *out, int64_t out_stride_row);
+  /* panel[d][c] = weight[c][d] for d in [0, depth) and columns [0, cols), at most A4J_PANEL; 0 for the columns behind. */
+  void (*pack_panel)(int64_t cols, int64_t depth, const float *weight, int64_t weight_stride_row, float *panel);
+  /* out[r][c] = (accumulate ? out[r][c] : 0) + bias[c] + sum over d of x[r][d] * panel[d][c]; bias may be NULL. The same holds. */
+  void (*panel_product)(int64_t rows, int64_t cols, int64_t depth, const float *x, int64_t x_stride_row, const float *panel,
+                        const float *bias, int accumulate, float *out, int64_t out_stride_row);
   /* One row: out = x / sqrt(mean(x^2) + epsilon) * scale * weight; weight may be NULL, out may be x. */
   void (*rms_norm)(int64_t dim, const float *x, const float *weight, float epsilon, float scale, float *out);
   /* One row: out = (x - mean) * inv_std * weight + bias; weight and bias may be NULL, out may be x. */

@@ -1,8 +1,9 @@
 /*
- * Linear projection: our own kernel for few rows, sgemm for more.
+ * Linear projection: a kernel that packs nothing for few rows, a product over packed weights for more, or sgemm.
  *
- * Our kernel packs nothing, so its time grows from that of reading the weights once. sgemm copies both matrices into another
- * order first, which pays where each is used often enough, and then blocks for every cache.
+ * The time of the first grows from that of reading the weights once. Packing costs as much as some twenty rows of the product
+ * (kernels/product.inc), and is done for the call, one panel of weights at a time by the thread that uses it, or once before all
+ * calls, which then all take the product.
  *
  * sgemm is called on slices of out, side by side in our team, for its own threads would come on top of ours. It is free to sum
  * in another order for another shape, and does; so slices are cut by the shape of the whole alone, never by the thread count.
@@ -15,6 +16,7 @@
 #include "checks.h"
 #include "kernels.h"
 #include "rows.h"
+#include "team.h"
 
 /* cblas_sgemm, LP64; enum arguments are ints. */
 typedef void sgemm_fn(int order, int trans_a, int trans_b, int m, int n, int k, float alpha, const float *a, int lda,
@@ -24,8 +26,8 @@ enum { ROW_MAJOR = 101, NO_TRANS = 111, TRANS = 112 };
 static _Atomic(sgemm_fn *) sgemm;
 
 /*
- * Up to here our kernel is at least as fast. Medians in GFLOP/s on one thread of a Zen 5 core (peak 270 with AVX-512, 136 with
- * AVX2), our kernel against OpenBLAS 0.3.31 for SkylakeX and for Haswell:
+ * Up to here the kernel that packs nothing is at least as fast. Medians in GFLOP/s on one thread of a Zen 5 core (peak 270 with AVX-512, 136 with
+ * AVX2), against OpenBLAS 0.3.31 for SkylakeX and for Haswell:
  *
  *                        AVX-512                                AVX2
  *    dim_in x dim_out    8 rows    64 rows   256 rows           8 rows    128 rows  256 rows
@@ -51,9 +53,11 @@ struct call {
   const struct a4j_kernels *kernels;
   const a4j_linear_desc *desc;
   const float *x, *weight, *bias;
-  float *out;
+  float *out, *workspace;
   int64_t rows_step, cols_step; /* of a unit of work */
   int64_t col_units;
+  int64_t units;
+  _Atomic int64_t next;
 };
 
 static int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -99,7 +103,70 @@ static void run_own(struct call *call) {
   a4j_rows_run(desc->threads, parts(desc->rows, call->rows_step) * call->col_units, nanos, own_units, call);
 }
 
-/* ---- Many rows ---- */
+/* ---- Packed weights ---- */
+
+/* Rows that share a panel packed for them: so many that packing is little beside the product. */
+enum { PACKED_ROWS = 256 };
+
+/* The floats of one thread's workspace: the part of a panel that it works on. */
+enum { PANEL_FLOATS = A4J_PANEL * A4J_PANEL_DEPTH };
+
+static void panel_unit(struct call *call, int64_t unit, float *scratch) {
+  const a4j_linear_desc *desc = call->desc;
+  const int64_t row = unit / call->col_units * call->rows_step, rows = min(call->rows_step, desc->rows - row);
+  const int64_t col = unit % call->col_units * A4J_PANEL, cols = min(A4J_PANEL, desc->dim_out - col);
+  for (int64_t d = 0; d < desc->dim_in; d += A4J_PANEL_DEPTH) {
+    const int64_t depth = min(A4J_PANEL_DEPTH, desc->dim_in - d);
+    const float *panel = scratch;
+    if (desc->product == A4J_PRODUCT_PACKED)
+      panel = call->weight + col * desc->dim_in + d * A4J_PANEL;
+    else
+      call->kernels->pack_panel(cols, depth, call->weight + col * desc->weight_stride_row + d, desc->weight_stride_row,
+                                scratch);
+    call->kernels->panel_product(rows, cols, depth, call->x + row * desc->x_stride_row + d, desc->x_stride_row, panel,
+                                 d > 0 || call->bias == NULL ? NULL : call->bias + col, d > 0 || desc->accumulate,
+                                 call->out + row * desc->out_stride_row + col, desc->out_stride_row);
+  }
+}
+
+static void panel_units(void *context, int32_t thread, int32_t threads) {
+  struct call *call = context;
+  float *scratch = call->workspace == NULL ? NULL : call->workspace + thread * PANEL_FLOATS;
+  (void)threads;
+  for (;;) {
+    const int64_t unit = atomic_fetch_add_explicit(&call->next, 1, memory_order_relaxed);
+    if (unit >= call->units) return;
+    panel_unit(call, unit, scratch);
+  }
+}
+
+/* How many threads share the panels: those that pay, by the time of one thread in nanoseconds. */
+static int32_t panel_threads(const a4j_linear_desc *desc, int32_t lanes) {
+  const double products = (double)desc->rows * (double)desc->dim_in * (double)desc->dim_out;
+  const double weights = (double)desc->dim_in * (double)desc->dim_out;
+  return a4j_team_paying(desc->threads, products * 0.133 / lanes + weights * 0.04);
+}
+
+static void run_panels(struct call *call) {
+  const a4j_linear_desc *desc = call->desc;
+  const int32_t threads = panel_threads(desc, call->kernels->lanes);
+  call->col_units = parts(desc->dim_out, A4J_PANEL);
+  call->rows_step = call->col_units >= 4 * (int64_t)threads ? desc->rows : min(PACKED_ROWS, desc->rows);
+  call->units = parts(desc->rows, call->rows_step) * call->col_units;
+  a4j_team_run(threads, panel_units, call);
+}
+
+static void pack_units(const void *context, int64_t unit, int64_t unit_end) {
+  const struct call *call = context;
+  const a4j_linear_desc *desc = call->desc;
+  for (; unit < unit_end; unit++) {
+    const int64_t col = unit * A4J_PANEL;
+    call->kernels->pack_panel(min(A4J_PANEL, desc->dim_out - col), desc->dim_in, call->weight + col * desc->weight_stride_row,
+                              desc->weight_stride_row, call->out + col * desc->dim_in);
+  }
+}
+
+/* ---- sgemm ---- */
 
 /* The slice is out, or bias, or both, to which sgemm adds. */
 static void start_slice(const struct call *call, int64_t row, int64_t rows, int64_t col, int64_t cols) {
@@ -158,27 +225,78 @@ static int fits_sgemm(const a4j_linear_desc *desc) {
          desc->out_stride_row <= INT32_MAX;
 }
 
-int32_t a4j_linear(const a4j_linear_desc *desc, const void *x, const void *weight, const float *bias, void *out) {
+static int32_t check(const a4j_linear_desc *desc) {
   int32_t status = a4j_check_head(desc, sizeof *desc);
   if (status != A4J_OK) return status;
-  if ((desc->accumulate != 0 && desc->accumulate != 1) || desc->reserved != 0) return A4J_BAD_OPTION;
+  if ((desc->accumulate != 0 && desc->accumulate != 1) || desc->product < A4J_PRODUCT_OWN || desc->product > A4J_PRODUCT_PACKED)
+    return A4J_BAD_OPTION;
   status = a4j_check_sizes(2, (const int64_t[]){desc->rows, desc->dim_in});
   if (status != A4J_OK) return status;
   status = a4j_check_sizes(2, (const int64_t[]){desc->dim_out, desc->dim_in});
   if (status != A4J_OK) return status;
-  status = a4j_check_sizes(2, (const int64_t[]){desc->rows, desc->dim_out});
+  status =
+      a4j_check_sizes(3, (const int64_t[]){desc->dim_out == 0 ? 0 : parts(desc->dim_out, A4J_PANEL), A4J_PANEL, desc->dim_in});
   if (status != A4J_OK) return status;
-  if (desc->x_stride_row < desc->dim_in || desc->weight_stride_row < desc->dim_in || desc->out_stride_row < desc->dim_out)
-    return A4J_BAD_SIZE;
+  return a4j_check_sizes(2, (const int64_t[]){desc->rows, desc->dim_out});
+}
+
+static int32_t check_strides(const a4j_linear_desc *desc) {
+  const int packed = desc->product == A4J_PRODUCT_PACKED;
+  return desc->x_stride_row < desc->dim_in || (!packed && desc->weight_stride_row < desc->dim_in) ||
+                 desc->out_stride_row < desc->dim_out
+             ? A4J_BAD_SIZE
+             : A4J_OK;
+}
+
+/* Whether a call packs its weights itself. */
+static int packs(const a4j_linear_desc *desc) {
+  return desc->rows > FEW_ROWS && desc->dim_in > 0 && desc->dim_out > 0 &&
+         (desc->product == A4J_PRODUCT_OWN || (desc->product == A4J_PRODUCT_BLAS && !fits_sgemm(desc)));
+}
+
+/* For as many threads as any tier would take: a workspace stays large enough when another is selected. */
+static int64_t workspace_bytes(const a4j_linear_desc *desc) {
+  return packs(desc) ? panel_threads(desc, A4J_LANES_MIN) * (int64_t)sizeof(float) * PANEL_FLOATS : 0;
+}
+
+int64_t a4j_linear_workspace_bytes(const a4j_linear_desc *desc) {
+  int32_t status = check(desc);
+  if (status == A4J_OK) status = check_strides(desc);
+  return status == A4J_OK ? workspace_bytes(desc) : -(int64_t)status;
+}
+
+int32_t a4j_linear(const a4j_linear_desc *desc, const void *x, const void *weight, const float *bias, void *out,
+                   void *workspace, int64_t bytes) {
+  int32_t status = check(desc);
+  if (status == A4J_OK) status = check_strides(desc);
+  if (status != A4J_OK) return status;
   if (desc->rows == 0 || desc->dim_out == 0) return A4J_OK;
   if (out == NULL || (desc->dim_in > 0 && (x == NULL || weight == NULL))) return A4J_NULL_POINTER;
+  const int64_t needed = workspace_bytes(desc);
+  if (needed > 0 && workspace == NULL) return A4J_NULL_POINTER;
+  if (needed > 0 && (uintptr_t)workspace % A4J_WORKSPACE_ALIGNMENT != 0) return A4J_MISALIGNED;
+  if (bytes < needed) return A4J_SMALL_WORKSPACE;
 
   struct call call = {.kernels = a4j_kernels_active(), .desc = desc, .x = x, .weight = weight, .bias = bias, .out = out};
-  if (desc->rows <= FEW_ROWS || desc->dim_in == 0 || !fits_sgemm(desc)) {
+  if (needed > 0) call.workspace = workspace;
+  if (needed > 0 || (desc->product == A4J_PRODUCT_PACKED && desc->dim_in > 0))
+    run_panels(&call);
+  else if (desc->rows <= FEW_ROWS || desc->dim_in == 0)
     run_own(&call);
-    return A4J_OK;
-  }
-  if (atomic_load_explicit(&sgemm, memory_order_relaxed) == NULL) return A4J_NO_BLAS;
-  run_sgemm(&call);
+  else if (atomic_load_explicit(&sgemm, memory_order_relaxed) == NULL)
+    return A4J_NO_BLAS;
+  else
+    run_sgemm(&call);
+  return A4J_OK;
+}
+
+int32_t a4j_linear_pack(const a4j_linear_desc *desc, const void *weight, void *packed) {
+  int32_t status = check(desc);
+  if (status != A4J_OK) return status;
+  if (desc->weight_stride_row < desc->dim_in) return A4J_BAD_SIZE;
+  if (desc->dim_out == 0 || desc->dim_in == 0) return A4J_OK;
+  if (weight == NULL || packed == NULL) return A4J_NULL_POINTER;
+  struct call call = {.kernels = a4j_kernels_active(), .desc = desc, .weight = weight, .out = packed};
+  a4j_rows_run(desc->threads, parts(desc->dim_out, A4J_PANEL), (double)desc->dim_in * A4J_PANEL * 0.2, pack_units, &call);
   return A4J_OK;
 }

@@ -48,7 +48,12 @@ static int64_t try_merge(const void *desc) { return a4j_merge(desc, NULL, NULL, 
 
 static int64_t try_kv_append(const void *desc) { return a4j_kv_append(desc, NULL, NULL); }
 
-static int64_t try_linear(const void *desc) { return a4j_linear(desc, NULL, NULL, maybe(), NULL); }
+static int64_t try_linear(const void *desc) { return a4j_linear(desc, NULL, NULL, maybe(), NULL, NULL, 0); }
+static int64_t try_linear_workspace(const void *desc) {
+  const int64_t bytes = a4j_linear_workspace_bytes(desc);
+  return bytes < 0 ? -bytes : A4J_OK;
+}
+static int64_t try_linear_pack(const void *desc) { return a4j_linear_pack(desc, NULL, NULL); }
 
 static int64_t try_rms_norm(const void *desc) { return a4j_rms_norm(desc, NULL, maybe(), NULL); }
 
@@ -296,7 +301,8 @@ static void spoil(const char *struct_name, int64_t (*try)(const void *desc)) {
       answers[status]++;
     }
     if (trial == 0)
-      CHECK_TEXT(a4j_status_name((int32_t)status), try == try_attention_workspace ? "A4J_OK" : "A4J_NULL_POINTER");
+      CHECK_TEXT(a4j_status_name((int32_t)status),
+                 try == try_attention_workspace || try == try_linear_workspace ? "A4J_OK" : "A4J_NULL_POINTER");
     free(whole);
   }
   if (check_failures != failures) return;
@@ -328,7 +334,11 @@ static void attention_workspace_answers_every_descriptor(void) { spoil("a4j_atte
 static void attention_answers_every_descriptor(void) { spoil("a4j_attention_desc", try_attention); }
 static void merge_answers_every_descriptor(void) { spoil("a4j_merge_desc", try_merge); }
 static void kv_append_answers_every_descriptor(void) { spoil("a4j_kv_append_desc", try_kv_append); }
-static void linear_answers_every_descriptor(void) { spoil("a4j_linear_desc", try_linear); }
+static void linear_answers_every_descriptor(void) {
+  spoil("a4j_linear_desc", try_linear);
+  spoil("a4j_linear_desc", try_linear_workspace);
+  spoil("a4j_linear_desc", try_linear_pack);
+}
 static void rms_norm_answers_every_descriptor(void) { spoil("a4j_rms_norm_desc", try_rms_norm); }
 static void layer_norm_answers_every_descriptor(void) { spoil("a4j_layer_norm_desc", try_layer_norm); }
 static void rope_answers_every_descriptor(void) { spoil("a4j_rope_desc", try_rope); }

@@ -1815,6 +1815,102 @@ public class a4j_h extends a4j_h$shared {
            throw new AssertionError("should not reach here", ex$);
         }
     }
+    private static final int A4J_PRODUCT_OWN = (int)0L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_product.A4J_PRODUCT_OWN = 0
+     * }
+     */
+    public static int A4J_PRODUCT_OWN() {
+        return A4J_PRODUCT_OWN;
+    }
+    private static final int A4J_PRODUCT_BLAS = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_product.A4J_PRODUCT_BLAS = 1
+     * }
+     */
+    public static int A4J_PRODUCT_BLAS() {
+        return A4J_PRODUCT_BLAS;
+    }
+    private static final int A4J_PRODUCT_PACKED = (int)2L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_product.A4J_PRODUCT_PACKED = 2
+     * }
+     */
+    public static int A4J_PRODUCT_PACKED() {
+        return A4J_PRODUCT_PACKED;
+    }
+    private static final int A4J_PANEL = (int)48L;
+    /**
+     * {@snippet lang=c :
+     * enum enum (unnamed at ./native/include/a4j.h:432:1).A4J_PANEL = 48
+     * }
+     */
+    public static int A4J_PANEL() {
+        return A4J_PANEL;
+    }
+
+    private static class a4j_linear_workspace_bytes {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            a4j_h.C_LONG,
+            a4j_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("a4j_linear_workspace_bytes");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int64_t a4j_linear_workspace_bytes(const a4j_linear_desc *desc)
+     * }
+     */
+    public static FunctionDescriptor a4j_linear_workspace_bytes$descriptor() {
+        return a4j_linear_workspace_bytes.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int64_t a4j_linear_workspace_bytes(const a4j_linear_desc *desc)
+     * }
+     */
+    public static MethodHandle a4j_linear_workspace_bytes$handle() {
+        return a4j_linear_workspace_bytes.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int64_t a4j_linear_workspace_bytes(const a4j_linear_desc *desc)
+     * }
+     */
+    public static MemorySegment a4j_linear_workspace_bytes$address() {
+        return a4j_linear_workspace_bytes.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int64_t a4j_linear_workspace_bytes(const a4j_linear_desc *desc)
+     * }
+     */
+    public static long a4j_linear_workspace_bytes(MemorySegment desc) {
+        var mh$ = a4j_linear_workspace_bytes.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("a4j_linear_workspace_bytes", desc);
+            }
+            return (long)mh$.invokeExact(desc);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
 
     private static class a4j_linear {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
@@ -1823,7 +1919,9 @@ public class a4j_h extends a4j_h$shared {
             a4j_h.C_POINTER,
             a4j_h.C_POINTER,
             a4j_h.C_POINTER,
-            a4j_h.C_POINTER
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_LONG
         );
 
         public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("a4j_linear");
@@ -1834,7 +1932,7 @@ public class a4j_h extends a4j_h$shared {
     /**
      * Function descriptor for:
      * {@snippet lang=c :
-     * int32_t a4j_linear(const a4j_linear_desc *desc, const void *x, const void *weight, const float *bias, void *out)
+     * int32_t a4j_linear(const a4j_linear_desc *desc, const void *x, const void *weight, const float *bias, void *out, void *workspace, int64_t workspace_bytes)
      * }
      */
     public static FunctionDescriptor a4j_linear$descriptor() {
@@ -1844,7 +1942,7 @@ public class a4j_h extends a4j_h$shared {
     /**
      * Downcall method handle for:
      * {@snippet lang=c :
-     * int32_t a4j_linear(const a4j_linear_desc *desc, const void *x, const void *weight, const float *bias, void *out)
+     * int32_t a4j_linear(const a4j_linear_desc *desc, const void *x, const void *weight, const float *bias, void *out, void *workspace, int64_t workspace_bytes)
      * }
      */
     public static MethodHandle a4j_linear$handle() {
@@ -1854,7 +1952,7 @@ public class a4j_h extends a4j_h$shared {
     /**
      * Address for:
      * {@snippet lang=c :
-     * int32_t a4j_linear(const a4j_linear_desc *desc, const void *x, const void *weight, const float *bias, void *out)
+     * int32_t a4j_linear(const a4j_linear_desc *desc, const void *x, const void *weight, const float *bias, void *out, void *workspace, int64_t workspace_bytes)
      * }
      */
     public static MemorySegment a4j_linear$address() {
@@ -1863,16 +1961,78 @@ public class a4j_h extends a4j_h$shared {
 
     /**
      * {@snippet lang=c :
-     * int32_t a4j_linear(const a4j_linear_desc *desc, const void *x, const void *weight, const float *bias, void *out)
+     * int32_t a4j_linear(const a4j_linear_desc *desc, const void *x, const void *weight, const float *bias, void *out, void *workspace, int64_t workspace_bytes)
      * }
      */
-    public static int a4j_linear(MemorySegment desc, MemorySegment x, MemorySegment weight, MemorySegment bias, MemorySegment out) {
+    public static int a4j_linear(MemorySegment desc, MemorySegment x, MemorySegment weight, MemorySegment bias, MemorySegment out, MemorySegment workspace, long workspace_bytes) {
         var mh$ = a4j_linear.HANDLE;
         try {
             if (TRACE_DOWNCALLS) {
-                traceDowncall("a4j_linear", desc, x, weight, bias, out);
+                traceDowncall("a4j_linear", desc, x, weight, bias, out, workspace, workspace_bytes);
             }
-            return (int)mh$.invokeExact(desc, x, weight, bias, out);
+            return (int)mh$.invokeExact(desc, x, weight, bias, out, workspace, workspace_bytes);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class a4j_linear_pack {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            a4j_h.C_INT,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("a4j_linear_pack");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t a4j_linear_pack(const a4j_linear_desc *desc, const void *weight, void *packed)
+     * }
+     */
+    public static FunctionDescriptor a4j_linear_pack$descriptor() {
+        return a4j_linear_pack.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t a4j_linear_pack(const a4j_linear_desc *desc, const void *weight, void *packed)
+     * }
+     */
+    public static MethodHandle a4j_linear_pack$handle() {
+        return a4j_linear_pack.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t a4j_linear_pack(const a4j_linear_desc *desc, const void *weight, void *packed)
+     * }
+     */
+    public static MemorySegment a4j_linear_pack$address() {
+        return a4j_linear_pack.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t a4j_linear_pack(const a4j_linear_desc *desc, const void *weight, void *packed)
+     * }
+     */
+    public static int a4j_linear_pack(MemorySegment desc, MemorySegment weight, MemorySegment packed) {
+        var mh$ = a4j_linear_pack.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("a4j_linear_pack", desc, weight, packed);
+            }
+            return (int)mh$.invokeExact(desc, weight, packed);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {

@@ -20,7 +20,7 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int32_t dtype;
  *     int32_t threads;
  *     int32_t accumulate;
- *     int32_t reserved;
+ *     int32_t product;
  *     int64_t rows;
  *     int64_t dim_in;
  *     int64_t dim_out;
@@ -42,7 +42,7 @@ public class a4j_linear_desc {
         a4j_h.C_INT.withName("dtype"),
         a4j_h.C_INT.withName("threads"),
         a4j_h.C_INT.withName("accumulate"),
-        a4j_h.C_INT.withName("reserved"),
+        a4j_h.C_INT.withName("product"),
         a4j_h.C_LONG.withName("rows"),
         a4j_h.C_LONG.withName("dim_in"),
         a4j_h.C_LONG.withName("dim_out"),
@@ -278,48 +278,48 @@ public class a4j_linear_desc {
         struct.set(accumulate$LAYOUT, accumulate$OFFSET, fieldValue);
     }
 
-    private static final OfInt reserved$LAYOUT = (OfInt)$LAYOUT.select(groupElement("reserved"));
+    private static final OfInt product$LAYOUT = (OfInt)$LAYOUT.select(groupElement("product"));
 
     /**
      * Layout for field:
      * {@snippet lang=c :
-     * int32_t reserved
+     * int32_t product
      * }
      */
-    public static final OfInt reserved$layout() {
-        return reserved$LAYOUT;
+    public static final OfInt product$layout() {
+        return product$LAYOUT;
     }
 
-    private static final long reserved$OFFSET = $LAYOUT.byteOffset(groupElement("reserved"));
+    private static final long product$OFFSET = $LAYOUT.byteOffset(groupElement("product"));
 
     /**
      * Offset for field:
      * {@snippet lang=c :
-     * int32_t reserved
+     * int32_t product
      * }
      */
-    public static final long reserved$offset() {
-        return reserved$OFFSET;
+    public static final long product$offset() {
+        return product$OFFSET;
     }
 
     /**
      * Getter for field:
      * {@snippet lang=c :
-     * int32_t reserved
+     * int32_t product
      * }
      */
-    public static int reserved(MemorySegment struct) {
-        return struct.get(reserved$LAYOUT, reserved$OFFSET);
+    public static int product(MemorySegment struct) {
+        return struct.get(product$LAYOUT, product$OFFSET);
     }
 
     /**
      * Setter for field:
      * {@snippet lang=c :
-     * int32_t reserved
+     * int32_t product
      * }
      */
-    public static void reserved(MemorySegment struct, int fieldValue) {
-        struct.set(reserved$LAYOUT, reserved$OFFSET, fieldValue);
+    public static void product(MemorySegment struct, int fieldValue) {
+        struct.set(product$LAYOUT, product$OFFSET, fieldValue);
     }
 
     private static final OfLong rows$LAYOUT = (OfLong)$LAYOUT.select(groupElement("rows"));

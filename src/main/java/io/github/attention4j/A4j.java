@@ -17,6 +17,8 @@ import java.util.Objects;
  *   <li>{@code a4j.isa}: see {@link #isa(String)}
  *   <li>{@code a4j.library}: path of an installed {@code liba4j.so}, instead of the jar's
  *   <li>{@code a4j.blas}: path of a CBLAS with 32-bit integers, instead of the jar's OpenBLAS
+ *   <li>{@code a4j.product}: what multiplies projections of many rows: {@code own}, our kernel, or
+ *       {@code blas}; {@code own} unless {@code a4j.blas} names one
  *   <li>{@code a4j.cache}: directory into which the jar's libraries are unpacked, instead of {@code
  *       attention4j} below {@code $XDG_CACHE_HOME} or {@code ~/.cache}
  * </ul>
@@ -134,6 +136,7 @@ public final class A4j {
     }
     lines.add("blas        " + blas.name() + (blas.core() == null ? "" : ", " + blas.core()));
     lines.add("            " + blas.path());
+    lines.add("product     " + (loaded.multipliesByBlas() ? "blas" : "own"));
     lines.add("library     " + loaded.library());
     lines.add("java        " + Runtime.version());
     return String.join("\n", lines);

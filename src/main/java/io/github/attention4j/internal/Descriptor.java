@@ -43,6 +43,10 @@ public final class Descriptor {
   public static final long UNBOUNDED = a4j_h.A4J_UNBOUNDED();
   public static final int KEY_PAIRS = a4j_h.A4J_KEY_PAIRS();
   public static final int KEY_HEADS = a4j_h.A4J_KEY_HEADS();
+  public static final int PRODUCT_OWN = a4j_h.A4J_PRODUCT_OWN();
+  public static final int PRODUCT_BLAS = a4j_h.A4J_PRODUCT_BLAS();
+  public static final int PRODUCT_PACKED = a4j_h.A4J_PRODUCT_PACKED();
+  public static final int PANEL = a4j_h.A4J_PANEL();
   public static final int PAIR_ADDITIVE = a4j_h.A4J_PAIR_ADDITIVE();
   public static final int PAIR_GAUSSIAN = a4j_h.A4J_PAIR_GAUSSIAN();
   public static final int PAIR_BOXCAR = a4j_h.A4J_PAIR_BOXCAR();
@@ -369,6 +373,7 @@ public final class Descriptor {
       Workspaces.Lease lease,
       int threads,
       boolean accumulate,
+      int product,
       long rows,
       long dimIn,
       long dimOut,
@@ -381,6 +386,7 @@ public final class Descriptor {
     a4j_linear_desc.dtype(d, F32);
     a4j_linear_desc.threads(d, threads);
     a4j_linear_desc.accumulate(d, accumulate ? 1 : 0);
+    a4j_linear_desc.product(d, product);
     a4j_linear_desc.rows(d, rows);
     a4j_linear_desc.dim_in(d, dimIn);
     a4j_linear_desc.dim_out(d, dimOut);

@@ -19,6 +19,7 @@ public final class Downcalls {
   /** The first status that is not about the caller's arguments. */
   private static final int FIRST_MACHINE_STATUS = 40;
 
+  private static boolean multipliesByBlas;
   private static volatile boolean loaded;
 
   private Downcalls() {}
@@ -26,9 +27,15 @@ public final class Downcalls {
   /** Loads the library where it is not loaded yet; throws the reason, each time, where it fails. */
   private static void requireLibrary() {
     if (!loaded) {
-      NativeLibrary.load();
+      multipliesByBlas = NativeLibrary.load().multipliesByBlas();
       loaded = true;
     }
+  }
+
+  /** Whether projections of many rows take the BLAS, as it was chosen for the process. */
+  public static boolean multipliesByBlas() {
+    requireLibrary();
+    return multipliesByBlas;
   }
 
   // ---- Attention ----
@@ -119,14 +126,28 @@ public final class Downcalls {
 
   // ---- Layers ----
 
+  /** Runs one projection whose descriptor stands in the lease; takes its workspace from there. */
   public static void linear(
+      Workspaces.Lease lease,
       MemorySegment descriptor,
       MemorySegment x,
       MemorySegment weight,
       MemorySegment bias,
       MemorySegment out) {
     requireLibrary();
-    check("a4j_linear", a4j_h.a4j_linear(descriptor, x, weight, bias, out));
+    long workspaceBytes = a4j_h.a4j_linear_workspace_bytes(descriptor);
+    if (workspaceBytes < 0) {
+      check("a4j_linear_workspace_bytes", (int) -workspaceBytes);
+    }
+    MemorySegment workspace = lease.workspace(workspaceBytes);
+    int status = a4j_h.a4j_linear(descriptor, x, weight, bias, out, workspace, workspaceBytes);
+    check("a4j_linear", status);
+  }
+
+  public static void linearPack(
+      MemorySegment descriptor, MemorySegment weight, MemorySegment packed) {
+    requireLibrary();
+    check("a4j_linear_pack", a4j_h.a4j_linear_pack(descriptor, weight, packed));
   }
 
   public static void rmsNorm(

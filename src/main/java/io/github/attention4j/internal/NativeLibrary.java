@@ -35,8 +35,8 @@ public final class NativeLibrary {
 
   private static Loaded loaded;
 
-  /** What was loaded, and from where. */
-  public record Loaded(Path library, Blas blas) {}
+  /** What was loaded, and from where; and whether projections of many rows take the BLAS. */
+  public record Loaded(Path library, Blas blas, boolean multipliesByBlas) {}
 
   private NativeLibrary() {}
 
@@ -48,7 +48,8 @@ public final class NativeLibrary {
    * @return what was loaded
    * @throws IllegalStateException if a library cannot be found or loaded, or if it is of another
    *     version than these classes
-   * @throws IllegalArgumentException if {@code a4j.isa} names no kernels of this library
+   * @throws IllegalArgumentException if {@code a4j.isa} names no kernels of this library, or {@code
+   *     a4j.product} no product
    */
   public static synchronized Loaded load() {
     if (loaded == null) {
@@ -60,9 +61,22 @@ public final class NativeLibrary {
       if (isa != null) {
         selectIsa("a4j.isa", isa);
       }
-      loaded = new Loaded(library, blas);
+      loaded = new Loaded(library, blas, multipliesByBlas());
     }
     return loaded;
+  }
+
+  /** Whoever names a BLAS wants it to be used. */
+  private static boolean multipliesByBlas() {
+    String product = property("a4j.product");
+    if (product == null) {
+      return property("a4j.blas") != null;
+    }
+    if (!product.equals("own") && !product.equals("blas")) {
+      throw new IllegalArgumentException(
+          "a4j.product must be one of [own, blas]: a4j.product=" + product);
+    }
+    return product.equals("blas");
   }
 
   private static Path loadLibrary() {

@@ -1,18 +1,21 @@
 package io.github.attention4j.layer;
 
 import io.github.attention4j.A4j;
+import io.github.attention4j.DType;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.internal.Checks;
 import io.github.attention4j.internal.Descriptor;
 import io.github.attention4j.internal.Downcalls;
 import io.github.attention4j.internal.Workspaces;
+import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.Objects;
 
 /**
  * A linear projection: {@code out = x Wᵀ + b}, with the weight as PyTorch keeps it, {@code [dimOut,
  * dimIn]}. Many rows are a matrix product; a few are read at the speed of memory by a kernel of
- * their own.
+ * their own. The product takes weights in another order, which it brings them into at each call;
+ * {@link #packed} does so once.
  *
  * <p>All tensors are {@link io.github.attention4j.DType#F32}. Safe for any number of threads.
  */
@@ -23,9 +26,13 @@ public final class Linear {
   private final long dimOut;
   private final long weightStrideRow;
 
-  private Linear(Tensor weight, Tensor bias) {
+  /** The weight in panels of {@link Descriptor#PANEL} outputs, or null. */
+  private final Tensor packed;
+
+  private Linear(Tensor weight, Tensor bias, Tensor packed) {
     this.weight = weight;
     this.bias = bias;
+    this.packed = packed;
     this.dimOut = weight.size(0);
     this.dimIn = weight.size(1);
     this.weightStrideRow = Checks.rowStride("weight", weight);
@@ -44,7 +51,7 @@ public final class Linear {
     Checks.input("weight", weight);
     Checks.positive("weight.dimOut", weight.size(0));
     Checks.positive("weight.dimIn", weight.size(1));
-    return new Linear(weight, null);
+    return new Linear(weight, null, null);
   }
 
   /**
@@ -63,13 +70,55 @@ public final class Linear {
     Checks.input("bias", bias);
     Checks.contiguous("bias", bias);
     Checks.equal("bias.dim", bias.size(0), "weight.dimOut", linear.dimOut);
-    return new Linear(weight, bias);
+    return new Linear(weight, bias, null);
   }
 
-  /** The projection to some of its outputs alone, of the same weights. */
+  /**
+   * Returns the same projection with its weights copied into the order that the matrix product
+   * takes, which spares each call from doing so: 3 to 5 % of the time of 500 rows, more of fewer.
+   * Worth its memory, that of the weights again, for those who project dozens of rows or more at a
+   * time. The result has the same bits as without where rows are many.
+   *
+   * @param arena where the copy lives
+   * @return a projection that keeps the weight and the bias of this one too
+   * @throws IllegalStateException if an arena is closed or confined to another thread
+   * @throws OutOfMemoryError if there is no memory for the copy
+   * @throws io.github.attention4j.AttentionException if the native library is not to be had
+   */
+  public Linear packed(Arena arena) {
+    Objects.requireNonNull(arena, "arena");
+    Checks.reachable("weight", weight);
+    long panels = Math.ceilDiv(dimOut, (long) Descriptor.PANEL);
+    Tensor copy = Tensor.allocate(arena, DType.F32, panels, dimIn, Descriptor.PANEL);
+    try (Workspaces.Lease lease = Workspaces.lease()) {
+      MemorySegment d =
+          Descriptor.linear(
+              lease,
+              A4j.threads(),
+              false,
+              Descriptor.PRODUCT_PACKED,
+              0,
+              dimIn,
+              dimOut,
+              dimIn,
+              weightStrideRow,
+              dimOut);
+      Downcalls.linearPack(d, Checks.first(weight), Checks.first(copy));
+    }
+    return new Linear(weight, bias, copy);
+  }
+
+  /**
+   * The projection to some of its outputs alone, of the same weights; packed where panels allow.
+   */
   Linear outputs(long start, long count) {
+    Tensor panels = null;
+    if (packed != null && start % Descriptor.PANEL == 0) {
+      panels =
+          packed.slice(0, start / Descriptor.PANEL, Math.ceilDiv(count, (long) Descriptor.PANEL));
+    }
     return new Linear(
-        weight.slice(0, start, count), bias == null ? null : bias.slice(0, start, count));
+        weight.slice(0, start, count), bias == null ? null : bias.slice(0, start, count), panels);
   }
 
   /**
@@ -131,8 +180,9 @@ public final class Linear {
     long rows = Checks.rows(x);
     Checks.equal("out.rows", Checks.rows(out), "x.rows", rows);
     Checks.disjoint("out", out, "x", x);
-    Checks.reachable("weight", weight);
-    Checks.disjoint("out", out, "weight", weight);
+    Tensor weights = packed == null ? weight : packed;
+    Checks.reachable("weight", weights);
+    Checks.disjoint("out", out, "weight", weights);
     if (bias != null) {
       Checks.reachable("bias", bias);
       Checks.disjoint("out", out, "bias", bias);
@@ -154,6 +204,7 @@ public final class Linear {
               lease,
               A4j.threads(),
               accumulate,
+              product(),
               rows,
               dimIn,
               dimOut,
@@ -161,7 +212,19 @@ public final class Linear {
               weightStrideRow,
               outStrideRow);
       Downcalls.linear(
-          d, Checks.first(x), Checks.first(weight), Checks.firstOrNull(bias), Checks.first(out));
+          lease,
+          d,
+          Checks.first(x),
+          Checks.first(weights),
+          Checks.firstOrNull(bias),
+          Checks.first(out));
     }
+  }
+
+  private int product() {
+    if (packed != null) {
+      return Descriptor.PRODUCT_PACKED;
+    }
+    return Downcalls.multipliesByBlas() ? Descriptor.PRODUCT_BLAS : Descriptor.PRODUCT_OWN;
   }
 }

@@ -213,7 +213,19 @@ class NativeLibraryTest {
             .await()
             .requireSilentSuccess();
     assertTrue(child.out().contains("blas        OpenBLAS 0.3."), child.out());
-    assertTrue(child.out().contains("\n            libopenblas.so.0\n"), child.out());
+    assertTrue(
+        child.out().contains("\n            libopenblas.so.0\nproduct     blas\n"), child.out());
+  }
+
+  @Test
+  void shouldMultiplyByTheOwnKernelUnlessABlasIsWanted() throws Exception {
+    String own = ChildJvm.info().out();
+    assertTrue(own.contains("\nproduct     own\n"), own);
+    String blas = ChildJvm.info("-Da4j.product=blas").out();
+    assertTrue(blas.contains("\nproduct     blas\n"), blas);
+    assertFails(
+        ChildJvm.info("-Da4j.product=mkl"),
+        "a4j.product must be one of [own, blas]: a4j.product=mkl");
   }
 
   @Test

@@ -48,7 +48,7 @@ class LayersTest {
 
   @Test
   void shouldProjectFewRowsAndMany() {
-    for (int rows : new int[] {1, 2, 3, 5, 17, 64, 200}) {
+    for (int rows : new int[] {1, 2, 3, 5, 17, 64, 200, 300}) {
       for (int[] dims : new int[][] {{1, 1}, {7, 5}, {64, 48}, {192, 512}, {33, 130}}) {
         Tensor x = random(arena, random, rows, dims[0]);
         Tensor weight = random(arena, random, dims[1], dims[0]);
@@ -63,9 +63,37 @@ class LayersTest {
               out.fill(3);
               Linear.of(weight, bias).forwardAdd(x, out);
               requireProjection(x, weight, bias, 3, out);
+              Linear.of(weight, bias).packed(arena).forward(x, out);
+              requireProjection(x, weight, bias, 0, out);
             });
       }
     }
+  }
+
+  @Test
+  void shouldGiveTheSameBitsWithPackedWeightsWhereRowsAreMany() {
+    Tensor x = random(arena, random, 300, 400);
+    Linear linear = Linear.of(random(arena, random, 100, 400), random(arena, random, 100));
+    Tensor[] outs = {floats(300, 100), floats(300, 100), floats(300, 52)};
+    linear.forward(x, outs[0]);
+    linear.packed(arena).forward(x, outs[1]);
+    linear.packed(arena).outputs(48, 52).forward(x, outs[2]);
+    assertArrayEquals(outs[0].toFloatArray(), outs[1].toFloatArray());
+    assertArrayEquals(outs[0].slice(1, 48, 52).toFloatArray(), outs[2].toFloatArray());
+  }
+
+  @Test
+  void shouldRefusePackedWeightsWhoseArenaIsClosed() {
+    Linear linear = Linear.of(random(arena, random, 100, 400));
+    Linear packed;
+    try (Arena other = Arena.ofConfined()) {
+      packed = linear.packed(other);
+    }
+    IllegalStateException closed =
+        assertThrows(
+            IllegalStateException.class, () -> packed.forward(floats(2, 400), floats(2, 100)));
+    assertTrue(closed.getMessage().startsWith("weight"), closed.getMessage());
+    linear.forward(floats(2, 400), floats(2, 100));
   }
 
   private static void requireProjection(
