@@ -108,26 +108,26 @@ final class Pictures {
   }
 
   private void draw(String name, Tensor weights, double most) {
-    maps.put(name + ".png", image(weights, most, 0xffffff, 0x101830));
+    maps.put(name + ".png", image(weights, most, PIXELS, 0xffffff, 0x101830));
   }
 
   private void positions() {
     Tensor encoding = PositionalEncoding.sinusoidal(arena, 64, 48).encoding(64);
-    maps.put("positions.png", image(encoding, 1, 0xffffff, 0xa02020));
+    maps.put("positions.png", image(encoding, 1, 6, 0xffffff, 0xa02020));
   }
 
   /** Cells from {@code zero} to {@code full}, and for what is negative to blue. */
-  private static Picture image(Tensor matrix, double most, int zero, int full) {
-    int width = (int) matrix.size(1) * PIXELS + 1;
-    int height = (int) matrix.size(0) * PIXELS + 1;
+  private static Picture image(Tensor matrix, double most, int cell, int zero, int full) {
+    int width = (int) matrix.size(1) * cell + 1;
+    int height = (int) matrix.size(0) * cell + 1;
     int[] pixels = new int[width * height];
     for (int n = 0; n < pixels.length; n++) {
       int y = n / width;
       int x = n % width;
-      if (x % PIXELS == 0 || y % PIXELS == 0) {
+      if (x % cell == 0 || y % cell == 0) {
         pixels[n] = 0xe4e4e4;
       } else {
-        double value = matrix.getFloat(y / PIXELS, x / PIXELS) / most;
+        double value = matrix.getFloat(y / cell, x / cell) / most;
         pixels[n] = between(zero, value < 0 ? 0x2040a0 : full, Math.min(Math.abs(value), 1));
       }
     }

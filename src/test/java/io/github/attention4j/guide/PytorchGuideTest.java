@@ -97,6 +97,21 @@ class PytorchGuideTest {
   }
 
   @Test
+  void shouldTakeASinkForTheZeroThatAddZeroAttnAppends() {
+    Tensor q = Checked.random(arena, random, 1, 2, 5, 16);
+    Tensor k = Checked.random(arena, random, 1, 2, 8, 16);
+    Tensor v = Checked.random(arena, random, 1, 2, 8, 16);
+    k.slice(2, 7, 1).fill(0);
+    v.slice(2, 7, 1).fill(0);
+    Tensor appended = Tensor.allocate(arena, DType.F32, q.shape());
+    Attention.builder().build().forward(q, k, v, appended);
+    Tensor out = Tensor.allocate(arena, DType.F32, q.shape());
+    Attention attention = Attention.builder().sinks(new float[2]).build();
+    attention.forward(q, k.slice(2, 0, 7), v.slice(2, 0, 7), out);
+    assertArrayEquals(appended.toFloatArray(), out.toFloatArray(), 1e-6f);
+  }
+
+  @Test
   void shouldAttendAsTheModule() throws Exception {
     Path path = Path.of("src/test/resources/golden/A_torch_mha_padding.safetensors");
     SafeTensors expected = SafeTensors.open(path, arena);
