@@ -14,7 +14,8 @@ import java.util.Objects;
  * pass that never holds the matrix of scores:
  *
  * <pre>
- *   logits = softcap(scale · q kᵀ) + bias − slope · distance      softcap and ALiBi where chosen
+ *   logits = softcap(scale · q kᵀ) + bias − slope · distance      softcap and ALiBi where chosen,
+ *                                                                 relative positions in k and v
  *   logits = score(logits)                                        the caller's own, where chosen
  *   out    = softmax(logits, over the keys that the mask lets a query see, and the sink) · v
  * </pre>
@@ -74,7 +75,7 @@ public final class Attention {
    * @param mask replaces the present one
    * @return a new attention
    * @throws IllegalArgumentException if the mask places the queries among the keys otherwise than
-   *     ALiBi or the score, or the expressions of mask and score read more than 4 tables
+   *     ALiBi, the score or the relative positions, or the expressions of mask and score read more than 4 tables
    */
   public Attention withMask(Mask mask) {
     return new Attention(options.withMask(mask));
@@ -403,11 +404,39 @@ public final class Attention {
     }
 
     /**
+     * Adds to keys and values embeddings of their distance from the query (Shaw et al. 2018).
+     *
+     * @param alignment where the positions of queries and keys coincide; the mask's, where that
+     *     asks for positions too
+     * @param positions the tables of embeddings
+     * @return this builder
+     */
+    public Builder relative(Alignment alignment, RelativePositions positions) {
+      relative(Placement.of(alignment), positions);
+      return this;
+    }
+
+    /**
+     * Adds to keys and values embeddings of their distance from the query, which stands at {@code i
+     * + offsets[b]} among the keys.
+     *
+     * @param offsets for each batch the number of the key at which its first query stands; the
+     *     mask's, where that asks for positions too. Copied.
+     * @param positions the tables of embeddings
+     * @return this builder
+     * @throws IllegalArgumentException if there are no offsets
+     */
+    public Builder relative(int[] offsets, RelativePositions positions) {
+      relative(Placement.of(offsets), positions);
+      return this;
+    }
+
+    /**
      * Makes the attention.
      *
      * @return an immutable attention with the options chosen so far
-     * @throws IllegalArgumentException if mask, ALiBi and score place the queries differently among
-     *     the keys, or the expressions of mask and score read more than 4 tables
+     * @throws IllegalArgumentException if mask, ALiBi, score and relative positions place the
+     *     queries differently among the keys, or the expressions of mask and score read more than 4 tables
      */
     public Attention build() {
       return new Attention(options());

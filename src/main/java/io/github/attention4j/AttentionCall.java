@@ -161,6 +161,9 @@ final class AttentionCall {
     checkInputs(mask, extras);
     checkApart(mask, extras);
     checkTables(Program.tables(mask.program(), options.score()), extras);
+    if (options.relative() != null) {
+      checkRelative(options.relative(), extras);
+    }
     if (isPacked()) {
       checkPackedOptions(mask, extras);
     }
@@ -268,6 +271,26 @@ final class AttentionCall {
     if (maps == 2) {
       Descriptor.lambdaStrides(d, strideBatchLambda, strideHeadLambda, strideRowLambda);
       buffers.lambda = lambda == null ? lease.scalar(lambdaValue) : Checks.first(lambda);
+    }
+    RelativePositions relative = options.relative();
+    if (relative != null) {
+      Descriptor.relative(
+          d,
+          relative.rows(),
+          relative.zero(),
+          relative.beyond() == RelativePositions.Beyond.CLIP
+              ? Descriptor.BEYOND_CLIP
+              : Descriptor.BEYOND_ZERO,
+          relative.firstWithValues());
+      if (relative.keys() != null) {
+        Descriptor.relativeKeysStrides(d, tableHead(relative.keys()), relative.keys().stride(-2));
+        buffers.relativeKeys = Checks.first(relative.keys());
+      }
+      if (relative.values() != null) {
+        Descriptor.relativeValuesStrides(
+            d, tableHead(relative.values()), relative.values().stride(-2));
+        buffers.relativeValues = Checks.first(relative.values());
+      }
     }
     for (int i = 0; i < tables.size(); i++) {
       Descriptor.tableCount(d, i, tables.get(i).count());
@@ -548,6 +571,34 @@ final class AttentionCall {
         }
       }
     }
+  }
+
+  /** The tables of relative positions are inputs like the others, as wide as a key and a value. */
+  private void checkRelative(RelativePositions relative, Extras extras) {
+    checkRelative("relative.keys", relative.keys(), "q.dim", dimQk, extras);
+    checkRelative("relative.values", relative.values(), "v.dim", dimV, extras);
+  }
+
+  private void checkRelative(String name, Tensor table, String widthName, long width, Extras extras) {
+    if (table == null) {
+      return;
+    }
+    Checks.input(name, table);
+    Checks.packedRows(name, table);
+    Checks.equal(name + ".dim", table.size(-1), widthName, width);
+    if (table.rank() == 3) {
+      Checks.equal(name + ".heads", table.size(0), "q.heads", headsQ);
+    }
+    Tensor[] outputs = {out, extras.logsumexp(), extras.weights(), extras.scores(), extras.work()};
+    for (int o = 0; o < outputs.length; o++) {
+      if (outputs[o] != null) {
+        Checks.disjoint(OUTPUTS[o], outputs[o], name, table);
+      }
+    }
+  }
+
+  private static long tableHead(Tensor table) {
+    return table.rank() == 3 ? table.stride(0) : 0;
   }
 
   /**

@@ -12,6 +12,8 @@ import java.util.Objects;
  * @param softCap 0 where there is none
  * @param slopes ALiBi's, null where there is none; never modified
  * @param slopesPlacement where ALiBi says that queries stand; null without slopes
+ * @param relative null where there are no embeddings of distances
+ * @param relativePlacement where those say that queries stand; null without them
  * @param score null where scores are left as they are
  * @param sinks null where there are none; never modified
  * @param threads 0 where it is the process's number at the time of the call
@@ -22,6 +24,8 @@ record Options(
     float softCap,
     float[] slopes,
     Placement slopesPlacement,
+    RelativePositions relative,
+    Placement relativePlacement,
     Program score,
     float[] sinks,
     int threads) {
@@ -29,29 +33,61 @@ record Options(
 
   Options {
     Placement placement = Placement.one("mask and ALiBi", mask.placement(), slopesPlacement);
-    Placement.one("mask, ALiBi and score", placement, score == null ? null : score.placement);
+    placement =
+        Placement.one(
+            "mask, ALiBi and score", placement, score == null ? null : score.placement);
+    Placement.one("mask, ALiBi, score and relative positions", placement, relativePlacement);
     Program.tables(mask.program(), score);
   }
 
   Options withMask(Mask other) {
     Objects.requireNonNull(other, "mask");
-    return new Options(other, scale, softCap, slopes, slopesPlacement, score, sinks, threads);
+    return new Options(
+        other,
+        scale,
+        softCap,
+        slopes,
+        slopesPlacement,
+        relative,
+        relativePlacement,
+        score,
+        sinks,
+        threads);
   }
 
   Options withoutSinks() {
-    return new Options(mask, scale, softCap, slopes, slopesPlacement, score, null, threads);
+    return new Options(
+        mask,
+        scale,
+        softCap,
+        slopes,
+        slopesPlacement,
+        relative,
+        relativePlacement,
+        score,
+        null,
+        threads);
   }
 
   /** The same with other places of the queries, for whoever asks for any. */
   Options withPlacement(Placement placement) {
-    Placement others = slopes == null ? null : placement;
     return new Options(
-        mask.withPlacement(placement), scale, softCap, slopes, others, score, sinks, threads);
+        mask.withPlacement(placement),
+        scale,
+        softCap,
+        slopes,
+        slopes == null ? null : placement,
+        relative,
+        relative == null ? null : placement,
+        score,
+        sinks,
+        threads);
   }
 
   /** Where the queries stand; null where nothing asks for it. */
   Placement placementOrNull() {
     Placement placement = mask.placement() != null ? mask.placement() : slopesPlacement;
+    placement = placement != null ? placement : relativePlacement;
     return placement != null || score == null ? placement : score.placement;
   }
 
@@ -80,6 +116,8 @@ record Options(
     private float softCap;
     private float[] slopes;
     private Placement slopesPlacement;
+    private RelativePositions relative;
+    private Placement relativePlacement;
     private Program score;
     private float[] sinks;
     private int threads;
@@ -89,7 +127,17 @@ record Options(
     abstract B self();
 
     Options options() {
-      return new Options(mask, scale, softCap, slopes, slopesPlacement, score, sinks, threads);
+      return new Options(
+          mask,
+          scale,
+          softCap,
+          slopes,
+          slopesPlacement,
+          relative,
+          relativePlacement,
+          score,
+          sinks,
+          threads);
     }
 
     /**
@@ -174,6 +222,12 @@ record Options(
       this.slopes = own;
       this.slopesPlacement = placement;
       return self();
+    }
+
+    /** For the builder that has it among its choices. */
+    void relative(Placement placement, RelativePositions positions) {
+      this.relative = Objects.requireNonNull(positions, "positions");
+      this.relativePlacement = placement;
     }
 
     /**

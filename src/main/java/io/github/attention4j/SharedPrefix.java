@@ -10,7 +10,8 @@ import java.util.Objects;
  * continuations, merged by their logsumexps.
  *
  * <p>Query i of batch b stands at key {@code P + n[b] - lenQ + i} of the prefix's P keys and its
- * own n[b]: windows, chunks and ALiBi give what they would give over the concatenation.
+ * own n[b]: windows, chunks, ALiBi and relative positions give what they would give over the
+ * concatenation.
  */
 final class SharedPrefix {
   private SharedPrefix() {}
@@ -71,8 +72,9 @@ final class SharedPrefix {
       offsets[b] = Math.toIntExact(prefix + lengths[b] - lenQ);
       behind &= offsets[b] >= prefix - 1;
     }
-    boolean nearOnly = mask.windowLeft() >= 0 || mask.chunk() != 0 || options.slopes() != null;
-    if (behind && !nearOnly || offsets.length == 0) {
+    boolean nearOnly = mask.windowLeft() >= 0 || mask.chunk() != 0;
+    boolean byDistance = options.slopes() != null || options.relative() != null;
+    if (behind && !nearOnly && !byDistance || offsets.length == 0) {
       return options.withMask(Mask.none());
     }
     Mask causal = mask.and(Mask.causal(Alignment.BOTTOM_RIGHT));

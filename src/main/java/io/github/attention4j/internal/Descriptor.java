@@ -38,6 +38,8 @@ public final class Descriptor {
   public static final int STAGE_SCALED = a4j_h.A4J_STAGE_SCALED();
   public static final int STAGE_CAPPED = a4j_h.A4J_STAGE_CAPPED();
   public static final int STAGE_LOGITS = a4j_h.A4J_STAGE_LOGITS();
+  public static final int BEYOND_CLIP = a4j_h.A4J_BEYOND_CLIP();
+  public static final int BEYOND_ZERO = a4j_h.A4J_BEYOND_ZERO();
   public static final int LAMBDA_AS_GIVEN = a4j_h.A4J_LAMBDA_AS_GIVEN();
   public static final int LAMBDA_SIGMOID = a4j_h.A4J_LAMBDA_SIGMOID();
   public static final long UNBOUNDED = a4j_h.A4J_UNBOUNDED();
@@ -282,6 +284,24 @@ public final class Descriptor {
     a4j_attention_desc.keep_stride_head(d, head);
     a4j_attention_desc.keep_stride_row(d, row);
     a4j_attention_desc.keep_stride_key(d, key);
+  }
+
+  public static void relative(
+      MemorySegment d, long rows, long zero, int beyond, long valuesFirst) {
+    a4j_attention_desc.relative_rows(d, rows);
+    a4j_attention_desc.relative_zero(d, zero);
+    a4j_attention_desc.beyond(d, beyond);
+    a4j_attention_desc.relative_values_first(d, valuesFirst);
+  }
+
+  public static void relativeKeysStrides(MemorySegment d, long head, long row) {
+    a4j_attention_desc.relative_keys_stride_head(d, head);
+    a4j_attention_desc.relative_keys_stride_row(d, row);
+  }
+
+  public static void relativeValuesStrides(MemorySegment d, long head, long row) {
+    a4j_attention_desc.relative_values_stride_head(d, head);
+    a4j_attention_desc.relative_values_stride_row(d, row);
   }
 
   public static void lambdaStrides(MemorySegment d, long batch, long head, long row) {
