@@ -140,7 +140,8 @@ final class Experiment {
     return once;
   }
 
-  private static double medianOf(double[] values) {
+  /** The median of those that are numbers. */
+  static double medianOf(double[] values) {
     double[] sorted = Arrays.stream(values).filter(x -> !Double.isNaN(x)).sorted().toArray();
     if (sorted.length == 0) {
       return Double.NaN;

@@ -86,9 +86,6 @@ final class Report {
     }
   }
 
-  /** One line of the list of aims. */
-  private record Goal(String text, String wanted, String got, boolean met) {}
-
   void add(
       String section,
       String name,
@@ -493,15 +490,7 @@ final class Report {
     if (goals.isEmpty()) {
       return;
     }
-    text.append(
-        "\n## Aims, with "
-            + threads
-            + " threads\n\n| aim | wanted | got | |\n|---|---:|---:|---|\n");
-    for (Goal goal : goals) {
-      text.append(
-          "| %s | %s | %s | %s |\n"
-              .formatted(goal.text, goal.wanted, goal.got, goal.met ? "met" : "**missed**"));
-    }
+    text.append("\n## Aims, with " + threads + " threads\n\n").append(Goal.table(goals));
   }
 
   private List<Goal> goals(int threads) {
@@ -636,8 +625,8 @@ final class Report {
       }
     }
     for (Goal goal : goals(threads)) {
-      if (!goal.met) {
-        losses.add("%s: wanted %s, got %s.".formatted(goal.text, goal.wanted, goal.got));
+      if (!goal.met()) {
+        losses.add("%s: wanted %s, got %s.".formatted(goal.text(), goal.wanted(), goal.got()));
       }
     }
     for (String section : List.of("prefill", "differential")) {
@@ -667,7 +656,7 @@ final class Report {
     return count + (count == 1 ? " thread" : " threads");
   }
 
-  private static String number(double value) {
+  static String number(double value) {
     if (Double.isNaN(value)) {
       return "–";
     }
@@ -675,11 +664,11 @@ final class Report {
     return String.format(Locale.ROOT, "%." + digits + "f", value);
   }
 
-  private static String percent(double share) {
+  static String percent(double share) {
     return Double.isNaN(share) ? "–" : String.format(Locale.ROOT, "%.1f %%", 100 * share);
   }
 
-  private static String times(double ratio) {
+  static String times(double ratio) {
     return Double.isNaN(ratio)
         ? "–"
         : String.format(Locale.ROOT, ratio >= 10 ? "%.0f x" : "%.2f x", ratio);
@@ -722,7 +711,9 @@ final class Report {
     root.put("doublings", doublings);
     List<Object> aims = new ArrayList<>();
     for (Goal goal : goals(threads)) {
-      aims.add(Map.of("aim", goal.text, "wanted", goal.wanted, "got", goal.got, "met", goal.met));
+      aims.add(
+          Map.of(
+              "aim", goal.text(), "wanted", goal.wanted(), "got", goal.got(), "met", goal.met()));
     }
     root.put("aims", aims);
     return Json.write(root);

@@ -6,9 +6,12 @@ import java.util.List;
 /** attention4j, off-heap tensors, through its public API. */
 final class FusedContender implements Contender {
   private final int threads;
+  private final boolean parts;
 
-  FusedContender(int threads) {
+  /** With parts, layers only, taken apart. */
+  FusedContender(int threads, boolean parts) {
     this.threads = threads;
+    this.parts = parts;
     A4j.threads(threads);
   }
 
@@ -24,6 +27,11 @@ final class FusedContender implements Contender {
 
   @Override
   public List<Opening> ways(Workload workload) {
+    if (parts) {
+      return workload instanceof Workload.Layer layer
+          ? List.of(() -> new FusedParts(layer.layer()))
+          : List.of();
+    }
     return switch (workload) {
       case Workload.Prefill prefill -> List.of(() -> new OfShape(prefill.shape(), false));
       case Workload.Step step -> List.of(() -> new OfShape(step.shape(), false));

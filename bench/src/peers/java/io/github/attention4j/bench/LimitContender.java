@@ -15,6 +15,8 @@ final class LimitContender implements Contender {
   /** The matrix product of the BLAS that attention4j brings. */
   static final String SGEMM = "sgemm";
 
+  static final List<String> NAMES = List.of(FMA, SUM, SGEMM);
+
   private final String name;
   private final int threads;
   private final Sgemm sgemm;

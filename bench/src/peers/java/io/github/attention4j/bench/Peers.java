@@ -26,6 +26,9 @@ final class Peers {
   static final String VECTOR = "vector";
   static final String PLAIN = "plain";
 
+  /** attention4j again: the parts of a layer, each by itself. */
+  static final String PARTS = "parts";
+
   /** Where the processes leave what they have to say, and results for comparison. */
   private static final Path DIRECTORY = Path.of("target", "peers");
 
@@ -44,13 +47,14 @@ final class Peers {
     for (int threads : peers.options.threads()) {
       peers.run(threads);
     }
-    peers.report.print();
+    String command = ("bench/peers " + String.join(" ", arguments)).strip();
+    peers.report.write(Machine.slug(), Machine.describe(command), peers.options.all());
     System.out.printf(Locale.ROOT, "%n%.0f s%n", (System.nanoTime() - start) / 1e9);
   }
 
   private void run(int threads) throws IOException {
     try (Contenders contenders = new Contenders(options.contenders(), threads, DIRECTORY)) {
-      contenders.about().forEach(report::addContender);
+      contenders.about().forEach((name, about) -> report.addContender(name, threads, about));
       for (Workload workload : options.workloads()) {
         report.add(contenders.compare(workload, options));
       }
@@ -68,6 +72,7 @@ final class Peers {
             TORCH,
             VECTOR,
             PLAIN,
+            PARTS,
             LimitContender.FMA,
             LimitContender.SUM,
             LimitContender.SGEMM));

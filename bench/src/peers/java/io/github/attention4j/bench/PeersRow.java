@@ -1,0 +1,103 @@
+package io.github.attention4j.bench;
+
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+
+/**
+ * One workload with one number of threads: what the tables say of it. Shares and ratios are medians
+ * over rounds, each taken within its round.
+ */
+record PeersRow(Contenders.Outcome outcome) {
+  /** Those that a user could take instead of attention4j, and the best that Java itself can do. */
+  static final List<String> RIVALS = List.of(Peers.ORT, Peers.TORCH, Peers.VECTOR, Peers.PLAIN);
+
+  /** The fastest of the others. */
+  record Best(String who, double ahead) {}
+
+  String name() {
+    return outcome.workload().name();
+  }
+
+  Workload workload() {
+    return outcome.workload();
+  }
+
+  int threads() {
+    return outcome.threads();
+  }
+
+  boolean has(String who) {
+    return outcome.result().has(who);
+  }
+
+  double millis(String who) {
+    return has(who) ? outcome.result().median(who) / 1e6 : Double.NaN;
+  }
+
+  double gflops(String who) {
+    return workload().flops() / outcome.result().median(who);
+  }
+
+  /** How many times faster we are. */
+  double ahead(String who) {
+    return has(who) && has(Peers.OURS) ? outcome.result().ratio(who, Peers.OURS) : Double.NaN;
+  }
+
+  /** The share of the limit that counts here: reading for a step, else multiply-adds. */
+  double share(String who) {
+    String limit = bound();
+    return has(who) && has(limit) ? outcome.result().ratio(limit, who) : Double.NaN;
+  }
+
+  double shareOfPeak(String who) {
+    return has(who) && has(LimitContender.FMA)
+        ? outcome.result().ratio(LimitContender.FMA, who)
+        : Double.NaN;
+  }
+
+  private String bound() {
+    return workload().bytes() > 0 ? LimitContender.SUM : LimitContender.FMA;
+  }
+
+  Optional<Best> best() {
+    return RIVALS.stream()
+        .filter(this::has)
+        .map(who -> new Best(who, ahead(who)))
+        .min((a, b) -> Double.compare(a.ahead, b.ahead));
+  }
+
+  /** The way that the contender chose, empty if it had no choice. */
+  String way(String who) {
+    return has(who) ? outcome.ready().get(who).way() : "";
+  }
+
+  /** Everything, with the figures of each round. */
+  Map<String, Object> json() {
+    Map<String, Object> fields = new LinkedHashMap<>();
+    fields.put("workload", name());
+    fields.put("source", workload().source());
+    fields.put("threads", threads());
+    fields.put("flops", workload().flops());
+    fields.put("bytes", workload().bytes());
+    fields.put("rounds", outcome.result().rounds());
+    Map<String, Object> contenders = new LinkedHashMap<>();
+    outcome
+        .ready()
+        .forEach(
+            (who, ready) -> {
+              Map<String, Object> one = new LinkedHashMap<>();
+              one.put("way", ready.way());
+              one.put("error", ready.error());
+              one.put("medianNanos", outcome.result().median(who));
+              one.put("nanos", outcome.result().figures().get(who).perRound());
+              contenders.put(who, one);
+            });
+    fields.put("contenders", contenders);
+    if (!outcome.failures().isEmpty()) {
+      fields.put("failures", outcome.failures());
+    }
+    return fields;
+  }
+}
