@@ -38,7 +38,7 @@ struct cut {
   int64_t stack;          /* rows side by side: of these heads, and of all batches where they share keys and values */
   int64_t stacks;         /* of a batch: heads_q / stack_heads */
   int64_t rows;           /* rows of a stack: len_q * stack */
-  int64_t block_rows;     /* rows that tiles may not reach across: those of a block of key ranges, or all */
+  int64_t block_rows;     /* rows that tiles may not reach across: those of a block of key ranges, of a chunk, or all */
   int64_t block_tiles;    /* tiles of such a block */
   int64_t tiles;          /* tiles of a stack */
   int64_t together;       /* how many of them walk the keys together */
@@ -272,8 +272,9 @@ static void make_cut(const a4j_attention_desc *d, const struct plan *p, int64_t 
   c->stack = c->stack_heads * (stacks && batches_share_keys(d, p) ? d->batch : 1);
   c->stacks = d->heads_q / c->stack_heads;
   c->rows = len_q * c->stack;
-  const int blocks = d->range_rows >= lanes && d->range_rows < c->rows && c->stack == 1;
-  c->block_rows = blocks ? d->range_rows : c->rows;
+  /* Rows that see other keys than those before them begin a tile of their own. */
+  const int64_t block = d->range_rows > 0 ? d->range_rows : d->align == A4J_ALIGN_TOP_LEFT ? d->chunk : 0;
+  c->block_rows = block >= lanes && block < c->rows && c->stack == 1 ? block : c->rows;
   c->block_tiles = parts(parts(c->block_rows, lanes), tile_vecs);
   c->tiles = c->rows == 0 ? 0 : parts(c->rows, c->block_rows) * c->block_tiles;
   c->chunk_keys = max64(CHUNK_KEYS, parts(parts(len_k, CHUNKS), A4J_KEY_BLOCK) * A4J_KEY_BLOCK);
@@ -369,14 +370,15 @@ int64_t a4j_attention_workspace_bytes(const a4j_attention_desc *desc) {
 
 /*
  * Tile i of a stack takes these rows: whole vectors, spread evenly over a block of rows, so that no tile is left with a single
- * one (64 vectors are 20 tiles of 3 and 2 of 2, not 21 of 3 and 1 of 1). 0 rows where the last block is too short for the
- * tile.
+ * one (64 vectors are 2 tiles of 2 and 20 of 3, not 21 of 3 and 1 of 1). The smaller tiles come first, where a causal mask shows
+ * the fewest keys. 0 rows where the last block is too short for the tile.
  */
 static void tile_rows(const struct plan *p, const struct cut *c, int64_t i, int64_t *begin, int32_t *count) {
   const int64_t lanes = p->kernels->lanes, vecs = parts(c->block_rows, lanes);
   const int64_t block = i / c->block_tiles * c->block_rows, place = i % c->block_tiles;
   const int64_t small = vecs / c->block_tiles, large = vecs % c->block_tiles;
-  const int64_t first = place * small + min64(place, large), end = first + small + (place < large);
+  const int64_t first = place * small + max64(place - (c->block_tiles - large), 0);
+  const int64_t end = first + small + (place >= c->block_tiles - large);
   *begin = block + first * lanes;
   *count = (int32_t)max64(min64(min64(block + end * lanes, block + c->block_rows), c->rows) - *begin, 0);
 }
