@@ -12,6 +12,8 @@ final class GoldenT2t {
           "D.masked_dilated_1d",
           "D.unmasked_dilated_1d" ->
           GoldenT2tLocal::run;
+      case "D.bias_helpers" -> GoldenT2tBiases::biases;
+      case "D.timing_signal" -> GoldenT2tBiases::timingSignal;
       case "D.recurrent_memory" -> GoldenT2tMemory::run;
       case "D.dot_product", "D.multihead_by_type" -> GoldenT2tLayer::run;
       case "D.cache" -> GoldenT2tLayer::cache;

@@ -175,8 +175,7 @@ class LocalMasksTest {
     Tensor v = random(arena, random, batch, heads, length, 1 + random.nextInt(12));
 
     Rule within = (i, j) -> j <= i && j / block == i / block;
-    require(
-        what + "within", LocalMasks.localWithinBlockMaskRight(block), within, q, k, v, arena);
+    require(what + "within", LocalMasks.localWithinBlockMaskRight(block), within, q, k, v, arena);
     Rule right = (i, j) -> j <= i && (length < 2 * block || j / block >= i / block - 1);
     require(what + "right", LocalMasks.localMaskRight(length, block), right, q, k, v, arena);
     Rule around = unmasked(block, width);
@@ -272,7 +271,8 @@ class LocalMasksTest {
       int length = 4096;
       Tensor x = random(arena, new Random(4), 1, 1, length, 16);
       Tensor out = Tensor.allocate(arena, DType.F32, 1, 1, length, 16);
-      // Exactly what is seen; along a diagonal whole vectors of queries are computed, which is more.
+      // Exactly what is seen; along a diagonal whole vectors of queries are computed, which is
+      // more.
       double[] seen = {64.5, 64.5 + 128 - 128.0 / 32, 384 - 2 * 128.0 / 32};
       Mask[] masks = {
         LocalMasks.localWithinBlockMaskRight(128),
