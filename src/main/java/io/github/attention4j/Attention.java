@@ -75,7 +75,8 @@ public final class Attention {
    * @param mask replaces the present one
    * @return a new attention
    * @throws IllegalArgumentException if the mask places the queries among the keys otherwise than
-   *     ALiBi, the score or the relative positions, or the expressions of mask and score read more than 4 tables
+   *     ALiBi, the score or the relative positions, or the expressions of mask and score read more
+   *     than 4 tables
    */
   public Attention withMask(Mask mask) {
     return new Attention(options.withMask(mask));
@@ -436,7 +437,8 @@ public final class Attention {
      *
      * @return an immutable attention with the options chosen so far
      * @throws IllegalArgumentException if mask, ALiBi, score and relative positions place the
-     *     queries differently among the keys, or the expressions of mask and score read more than 4 tables
+     *     queries differently among the keys, or the expressions of mask and score read more than 4
+     *     tables
      */
     public Attention build() {
       return new Attention(options());

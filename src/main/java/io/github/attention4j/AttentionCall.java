@@ -579,7 +579,8 @@ final class AttentionCall {
     checkRelative("relative.values", relative.values(), "v.dim", dimV, extras);
   }
 
-  private void checkRelative(String name, Tensor table, String widthName, long width, Extras extras) {
+  private void checkRelative(
+      String name, Tensor table, String widthName, long width, Extras extras) {
     if (table == null) {
       return;
     }

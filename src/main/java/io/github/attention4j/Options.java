@@ -34,8 +34,7 @@ record Options(
   Options {
     Placement placement = Placement.one("mask and ALiBi", mask.placement(), slopesPlacement);
     placement =
-        Placement.one(
-            "mask, ALiBi and score", placement, score == null ? null : score.placement);
+        Placement.one("mask, ALiBi and score", placement, score == null ? null : score.placement);
     Placement.one("mask, ALiBi, score and relative positions", placement, relativePlacement);
     Program.tables(mask.program(), score);
   }

@@ -165,10 +165,9 @@ public final class RelativePositions {
 
   /**
    * Takes tables for the distances from {@code -(4 · blockLength - 1)} to 0: tensor2tensor's {@code
-   * local_relative_mask_right}, which {@link
-   * io.github.attention4j.layer.LocalMasks#localMaskRight} goes with. As in tensor2tensor, queries
-   * of the first block take nothing from the values' table, and none does where the sequence is
-   * shorter than two blocks.
+   * local_relative_mask_right}, which {@link io.github.attention4j.layer.LocalMasks#localMaskRight}
+   * goes with. As in tensor2tensor, queries of the first block take nothing from the values' table,
+   * and none does where the sequence is shorter than two blocks.
    *
    * @param length the number of queries, and of keys
    * @param blockLength the queries and keys of a block, tensor2tensor's {@code block_length}, at

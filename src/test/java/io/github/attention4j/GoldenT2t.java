@@ -14,6 +14,11 @@ final class GoldenT2t {
           GoldenT2tLocal::run;
       case "D.bias_helpers" -> GoldenT2tBiases::biases;
       case "D.timing_signal" -> GoldenT2tBiases::timingSignal;
+      case "D.dot_product_relative",
+          "D.dot_product_relative_v2",
+          "D.dot_product_unmasked_relative_v2",
+          "D.local_relative_mask_right" ->
+          GoldenT2tRelative::run;
       case "D.recurrent_memory" -> GoldenT2tMemory::run;
       case "D.dot_product", "D.multihead_by_type" -> GoldenT2tLayer::run;
       case "D.cache" -> GoldenT2tLayer::cache;

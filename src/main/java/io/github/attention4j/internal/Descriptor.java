@@ -286,8 +286,7 @@ public final class Descriptor {
     a4j_attention_desc.keep_stride_key(d, key);
   }
 
-  public static void relative(
-      MemorySegment d, long rows, long zero, int beyond, long valuesFirst) {
+  public static void relative(MemorySegment d, long rows, long zero, int beyond, long valuesFirst) {
     a4j_attention_desc.relative_rows(d, rows);
     a4j_attention_desc.relative_zero(d, zero);
     a4j_attention_desc.beyond(d, beyond);
