@@ -51,12 +51,14 @@ final class FusedBlock implements Way {
     int width = shape.width();
     Linear packed =
         Linear.of(
-            Tensor.of(arena, first3(weights.weight()), 3 * width, width),
-            Tensor.of(arena, first3(weights.bias()), 3 * width));
+                Tensor.of(arena, first3(weights.weight()), 3 * width, width),
+                Tensor.of(arena, first3(weights.bias()), 3 * width))
+            .packed(arena);
     Linear out =
         Linear.of(
-            Tensor.of(arena, weights.weight()[3], width, width),
-            Tensor.of(arena, weights.bias()[3], width));
+                Tensor.of(arena, weights.weight()[3], width, width),
+                Tensor.of(arena, weights.bias()[3], width))
+            .packed(arena);
     return MultiHeadAttention.builder(packed, out)
         .heads(shape.heads())
         .mask(shape.causal() ? Mask.causal(Alignment.TOP_LEFT) : Mask.none())
@@ -94,11 +96,13 @@ final class FusedBlock implements Way {
                   addNorm(arena, w.norm1Weight(), w.norm1Bias()),
                   PositionwiseFfn.of(
                       Linear.of(
-                          Tensor.of(arena, w.up(), hidden, width),
-                          Tensor.of(arena, w.upBias(), hidden)),
+                              Tensor.of(arena, w.up(), hidden, width),
+                              Tensor.of(arena, w.upBias(), hidden))
+                          .packed(arena),
                       Linear.of(
-                          Tensor.of(arena, w.down(), width, hidden),
-                          Tensor.of(arena, w.downBias(), width))),
+                              Tensor.of(arena, w.down(), width, hidden),
+                              Tensor.of(arena, w.downBias(), width))
+                          .packed(arena)),
                   addNorm(arena, w.norm2Weight(), w.norm2Bias()));
           Tensor x = Tensor.of(arena, w.attention().x(), shape.batch(), shape.length(), width);
           Tensor out = Tensor.allocate(arena, DType.F32, x.shape());
@@ -148,18 +152,23 @@ final class FusedBlock implements Way {
     private final Tensor gate;
     private final Tensor up;
 
+    /** Packed for a prompt; one token reads its weights once, and as fast from where they lie. */
+    private Linear linear(Arena arena, int dimOut, int dimIn, float[] weight) {
+      Linear linear = Linear.of(Tensor.of(arena, weight, dimOut, dimIn));
+      return shape.tokens() > 1 ? linear.packed(arena) : linear;
+    }
+
     Llama(Arena arena, DecoderShape shape, DecoderShape.Weights w) {
       this.shape = shape;
       int width = shape.width();
       int widthKv = shape.widthKv();
       norm1 = RmsNorm.of(Tensor.of(arena, w.norm1(), width), DecoderShape.EPSILON);
       queryKeyValue =
-          Linear.of(
-              Tensor.of(arena, joined(w.query(), w.key(), w.value()), width + 2L * widthKv, width));
-      outProjection = Linear.of(Tensor.of(arena, w.out(), width, width));
+          linear(arena, width + 2 * widthKv, width, joined(w.query(), w.key(), w.value()));
+      outProjection = linear(arena, width, width, w.out());
       norm2 = RmsNorm.of(Tensor.of(arena, w.norm2(), width), DecoderShape.EPSILON);
-      gateUp = Linear.of(Tensor.of(arena, joined(w.gate(), w.up()), 2L * shape.hidden(), width));
-      down = Linear.of(Tensor.of(arena, w.down(), width, shape.hidden()));
+      gateUp = linear(arena, 2 * shape.hidden(), width, joined(w.gate(), w.up()));
+      down = linear(arena, width, shape.hidden(), w.down());
       int half = shape.dim() / 2;
       rotary =
           RotaryEmbedding.of(

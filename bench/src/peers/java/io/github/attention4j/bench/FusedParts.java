@@ -23,12 +23,14 @@ final class FusedParts implements Way {
     int width = shape.width();
     Linear project =
         Linear.of(
-            Tensor.of(arena, FusedBlock.first3(weights.weight()), 3L * width, width),
-            Tensor.of(arena, FusedBlock.first3(weights.bias()), 3L * width));
+                Tensor.of(arena, FusedBlock.first3(weights.weight()), 3L * width, width),
+                Tensor.of(arena, FusedBlock.first3(weights.bias()), 3L * width))
+            .packed(arena);
     Linear unite =
         Linear.of(
-            Tensor.of(arena, weights.weight()[3], width, width),
-            Tensor.of(arena, weights.bias()[3], width));
+                Tensor.of(arena, weights.weight()[3], width, width),
+                Tensor.of(arena, weights.bias()[3], width))
+            .packed(arena);
     Attention attention =
         Attention.builder()
             .mask(shape.causal() ? Mask.causal(Alignment.TOP_LEFT) : Mask.none())
