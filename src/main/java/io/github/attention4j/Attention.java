@@ -397,6 +397,9 @@ public final class Attention {
 
   /** Collects the options of an {@link Attention}. Not safe for several threads. */
   public static final class Builder extends Options.Builder<Builder> {
+    private int topK;
+    private int hardAttention;
+
     private Builder() {}
 
     @Override
@@ -433,15 +436,66 @@ public final class Attention {
     }
 
     /**
+     * Lets only the k heaviest weights of each query through: those below the k-th largest become
+     * 0, those that equal it all stay, and what is left is divided by its sum. A k beyond the keys
+     * that a query sees leaves all of them.
+     *
+     * <p>A query's weights are needed all at once, so such a call holds the logits of the queries
+     * that one thread is at (up to 48), and takes up to about twice as long as one without.
+     *
+     * @param k at least 1
+     * @return this builder
+     * @throws IllegalArgumentException if k is less than 1
+     */
+    public Builder topK(int k) {
+      Checks.positive("topK", k);
+      this.topK = k;
+      return this;
+    }
+
+    /**
+     * Hardens the weights of each query as tensor2tensor's {@code harden_attention_weights} does
+     * ({@code hard_attention_k}): {@code w' = max(w - t, 0)}, divided by {@code max(sum(w'),
+     * 1e-6)}, where t is the k-th largest of the weights' different values, or 0 where there are
+     * fewer. So k − 1 of them survive, and with k = 1 none does: weights and output are 0 then.
+     *
+     * <p>{@link Extras#gumbelNoise} is added to the weights before. Memory and time are as with
+     * {@link #topK}.
+     *
+     * @param k at least 1
+     * @return this builder
+     * @throws IllegalArgumentException if k is less than 1
+     */
+    public Builder hardAttention(int k) {
+      Checks.positive("hardAttention", k);
+      this.hardAttention = k;
+      return this;
+    }
+
+    /**
      * Makes the attention.
      *
      * @return an immutable attention with the options chosen so far
      * @throws IllegalArgumentException if mask, ALiBi, score and relative positions place the
-     *     queries differently among the keys, or the expressions of mask and score read more than 4
-     *     tables
+     *     queries differently among the keys, the expressions of mask and score read more than 4
+     *     tables, or both top-k and hard attention were chosen
      */
     public Attention build() {
-      return new Attention(options());
+      if (topK != 0 && hardAttention != 0) {
+        throw new IllegalArgumentException(
+            "topK and hardAttention exclude one another: topK="
+                + topK
+                + ", hardAttention="
+                + hardAttention);
+      }
+      return new Attention(options(hardening()));
+    }
+
+    private Hardening hardening() {
+      if (topK != 0) {
+        return Hardening.topK(topK);
+      }
+      return hardAttention != 0 ? Hardening.hardAttention(hardAttention) : null;
     }
   }
 }

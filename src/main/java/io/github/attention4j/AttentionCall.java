@@ -165,7 +165,11 @@ final class AttentionCall {
       checkRelative(options.relative(), extras);
     }
     if (isPacked()) {
-      checkPackedOptions(mask, extras);
+      checkPackedOptions(options, extras);
+    }
+    if (extras.noise() != null && options.hardening() == null) {
+      throw new IllegalArgumentException(
+          "gumbelNoise is for weights that are hardened afterwards: choose topK or hardAttention");
     }
     try (Workspaces.Lease lease = Workspaces.lease()) {
       compute(lease, options, extras);
@@ -201,6 +205,10 @@ final class AttentionCall {
         Math.min(checkBroadcast("mask.allow", allow), checkBroadcast("mask.bias", bias));
     if (keep != null && checkBroadcast("keep", keep) < lenK) {
       throw doesNotBroadcast("keep", keep);
+    }
+    final Tensor uniform = extras.uniform();
+    if (uniform != null && checkBroadcast("uniform", uniform) < lenK) {
+      throw doesNotBroadcast("uniform", uniform);
     }
     if (out.count() == 0) {
       if (extras.work() != null) {
@@ -267,6 +275,21 @@ final class AttentionCall {
           strideRow(keep),
           strideKey(keep));
       buffers.keep = Checks.first(keep);
+    }
+    if (extras.dropout() != null) {
+      Dropout dropout = extras.dropout();
+      Descriptor.dropout(d, dropout.rate(), dropout.keepScale(), dropout.seed(), dropout.shared());
+    }
+    if (options.hardening() != null) {
+      Descriptor.harden(d, options.hardening().code(), options.hardening().k());
+    }
+    if (extras.noise() != null) {
+      Descriptor.noise(d, extras.noise().weight(), extras.noise().seed());
+    }
+    if (uniform != null) {
+      Descriptor.noiseStrides(
+          d, strideBatch(uniform), strideHead(uniform), strideRow(uniform), strideKey(uniform));
+      buffers.noise = Checks.first(uniform);
     }
     if (maps == 2) {
       Descriptor.lambdaStrides(d, strideBatchLambda, strideHeadLambda, strideRowLambda);
@@ -476,18 +499,23 @@ final class AttentionCall {
     }
   }
 
-  private static void checkPackedOptions(Mask mask, Extras extras) {
+  private static void checkPackedOptions(Options options, Extras extras) {
+    Mask mask = options.mask();
+    if (options.hardening() != null) {
+      refusePacked(options.hardening().name(), options.hardening());
+    }
     refusePacked("mask.allow", mask.allow());
     refusePacked("mask.bias", mask.bias());
     refusePacked("mask.padding", mask.tokens());
     refusePacked("mask.keyLengths of each query", mask.rowLengths());
     refusePacked("keep", extras.keep());
+    refusePacked("dropout", extras.dropout());
     refusePacked("weights", extras.weights());
     refusePacked("scores", extras.scores());
   }
 
-  private static void refusePacked(String name, Tensor tensor) {
-    if (tensor != null) {
+  private static void refusePacked(String name, Object part) {
+    if (part != null) {
       throw new IllegalArgumentException(
           name + " cannot be had with packed sequences, which have no matrix of rows and keys");
     }
@@ -505,6 +533,7 @@ final class AttentionCall {
       Checks.shape("mask.padding", mask.tokens(), "[batch, lenK]", batch, lenK);
     }
     checkInput("keep", extras.keep(), DType.BOOL);
+    checkInput("uniform", extras.uniform(), DType.F32);
     checkInput("lambda", lambda, DType.F32);
   }
 
@@ -525,6 +554,7 @@ final class AttentionCall {
     "mask.keyLengths",
     "mask.padding",
     "keep",
+    "uniform",
     "lambda"
   };
 
@@ -541,6 +571,7 @@ final class AttentionCall {
       mask.rowLengths(),
       mask.tokens(),
       extras.keep(),
+      extras.uniform(),
       lambda
     };
     for (int o = 0; o < outputs.length; o++) {

@@ -3,8 +3,8 @@ package io.github.attention4j;
 import java.util.Objects;
 
 /**
- * What a single call of attention takes or gives beside its tensors: logsumexp, weights, scores, a
- * drawn dropout mask. An immutable value, made by adding to {@link #none()}:
+ * What a single call of attention takes or gives beside its tensors: logsumexp, weights, scores,
+ * dropout, noise. An immutable value, made by adding to {@link #none()}:
  *
  * <pre>{@code
  * attention.forward(q, k, v, out, Extras.none().logsumexp(lse).weights(weights));
@@ -17,7 +17,7 @@ import java.util.Objects;
  * <p>Safe for any number of threads, but its outputs are written by the call it is given to.
  */
 public final class Extras {
-  private static final Extras NONE = new Extras(null, null, null, null, null, null, 1);
+  private static final Extras NONE = new Extras(null, null, null, null, null, null, 1, null, null);
 
   private final Tensor logsumexp;
   private final Tensor weights;
@@ -26,6 +26,8 @@ public final class Extras {
   private final Tensor work;
   private final Tensor keep;
   private final float keepScale;
+  private final Dropout dropout;
+  private final Noise noise;
 
   private Extras(
       Tensor logsumexp,
@@ -34,7 +36,9 @@ public final class Extras {
       Tensor scores,
       Tensor work,
       Tensor keep,
-      float keepScale) {
+      float keepScale,
+      Dropout dropout,
+      Noise noise) {
     this.logsumexp = logsumexp;
     this.weights = weights;
     this.stage = stage;
@@ -42,6 +46,8 @@ public final class Extras {
     this.work = work;
     this.keep = keep;
     this.keepScale = keepScale;
+    this.dropout = dropout;
+    this.noise = noise;
   }
 
   /**
@@ -64,12 +70,13 @@ public final class Extras {
    */
   public Extras logsumexp(Tensor logsumexp) {
     Objects.requireNonNull(logsumexp, "logsumexp");
-    return new Extras(logsumexp, weights, stage, scores, work, keep, keepScale);
+    return new Extras(logsumexp, weights, stage, scores, work, keep, keepScale, dropout, noise);
   }
 
   /**
-   * Asks for the weight of each key, before dropout: what softmax gave, or for {@link Differential}
-   * the difference. This costs a second pass over queries and keys, and the memory of a matrix.
+   * Asks for the weight of each key, before dropout: what softmax gave, or what is left of it where
+   * it was hardened, or for {@link Differential} the difference. This costs a second pass over
+   * queries and keys, and the memory of a matrix.
    *
    * @param weights {@link DType#F32} {@code [batch, heads, lenQ, lenK]}, contiguous. Modified by
    *     the call.
@@ -77,7 +84,7 @@ public final class Extras {
    */
   public Extras weights(Tensor weights) {
     Objects.requireNonNull(weights, "weights");
-    return new Extras(logsumexp, weights, stage, scores, work, keep, keepScale);
+    return new Extras(logsumexp, weights, stage, scores, work, keep, keepScale, dropout, noise);
   }
 
   /**
@@ -92,7 +99,7 @@ public final class Extras {
   public Extras scores(ScoreStage stage, Tensor scores) {
     Objects.requireNonNull(stage, "stage");
     Objects.requireNonNull(scores, "scores");
-    return new Extras(logsumexp, weights, stage, scores, work, keep, keepScale);
+    return new Extras(logsumexp, weights, stage, scores, work, keep, keepScale, dropout, noise);
   }
 
   /**
@@ -105,7 +112,7 @@ public final class Extras {
    */
   public Extras work(Tensor work) {
     Objects.requireNonNull(work, "work");
-    return new Extras(logsumexp, weights, stage, scores, work, keep, keepScale);
+    return new Extras(logsumexp, weights, stage, scores, work, keep, keepScale, dropout, noise);
   }
 
   /**
@@ -116,15 +123,88 @@ public final class Extras {
    *     {@code [batch, heads, lenQ, lenK]} as in {@link Mask}. Not modified.
    * @param p the probability with which weights were dropped, in [0, 1)
    * @return these extras and this one
-   * @throws IllegalArgumentException if p lies outside [0, 1)
+   * @throws IllegalArgumentException if p lies outside [0, 1), or dropout is drawn already
    */
   public Extras keep(Tensor keep, double p) {
     Objects.requireNonNull(keep, "keep");
     if (!(p >= 0 && p < 1)) {
       throw new IllegalArgumentException("p must lie in [0, 1): p=" + p);
     }
-    return new Extras(logsumexp, weights, stage, scores, work, keep, (float) (1 / (1 - p)));
+    refuseBoth(keep, dropout);
+    return new Extras(
+        logsumexp, weights, stage, scores, work, keep, (float) (1 / (1 - p)), dropout, noise);
   }
+
+  /**
+   * Applies dropout that the call draws by itself, so that no mask lies in memory.
+   *
+   * @param dropout how often, from which seed, and along which dimensions it is the same
+   * @return these extras and this one
+   * @throws IllegalArgumentException if a mask that the caller has drawn is given already
+   */
+  public Extras dropout(Dropout dropout) {
+    Objects.requireNonNull(dropout, "dropout");
+    refuseBoth(keep, dropout);
+    return new Extras(logsumexp, weights, stage, scores, work, keep, keepScale, dropout, noise);
+  }
+
+  private static void refuseBoth(Tensor keep, Dropout dropout) {
+    if (keep != null && dropout != null) {
+      throw new IllegalArgumentException(
+          "keep and dropout exclude one another: both say which weights are dropped");
+    }
+  }
+
+  /**
+   * Adds Gumbel noise to the weights of the keys that a query sees, before they are hardened
+   * (tensor2tensor's {@code gumbel_noise_weight}): {@code weight · -log(-log(u))}. The numbers u
+   * are drawn evenly from [1e-5, 1 - 1e-5] by the generator that {@link Dropout} describes.
+   *
+   * <p>For {@link Attention.Builder#topK} and {@link Attention.Builder#hardAttention} alone.
+   *
+   * @param weight how much of the noise, finite
+   * @param seed any number; the same noise for the same seed
+   * @return these extras and this one
+   * @throws IllegalArgumentException if the weight is NaN or, as a float, infinite
+   */
+  public Extras gumbelNoise(double weight, long seed) {
+    return withNoise(new Noise(finite(weight), seed, null));
+  }
+
+  /**
+   * Adds Gumbel noise to the weights of the keys that a query sees, before they are hardened, from
+   * numbers that the caller has drawn: {@code weight · -log(-log(u))}.
+   *
+   * <p>For {@link Attention.Builder#topK} and {@link Attention.Builder#hardAttention} alone.
+   *
+   * @param weight how much of the noise, finite
+   * @param uniform u, {@link DType#F32}, of any shape that broadcasts to {@code [batch, heads,
+   *     lenQ, lenK]} as in {@link Mask}; between 0 and 1, in tensor2tensor from 1e-5 to 1 - 1e-5.
+   *     Not modified.
+   * @return these extras and this one
+   * @throws IllegalArgumentException if the weight is NaN or, as a float, infinite
+   */
+  public Extras gumbelNoise(double weight, Tensor uniform) {
+    return withNoise(new Noise(finite(weight), 0, Objects.requireNonNull(uniform, "uniform")));
+  }
+
+  private Extras withNoise(Noise noise) {
+    return new Extras(logsumexp, weights, stage, scores, work, keep, keepScale, dropout, noise);
+  }
+
+  private static float finite(double weight) {
+    if (!Float.isFinite((float) weight)) {
+      throw new IllegalArgumentException("weight must be a finite float: weight=" + weight);
+    }
+    return (float) weight;
+  }
+
+  /**
+   * What is added to weights before they are hardened.
+   *
+   * @param seed counts where uniform is null
+   */
+  record Noise(float weight, long seed, Tensor uniform) {}
 
   Tensor logsumexp() {
     return logsumexp;
@@ -152,5 +232,18 @@ public final class Extras {
 
   float keepScale() {
     return keepScale;
+  }
+
+  Dropout dropout() {
+    return dropout;
+  }
+
+  Noise noise() {
+    return noise;
+  }
+
+  /** The numbers of the noise, or null. */
+  Tensor uniform() {
+    return noise == null ? null : noise.uniform();
   }
 }

@@ -16,6 +16,7 @@ import java.util.Objects;
  * @param relativePlacement where those say that queries stand; null without them
  * @param score null where scores are left as they are
  * @param sinks null where there are none; never modified
+ * @param hardening what becomes of the weights before they meet the values; null where they stay
  * @param threads 0 where it is the process's number at the time of the call
  */
 record Options(
@@ -28,6 +29,7 @@ record Options(
     Placement relativePlacement,
     Program score,
     float[] sinks,
+    Hardening hardening,
     int threads) {
   private static final Placement ANYWHERE = Placement.of(Alignment.TOP_LEFT);
 
@@ -51,6 +53,7 @@ record Options(
         relativePlacement,
         score,
         sinks,
+        hardening,
         threads);
   }
 
@@ -65,6 +68,7 @@ record Options(
         relativePlacement,
         score,
         null,
+        hardening,
         threads);
   }
 
@@ -80,6 +84,7 @@ record Options(
         relative == null ? null : placement,
         score,
         sinks,
+        hardening,
         threads);
   }
 
@@ -126,6 +131,10 @@ record Options(
     abstract B self();
 
     Options options() {
+      return options(null);
+    }
+
+    Options options(Hardening hardening) {
       return new Options(
           mask,
           scale,
@@ -136,6 +145,7 @@ record Options(
           relativePlacement,
           score,
           sinks,
+          hardening,
           threads);
     }
 

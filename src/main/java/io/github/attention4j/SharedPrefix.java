@@ -28,6 +28,9 @@ final class SharedPrefix {
     checkAlike("values", prefix.values(), continuations.values());
     final int prefixLength = prefix.longest();
     refuse("score", options.score());
+    if (options.hardening() != null) {
+      refuse(options.hardening().name(), options.hardening());
+    }
     refuseParts(options.mask(), extras, prefixLength);
     Placement.one(
         "mask and cache", options.placementOrNull(), Placement.of(Alignment.BOTTOM_RIGHT));
@@ -94,6 +97,8 @@ final class SharedPrefix {
     refuse("scores", extras.scores());
     refuse("work", extras.work());
     refuse("keep", extras.keep());
+    refuse("dropout", extras.dropout());
+    refuse("gumbelNoise", extras.noise());
     if (mask.chunk() != 0) {
       Checks.multiple("prefix.length", prefixLength, "the size of chunks", mask.chunk());
     }

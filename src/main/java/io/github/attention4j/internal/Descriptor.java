@@ -42,6 +42,12 @@ public final class Descriptor {
   public static final int BEYOND_ZERO = a4j_h.A4J_BEYOND_ZERO();
   public static final int LAMBDA_AS_GIVEN = a4j_h.A4J_LAMBDA_AS_GIVEN();
   public static final int LAMBDA_SIGMOID = a4j_h.A4J_LAMBDA_SIGMOID();
+  public static final int HARDEN_TOP_K = a4j_h.A4J_HARDEN_TOP_K();
+  public static final int HARDEN_SUBTRACT = a4j_h.A4J_HARDEN_SUBTRACT();
+  public static final int SHARED_BATCH = a4j_h.A4J_SHARED_BATCH();
+  public static final int SHARED_HEAD = a4j_h.A4J_SHARED_HEAD();
+  public static final int SHARED_ROW = a4j_h.A4J_SHARED_ROW();
+  public static final int SHARED_KEY = a4j_h.A4J_SHARED_KEY();
   public static final long UNBOUNDED = a4j_h.A4J_UNBOUNDED();
   public static final int KEY_PAIRS = a4j_h.A4J_KEY_PAIRS();
   public static final int KEY_HEADS = a4j_h.A4J_KEY_HEADS();
@@ -301,6 +307,32 @@ public final class Descriptor {
   public static void relativeValuesStrides(MemorySegment d, long head, long row) {
     a4j_attention_desc.relative_values_stride_head(d, head);
     a4j_attention_desc.relative_values_stride_row(d, row);
+  }
+
+  public static void dropout(MemorySegment d, float rate, float keepScale, long seed, int shared) {
+    a4j_attention_desc.dropout(d, 1);
+    a4j_attention_desc.dropout_rate(d, rate);
+    a4j_attention_desc.keep_scale(d, keepScale);
+    a4j_attention_desc.dropout_seed(d, seed);
+    a4j_attention_desc.dropout_shared(d, shared);
+  }
+
+  public static void harden(MemorySegment d, int harden, long k) {
+    a4j_attention_desc.harden(d, harden);
+    a4j_attention_desc.harden_k(d, k);
+  }
+
+  public static void noise(MemorySegment d, float weight, long seed) {
+    a4j_attention_desc.noisy(d, 1);
+    a4j_attention_desc.noise_weight(d, weight);
+    a4j_attention_desc.noise_seed(d, seed);
+  }
+
+  public static void noiseStrides(MemorySegment d, long batch, long head, long row, long key) {
+    a4j_attention_desc.noise_stride_batch(d, batch);
+    a4j_attention_desc.noise_stride_head(d, head);
+    a4j_attention_desc.noise_stride_row(d, row);
+    a4j_attention_desc.noise_stride_key(d, key);
   }
 
   public static void lambdaStrides(MemorySegment d, long batch, long head, long row) {

@@ -1,0 +1,20 @@
+package io.github.attention4j;
+
+import io.github.attention4j.internal.Descriptor;
+
+/**
+ * Which weights of a query are let through.
+ *
+ * @param code as the library knows it
+ * @param k how many, at least 1
+ * @param name the option that chose it, for messages
+ */
+record Hardening(int code, int k, String name) {
+  static Hardening topK(int k) {
+    return new Hardening(Descriptor.HARDEN_TOP_K, k, "topK");
+  }
+
+  static Hardening hardAttention(int k) {
+    return new Hardening(Descriptor.HARDEN_SUBTRACT, k, "hardAttention");
+  }
+}
