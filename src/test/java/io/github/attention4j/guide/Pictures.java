@@ -5,6 +5,7 @@ import io.github.attention4j.Alignment;
 import io.github.attention4j.Attention;
 import io.github.attention4j.Checked;
 import io.github.attention4j.DType;
+import io.github.attention4j.Differential;
 import io.github.attention4j.Extras;
 import io.github.attention4j.Mask;
 import io.github.attention4j.Tensor;
@@ -21,7 +22,7 @@ import java.util.Random;
 /** The guide's pictures, of what the library computes: attention maps, and a regression. */
 final class Pictures {
   /** The side of a map's cell. */
-  private static final int PIXELS = 8;
+  private static final int PIXELS = 6;
 
   private static final int LENGTH = 24;
 
@@ -39,6 +40,7 @@ final class Pictures {
     pictures.positions();
     pictures.scores();
     pictures.local();
+    pictures.differential();
     return pictures.maps;
   }
 
@@ -111,9 +113,42 @@ final class Pictures {
     maps.put(name + ".png", image(weights, most, PIXELS, 0xffffff, 0x101830));
   }
 
+  /** Two maps that have some keys in common, and what is left of the first without the second. */
+  private void differential() {
+    Random random = new Random(3);
+    Tensor common = Checked.random(arena, random, 16);
+    Tensor q = Tensor.allocate(arena, DType.F32, 1, 2, LENGTH, 16);
+    Tensor k = Checked.random(arena, random, 1, 1, LENGTH, 16);
+    for (int i = 0; i < LENGTH; i++) {
+      for (int d = 0; d < 16; d++) {
+        float noise = common.getFloat(d);
+        // What is looked for stands three tokens before; a few tokens draw every query.
+        q.setFloat(noise + k.getFloat(0, 0, Math.max(i - 3, 0), d), 0, 0, i, d);
+        q.setFloat(noise, 0, 1, i, d);
+      }
+    }
+    for (int loud : new int[] {2, 9, 10, 17}) {
+      for (int d = 0; d < 16; d++) {
+        k.setFloat(k.getFloat(0, 0, loud, d) + 0.9f * common.getFloat(d), 0, 0, loud, d);
+      }
+    }
+    Mask causal = Mask.causal(Alignment.TOP_LEFT);
+    Attention.Builder attention = Attention.builder().mask(causal);
+    draw("differential-first", attention, q.slice(1, 0, 1), k, 0.6);
+    draw("differential-second", attention, q.slice(1, 1, 1), k, 0.6);
+    Tensor weights = Tensor.allocate(arena, DType.F32, 1, 1, LENGTH, LENGTH);
+    Tensor out = Tensor.allocate(arena, DType.F32, 1, 1, LENGTH, 16);
+    Differential.builder()
+        .mask(causal)
+        .keyMap(Differential.KeyMap.SHARED)
+        .build()
+        .forward(q, k, k, 0.8f, out, Extras.none().weights(weights));
+    draw("differential-difference", weights.select(0, 0).select(0, 0), 0.6);
+  }
+
   private void positions() {
     Tensor encoding = PositionalEncoding.sinusoidal(arena, 64, 48).encoding(64);
-    maps.put("positions.png", image(encoding, 1, 6, 0xffffff, 0xa02020));
+    maps.put("positions.png", image(encoding, 1, PIXELS, 0xffffff, 0xa02020));
   }
 
   /** Cells from {@code zero} to {@code full}, and for what is negative to blue. */
