@@ -8,6 +8,7 @@ import io.github.attention4j.DType;
 import io.github.attention4j.Differential;
 import io.github.attention4j.Extras;
 import io.github.attention4j.Mask;
+import io.github.attention4j.RelativePositions;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.layer.LocalMasks;
 import io.github.attention4j.layer.NadarayaWatson;
@@ -40,6 +41,7 @@ final class Pictures {
     pictures.positions();
     pictures.scores();
     pictures.local();
+    pictures.relative();
     pictures.differential();
     return pictures.maps;
   }
@@ -113,6 +115,46 @@ final class Pictures {
     maps.put(name + ".png", image(weights, most, PIXELS, 0xffffff, 0x101830));
   }
 
+  /** Nothing but distances counts: the queries are all alike, the keys are zero. */
+  private void relative() {
+    int max = 8;
+    Map<String, Attention.Builder> types = new LinkedHashMap<>();
+    types.put(
+        "dot_product_relative",
+        Attention.builder()
+            .relative(Alignment.TOP_LEFT, RelativePositions.clipped(max, waves(17, 8), null)));
+    types.put(
+        "dot_product_relative_v2",
+        Attention.builder()
+            .mask(Mask.causal(Alignment.TOP_LEFT))
+            .relative(Alignment.TOP_LEFT, RelativePositions.masked(max, waves(8, 7), null)));
+    types.put(
+        "dot_product_unmasked_relative_v2",
+        Attention.builder()
+            .relative(Alignment.TOP_LEFT, RelativePositions.unmasked(max, waves(15, 7), null)));
+    types.put(
+        "local_relative_mask_right",
+        Attention.builder()
+            .mask(LocalMasks.localMaskRight(LENGTH, 6))
+            .relative(
+                Alignment.TOP_LEFT,
+                RelativePositions.localMaskRight(LENGTH, 6, waves(24, 23), null)));
+    Tensor q = Tensor.allocate(arena, DType.F32, 1, 1, LENGTH, 1).fill(1);
+    Tensor k = Tensor.allocate(arena, DType.F32, 1, 1, LENGTH, 1);
+    types.forEach((name, attention) -> draw(name, attention, q, k, 0.3));
+  }
+
+  /** Rows for distances: what is added to a logit goes up and down, and falls with the distance. */
+  private Tensor waves(int rows, int zero) {
+    Tensor table = Tensor.allocate(arena, DType.F32, rows, 1);
+    for (int row = 0; row < rows; row++) {
+      int distance = row - zero;
+      double wave = 2 * Math.cos(distance * Math.PI / 2) - 0.15 * Math.abs(distance);
+      table.setFloat((float) wave, row, 0);
+    }
+    return table;
+  }
+
   /** Two maps that have some keys in common, and what is left of the first without the second. */
   private void differential() {
     Random random = new Random(3);
@@ -129,7 +171,7 @@ final class Pictures {
     }
     for (int loud : new int[] {2, 9, 10, 17}) {
       for (int d = 0; d < 16; d++) {
-        k.setFloat(k.getFloat(0, 0, loud, d) + 0.9f * common.getFloat(d), 0, 0, loud, d);
+        k.setFloat(k.getFloat(0, 0, loud, d) + 1.1f * common.getFloat(d), 0, 0, loud, d);
       }
     }
     Mask causal = Mask.causal(Alignment.TOP_LEFT);
