@@ -1,5 +1,6 @@
 package io.github.attention4j;
 
+import io.github.attention4j.layer.AttentionBias;
 import io.github.attention4j.layer.RecentTokensMemory;
 import io.github.attention4j.layer.Tensor2TensorAttention;
 import io.github.attention4j.layer.TransformerMemory;
@@ -29,10 +30,7 @@ final class GoldenT2tMemory {
     Tensor2TensorAttention layer = GoldenT2tLayer.layer(golden, x);
     RecentTokensMemory memory =
         RecentTokensMemory.allocate(golden.arena(), batch, len, items, x.size(2));
-    Tensor bias = golden.floats(1, 1, len, len);
-    for (long i = 0; i < len; i++) {
-      bias.slice(2, i, 1).slice(3, i + 1, len - i - 1).fill(-1e9f);
-    }
+    Tensor bias = AttentionBias.lowerTriangle(golden.arena(), (int) len);
     Tensor out = golden.wanted("out.output");
     Tensor weights = golden.wanted("out.weights");
     for (int c = 0; c < chunks; c++) {

@@ -36,9 +36,6 @@ import java.util.Objects;
  * <p><b>Threads.</b> Holds state: one thread at a time. The memory belongs to the arena's owner.
  */
 public final class RecentTokensMemory implements RecurrentMemory {
-  /** What is added to the logit of a key that is hidden. */
-  private static final float HIDDEN = -1e9f;
-
   private final Tensor values;
   private final Tensor rememberedBias;
   private final long chunkLength;
@@ -219,7 +216,7 @@ public final class RecentTokensMemory implements RecurrentMemory {
   }
 
   private float biasOf(int batch, long item, int segment) {
-    return rememberedBias.getFloat(batch, 0, 0, item) + (segment == 0 ? HIDDEN : 0);
+    return rememberedBias.getFloat(batch, 0, 0, item) + (segment == 0 ? AttentionBias.HIDDEN : 0);
   }
 
   /** A chunk's last features take the place of the oldest. */
@@ -261,7 +258,7 @@ public final class RecentTokensMemory implements RecurrentMemory {
   private static float least(Remembering chunk, int batch, long key) {
     Tensor own = chunk.ownBias;
     if (own.size(0) != 1 && batch >= own.size(0)) {
-      return HIDDEN;
+      return AttentionBias.HIDDEN;
     }
     float largest = Float.NEGATIVE_INFINITY;
     for (long i = 0; i < own.size(2); i++) {
@@ -273,7 +270,7 @@ public final class RecentTokensMemory implements RecurrentMemory {
   /** Forgets everything: all items are 0 and hidden. */
   public void reset() {
     values.fill(0);
-    rememberedBias.fill(HIDDEN);
+    rememberedBias.fill(AttentionBias.HIDDEN);
     Arrays.fill(segments, 0);
     version++;
   }

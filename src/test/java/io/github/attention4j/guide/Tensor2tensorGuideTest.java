@@ -11,6 +11,7 @@ import io.github.attention4j.Mask;
 import io.github.attention4j.Snippets;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.io.SafeTensors;
+import io.github.attention4j.layer.AttentionBias;
 import io.github.attention4j.layer.RecentTokensMemory;
 import io.github.attention4j.layer.Tensor2TensorAttention;
 import io.github.attention4j.layer.Tensor2TensorAttention.AttentionType;
@@ -85,10 +86,6 @@ class Tensor2tensorGuideTest {
     Tensor x = Checked.random(arena, random, 2, 12, 16);
     Tensor steps = floats(2, 12, 16);
     Tensor chunks = floats(2, 12, 16);
-    Tensor causalBias = floats(1, 1, 4, 4);
-    for (long i = 0; i < 4; i++) {
-      causalBias.select(2, i).slice(2, i + 1, 3 - i).fill(-1e9f);
-    }
 
     Tensor2TensorAttention decoder =
         Tensor2TensorAttention.builder().numHeads(2).load(file, prefix, arena);
@@ -98,10 +95,11 @@ class Tensor2tensorGuideTest {
       decoder.forwardCached(x.slice(1, s, 1), cache, Mask.none(), step, Extras.none());
     }
     RecentTokensMemory memory = RecentTokensMemory.allocate(arena, 2, 4, 8, 16);
+    Tensor causal = AttentionBias.lowerTriangle(arena, 4); // of a chunk
     for (int c = 0; c < 3; c++) {
       Tensor chunk = x.slice(1, 4 * c, 4);
       Tensor result = chunks.slice(1, 4 * c, 4);
-      decoder.forwardChunk(chunk, memory, new int[] {c, c}, causalBias, result, Extras.none());
+      decoder.forwardChunk(chunk, memory, new int[] {c, c}, causal, result, Extras.none());
     }
 
     Tensor whole = floats(2, 12, 16);

@@ -40,13 +40,7 @@ class RecentTokensMemoryTest {
   }
 
   private Tensor causal(int len) {
-    Tensor bias = floats(1, 1, len, len);
-    for (int i = 0; i < len; i++) {
-      for (int j = i + 1; j < len; j++) {
-        bias.setFloat(HIDDEN, 0, 0, i, j);
-      }
-    }
-    return bias;
+    return AttentionBias.lowerTriangle(arena, len);
   }
 
   private static void refuse(String message, Executable call) {
