@@ -19,6 +19,7 @@ final class GoldenT2t {
           "D.dot_product_unmasked_relative_v2",
           "D.local_relative_mask_right" ->
           GoldenT2tRelative::run;
+      case "D.area_attention" -> GoldenT2tArea::run;
       case "D.recurrent_memory" -> GoldenT2tMemory::run;
       case "D.dot_product", "D.multihead_by_type" -> GoldenT2tLayer::run;
       case "D.cache" -> GoldenT2tLayer::cache;

@@ -121,6 +121,11 @@ public final class Linear {
         weight.slice(0, start, count), bias == null ? null : bias.slice(0, start, count), panels);
   }
 
+  /** The part that some of its inputs have in the sum; with or without the bias. */
+  Linear inputs(long start, long count, boolean withBias) {
+    return new Linear(weight.slice(1, start, count), withBias ? bias : null, null);
+  }
+
   /**
    * Returns the width of the rows that it takes.
    *
