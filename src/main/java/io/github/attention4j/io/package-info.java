@@ -1,6 +1,7 @@
 /**
  * Tensors in files. {@link io.github.attention4j.io.SafeTensors} reads and writes the safetensors
- * format, which is what published checkpoints come in.
+ * format, which is what published checkpoints come in; {@link
+ * io.github.attention4j.io.AttentionImage} draws attention weights.
  *
  * <p>Files are hostile until proven otherwise: everything that a file says about itself is checked
  * when it is opened, before any of its data is mapped, and what does not hold is refused in a
