@@ -377,6 +377,25 @@ public final class Mask {
     return new Mask(both);
   }
 
+  /**
+   * Returns the tensor of a mask that is a bias and nothing else, for attention that reads it in a
+   * way of its own.
+   *
+   * @return what {@link #bias} was given, or null where the mask is made of anything else
+   */
+  public Tensor biasAlone() {
+    boolean alone =
+        parts.placement == null
+            && parts.keyLengths == null
+            && parts.keyLengthsTensor == null
+            && parts.rowLengths == null
+            && parts.tokens == null
+            && parts.allow == null
+            && parts.ranges == null
+            && parts.where == null;
+    return alone ? parts.bias : null;
+  }
+
   // ---- What a call asks ----
 
   /** Where the queries stand; null where that does not matter. */

@@ -1,5 +1,6 @@
 package io.github.attention4j;
 
+import io.github.attention4j.layer.AreaAttention;
 import io.github.attention4j.layer.Conv1d;
 import io.github.attention4j.layer.Tensor2TensorAttention;
 import io.github.attention4j.layer.Tensor2TensorAttention.AttentionType;
@@ -94,6 +95,33 @@ final class GoldenT2tLayer {
             .numMemoryBlocks((int) golden.integer("num_memory_blocks", 2))
             .headsShareRelativeEmbedding(golden.flag("heads_share_relative_embedding"))
             .addRelativeToValues(golden.flag("add_relative_to_values"));
+    builder
+        .hardAttentionK((int) golden.integer("hard_attention_k", 0))
+        .gumbelNoiseWeight(golden.number("gumbel_noise_weight", 0))
+        .dropoutRate(golden.number("dropout_rate", 0))
+        .dropoutBroadcastDims(
+            golden.has("dropout_broadcast_dims")
+                ? golden.integers("dropout_broadcast_dims")
+                : new int[0])
+        .maxAreaWidth((int) golden.integer("max_area_width", 1))
+        .maxAreaHeight((int) golden.integer("max_area_height", 1))
+        .memoryHeight((int) golden.integer("memory_height", 1))
+        .areaKeyMode(
+            AreaAttention.KeyMode.of(
+                golden.word(
+                    "area_key_mode",
+                    "mean",
+                    "mean",
+                    "max",
+                    "sample",
+                    "concat",
+                    "max_concat",
+                    "sum",
+                    "sample_concat",
+                    "sample_sum")))
+        .areaValueMode(
+            AreaAttention.ValueMode.of(
+                golden.word("area_value_mode", "sum", "sum", "mean", "max")));
     if (golden.has("max_relative_position")) {
       builder.maxRelativePosition((int) golden.integer("max_relative_position", 0));
     }
@@ -104,11 +132,24 @@ final class GoldenT2tLayer {
     return Conv1d.Padding.valueOf(golden.word(option, "VALID", "VALID", "SAME", "LEFT"));
   }
 
+  /** Weights, and what the case has drawn. */
   private static Extras extras(GoldenCase golden, Tensor weights) {
     Extras extras = weights == null ? Extras.none() : Extras.none().weights(weights);
-    golden.describes("dropout_broadcast_dims"); // the shape of in.keep
-    double rate = golden.number("dropout_rate", 0);
-    return golden.holds("in.keep") ? extras.keep(golden.get("in.keep"), rate) : extras;
+    if (golden.holds("in.gumbel_uniform")) {
+      extras =
+          extras.gumbelNoise(
+              golden.number("gumbel_noise_weight", 0), golden.get("in.gumbel_uniform"));
+    }
+    if (golden.holds("in.keep")) {
+      Tensor keep = golden.get("in.keep");
+      if (golden.has("dropout_broadcast_dims")) {
+        for (int dim : golden.integers("dropout_broadcast_dims")) {
+          golden.require(keep.size(dim) == 1, "option dropout_broadcast_dims and in.keep " + keep);
+        }
+      }
+      extras = extras.keep(keep, golden.number("dropout_rate", 0));
+    }
+    return extras;
   }
 
   // ---- Caches ----

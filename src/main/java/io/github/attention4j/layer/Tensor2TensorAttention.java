@@ -1,13 +1,15 @@
 package io.github.attention4j.layer;
 
+import io.github.attention4j.Alignment;
 import io.github.attention4j.Attention;
 import io.github.attention4j.DType;
+import io.github.attention4j.Dropout;
 import io.github.attention4j.Extras;
 import io.github.attention4j.KvCache;
 import io.github.attention4j.Mask;
+import io.github.attention4j.RelativePositions;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.internal.Checks;
-import io.github.attention4j.internal.Weights;
 import io.github.attention4j.io.SafeTensors;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -15,6 +17,7 @@ import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
 import java.util.Locale;
 import java.util.Objects;
+import java.util.function.Consumer;
 
 /**
  * {@code common_attention.multihead_attention} of tensor2tensor, with every one of its attention
@@ -193,7 +196,15 @@ public final class Tensor2TensorAttention {
   }
 
   /** One of q, k and v: dense or convolutional, the other being null. */
-  private record Projection(Linear dense, Conv1d conv) {
+  record Projection(Linear dense, Conv1d conv) {
+    static Projection of(Linear dense) {
+      return new Projection(dense, null);
+    }
+
+    static Projection of(Conv1d conv) {
+      return new Projection(null, conv);
+    }
+
     long dimIn() {
       return dense != null ? dense.dimIn() : conv.dimIn();
     }
@@ -233,8 +244,22 @@ public final class Tensor2TensorAttention {
   private final int gapSize;
   private final int numMemoryBlocks;
 
-  /** Without mask. */
-  private final Attention attention;
+  private final double dropoutRate;
+  private final Dropout.Dimension[] dropoutShared;
+  private final double gumbelNoiseWeight;
+
+  private final int hardAttentionK;
+
+  /** Null where the type is not relative; without the second table where values have none. */
+  private final Tensor keyEmbeddings;
+
+  private final Tensor valueEmbeddings;
+  private final int maxRelativePosition;
+
+  /** Null where areas are single keys. */
+  private final AreaAttention areaAttention;
+
+  private final AreaNoise areaNoise;
 
   private Tensor2TensorAttention(Builder builder) {
     type = builder.type;
@@ -250,7 +275,42 @@ public final class Tensor2TensorAttention {
     numMemoryBlocks = builder.numMemoryBlocks;
     vars3d = builder.vars3d;
     scale = vars3d ? 1 : (float) (1 / Math.sqrt(query.dimOut() / numHeads));
-    attention = Attention.builder().scale(scale).build();
+    dropoutRate = builder.drops() ? builder.dropoutRate : 0;
+    dropoutShared = builder.dropoutShared();
+    gumbelNoiseWeight = builder.hardAttentionK > 0 ? builder.gumbelNoiseWeight : 0;
+    areaNoise = AreaNoise.none();
+    areaAttention = builder.hasAreas() ? builder.areas().scale(scale).build() : null;
+    hardAttentionK = builder.hardAttentionK;
+    boolean relative = type != null && type.relative();
+    keyEmbeddings = relative ? builder.keyEmbeddings : null;
+    valueEmbeddings = relative && builder.hasValueEmbeddings() ? builder.valueEmbeddings : null;
+    maxRelativePosition = builder.maxRelativePosition;
+  }
+
+  /** The same layer with other noise. */
+  private Tensor2TensorAttention(Tensor2TensorAttention layer, AreaNoise areaNoise) {
+    type = layer.type;
+    function = layer.function;
+    query = layer.query;
+    key = layer.key;
+    value = layer.value;
+    outputTransform = layer.outputTransform;
+    numHeads = layer.numHeads;
+    vars3d = layer.vars3d;
+    scale = layer.scale;
+    blockLength = layer.blockLength;
+    blockWidth = layer.blockWidth;
+    gapSize = layer.gapSize;
+    numMemoryBlocks = layer.numMemoryBlocks;
+    dropoutRate = layer.dropoutRate;
+    dropoutShared = layer.dropoutShared;
+    gumbelNoiseWeight = layer.gumbelNoiseWeight;
+    hardAttentionK = layer.hardAttentionK;
+    keyEmbeddings = layer.keyEmbeddings;
+    valueEmbeddings = layer.valueEmbeddings;
+    maxRelativePosition = layer.maxRelativePosition;
+    areaAttention = layer.areaAttention;
+    this.areaNoise = areaNoise;
   }
 
   /**
@@ -322,6 +382,49 @@ public final class Tensor2TensorAttention {
     return query.lengthOut(lenQ);
   }
 
+  /**
+   * Returns how many keys there are, which are fewer than what is attended to where {@code
+   * kv_padding} is VALID.
+   *
+   * @param lenM the length of memory_antecedent, or of query_antecedent
+   * @return the number of keys
+   * @throws IllegalArgumentException if the filter is longer than the memory allows
+   */
+  public long lengthK(long lenM) {
+    return key.lengthOut(lenM);
+  }
+
+  // ---- Training ----
+
+  /**
+   * Draws what one step of training draws: dropout with {@code dropout_rate}, along {@code
+   * dropout_broadcast_dims} once, and the noise of {@code gumbel_noise_weight}, as far as the
+   * attention type has them. Masks and numbers that the caller has drawn are given with {@link
+   * Extras#keep} and {@link Extras#gumbelNoise(double, Tensor)} instead.
+   *
+   * @param seed another one for each step and layer
+   * @return extras for one call, to which weights may be added
+   */
+  public Extras drawn(long seed) {
+    Extras extras = Extras.none();
+    if (dropoutRate > 0) {
+      extras = extras.dropout(Dropout.of(dropoutRate, seed).sharedAlong(dropoutShared));
+    }
+    // The noise has numbers of its own: dropout and noise do not agree on which keys are special.
+    return gumbelNoiseWeight == 0 ? extras : extras.gumbelNoise(gumbelNoiseWeight, ~seed);
+  }
+
+  /**
+   * Returns the same layer with noise for the areas' keys, where the area key mode samples: the
+   * original's {@code training}. Without it the layer evaluates.
+   *
+   * @param areaNoise for one step
+   * @return a layer of the same weights
+   */
+  public Tensor2TensorAttention withAreaNoise(AreaNoise areaNoise) {
+    return new Tensor2TensorAttention(this, Objects.requireNonNull(areaNoise, "areaNoise"));
+  }
+
   // ---- Whole sequences ----
 
   /**
@@ -347,8 +450,9 @@ public final class Tensor2TensorAttention {
    * @param memoryAntecedent what is attended to, {@code [batch, lenM, channelsM]}; null:
    *     self-attention. Not modified.
    * @param bias what is added to logits or hides keys, of any shape that broadcasts to {@code
-   *     [batch, numHeads, lenQ, lenK]}; null: nothing. Local and dilated types, and functions, have
-   *     none: it is ignored, as in the original.
+   *     [batch, numHeads, lenQ, lenK]}; null: nothing. Parts that place queries among keys are
+   *     {@link Alignment#TOP_LEFT} where the type is relative. Local and dilated types, and
+   *     functions, have none: it is ignored, as in the original.
    * @param out {@code [batch, lengthOut, outputDepth]}. Modified.
    * @throws IllegalArgumentException if types, sizes, strides or alignment do not fit, the bias
    *     does not fit, queries and keys differ in number for a type that is self-attention, or out
@@ -387,7 +491,7 @@ public final class Tensor2TensorAttention {
     try (Scratch scratch = new Scratch()) {
       Tensor k = project(scratch, key, memory);
       Tensor v = project(scratch, value, memory);
-      attend(scratch, queryAntecedent, k, v, bias, false, out, extras);
+      attend(scratch, queryAntecedent, k, v, bias, Place.SELF, out, extras);
     }
   }
 
@@ -396,15 +500,17 @@ public final class Tensor2TensorAttention {
    *
    * @param arena supplies the memory and decides how long it lives
    * @param batch the number of sequences
-   * @param lenQ the length of query_antecedent
-   * @param lenM the length of memory_antecedent, of the cache, or of query_antecedent
-   * @return {@code [batch, numHeads, lengthOut, lenK]}
+   * @param lengthOut the length of the result
+   * @param lenK the number of keys: {@link #lengthK} of what is attended to, or the longest length
+   *     of a cache
+   * @return {@code [batch, numHeads, lengthOut, lenK]}, or with areas {@code [batch, numHeads,
+   *     lengthOut, areas]}
    * @throws IllegalArgumentException if a size is negative or the memory's size overflows
    * @throws OutOfMemoryError if the memory is not to be had
    */
-  public Tensor allocateWeights(Arena arena, long batch, long lenQ, long lenM) {
-    return Tensor.allocate(
-        arena, DType.F32, batch, numHeads, query.lengthOut(lenQ), key.lengthOut(lenM));
+  public Tensor allocateWeights(Arena arena, long batch, long lengthOut, long lenK) {
+    long columns = areaAttention == null ? lenK : areaAttention.areas().count(lenK);
+    return Tensor.allocate(arena, DType.F32, batch, numHeads, lengthOut, columns);
   }
 
   // ---- Caches ----
@@ -481,7 +587,7 @@ public final class Tensor2TensorAttention {
    */
   public void forwardCached(
       Tensor queryAntecedent, KvCache cache, Mask bias, Tensor out, Extras extras) {
-    forwardCached(queryAntecedent, cache, cache, bias, out, extras);
+    forwardCached(queryAntecedent, cache, cache, bias, Place.LAST, out, extras);
   }
 
   /**
@@ -519,9 +625,10 @@ public final class Tensor2TensorAttention {
     Checks.rank("queryAntecedent", Objects.requireNonNull(queryAntecedent, "queryAntecedent"), 3);
     Checks.equal(
         "queryAntecedent.len", queryAntecedent.size(1), "the positions of a decodeLoopStep", 1);
-    KvCache place =
-        KvCache.of(cache.keys(), cache.values(), lengths(lengths.length, decodeLoopStep));
-    forwardCached(queryAntecedent, place, cache, bias, out, extras);
+    int[] steps = lengths(lengths.length, decodeLoopStep);
+    KvCache written = KvCache.of(cache.keys(), cache.values(), steps);
+    Place place = new Place(null, steps);
+    forwardCached(queryAntecedent, written, cache, bias, place, out, extras);
   }
 
   private void forwardCached(
@@ -529,6 +636,7 @@ public final class Tensor2TensorAttention {
       KvCache appended,
       KvCache read,
       Mask bias,
+      Place place,
       Tensor out,
       Extras extras) {
     Objects.requireNonNull(read, "cache");
@@ -546,7 +654,7 @@ public final class Tensor2TensorAttention {
           read.keys(),
           read.values(),
           bias.and(ragged(read)),
-          true,
+          place,
           out,
           extras);
     }
@@ -626,7 +734,8 @@ public final class Tensor2TensorAttention {
     check(queryAntecedent, out);
     try (Scratch scratch = new Scratch()) {
       Mask mask = bias.and(ragged(memory));
-      attend(scratch, queryAntecedent, memory.keys(), memory.values(), mask, true, out, extras);
+      attend(
+          scratch, queryAntecedent, memory.keys(), memory.values(), mask, Place.LAST, out, extras);
     }
   }
 
@@ -674,12 +783,21 @@ public final class Tensor2TensorAttention {
       Tensor k = project(scratch, key, read);
       Tensor v = project(scratch, value, read);
       Mask mask = chunk.bias() == null ? null : Mask.bias(chunk.bias());
-      attend(scratch, queryAntecedent, k, v, mask, true, out, extras);
+      attend(scratch, queryAntecedent, k, v, mask, Place.LAST, out, extras);
       chunk.postAttention(out);
     }
   }
 
   // ---- One call ----
+
+  /** Where the queries stand among the keys: one of the two. */
+  private record Place(Alignment alignment, int[] offsets) {
+    /** Each at its own key. */
+    static final Place SELF = new Place(Alignment.TOP_LEFT, null);
+
+    /** At the last keys, behind a memory or what a cache held before. */
+    static final Place LAST = new Place(Alignment.BOTTOM_RIGHT, null);
+  }
 
   private void check(Tensor queryAntecedent, Tensor out) {
     Checks.rank("queryAntecedent", Objects.requireNonNull(queryAntecedent, "queryAntecedent"), 3);
@@ -724,7 +842,7 @@ public final class Tensor2TensorAttention {
       Tensor k,
       Tensor v,
       Mask bias,
-      boolean memory,
+      Place place,
       Tensor out,
       Extras extras) {
     Tensor q = project(scratch, query, queryAntecedent);
@@ -737,13 +855,50 @@ public final class Tensor2TensorAttention {
       }
       multiply(q, scale);
       function.attend(q, k, v, perHead);
+    } else if (areaAttention != null) {
+      areaAttention.forward(q, k, v, areaBias(bias), areaNoise, perHead, extras);
     } else {
-      if (type != AttentionType.DOT_PRODUCT && !(memory && type.cached())) {
+      if (type != AttentionType.DOT_PRODUCT && (place == Place.SELF || !type.cached())) {
         requireSelfAttention(q, k);
       }
-      attention.withMask(mask(k, bias)).forward(q, k, v, perHead, extras);
+      attention(mask(k, bias), k.size(2), place).forward(q, k, v, perHead, extras);
     }
     outputTransform.forward(result, out);
+  }
+
+  private Attention attention(Mask mask, long lenK, Place place) {
+    Attention.Builder builder = Attention.builder().scale(scale).mask(mask);
+    if (hardAttentionK > 0) {
+      builder.hardAttention(hardAttentionK);
+    }
+    if (keyEmbeddings != null) {
+      RelativePositions positions = relativePositions(lenK);
+      if (place.offsets != null) {
+        builder.relative(place.offsets, positions);
+      } else {
+        builder.relative(place.alignment, positions);
+      }
+    }
+    return builder.build();
+  }
+
+  private RelativePositions relativePositions(long length) {
+    return switch (type) {
+      case DOT_PRODUCT_RELATIVE ->
+          RelativePositions.clipped(maxRelativePosition, keyEmbeddings, valueEmbeddings);
+      case DOT_PRODUCT_RELATIVE_V2 ->
+          RelativePositions.masked(maxRelativePosition, keyEmbeddings, valueEmbeddings);
+      case DOT_PRODUCT_UNMASKED_RELATIVE_V2 ->
+          RelativePositions.unmasked(maxRelativePosition, keyEmbeddings, valueEmbeddings);
+      default ->
+          RelativePositions.localMaskRight(
+              length(length), blockLength, keyEmbeddings, valueEmbeddings);
+    };
+  }
+
+  private static int length(long lenK) {
+    Checks.inRange("k.len", lenK, 0, Integer.MAX_VALUE);
+    return (int) lenK;
   }
 
   private void requireSelfAttention(Tensor q, Tensor k) {
@@ -758,12 +913,24 @@ public final class Tensor2TensorAttention {
     }
   }
 
+  /** Areas know of a bias where it marks padding, and of no other mask. */
+  private static Tensor areaBias(Mask bias) {
+    if (bias == null || bias == Mask.none()) {
+      return null;
+    }
+    Tensor tensor = bias.biasAlone();
+    if (tensor == null) {
+      throw new IllegalArgumentException(
+          "bias must be Mask.bias of a tensor, or none, where areas are attended to");
+    }
+    return tensor;
+  }
+
   private Mask mask(Tensor k, Mask bias) {
-    int length = (int) Math.min(k.size(2), Integer.MAX_VALUE);
     return switch (type) {
       case LOCAL_WITHIN_BLOCK_MASK_RIGHT -> LocalMasks.localWithinBlockMaskRight(blockLength);
       case LOCAL_MASK_RIGHT, LOCAL_RELATIVE_MASK_RIGHT ->
-          LocalMasks.localMaskRight(length, blockLength);
+          LocalMasks.localMaskRight(length(k.size(2)), blockLength);
       case LOCAL_UNMASKED -> LocalMasks.localUnmasked(k, blockLength, blockWidth);
       case MASKED_DILATED_1D ->
           LocalMasks.maskedDilated1d(k, blockLength, blockWidth, gapSize, numMemoryBlocks);
@@ -811,6 +978,18 @@ public final class Tensor2TensorAttention {
     private int blockWidth = 128;
     private int gapSize;
     private int numMemoryBlocks = 2;
+    private double dropoutRate;
+    private int[] dropoutBroadcastDims = {};
+    private int hardAttentionK;
+    private double gumbelNoiseWeight;
+    private int maxAreaWidth = 1;
+    private int maxAreaHeight = 1;
+    private int memoryHeight = 1;
+    private AreaAttention.KeyMode areaKeyMode = AreaAttention.KeyMode.MEAN;
+    private AreaAttention.ValueMode areaValueMode = AreaAttention.ValueMode.SUM;
+
+    /** What gives area attention its weights, or nothing. */
+    private Consumer<AreaAttention.Builder> areaWeights = builder -> {};
 
     private Builder() {}
 
@@ -1046,6 +1225,129 @@ public final class Tensor2TensorAttention {
       return this;
     }
 
+    /**
+     * Sets {@code dropout_rate}, with which {@link #drawn} draws. The local and dilated types have
+     * no dropout, but for {@code local_relative_mask_right}.
+     *
+     * @param dropoutRate in [0, 1); 0 where it is not chosen
+     * @return this builder
+     * @throws IllegalArgumentException if it lies outside [0, 1)
+     */
+    public Builder dropoutRate(double dropoutRate) {
+      Dropout.of(dropoutRate, 0); // refuses what cannot be one
+      this.dropoutRate = dropoutRate;
+      return this;
+    }
+
+    /**
+     * Sets {@code dropout_broadcast_dims}: the dimensions of {@code [batch, heads, lenQ, lenK]}
+     * along which one decision holds for all. The relative types but for those of version 2 ignore
+     * it, as the original does.
+     *
+     * @param dropoutBroadcastDims from 0 to 3, or from -4 counted from the end. Copied.
+     * @return this builder
+     * @throws IllegalArgumentException if there is no such dimension
+     */
+    public Builder dropoutBroadcastDims(int... dropoutBroadcastDims) {
+      int[] own = Objects.requireNonNull(dropoutBroadcastDims, "dropoutBroadcastDims").clone();
+      for (int dim : own) {
+        Checks.inRange("dropoutBroadcastDims", dim, -4, 3);
+      }
+      this.dropoutBroadcastDims = own;
+      return this;
+    }
+
+    /**
+     * Sets {@code hard_attention_k}: {@link Attention.Builder#hardAttention} of {@code dot_product}
+     * and {@code dot_product_relative}. The k-th largest weight is subtracted from all, so that
+     * {@code k - 1} survive.
+     *
+     * @param hardAttentionK 0, as where it is not chosen: softmax
+     * @return this builder
+     * @throws IllegalArgumentException if it is negative
+     */
+    public Builder hardAttentionK(int hardAttentionK) {
+      Checks.inRange("hardAttentionK", hardAttentionK, 0, Integer.MAX_VALUE);
+      this.hardAttentionK = hardAttentionK;
+      return this;
+    }
+
+    /**
+     * Sets {@code gumbel_noise_weight}, with which {@link #drawn} draws noise for weights that are
+     * hardened; without hard attention it counts for nothing.
+     *
+     * @param gumbelNoiseWeight finite; 0 where it is not chosen
+     * @return this builder
+     * @throws IllegalArgumentException if it is not finite as a float
+     */
+    public Builder gumbelNoiseWeight(double gumbelNoiseWeight) {
+      Extras.none().gumbelNoise(gumbelNoiseWeight, 0); // refuses what cannot be one
+      this.gumbelNoiseWeight = gumbelNoiseWeight;
+      return this;
+    }
+
+    /**
+     * Sets {@code max_area_width}: {@code dot_product} attends to {@link Areas} of up to so many
+     * keys, {@link AreaAttention}.
+     *
+     * @param maxAreaWidth 1 where it is not chosen
+     * @return this builder
+     * @throws IllegalArgumentException if it is less than 1
+     */
+    public Builder maxAreaWidth(int maxAreaWidth) {
+      Checks.positive("maxAreaWidth", maxAreaWidth);
+      this.maxAreaWidth = maxAreaWidth;
+      return this;
+    }
+
+    /**
+     * Sets {@code max_area_height}: up to how many lines of the memory an area has.
+     *
+     * @param maxAreaHeight 1 where it is not chosen
+     * @return this builder
+     * @throws IllegalArgumentException if it is less than 1
+     */
+    public Builder maxAreaHeight(int maxAreaHeight) {
+      Checks.positive("maxAreaHeight", maxAreaHeight);
+      this.maxAreaHeight = maxAreaHeight;
+      return this;
+    }
+
+    /**
+     * Sets {@code memory_height}: in how many lines the keys lie.
+     *
+     * @param memoryHeight 1 where it is not chosen
+     * @return this builder
+     * @throws IllegalArgumentException if it is less than 1
+     */
+    public Builder memoryHeight(int memoryHeight) {
+      Checks.positive("memoryHeight", memoryHeight);
+      this.memoryHeight = memoryHeight;
+      return this;
+    }
+
+    /**
+     * Sets {@code area_key_mode}.
+     *
+     * @param areaKeyMode {@code mean} where it is not chosen
+     * @return this builder
+     */
+    public Builder areaKeyMode(AreaAttention.KeyMode areaKeyMode) {
+      this.areaKeyMode = Objects.requireNonNull(areaKeyMode, "areaKeyMode");
+      return this;
+    }
+
+    /**
+     * Sets {@code area_value_mode}.
+     *
+     * @param areaValueMode {@code sum} where it is not chosen
+     * @return this builder
+     */
+    public Builder areaValueMode(AreaAttention.ValueMode areaValueMode) {
+      this.areaValueMode = Objects.requireNonNull(areaValueMode, "areaValueMode");
+      return this;
+    }
+
     // ---- Weights ----
 
     /**
@@ -1055,7 +1357,7 @@ public final class Tensor2TensorAttention {
      * @return this builder
      */
     public Builder q(Linear q) {
-      query = new Projection(Objects.requireNonNull(q, "q"), null);
+      query = Projection.of(Objects.requireNonNull(q, "q"));
       return this;
     }
 
@@ -1066,7 +1368,7 @@ public final class Tensor2TensorAttention {
      * @return this builder
      */
     public Builder q(Conv1d q) {
-      query = new Projection(null, Objects.requireNonNull(q, "q"));
+      query = Projection.of(Objects.requireNonNull(q, "q"));
       return this;
     }
 
@@ -1077,7 +1379,7 @@ public final class Tensor2TensorAttention {
      * @return this builder
      */
     public Builder k(Linear k) {
-      key = new Projection(Objects.requireNonNull(k, "k"), null);
+      key = Projection.of(Objects.requireNonNull(k, "k"));
       return this;
     }
 
@@ -1088,7 +1390,7 @@ public final class Tensor2TensorAttention {
      * @return this builder
      */
     public Builder k(Conv1d k) {
-      key = new Projection(null, Objects.requireNonNull(k, "k"));
+      key = Projection.of(Objects.requireNonNull(k, "k"));
       return this;
     }
 
@@ -1099,7 +1401,7 @@ public final class Tensor2TensorAttention {
      * @return this builder
      */
     public Builder v(Linear v) {
-      value = new Projection(Objects.requireNonNull(v, "v"), null);
+      value = Projection.of(Objects.requireNonNull(v, "v"));
       return this;
     }
 
@@ -1110,7 +1412,7 @@ public final class Tensor2TensorAttention {
      * @return this builder
      */
     public Builder v(Conv1d v) {
-      value = new Projection(null, Objects.requireNonNull(v, "v"));
+      value = Projection.of(Objects.requireNonNull(v, "v"));
       return this;
     }
 
@@ -1153,6 +1455,23 @@ public final class Tensor2TensorAttention {
     }
 
     /**
+     * Gives the weights that some area key modes have.
+     *
+     * @param heightEmbedding {@code area_height_emb} {@code [max_area_height, keyDepth / 2]}. Kept,
+     *     not modified.
+     * @param widthEmbedding {@code area_width_emb} {@code [max_area_width, keyDepth / 2]}. Kept,
+     *     not modified.
+     * @param dense1 the layer before the rectifier, as {@link AreaAttention.Builder} describes it
+     * @param dense2 the layer behind it, from keyDepth to keyDepth
+     * @return this builder
+     */
+    public Builder areaWeights(
+        Tensor heightEmbedding, Tensor widthEmbedding, Linear dense1, Linear dense2) {
+      areaWeights = builder -> builder.weights(heightEmbedding, widthEmbedding, dense1, dense2);
+      return this;
+    }
+
+    /**
      * Makes the layer of the weights that were given.
      *
      * @return an immutable layer
@@ -1168,8 +1487,9 @@ public final class Tensor2TensorAttention {
       require(value != null, "v");
       require(outputTransform != null, "outputTransform");
       checkDepths();
+      checkOptions();
       if (type != null && type.relative()) {
-        throw new IllegalArgumentException(type + " is not supported");
+        checkTables();
       }
       return new Tensor2TensorAttention(this);
     }
@@ -1186,10 +1506,13 @@ public final class Tensor2TensorAttention {
      *   relative_positions_keys/embeddings      [2 · max_relative_position + 1, depth]
      *   key_relative_embeddings                 [rows, depth] or [heads, rows, depth]
      *   relative_embeddings                     the same, of local_relative_mask_right
+     *   area_height_emb, area_width_emb         [max_area_height, depth / 2], [max_area_width, depth / 2]
+     *   dense/kernel, dense/bias, dense_1/…     of area key modes that have weights
      * </pre>
      *
-     * Tables of values are named likewise. The scope that a relative type opens around its tables,
-     * for example {@code dot_product_attention_relative/}, may be there or not; and {@code q},
+     * Tables of values are named likewise. The scopes that attention types open around their
+     * variables, for example {@code dot_product_attention_relative/} or {@code
+     * dot_product_area_attention/combine_area_features/}, may be there or not; and {@code q},
      * {@code q_conv}, {@code q_conv_bias}, {@code output_transform} and so on will do for the
      * variables alone. Kernels are transposed here, once.
      *
@@ -1206,101 +1529,22 @@ public final class Tensor2TensorAttention {
      */
     public Tensor2TensorAttention load(SafeTensors file, String prefix, Arena arena) {
       require(numHeads > 0, "numHeads");
-      Weights weights = new Weights(file, prefix, arena);
-      Conv1d.requireWidth("qFilterWidth", qFilterWidth, qPadding);
-      Conv1d.requireWidth("kvFilterWidth", kvFilterWidth, kvPadding);
-      query = projection(weights, "q", qFilterWidth, qPadding, arena);
-      key = projection(weights, "k", kvFilterWidth, kvPadding, arena);
-      value = projection(weights, "v", kvFilterWidth, kvPadding, arena);
-      outputTransform = outputTransform(weights, arena);
+      Tensor2TensorWeights weights =
+          new Tensor2TensorWeights(file, prefix, arena, vars3d, numHeads);
+      query = weights.projection("q", "qFilterWidth", qFilterWidth, qPadding);
+      key = weights.projection("k", "kvFilterWidth", kvFilterWidth, kvPadding);
+      value = weights.projection("v", "kvFilterWidth", kvFilterWidth, kvPadding);
+      outputTransform = weights.outputTransform();
       if (type != null && type.relative()) {
-        String scope = scope(type);
-        keyEmbeddings =
-            table(
-                weights,
-                scope,
-                "relative_positions_keys/embeddings",
-                "relative_positions_keys",
-                "key_relative_embeddings",
-                "relative_embeddings");
-        if (type == AttentionType.DOT_PRODUCT_RELATIVE || addRelativeToValues) {
-          valueEmbeddings =
-              table(
-                  weights,
-                  scope,
-                  "relative_positions_values/embeddings",
-                  "relative_positions_values",
-                  "value_relative_embeddings");
-        }
+        keyEmbeddings = weights.keyTable(type);
+        valueEmbeddings = hasValueEmbeddings() ? weights.valueTable(type) : null;
       }
+      if (hasAreas() && areaKeyMode.hasWeights()) {
+        areaWeights = weights::areas;
+      }
+      Tensor2TensorAttention layer = build();
       weights.requireAllRead();
-      return build();
-    }
-
-    private Projection projection(
-        Weights weights, String name, int width, Conv1d.Padding padding, Arena arena) {
-      if (width == 1) {
-        Tensor kernel = vars3d ? weights.get(name) : weights.get(name + "/kernel", name);
-        if (vars3d) {
-          Checks.rank(name, kernel, 3);
-          Checks.equal(name + ".heads", kernel.size(1), "numHeads", numHeads);
-          kernel = kernel.reshape(kernel.size(0), kernel.size(1) * kernel.size(2));
-        }
-        Checks.rank(name + "/kernel", kernel, 2);
-        return new Projection(Linear.of(kernel.transpose(0, 1).toF32(arena)), null);
-      }
-      if (vars3d) {
-        throw new IllegalArgumentException(
-            "filter width must be 1 with vars3d: width of " + name + "=" + width);
-      }
-      Tensor kernel =
-          weights.get(
-              name + "_single/kernel", name + "/kernel", name + "_conv/kernel", name + "_conv");
-      Tensor bias =
-          weights.get(
-              name + "_single/bias", name + "/bias", name + "_conv/bias", name + "_conv_bias");
-      if (kernel.rank() == 4) {
-        Checks.equal(name + "/kernel.size(1)", kernel.size(1), "a convolution along the length", 1);
-        kernel = kernel.select(1, 0);
-      }
-      Checks.rank(name + "/kernel", kernel, 3);
-      Checks.equal(
-          name + "/kernel.width",
-          kernel.size(0),
-          name.equals("q") ? "qFilterWidth" : "kvFilterWidth",
-          width);
-      return new Projection(null, Conv1d.of(kernel.transpose(1, 2).toF32(arena), bias, padding));
-    }
-
-    private Linear outputTransform(Weights weights, Arena arena) {
-      if (!vars3d) {
-        Tensor kernel = weights.get("output_transform/kernel", "output_transform");
-        Checks.rank("output_transform/kernel", kernel, 2);
-        return Linear.of(kernel.transpose(0, 1).toF32(arena));
-      }
-      Tensor kernel = weights.get("o", "output_transform");
-      Checks.rank("o", kernel, 3);
-      Checks.equal("o.heads", kernel.size(0), "numHeads", numHeads);
-      Tensor rows = kernel.reshape(kernel.size(0) * kernel.size(1), kernel.size(2));
-      return Linear.of(rows.transpose(0, 1).toF32(arena));
-    }
-
-    private static String scope(AttentionType type) {
-      return switch (type) {
-        case DOT_PRODUCT_RELATIVE -> "dot_product_attention_relative/";
-        case DOT_PRODUCT_RELATIVE_V2 -> "dot_product_self_attention_relative_v2/";
-        case DOT_PRODUCT_UNMASKED_RELATIVE_V2 -> "dot_product_unmasked_self_attention_relative_v2/";
-        default -> "masked_relative_local_attention_1d/";
-      };
-    }
-
-    private static Tensor table(Weights weights, String scope, String... names) {
-      String[] all = new String[2 * names.length];
-      for (int i = 0; i < names.length; i++) {
-        all[i] = scope + names[i];
-        all[names.length + i] = names[i];
-      }
-      return weights.get(all);
+      return layer;
     }
 
     private static void require(boolean given, String name) {
@@ -1309,7 +1553,75 @@ public final class Tensor2TensorAttention {
       }
     }
 
+    // ---- What the layer is made of ----
+
+    private boolean hasAreas() {
+      return type == AttentionType.DOT_PRODUCT && (maxAreaWidth > 1 || maxAreaHeight > 1);
+    }
+
+    private AreaAttention.Builder areas() {
+      AreaAttention.Builder builder =
+          AreaAttention.builder(new Areas(memoryHeight, maxAreaHeight, maxAreaWidth))
+              .keyMode(areaKeyMode)
+              .valueMode(areaValueMode);
+      areaWeights.accept(builder);
+      return builder;
+    }
+
+    private boolean hasValueEmbeddings() {
+      return type == AttentionType.DOT_PRODUCT_RELATIVE || addRelativeToValues;
+    }
+
+    /** Whether the original's function takes a dropout rate. */
+    private boolean drops() {
+      return type != null && (!type.local() || type == AttentionType.LOCAL_RELATIVE_MASK_RIGHT);
+    }
+
+    private Dropout.Dimension[] dropoutShared() {
+      if (type == AttentionType.DOT_PRODUCT_RELATIVE
+          || type == AttentionType.LOCAL_RELATIVE_MASK_RIGHT) {
+        return new Dropout.Dimension[0];
+      }
+      return Arrays.stream(dropoutBroadcastDims)
+          .mapToObj(dim -> Dropout.Dimension.values()[Math.floorMod(dim, 4)])
+          .toArray(Dropout.Dimension[]::new);
+    }
+
     // ---- What does not fit ----
+
+    private void checkOptions() {
+      String name = type == null ? "a function" : type.toString();
+      if (hardAttentionK > 0 && (type == null || !type.cached() || hasAreas())) {
+        throw new IllegalArgumentException(
+            "hardAttentionK must be 0 for "
+                + (hasAreas() ? "areas" : name)
+                + ": hardAttentionK="
+                + hardAttentionK);
+      }
+      if (type != AttentionType.DOT_PRODUCT && (maxAreaWidth > 1 || maxAreaHeight > 1)) {
+        throw new IllegalArgumentException(
+            "maxAreaWidth and maxAreaHeight must be 1 for "
+                + name
+                + ", only dot_product has areas: maxAreaWidth="
+                + maxAreaWidth
+                + ", maxAreaHeight="
+                + maxAreaHeight);
+      }
+      boolean dilated =
+          type == AttentionType.MASKED_DILATED_1D || type == AttentionType.UNMASKED_DILATED_1D;
+      boolean oneTable =
+          type == AttentionType.DOT_PRODUCT_RELATIVE
+              || type == AttentionType.DOT_PRODUCT_UNMASKED_RELATIVE_V2;
+      if (value.dimOut() != key.dimOut() && (dilated || oneTable || hasAreas())) {
+        throw new IllegalArgumentException(
+            "totalValueDepth must equal totalKeyDepth for "
+                + (hasAreas() ? "areas" : name)
+                + ": totalValueDepth="
+                + value.dimOut()
+                + ", totalKeyDepth="
+                + key.dimOut());
+      }
+    }
 
     private void checkDepths() {
       long keyDepth = query.dimOut();
@@ -1335,6 +1647,47 @@ public final class Tensor2TensorAttention {
                 + query.width()
                 + ", kvFilterWidth="
                 + key.width());
+      }
+    }
+
+    private void checkTables() {
+      boolean local = type == AttentionType.LOCAL_RELATIVE_MASK_RIGHT;
+      if (!local && maxRelativePosition < 1) {
+        throw new IllegalArgumentException(
+            "maxRelativePosition must be at least 1 for "
+                + type
+                + ": maxRelativePosition="
+                + maxRelativePosition);
+      }
+      require(keyEmbeddings != null, "keyEmbeddings");
+      checkTable("keyEmbeddings", keyEmbeddings, "keyDepth", key.dimOut() / numHeads);
+      if (hasValueEmbeddings()) {
+        require(valueEmbeddings != null, "valueEmbeddings");
+        checkTable("valueEmbeddings", valueEmbeddings, "valueDepth", value.dimOut() / numHeads);
+      }
+    }
+
+    private void checkTable(String name, Tensor table, String depthName, long depth) {
+      String rowsName =
+          switch (type) {
+            case DOT_PRODUCT_RELATIVE -> "2 * maxRelativePosition + 1";
+            case DOT_PRODUCT_RELATIVE_V2 -> "maxRelativePosition";
+            case DOT_PRODUCT_UNMASKED_RELATIVE_V2 -> "2 * maxRelativePosition - 1";
+            default -> "4 * blockLength";
+          };
+      long rows =
+          switch (type) {
+            case DOT_PRODUCT_RELATIVE -> 2L * maxRelativePosition + 1;
+            case DOT_PRODUCT_RELATIVE_V2 -> maxRelativePosition;
+            case DOT_PRODUCT_UNMASKED_RELATIVE_V2 -> 2L * maxRelativePosition - 1;
+            default -> 4L * blockLength;
+          };
+      Checks.input(name, table);
+      if (type == AttentionType.DOT_PRODUCT_RELATIVE || headsShareRelativeEmbedding) {
+        Checks.shape(name, table, "[" + rowsName + ", " + depthName + "]", rows, depth);
+      } else {
+        String dims = "[numHeads, " + rowsName + ", " + depthName + "]";
+        Checks.shape(name, table, dims, numHeads, rows, depth);
       }
     }
 

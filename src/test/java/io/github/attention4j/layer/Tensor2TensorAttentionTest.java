@@ -4,6 +4,7 @@ import static io.github.attention4j.Checked.onEveryTier;
 import static io.github.attention4j.Checked.random;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
@@ -25,6 +26,7 @@ import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.lang.foreign.Arena;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.Random;
@@ -152,6 +154,49 @@ class Tensor2TensorAttentionTest {
       return this;
     }
 
+    /** Tables of so many rows, one for all heads or one a head. */
+    Setup tables(int rows, boolean shared, boolean values) {
+      reference.keyEmbeddings =
+          shared ? kernel(rows, depthK) : kernel(reference.numHeads, rows, depthK);
+      reference.valueEmbeddings =
+          !values ? null : shared ? kernel(rows, depthV) : kernel(reference.numHeads, rows, depthV);
+      String scope =
+          switch (reference.attentionType) {
+            case "dot_product_relative" -> "dot_product_attention_relative/";
+            case "dot_product_relative_v2" -> "dot_product_self_attention_relative_v2/";
+            case "dot_product_unmasked_relative_v2" ->
+                "dot_product_unmasked_self_attention_relative_v2/";
+            default -> "masked_relative_local_attention_1d/";
+          };
+      boolean first = reference.attentionType.equals("dot_product_relative");
+      boolean local = reference.attentionType.startsWith("local");
+      file.put(
+          scope
+              + (first
+                  ? "relative_positions_keys/embeddings"
+                  : local ? "relative_embeddings" : "key_relative_embeddings"),
+          reference.keyEmbeddings);
+      if (values) {
+        file.put(
+            scope + (first ? "relative_positions_values/embeddings" : "value_relative_embeddings"),
+            reference.valueEmbeddings);
+      }
+      builder.headsShareRelativeEmbedding(shared).addRelativeToValues(values);
+      return this;
+    }
+
+    Setup relative(int maxRelativePosition, boolean shared, boolean values) {
+      reference.maxRelativePosition = maxRelativePosition;
+      builder.maxRelativePosition(maxRelativePosition);
+      int rows =
+          switch (reference.attentionType) {
+            case "dot_product_relative" -> 2 * maxRelativePosition + 1;
+            case "dot_product_relative_v2" -> maxRelativePosition;
+            default -> 2 * maxRelativePosition - 1;
+          };
+      return tables(rows, shared, values);
+    }
+
     Tensor2TensorAttention layer() {
       return builder.load(open(file), "layer/", arena);
     }
@@ -170,12 +215,16 @@ class Tensor2TensorAttentionTest {
   }
 
   private static void requireEqual(double[][][] wanted, Tensor got, String what) {
+    requireNear(wanted, got, 1e-5, what);
+  }
+
+  private static void requireNear(double[][][] wanted, Tensor got, double error, String what) {
     for (int b = 0; b < wanted.length; b++) {
       for (int i = 0; i < wanted[b].length; i++) {
         for (int c = 0; c < wanted[b][i].length; c++) {
           double value = wanted[b][i][c];
           String at = what + " at " + b + ", " + i + ", " + c;
-          assertEquals(value, got.getFloat(b, i, c), 1e-5 * (1 + Math.abs(value)), at);
+          assertEquals(value, got.getFloat(b, i, c), error * (1 + Math.abs(value)), at);
         }
       }
     }
@@ -195,7 +244,9 @@ class Tensor2TensorAttentionTest {
     onEveryTier(
         () -> {
           Tensor out = floats(BATCH, layer.lengthOut(lenQ), OUTPUT_DEPTH).fill(Float.NaN);
-          Tensor weights = layer.allocateWeights(arena, BATCH, lenQ, setup.self ? lenQ : lenM);
+          Tensor weights =
+              layer.allocateWeights(
+                  arena, BATCH, layer.lengthOut(lenQ), layer.lengthK(setup.self ? lenQ : lenM));
           layer.forward(query, memory, bias, out, Extras.none().weights(weights));
           requireEqual(wanted.out(), out, what);
           requireWeights(wanted.weights(), weights, what);
@@ -283,6 +334,233 @@ class Tensor2TensorAttentionTest {
   }
 
   @Test
+  void shouldMatchTheReferenceWithRelativePositions() {
+    for (AttentionType type : AttentionType.values()) {
+      if (!type.toString().startsWith("dot_product_")) {
+        continue;
+      }
+      boolean first = type == AttentionType.DOT_PRODUCT_RELATIVE;
+      for (int round = 0; round < 12; round++) {
+        int depth = 1 + random.nextInt(9);
+        boolean both = type == AttentionType.DOT_PRODUCT_RELATIVE_V2;
+        Setup setup =
+            new Setup(
+                type, 1 + random.nextInt(3), depth, both ? 1 + random.nextInt(9) : depth, true);
+        setup.relative(
+            1 + random.nextInt(9), first || random.nextBoolean(), first || random.nextBoolean());
+        int length = 1 + random.nextInt(12);
+        boolean causal = both || random.nextBoolean();
+        setup.reference.bias = (b, h, i, j) -> causal && j > i ? -1e9 : 0;
+        Mask bias = causal ? Mask.causal(Alignment.TOP_LEFT) : null;
+        requireReference(setup, length, length, bias, type + ", round " + round);
+      }
+    }
+  }
+
+  @Test
+  void shouldMatchTheReferenceWithLocalRelativePositions() {
+    for (int length : new int[] {1, 4, 6, 7, 8, 12, 23}) {
+      for (int block : new int[] {1, 3, 4}) {
+        boolean shared = random.nextBoolean();
+        boolean values = random.nextBoolean();
+        Setup setup = new Setup(AttentionType.LOCAL_RELATIVE_MASK_RIGHT, 2, 5, 3, true);
+        setup.blocks(block, 1, 0, 0).tables(4 * block, shared, values);
+        String what = length + " in blocks of " + block + ", " + shared + ", " + values;
+        requireReference(setup, length, length, null, what);
+      }
+    }
+  }
+
+  @Test
+  void shouldHardenWeightsOfTypesThatCanBeHardened() {
+    for (AttentionType type :
+        new AttentionType[] {AttentionType.DOT_PRODUCT, AttentionType.DOT_PRODUCT_RELATIVE}) {
+      for (int k = 1; k < 6; k++) {
+        Setup setup = new Setup(type, 2, 4, 4, true);
+        if (type == AttentionType.DOT_PRODUCT_RELATIVE) {
+          setup.relative(3, true, true);
+        }
+        setup.reference.hardAttentionK = k;
+        setup.builder.hardAttentionK(k);
+        requireReference(setup, 7, 7, null, type + " with k = " + k);
+        Tensor uniform = uniforms(BATCH, 2, 7, 7);
+        setup.reference.gumbelNoiseWeight = 0.3;
+        setup.reference.uniform = uniform::getFloat;
+        Tensor query = normal(BATCH, 7, CHANNELS);
+        Tensor2TensorAttention layer =
+            setup.builder.gumbelNoiseWeight(0.3).load(open(setup.file), "layer/", arena);
+        Tensor out = floats(BATCH, 7, OUTPUT_DEPTH);
+        layer.forward(query, null, null, out, Extras.none().gumbelNoise(0.3, uniform));
+        // What survives may be small, and is divided by its sum: so is its error.
+        requireNear(setup.reference.run(query, null).out(), out, 1e-4, "with noise, k = " + k);
+      }
+    }
+  }
+
+  private Tensor uniforms(long... shape) {
+    Tensor uniform = floats(shape);
+    float[] values = uniform.toFloatArray();
+    for (int i = 0; i < values.length; i++) {
+      values[i] = 1e-5f + random.nextFloat() * (1 - 2e-5f);
+    }
+    return uniform.copyFrom(values);
+  }
+
+  @Test
+  void shouldDropTheWeightsThatTheCallerHasDrawn() {
+    Setup setup = new Setup(AttentionType.DOT_PRODUCT_RELATIVE, 2, 4, 4, true);
+    setup.relative(3, true, true);
+    Tensor keep = Tensor.allocate(arena, DType.BOOL, 1, 2, 7, 7);
+    for (int i = 0; i < 98; i++) {
+      keep.reshape(98).setBoolean(random.nextDouble() > 0.4, i);
+    }
+    setup.reference.dropoutRate = 0.4;
+    setup.reference.keep = (b, h, i, j) -> keep.getBoolean(0, h, i, j) ? 1 : 0;
+    Tensor query = normal(BATCH, 7, CHANNELS);
+    Tensor2TensorAttention layer = setup.layer();
+    ReferenceT2t.Result wanted = setup.reference.run(query, null);
+    onEveryTier(
+        () -> {
+          Tensor out = floats(BATCH, 7, OUTPUT_DEPTH);
+          Tensor weights = layer.allocateWeights(arena, BATCH, 7, 7);
+          layer.forward(query, null, null, out, Extras.none().keep(keep, 0.4).weights(weights));
+          requireEqual(wanted.out(), out, "dropout");
+          requireWeights(wanted.weights(), weights, "dropout");
+        });
+  }
+
+  @Test
+  void shouldDrawDropoutAndNoiseFromASeedWithTheSameBitsForEveryNumberOfThreads() {
+    Setup setup = new Setup(AttentionType.DOT_PRODUCT, 2, 8, 8, true);
+    setup.builder.dropoutRate(0.3).hardAttentionK(20).gumbelNoiseWeight(0.2);
+    Tensor2TensorAttention layer = setup.layer();
+    Tensor query = normal(BATCH, 130, CHANNELS);
+    int before = A4j.threads();
+    try {
+      Tensor one = floats(BATCH, 130, OUTPUT_DEPTH);
+      Tensor two = floats(BATCH, 130, OUTPUT_DEPTH);
+      A4j.threads(1);
+      layer.forward(query, null, null, one, layer.drawn(5));
+      A4j.threads(2);
+      layer.forward(query, null, null, two, layer.drawn(5));
+      assertArrayEquals(one.toFloatArray(), two.toFloatArray());
+      layer.forward(query, null, null, two, layer.drawn(6));
+      assertFalse(Arrays.equals(one.toFloatArray(), two.toFloatArray()), "another seed");
+      layer.forward(query, one);
+      layer.forward(query, null, null, two, Extras.none());
+      assertArrayEquals(one.toFloatArray(), two.toFloatArray(), "nothing is drawn unasked");
+    } finally {
+      A4j.threads(before);
+    }
+  }
+
+  @Test
+  void shouldShareDropoutAlongTheDimensionsOfTheTypesThatTheOriginalSharesIn() {
+    Tensor alike = normal(1, 12, CHANNELS);
+    Tensor query = floats(BATCH, 12, CHANNELS).copyFrom(alike.expand(0, BATCH));
+    for (AttentionType type : AttentionType.values()) {
+      Setup setup = new Setup(type, 2, 4, 4, true).blocks(3, 2, 0, 1);
+      if (type == AttentionType.LOCAL_RELATIVE_MASK_RIGHT) {
+        setup.tables(12, true, true);
+      } else if (type.toString().startsWith("dot_product_")) {
+        setup.relative(3, true, true);
+      }
+      setup.builder.dropoutRate(0.5).dropoutBroadcastDims(-4);
+      Tensor2TensorAttention layer = setup.layer();
+      Tensor out = floats(BATCH, 12, OUTPUT_DEPTH);
+      layer.forward(query, null, null, out, layer.drawn(9));
+      Tensor kept = floats(BATCH, 12, OUTPUT_DEPTH);
+      layer.forward(query, kept);
+      boolean drops = !Arrays.equals(kept.toFloatArray(), out.toFloatArray());
+      boolean shares =
+          Arrays.equals(out.select(0, 0).toFloatArray(), out.select(0, 1).toFloatArray());
+      boolean relative =
+          type == AttentionType.DOT_PRODUCT_RELATIVE
+              || type == AttentionType.LOCAL_RELATIVE_MASK_RIGHT;
+      assertEquals(type.toString().startsWith("dot") || relative, drops, type + " drops");
+      assertEquals(!relative, shares, type + " shares");
+    }
+  }
+
+  @Test
+  void shouldMatchTheReferenceWithAreas() {
+    for (int round = 0; round < 30; round++) {
+      int height = 1 + random.nextInt(3);
+      int length = height * (2 + random.nextInt(4));
+      Setup setup = new Setup(AttentionType.DOT_PRODUCT, 2, 4, 4, true);
+      ReferenceT2t reference = setup.reference;
+      reference.memoryHeight = height;
+      reference.maxAreaHeight = 1 + random.nextInt(height);
+      reference.maxAreaWidth = 1 + random.nextInt(2) + (reference.maxAreaHeight == 1 ? 1 : 0);
+      reference.areaKeyMode = random.nextBoolean() ? "mean" : "max";
+      reference.areaValueMode = new String[] {"sum", "mean", "max"}[random.nextInt(3)];
+      setup
+          .builder
+          .memoryHeight(height)
+          .maxAreaHeight(reference.maxAreaHeight)
+          .maxAreaWidth(reference.maxAreaWidth)
+          .areaKeyMode(AreaAttention.KeyMode.of(reference.areaKeyMode))
+          .areaValueMode(AreaAttention.ValueMode.of(reference.areaValueMode));
+      Tensor bias = floats(BATCH, 1, 1, length);
+      bias.slice(3, length - 1, 1).fill(-1e9f);
+      boolean padded = random.nextBoolean();
+      setup.reference.bias = (b, h, i, j) -> padded ? at(bias, b, h, i, j) : 0;
+      requireReference(setup, length, length, padded ? Mask.bias(bias) : null, "round " + round);
+    }
+  }
+
+  @Test
+  void shouldReadTheWeightsOfAreasAndMoveTheirKeysByNoise() {
+    Setup setup = new Setup(AttentionType.DOT_PRODUCT, 2, 4, 4, true);
+    String scope = "dot_product_area_attention/combine_area_features/";
+    setup.file.put(scope + "area_height_emb", normal(1, 2));
+    setup.file.put(scope + "area_width_emb", normal(3, 2));
+    setup.file.put(scope + "dense/kernel", normal(8, 4));
+    setup.file.put(scope + "dense/bias", normal(4));
+    setup.file.put(scope + "dense_1/kernel", normal(4, 4));
+    setup.file.put(scope + "dense_1/bias", normal(4));
+    setup.builder.maxAreaWidth(3).areaKeyMode(AreaAttention.KeyMode.SAMPLE_CONCAT);
+    Tensor2TensorAttention layer = setup.layer();
+    Tensor query = normal(BATCH, 5, CHANNELS);
+    Tensor q = times(query, setup.reference.q);
+    Tensor k = times(query, setup.reference.k);
+    Tensor v = times(query, setup.reference.v);
+    AreaAttention areas =
+        AreaAttention.builder(Areas.of(3))
+            .keyMode(AreaAttention.KeyMode.SAMPLE_CONCAT)
+            .scale(0.5)
+            .weights(
+                setup.file.get(scope + "area_height_emb"),
+                setup.file.get(scope + "area_width_emb"),
+                linear(
+                    setup.file.get(scope + "dense/kernel"), setup.file.get(scope + "dense/bias")),
+                linear(
+                    setup.file.get(scope + "dense_1/kernel"),
+                    setup.file.get(scope + "dense_1/bias")))
+            .build();
+    for (AreaNoise noise : new AreaNoise[] {AreaNoise.none(), AreaNoise.seeded(3)}) {
+      Tensor heads = floats(BATCH, 5, 8);
+      areas.forward(q, k, v, null, noise, heads.splitHeads(2), Extras.none());
+      Tensor wanted = floats(BATCH, 5, OUTPUT_DEPTH);
+      linear(setup.reference.outputTransform, null).forward(heads, wanted);
+      Tensor out = floats(BATCH, 5, OUTPUT_DEPTH);
+      layer.withAreaNoise(noise).forward(query, out);
+      requireClose(wanted, out, "areas");
+    }
+  }
+
+  private Linear linear(Tensor kernel, Tensor bias) {
+    Tensor weight = kernel.transpose(0, 1).toF32(arena);
+    return bias == null ? Linear.of(weight) : Linear.of(weight, bias);
+  }
+
+  private Tensor times(Tensor x, Tensor kernel) {
+    Tensor rows = floats(x.size(0), x.size(1), kernel.size(2));
+    linear(kernel.select(0, 0), null).forward(x, rows);
+    return rows.splitHeads(2);
+  }
+
+  @Test
   void shouldNotScaleWithThreeDimensionalVariables() {
     Setup setup = new Setup(AttentionType.DOT_PRODUCT, 3, 4, 5, false);
     setup.reference.vars3d = true;
@@ -296,7 +574,7 @@ class Tensor2TensorAttentionTest {
     setup.builder.vars3d(true);
     requireReference(setup, 6, 9, null, "vars_3d");
     setup.builder.qFilterWidth(3).qPadding(Padding.SAME);
-    refuse("filter width must be 1 with vars3d: width of q=3", setup::layer);
+    refuse("qFilterWidth must be 1 with vars3d: qFilterWidth=3", setup::layer);
     setup.builder.qFilterWidth(1).numHeads(2);
     refuse("q.heads must equal numHeads: q.heads=3, numHeads=2", setup::layer);
   }
@@ -335,6 +613,11 @@ class Tensor2TensorAttentionTest {
   void shouldDecodeStepByStepWhatAWholePassGives() {
     Setup setup = new Setup(AttentionType.DOT_PRODUCT, 3, 4, 6, true);
     requireSteps(setup.layer());
+    Setup relative = new Setup(AttentionType.DOT_PRODUCT_RELATIVE, 2, 4, 4, true);
+    requireSteps(relative.relative(3, true, true).layer());
+    Setup hard = new Setup(AttentionType.DOT_PRODUCT_RELATIVE, 2, 4, 4, true);
+    hard.builder.hardAttentionK(3);
+    requireSteps(hard.relative(20, true, true).layer());
   }
 
   private void requireSteps(Tensor2TensorAttention layer) {
@@ -465,6 +748,42 @@ class Tensor2TensorAttentionTest {
   void shouldAttendToTheChunkBeforeAsToOneLongSequence() {
     Tensor2TensorAttention layer = new Setup(AttentionType.DOT_PRODUCT, 2, 4, 6, true).layer();
     requireChunks(layer);
+    Setup relative = new Setup(AttentionType.DOT_PRODUCT_RELATIVE, 2, 4, 4, true);
+    requireChunks(relative.relative(3, true, true).layer());
+  }
+
+  @Test
+  void shouldRefuseARecurrentMemoryWhereTheOriginalDoes() {
+    Setup setup = new Setup(AttentionType.DOT_PRODUCT_RELATIVE_V2, 2, 4, 4, true);
+    Tensor2TensorAttention layer = setup.relative(3, true, true).layer();
+    refuse(
+        "k.len must equal q.len, dot_product_relative_v2 is self-attention: k.len=6, q.len=3",
+        () ->
+            layer.forwardChunk(
+                floats(BATCH, 3, CHANNELS),
+                RecentTokensMemory.allocate(arena, BATCH, 3, 3, CHANNELS),
+                new int[] {0, 0},
+                floats(1, 1, 3, 3),
+                floats(BATCH, 3, OUTPUT_DEPTH),
+                Extras.none()));
+    Setup threeD = new Setup(AttentionType.DOT_PRODUCT, 2, 4, 4, true);
+    threeD.file.clear();
+    threeD.file.put("q", threeD.reference.q.reshape(CHANNELS, 2, 4));
+    threeD.file.put("k", threeD.reference.k.reshape(CHANNELS, 2, 4));
+    threeD.file.put("v", threeD.reference.v.reshape(CHANNELS, 2, 4));
+    threeD.file.put("o", threeD.reference.outputTransform.reshape(2, 4, OUTPUT_DEPTH));
+    threeD.builder.vars3d(true);
+    Tensor2TensorAttention unscaled = threeD.layer();
+    refuse(
+        "vars3d is not supported with a recurrent memory",
+        () ->
+            unscaled.forwardChunk(
+                floats(BATCH, 3, CHANNELS),
+                RecentTokensMemory.allocate(arena, BATCH, 3, 3, CHANNELS),
+                new int[] {0, 0},
+                floats(1, 1, 3, 3),
+                floats(BATCH, 3, OUTPUT_DEPTH),
+                Extras.none()));
   }
 
   private void requireChunks(Tensor2TensorAttention layer) {
@@ -540,12 +859,79 @@ class Tensor2TensorAttentionTest {
   }
 
   @Test
+  void shouldRefuseParametersThatAnAttentionTypeDoesNotHave() {
+    Setup hard = new Setup(AttentionType.LOCAL_MASK_RIGHT, 2, 4, 4, true);
+    hard.builder.hardAttentionK(3);
+    refuse("hardAttentionK must be 0 for local_mask_right: hardAttentionK=3", hard::layer);
+    Setup hardAreas = new Setup(AttentionType.DOT_PRODUCT, 2, 4, 4, true);
+    hardAreas.builder.hardAttentionK(3).maxAreaWidth(2);
+    refuse("hardAttentionK must be 0 for areas: hardAttentionK=3", hardAreas::layer);
+    Setup areas = new Setup(AttentionType.LOCAL_UNMASKED, 2, 4, 4, true);
+    areas.builder.maxAreaWidth(3);
+    refuse(
+        "maxAreaWidth and maxAreaHeight must be 1 for local_unmasked, only dot_product has areas:"
+            + " maxAreaWidth=3, maxAreaHeight=1",
+        areas::layer);
+    refuse(
+        "totalValueDepth must equal totalKeyDepth for masked_dilated_1d: totalValueDepth=6,"
+            + " totalKeyDepth=8",
+        new Setup(AttentionType.MASKED_DILATED_1D, 2, 4, 3, true)::layer);
+    Setup relative = new Setup(AttentionType.DOT_PRODUCT_RELATIVE, 2, 4, 4, true);
+    relative.relative(3, true, true).builder.maxRelativePosition(0);
+    refuse(
+        "maxRelativePosition must be at least 1 for dot_product_relative: maxRelativePosition=0",
+        relative::layer);
+    relative.builder.maxRelativePosition(4);
+    refuse(
+        "keyEmbeddings.shape must be [2 * maxRelativePosition + 1, keyDepth] = [9, 4]:"
+            + " keyEmbeddings.shape=[7, 4]",
+        relative::layer);
+    Setup perHead = new Setup(AttentionType.DOT_PRODUCT_RELATIVE_V2, 2, 4, 4, true);
+    perHead.relative(3, true, true).builder.headsShareRelativeEmbedding(false);
+    refuse(
+        "keyEmbeddings.shape must be [numHeads, maxRelativePosition, keyDepth] = [2, 3, 4]:"
+            + " keyEmbeddings.shape=[3, 4]",
+        perHead::layer);
+    Setup block = new Setup(AttentionType.LOCAL_RELATIVE_MASK_RIGHT, 2, 4, 4, true);
+    block.tables(12, false, true).builder.blockLength(4);
+    refuse(
+        "keyEmbeddings.shape must be [numHeads, 4 * blockLength, keyDepth] = [2, 16, 4]:"
+            + " keyEmbeddings.shape=[2, 12, 4]",
+        block::layer);
+    Tensor2TensorAttention widths = areaLayer();
+    refuse(
+        "bias must be Mask.bias of a tensor, or none, where areas are attended to",
+        () ->
+            widths.forward(
+                floats(BATCH, 5, CHANNELS),
+                null,
+                Mask.causal(Alignment.TOP_LEFT),
+                floats(BATCH, 5, OUTPUT_DEPTH)));
+    refuse(
+        "dropoutBroadcastDims must lie in [-4, 3]: dropoutBroadcastDims=4",
+        () -> Tensor2TensorAttention.builder().dropoutBroadcastDims(0, 4));
+    refuse("p must lie in [0, 1): p=1.0", () -> Tensor2TensorAttention.builder().dropoutRate(1));
+  }
+
+  private Tensor2TensorAttention areaLayer() {
+    Setup setup = new Setup(AttentionType.DOT_PRODUCT, 2, 4, 4, true);
+    setup.builder.maxAreaWidth(2);
+    return setup.layer();
+  }
+
+  @Test
   void shouldRefuseMemoryForTypesThatAreSelfAttention() {
     for (AttentionType type : AttentionType.values()) {
-      if (type == AttentionType.DOT_PRODUCT || type.toString().contains("relative")) {
+      if (type == AttentionType.DOT_PRODUCT) {
         continue;
       }
-      Tensor2TensorAttention layer = new Setup(type, 2, 4, 4, false).layer();
+      Setup setup = new Setup(type, 2, 4, 4, false).blocks(2, 1, 0, 1);
+      if (type == AttentionType.LOCAL_RELATIVE_MASK_RIGHT) {
+        setup.tables(8, true, true);
+      } else if (type.toString().contains("relative")) {
+        setup.relative(3, true, true);
+      }
+      Tensor2TensorAttention layer = setup.layer();
       refuse(
           "k.len must equal q.len, " + type + " is self-attention: k.len=7, q.len=5",
           () ->
