@@ -21,25 +21,37 @@ final class LongContext implements AutoCloseable {
   private static final String RESET_PEAK = "5";
 
   private final Arena arena = Arena.ofShared();
-  private final Inputs in = new Inputs(SHAPE);
+  private final Shape shape;
+  private final Inputs in;
   private final Attention attention;
-  private final Tensor q = of(in.q());
-  private final Tensor k = of(in.k());
-  private final Tensor v = of(in.v());
-  private final Tensor out = of(new float[SHAPE.outCount()]);
+  private final Tensor q;
+  private final Tensor k;
+  private final Tensor v;
+  private final Tensor out;
 
   LongContext(int threads) {
+    this(SHAPE, threads);
+  }
+
+  /** The same with another shape of one head. */
+  private LongContext(Shape shape, int threads) {
+    this.shape = shape;
+    in = new Inputs(shape);
+    q = of(in.q());
+    k = of(in.k());
+    v = of(in.v());
+    out = of(new float[shape.outCount()]);
     attention = Attention.builder().mask(Mask.causal(Alignment.TOP_LEFT)).threads(threads).build();
     // So that classes are loaded and the library is there: none of that belongs to a call.
     Tensor[] few = new Tensor[4];
     for (int t = 0; t < 4; t++) {
-      few[t] = Tensor.allocate(arena, DType.F32, 1, 1, 8, SHAPE.dimQk());
+      few[t] = Tensor.allocate(arena, DType.F32, 1, 1, 8, shape.dimQk());
     }
     attention.forward(few[0], few[1], few[2], few[3]);
   }
 
   private Tensor of(float[] values) {
-    return Tensor.of(arena, values, 1, 1, SHAPE.lenK(), SHAPE.dimQk());
+    return Tensor.of(arena, values, 1, 1, shape.lenK(), shape.dimQk());
   }
 
   void forward() {
@@ -59,7 +71,12 @@ final class LongContext implements AutoCloseable {
    * (some hundred KiB). To be asked before anything else has left a workspace or threads behind.
    */
   static Measured measure(int threads) {
-    try (LongContext context = new LongContext(threads)) {
+    return measure(SHAPE, threads);
+  }
+
+  /** The same with another shape of one head. */
+  static Measured measure(Shape shape, int threads) {
+    try (LongContext context = new LongContext(shape, threads)) {
       System.gc();
       writeOrThrow(CLEAR, RESET_PEAK);
       double before = statusBytes("VmRSS");
@@ -68,13 +85,13 @@ final class LongContext implements AutoCloseable {
       long nanos = System.nanoTime() - start;
       double more = statusBytes("VmHWM") - before;
       context.check();
-      return new Measured(threads, nanos, 4.0 * 4 * SHAPE.outCount(), more);
+      return new Measured(threads, nanos, 4.0 * 4 * shape.outCount(), more);
     }
   }
 
   /** Compares the present result with the formula. */
   void check() {
-    SelfCheck.require("attention4j", SHAPE, in, out.toFloatArray());
+    SelfCheck.require("attention4j", shape, in, out.toFloatArray());
   }
 
   private static void writeOrThrow(Path file, String text) {
