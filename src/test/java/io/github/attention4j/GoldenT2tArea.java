@@ -70,7 +70,8 @@ final class GoldenT2tArea {
             .keyMode(keyMode)
             .valueMode(AreaAttention.ValueMode.of((String) golden.option("area_value_mode")))
             .scale(golden.number("scale", 1))
-            .temperature(golden.number("area_temperature", 1));
+            .temperature(golden.number("area_temperature", 1))
+            .topKAreas((int) golden.integer("top_k_areas", 0));
     if (keyMode.hasWeights()) {
       builder.weights(golden.weights("w."), "w.", golden.arena());
     }

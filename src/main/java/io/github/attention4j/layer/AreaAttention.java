@@ -65,6 +65,7 @@ import java.util.Objects;
  *   max_area_width, max_area_height, memory_height    {@link Areas}
  *   area_key_mode, area_value_mode                    {@link Builder#keyMode}, {@link Builder#valueMode}
  *   area_temperature                                  {@link Builder#temperature}
+ *   top_k_areas                                       {@link Builder#topKAreas}
  *   training                                          {@link AreaNoise}: none() where it is False
  *   save_weights_to                                   {@link Extras#weights}; its logits {@link Extras#scores}
  *   dropout_rate, dropout_broadcast_dims              {@link Extras}
@@ -194,6 +195,7 @@ public final class AreaAttention {
   private final ValueMode valueMode;
   private final double scale;
   private final double temperature;
+  private final int topKAreas;
 
   /** All four null where the key mode has no weights. */
   private final Tensor heightEmbedding;
@@ -208,6 +210,7 @@ public final class AreaAttention {
     valueMode = builder.valueMode;
     scale = builder.scale;
     temperature = builder.temperature;
+    topKAreas = builder.topKAreas;
     heightEmbedding = builder.heightEmbedding;
     widthEmbedding = builder.widthEmbedding;
     dense1 = builder.dense1;
@@ -408,6 +411,9 @@ public final class AreaAttention {
     if (bias != null) {
       Checks.disjoint("out", out, "bias", bias);
       attention.mask(Mask.bias(areaBias(bias, scratch)));
+    }
+    if (topKAreas > 0) {
+      attention.topK(topKAreas);
     }
     attention.build().forward(q, keys, values, out, extras);
   }
@@ -638,6 +644,7 @@ public final class AreaAttention {
     private ValueMode valueMode = ValueMode.SUM;
     private double scale = 1;
     private double temperature = 1;
+    private int topKAreas;
     private Tensor heightEmbedding;
     private Tensor widthEmbedding;
     private Linear dense1;
@@ -698,6 +705,21 @@ public final class AreaAttention {
             "temperature must be a positive, finite float: temperature=" + temperature);
       }
       this.temperature = temperature;
+      return this;
+    }
+
+    /**
+     * Keeps the largest weights of each query alone, {@code top_k_areas}: those less than the k-th
+     * largest become 0, the others are divided by their sum. Weights that equal the k-th largest
+     * stay, so there may be more than k.
+     *
+     * @param topKAreas how many; 0, as it is where it is not chosen, keeps all
+     * @return this builder
+     * @throws IllegalArgumentException if topKAreas is negative
+     */
+    public Builder topKAreas(int topKAreas) {
+      Checks.inRange("topKAreas", topKAreas, 0, Integer.MAX_VALUE);
+      this.topKAreas = topKAreas;
       return this;
     }
 

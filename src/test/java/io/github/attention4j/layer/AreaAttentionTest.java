@@ -301,16 +301,18 @@ class AreaAttentionTest {
     Model model = model(keyMode, areas, dim);
     final double scale = 1 / Math.sqrt(dim);
     final double temperature = 0.5 + random.nextDouble();
+    final int topK = trial % 3 == 1 ? 1 + random.nextInt(6) : 0;
     final AreaAttention attention =
         builder(keyMode, areas, model)
             .valueMode(valueMode)
             .scale(scale)
             .temperature(temperature)
+            .topKAreas(topK)
             .build();
     double[] keys = keys(keyMode, areas, model, k, training ? normals.toFloatArray() : null);
     double[] values = ReferenceAreas.of(areas, v, 1e-6).values(valueMode.name());
     ReferenceAreas.Attended wanted =
-        ReferenceAreas.attend(areas, q, keys, values, heads, dimV, bias, scale, temperature, 0);
+        ReferenceAreas.attend(areas, q, keys, values, heads, dimV, bias, scale, temperature, topK);
     String what = keyMode + ", " + valueMode + ", trial " + trial;
     onEveryTier(
         () -> {
@@ -341,6 +343,35 @@ class AreaAttentionTest {
 
   private static boolean concatenates(KeyMode mode) {
     return mode != KeyMode.SUM && mode != KeyMode.SAMPLE_SUM;
+  }
+
+  @Test
+  void shouldKeepAreasThatTieWithTheLastOfTheLargest() {
+    Tensor q = Tensor.of(arena, new float[] {1}, 1, 1, 1, 1);
+    Tensor k = Tensor.of(arena, new float[] {0, 2, 0, 2, 1}, 1, 1, 5, 1);
+    Tensor out = floats(1, 1, 1, 1);
+    Tensor weights = floats(1, 1, 1, 5);
+    AreaAttention.Builder builder = AreaAttention.builder(Areas.of(1));
+    double e = Math.E;
+    float[][] wanted = {
+      {0, 0.5f, 0, 0.5f, 0},
+      {0, 0.5f, 0, 0.5f, 0},
+      {0, (float) (e / (2 * e + 1)), 0, (float) (e / (2 * e + 1)), (float) (1 / (2 * e + 1))},
+    };
+    for (int n = 0; n < 3; n++) {
+      builder
+          .topKAreas(n + 1)
+          .build()
+          .forward(q, k, k, null, AreaNoise.none(), out, Extras.none().weights(weights));
+      assertArrayEquals(wanted[n], weights.toFloatArray(), 1e-6f);
+    }
+    for (int topK : new int[] {0, 4, 5, 6}) {
+      builder
+          .topKAreas(topK)
+          .build()
+          .forward(q, k, k, null, AreaNoise.none(), out, Extras.none().weights(weights));
+      assertTrue(weights.getFloat(0, 0, 0, 0) > 0, "topKAreas=" + topK);
+    }
   }
 
   @Test
@@ -617,6 +648,7 @@ class AreaAttentionTest {
     refuse(
         "temperature must be a positive, finite float: temperature=0.0",
         () -> builder.temperature(0));
+    refuse("topKAreas must lie in [0, 2147483647]: topKAreas=-1", () -> builder.topKAreas(-1));
     AreaAttention attention = builder.build();
     Tensor q = floats(2, 2, 3, 4);
     Tensor k = floats(2, 2, 6, 4);
