@@ -1,6 +1,7 @@
 package io.github.attention4j.guide;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
 
 import io.github.attention4j.Alignment;
 import io.github.attention4j.Checked;
@@ -11,6 +12,8 @@ import io.github.attention4j.Mask;
 import io.github.attention4j.Snippets;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.io.SafeTensors;
+import io.github.attention4j.layer.AreaAttention;
+import io.github.attention4j.layer.Areas;
 import io.github.attention4j.layer.AttentionBias;
 import io.github.attention4j.layer.RecentTokensMemory;
 import io.github.attention4j.layer.Tensor2TensorAttention;
@@ -80,6 +83,29 @@ class Tensor2tensorGuideTest {
   }
 
   @Test
+  void shouldAttendToAreas() {
+    Tensor q = floats(1, 2, 3, 16); // of zeros, so that all areas weigh the same
+    Tensor k = Checked.random(arena, random, 1, 2, 20, 16);
+    Tensor v = floats(1, 2, 20, 16).fill(1);
+    Tensor pooled = floats(1, 2, 3, 16);
+
+    Areas areas = new Areas(4, 2, 3); // a memory of 4 lines; areas of up to 2 x 3
+    AreaAttention area =
+        AreaAttention.builder(areas)
+            .keyMode(AreaAttention.KeyMode.MEAN)
+            .valueMode(AreaAttention.ValueMode.SUM)
+            .scale(0.25)
+            .build();
+    area.forward(q, k, v, pooled);
+
+    // 4 x 5 items: how many areas of each size there are, and how large they are.
+    double count = (4 + 3) * (5 + 4 + 3);
+    double items = (4 * 1 + 3 * 2) * (5 * 1 + 4 * 2 + 3 * 3);
+    assertEquals(count, areas.count(20));
+    assertEquals(items / count, pooled.getFloat(0, 1, 2, 7), 1e-5);
+  }
+
+  @Test
   void shouldStepAndReadChunksAsOnePass() throws Exception {
     String prefix = "";
     SafeTensors file = weights(prefix);
@@ -110,6 +136,6 @@ class Tensor2tensorGuideTest {
 
   @Test
   void shouldStandInTheGuideLineByLine() {
-    Snippets.requireRunBy(Tensor2tensorGuideTest.class, Path.of("src/guide/tensor2tensor.md"), 2);
+    Snippets.requireRunBy(Tensor2tensorGuideTest.class, Path.of("src/guide/tensor2tensor.md"), 3);
   }
 }
