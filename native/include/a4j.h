@@ -189,9 +189,9 @@ A4J_API int32_t a4j_use_blas(const void *cblas_sgemm);
  *
  * Random numbers. g = -log(-log u), u in [1e-5, 1 - 1e-5], is Gumbel noise: u is given, or drawn. Dropout keeps a weight where
  * its number u in [0, 1) is at least p. Drawn numbers are those of the counter-based generator Philox4x32-10 (Salmon et al.
- * 2011): its key is the seed (low word, high word); its counter is (j / 4, i, h, b), 0 for each dimension that is shared; word
- * j % 4 of its result, shifted right by 8 and times 2^-24, is the number; noise maps it to 1e-5 + u * (1 - 2e-5). So they do
- * not depend on threads, tiers or shapes.
+ * 2011): its key is the seed (low word, high word); its counter is (j / 4, i, h, b), of 32 bits each; word j % 4 of its result,
+ * shifted right by 8 and times 2^-24, is the number. Each of j, i, h and b counts as 0 where its dimension is shared. Noise maps
+ * the number to 1e-5 + u * (1 - 2e-5). So they do not depend on threads, tiers or shapes.
  *
  * Key ranges (block-sparse, block-local, dilated, tree-shaped patterns): rows come in blocks of range_rows, and each block has
  * a list of ranges [begin, end) of keys, ascending and disjoint, 0 <= begin < end <= len_k. List number b * range_stride_batch
@@ -275,7 +275,10 @@ typedef struct a4j_attention_desc {
   float noise_weight;     /* finite, where noisy is 1 */
 } a4j_attention_desc;
 
-/* Scratch for a4j_attention with this descriptor, or minus a status. It grows with threads, not with len_q * len_k. */
+/*
+ * Scratch for a4j_attention with this descriptor, or minus a status. It grows with threads, not with len_q * len_k; with len_k
+ * where weights are hardened, for which each thread holds up to 48 rows of them.
+ */
 A4J_API int64_t a4j_attention_workspace_bytes(const a4j_attention_desc *desc);
 
 /*
@@ -307,6 +310,21 @@ A4J_API int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, con
                               const float *relative_values, const float *noise, const float *lambda, const void *table_0,
                               const void *table_1, const void *table_2, const void *table_3, void *out, float *lse,
                               float *weights, float *scores, int64_t *work, void *workspace, int64_t workspace_bytes);
+
+/* The mask of the dropout that a4j_attention draws with the same sizes, seed, rate and shared dimensions. */
+typedef struct a4j_dropout_desc {
+  int32_t size_bytes;
+  int32_t abi_version;
+  int32_t dtype; /* A4J_F32 */
+  int32_t threads;
+  int32_t shared; /* flags of enum a4j_shared */
+  float rate;     /* p in [0, 1) */
+  int64_t seed;
+  int64_t batch, heads, len_q, len_k;
+} a4j_dropout_desc;
+
+/* keep [batch, heads, len_q, len_k] bytes, contiguous: 1 where the weight is kept, 0 where it is dropped. */
+A4J_API int32_t a4j_dropout(const a4j_dropout_desc *desc, uint8_t *keep);
 
 /* ---- Programs --------------------------------------------------------------------------------------------------------- */
 

@@ -141,6 +141,11 @@ static const struct line lines[] = {
     FIELD(x_stride_head), FIELD(x_stride_row), FIELD(mean_stride_row), FIELD(sum_stride_row), FIELD(max_stride_row),
     FIELD(deviation_stride_row),
 #undef OWNER
+
+#define OWNER a4j_dropout_desc
+    STRUCT, FIELD(size_bytes), FIELD(abi_version), FIELD(dtype), FIELD(threads), FIELD(shared), FIELD(rate), FIELD(seed),
+    FIELD(batch), FIELD(heads), FIELD(len_q), FIELD(len_k),
+#undef OWNER
 };
 
 /* clang-format on */

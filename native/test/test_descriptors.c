@@ -63,6 +63,8 @@ static int64_t try_rope(const void *desc) { return a4j_rope(desc, NULL, NULL, NU
 
 static int64_t try_swiglu(const void *desc) { return a4j_swiglu(desc, NULL, NULL, NULL); }
 
+static int64_t try_dropout(const void *desc) { return a4j_dropout(desc, NULL); }
+
 static int64_t try_area(const void *desc) { return a4j_area_features(desc, NULL, NULL, NULL, NULL, NULL, NULL); }
 
 struct field {
@@ -343,6 +345,7 @@ static void rms_norm_answers_every_descriptor(void) { spoil("a4j_rms_norm_desc",
 static void layer_norm_answers_every_descriptor(void) { spoil("a4j_layer_norm_desc", try_layer_norm); }
 static void rope_answers_every_descriptor(void) { spoil("a4j_rope_desc", try_rope); }
 static void swiglu_answers_every_descriptor(void) { spoil("a4j_swiglu_desc", try_swiglu); }
+static void dropout_answers_every_descriptor(void) { spoil("a4j_dropout_desc", try_dropout); }
 static void area_answers_every_descriptor(void) { spoil("a4j_area_desc", try_area); }
 
 static void no_descriptor_is_a_null_pointer(void) {
@@ -356,6 +359,7 @@ static void no_descriptor_is_a_null_pointer(void) {
   CHECK_INT(try_rope(NULL), A4J_NULL_POINTER);
   CHECK_INT(try_swiglu(NULL), A4J_NULL_POINTER);
   CHECK_INT(try_area(NULL), A4J_NULL_POINTER);
+  CHECK_INT(try_dropout(NULL), A4J_NULL_POINTER);
 }
 
 /* Each size is fine, and so are their products; the scratch of that many threads is not. */
@@ -385,5 +389,6 @@ int main(void) {
   RUN(rope_answers_every_descriptor);
   RUN(swiglu_answers_every_descriptor);
   RUN(area_answers_every_descriptor);
+  RUN(dropout_answers_every_descriptor);
   return CHECK_RESULT();
 }

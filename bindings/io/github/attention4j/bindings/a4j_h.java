@@ -1273,10 +1273,71 @@ public class a4j_h extends a4j_h$shared {
            throw new AssertionError("should not reach here", ex$);
         }
     }
+
+    private static class a4j_dropout {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            a4j_h.C_INT,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("a4j_dropout");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t a4j_dropout(const a4j_dropout_desc *desc, uint8_t *keep)
+     * }
+     */
+    public static FunctionDescriptor a4j_dropout$descriptor() {
+        return a4j_dropout.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t a4j_dropout(const a4j_dropout_desc *desc, uint8_t *keep)
+     * }
+     */
+    public static MethodHandle a4j_dropout$handle() {
+        return a4j_dropout.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t a4j_dropout(const a4j_dropout_desc *desc, uint8_t *keep)
+     * }
+     */
+    public static MemorySegment a4j_dropout$address() {
+        return a4j_dropout.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t a4j_dropout(const a4j_dropout_desc *desc, uint8_t *keep)
+     * }
+     */
+    public static int a4j_dropout(MemorySegment desc, MemorySegment keep) {
+        var mh$ = a4j_dropout.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("a4j_dropout", desc, keep);
+            }
+            return (int)mh$.invokeExact(desc, keep);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
     private static final int A4J_PROGRAM_MAX = (int)64L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:327:1).A4J_PROGRAM_MAX = 64
+     * enum enum (unnamed at ./native/include/a4j.h:345:1).A4J_PROGRAM_MAX = 64
      * }
      */
     public static int A4J_PROGRAM_MAX() {
@@ -1285,7 +1346,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_PROGRAM_LIVE = (int)32L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:327:1).A4J_PROGRAM_LIVE = 32
+     * enum enum (unnamed at ./native/include/a4j.h:345:1).A4J_PROGRAM_LIVE = 32
      * }
      */
     public static int A4J_PROGRAM_LIVE() {
@@ -1845,7 +1906,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_PANEL = (int)48L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:432:1).A4J_PANEL = 48
+     * enum enum (unnamed at ./native/include/a4j.h:450:1).A4J_PANEL = 48
      * }
      */
     public static int A4J_PANEL() {

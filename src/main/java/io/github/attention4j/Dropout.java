@@ -1,6 +1,9 @@
 package io.github.attention4j;
 
+import io.github.attention4j.internal.Checks;
 import io.github.attention4j.internal.Descriptor;
+import io.github.attention4j.internal.Downcalls;
+import io.github.attention4j.internal.Workspaces;
 import java.util.Objects;
 
 /**
@@ -79,6 +82,45 @@ public final class Dropout {
       flags |= Objects.requireNonNull(dimension, "dimension").flag;
     }
     return new Dropout(p, seed, flags);
+  }
+
+  /**
+   * Writes the mask that a call with as many batches, heads, queries and keys draws, for {@link
+   * Extras#keep} and for those who want the same mask elsewhere.
+   *
+   * @param keep {@link DType#BOOL} {@code [batch, heads, lenQ, lenK]}, or {@code [batch, lenQ,
+   *     lenK]} where there is one head; contiguous; true where a weight is kept. Modified.
+   * @throws IllegalArgumentException if the tensor's type, rank or strides do not fit, or it is
+   *     read-only
+   * @throws IllegalStateException if the tensor's arena is closed or confined to another thread
+   * @throws AttentionException if the native library is not to be had
+   */
+  public void mask(Tensor keep) {
+    int rank = Objects.requireNonNull(keep, "keep").rank();
+    if (rank != 4 && rank != 3) {
+      throw new IllegalArgumentException(
+          "keep.rank must be 4 [batch, heads, lenQ, lenK] or 3 [batch, lenQ, lenK]: keep.rank="
+              + rank);
+    }
+    Checks.output("keep", keep, DType.BOOL);
+    Checks.contiguous("keep", keep);
+    if (keep.count() == 0) {
+      return;
+    }
+    try (Workspaces.Lease lease = Workspaces.lease()) {
+      Downcalls.dropoutMask(
+          Descriptor.dropoutMask(
+              lease,
+              A4j.threads(),
+              rate(),
+              seed,
+              shared,
+              keep.size(0),
+              AttentionCall.heads(keep),
+              keep.size(-2),
+              keep.size(-1)),
+          Checks.first(keep));
+    }
   }
 
   float rate() {

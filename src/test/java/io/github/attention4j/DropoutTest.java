@@ -95,6 +95,66 @@ class DropoutTest {
   }
 
   @Test
+  void shouldShowTheMaskThatItDraws() {
+    for (int flags = 0; flags < 16; flags++) {
+      boolean[] shared = new boolean[4];
+      for (int n = 0; n < 4; n++) {
+        shared[n] = (flags >> n & 1) != 0;
+      }
+      Dropout dropout = Dropout.of(0.7, SEED).sharedAlong(dimensions(shared));
+      Tensor wanted = mask(0.7, SEED, shared, 3, 2, 5, 601);
+      Tensor got = Tensor.allocate(arena, DType.BOOL, 3, 2, 5, 601);
+      Tensor one = Tensor.allocate(arena, DType.BOOL, 3, 5, 601);
+      onEveryTier(
+          () -> {
+            dropout.mask(got);
+            assertEquals(-1, wanted.segment().mismatch(got.segment()));
+            dropout.mask(one);
+            assertEquals(
+                -1, mask(0.7, SEED, shared, 3, 1, 5, 601).segment().mismatch(one.segment()));
+          });
+    }
+    Tensor none = Tensor.allocate(arena, DType.BOOL, 0, 2, 5, 6);
+    Dropout.of(0.5, 1).mask(none);
+    refuse(
+        "keep.dtype must be BOOL: keep.dtype=F32", () -> Dropout.of(0.5, 1).mask(floats(2, 3, 4)));
+    refuse(
+        "keep.rank must be 4 [batch, heads, lenQ, lenK] or 3 [batch, lenQ, lenK]: keep.rank=2",
+        () -> Dropout.of(0.5, 1).mask(Tensor.allocate(arena, DType.BOOL, 3, 4)));
+  }
+
+  /** Four standard deviations; the seed is fixed, so that it holds or not for ever. */
+  @Test
+  void shouldDropAShareOfTheWeightsAndKeepTheirMean() {
+    int rows = 400;
+    int keys = 1000;
+    double weights = rows * (double) keys;
+    for (double p : new double[] {0, 0.1, 0.5, 0.9}) {
+      Tensor keep = Tensor.allocate(arena, DType.BOOL, 1, rows, keys);
+      Dropout dropout = Dropout.of(p, 77);
+      dropout.mask(keep);
+      long kept = 0;
+      for (int i = 0; i < rows; i++) {
+        for (int j = 0; j < keys; j++) {
+          kept += keep.getBoolean(0, i, j) ? 1 : 0;
+        }
+      }
+      assertEquals(1 - p, kept / weights, 4 * Math.sqrt(p * (1 - p) / weights));
+
+      Tensor zeros = floats(1, rows, 1);
+      Tensor ones = floats(1, keys, 1).fill(1);
+      Tensor out = floats(1, rows, 1);
+      Extras extras = Extras.none().dropout(dropout);
+      Attention.builder().build().forward(zeros, floats(1, keys, 1), ones, out, extras);
+      double sum = 0;
+      for (float value : out.toFloatArray()) {
+        sum += value;
+      }
+      assertEquals(1, sum / rows, 4 * Math.sqrt(p / (1 - p) / weights) + 1e-6);
+    }
+  }
+
+  @Test
   void shouldDropTheSameWeightsOfBothMapsOfAPair() {
     Tensor q = random(arena, random, 2, 6, 20, 8);
     Tensor k = random(arena, random, 2, 6, 70, 8);

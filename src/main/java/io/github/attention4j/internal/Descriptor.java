@@ -2,6 +2,7 @@ package io.github.attention4j.internal;
 
 import io.github.attention4j.bindings.a4j_area_desc;
 import io.github.attention4j.bindings.a4j_attention_desc;
+import io.github.attention4j.bindings.a4j_dropout_desc;
 import io.github.attention4j.bindings.a4j_elementwise_desc;
 import io.github.attention4j.bindings.a4j_gru_desc;
 import io.github.attention4j.bindings.a4j_h;
@@ -73,6 +74,7 @@ public final class Descriptor {
   private static final long PAIR_SCORES_BYTES = a4j_pair_scores_desc.sizeof();
   private static final long ELEMENTWISE_BYTES = a4j_elementwise_desc.sizeof();
   private static final long GRU_BYTES = a4j_gru_desc.sizeof();
+  private static final long DROPOUT_BYTES = a4j_dropout_desc.sizeof();
   private static final long AREA_BYTES = a4j_area_desc.sizeof();
   private static final long RMS_NORM_BYTES = a4j_rms_norm_desc.sizeof();
   private static final long LAYER_NORM_BYTES = a4j_layer_norm_desc.sizeof();
@@ -658,6 +660,32 @@ public final class Descriptor {
   }
 
   // ---- Areas ----
+
+  /** A whole descriptor of a dropout mask. */
+  public static MemorySegment dropoutMask(
+      Workspaces.Lease lease,
+      int threads,
+      float rate,
+      long seed,
+      int shared,
+      long batch,
+      long heads,
+      long lenQ,
+      long lenK) {
+    MemorySegment d = lease.descriptor(DROPOUT_BYTES);
+    a4j_dropout_desc.size_bytes(d, (int) DROPOUT_BYTES);
+    a4j_dropout_desc.abi_version(d, ABI_VERSION);
+    a4j_dropout_desc.dtype(d, F32);
+    a4j_dropout_desc.threads(d, threads);
+    a4j_dropout_desc.shared(d, shared);
+    a4j_dropout_desc.rate(d, rate);
+    a4j_dropout_desc.seed(d, seed);
+    a4j_dropout_desc.batch(d, batch);
+    a4j_dropout_desc.heads(d, heads);
+    a4j_dropout_desc.len_q(d, lenQ);
+    a4j_dropout_desc.len_k(d, lenK);
+    return d;
+  }
 
   /** Starts a descriptor of area features. */
   public static MemorySegment areas(

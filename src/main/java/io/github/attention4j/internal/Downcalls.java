@@ -215,6 +215,11 @@ public final class Downcalls {
 
   // ---- Areas ----
 
+  public static void dropoutMask(MemorySegment descriptor, MemorySegment keep) {
+    requireLibrary();
+    check("a4j_dropout", a4j_h.a4j_dropout(descriptor, keep));
+  }
+
   public static void areaFeatures(
       MemorySegment descriptor,
       MemorySegment x,
