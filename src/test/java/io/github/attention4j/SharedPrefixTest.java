@@ -89,6 +89,10 @@ class SharedPrefixTest {
       check("chunks", Attention.builder().mask(chunks), 64, lenQ);
       float[] slopes = Alibi.slopes(4);
       check("alibi", Attention.builder().alibi(Alignment.BOTTOM_RIGHT, slopes), 64, lenQ);
+      RelativePositions near =
+          RelativePositions.clipped(
+              30, Checked.random(arena, random, 61, 16), Checked.random(arena, random, 61, 12));
+      check("near", Attention.builder().relative(Alignment.BOTTOM_RIGHT, near), 64, lenQ);
     }
   }
 
