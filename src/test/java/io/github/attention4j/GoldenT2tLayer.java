@@ -1,6 +1,7 @@
 package io.github.attention4j;
 
 import io.github.attention4j.layer.AreaAttention;
+import io.github.attention4j.layer.AreaNoise;
 import io.github.attention4j.layer.Conv1d;
 import io.github.attention4j.layer.Tensor2TensorAttention;
 import io.github.attention4j.layer.Tensor2TensorAttention.AttentionType;
@@ -22,25 +23,40 @@ final class GoldenT2tLayer {
     Mask bias = bias(golden);
     Tensor out = golden.wanted("out.output");
     Tensor weights = golden.wanted("out.weights");
-    layer.forward(query, memory, bias, out, extras(golden, weights));
+    layer.forward(query, memory, bias, noise(golden), out, extras(golden, weights));
     golden.expect("out.output", out);
     expectWeights(golden, weights);
   }
 
-  /** The one case of the function that a type names, without projections. */
+  private static AreaNoise noise(GoldenCase golden) {
+    boolean training = golden.flag("training");
+    boolean given = golden.holds("in.normal_noise");
+    golden.require(training || !given, "there is noise, and no training");
+    return given ? AreaNoise.of(golden.get("in.normal_noise")) : AreaNoise.none();
+  }
+
+  /** The function that the type names, without projections. */
   private static void function(GoldenCase golden) {
     golden.describes("semantics"); // the float32 behaviour, which is the library's
     golden.word("attention_type", "dot_product", "dot_product");
+    Tensor q = golden.get("in.q");
+    Tensor k = golden.get("in.k");
+    Tensor v = golden.get("in.v");
+    golden.describes("batch", q.size(0));
+    golden.describes("heads", q.size(1));
+    golden.describes("len_q", q.size(2));
+    golden.describes("depth", q.size(3));
+    golden.describes("length", k.size(2));
+    golden.describes("value_depth", v.size(3));
+    Mask bias = bias(golden);
+    Attention.Builder builder = Attention.builder().scale(golden.number("scale", 1));
+    if (golden.integer("hard_attention_k", 0) > 0) {
+      builder.hardAttention((int) golden.integer("hard_attention_k", 0));
+    }
+    Attention attention = builder.mask(bias == null ? Mask.none() : bias).build();
     Tensor out = golden.wanted("out.output");
     Tensor weights = golden.wanted("out.weights");
-    Mask bias = bias(golden);
-    Attention attention =
-        Attention.builder()
-            .scale(golden.number("scale", 1))
-            .mask(bias == null ? Mask.none() : bias)
-            .build();
-    attention.forward(
-        golden.get("in.q"), golden.get("in.k"), golden.get("in.v"), out, extras(golden, weights));
+    attention.forward(q, k, v, out, extras(golden, weights));
     golden.expect("out.output", out);
     expectWeights(golden, weights);
   }
@@ -160,6 +176,8 @@ final class GoldenT2tLayer {
     long batch = query.size(0);
     long steps = query.size(1);
     golden.describes("steps", steps);
+    golden.describes("decode_loop_step"); // both ways are compared
+    Tensor bias = given(golden, steps);
     Tensor out = golden.wanted("out.output");
     KvCache cache = layer.allocateCache(golden.arena(), batch, steps);
     Tensor weights = null;
@@ -168,7 +186,7 @@ final class GoldenT2tLayer {
       layer.forwardCached(
           query.slice(1, s, 1),
           cache,
-          Mask.none(),
+          bias == null ? Mask.none() : Mask.bias(row(bias, s).slice(3, 0, s + 1)),
           out.slice(1, s, 1),
           Extras.none().weights(weights));
       String after = "_after_" + (s + 1);
@@ -181,19 +199,38 @@ final class GoldenT2tLayer {
     expectCache(golden, "out.last_step_weights", weights);
     if (golden.holds("out.full_causal")) {
       Tensor full = golden.wanted("out.full_causal");
-      layer.forward(query, null, Mask.causal(Alignment.TOP_LEFT), full);
+      Mask causal = Mask.causal(Alignment.TOP_LEFT);
+      layer.forward(query, null, bias == null ? causal : causal.and(Mask.bias(bias)), full);
       golden.expect("out.full_causal", full);
     }
-    inPlace(golden, layer, query);
+    inPlace(golden, layer, query, bias);
+  }
+
+  /** The bias of a whole pass, null where there is none. */
+  private static Tensor given(GoldenCase golden, long steps) {
+    golden.describes("bias");
+    golden.describes("lengths");
+    if (!golden.holds("in.bias")) {
+      return null;
+    }
+    Tensor bias = golden.get("in.bias");
+    golden.require(bias.size(3) == steps, "in.bias " + bias);
+    return bias;
+  }
+
+  private static Tensor row(Tensor bias, long step) {
+    return bias.size(2) == 1 ? bias : bias.slice(2, step, 1);
   }
 
   /** The same steps in a cache of full length, later positions hidden by the bias. */
-  private static void inPlace(GoldenCase golden, Tensor2TensorAttention layer, Tensor query) {
+  private static void inPlace(
+      GoldenCase golden, Tensor2TensorAttention layer, Tensor query, Tensor given) {
     int steps = (int) query.size(1);
     Tensor out = golden.wanted("out.output");
     KvCache cache = layer.allocateFullCache(golden.arena(), query.size(0), steps);
     for (int s = 0; s < steps; s++) {
-      Tensor bias = golden.floats(1, 1, 1, steps);
+      Tensor bias =
+          given == null ? golden.floats(1, 1, 1, steps) : row(given, s).toF32(golden.arena());
       bias.slice(3, s + 1, steps - s - 1).fill(-1e9f);
       layer.forwardCached(
           query.slice(1, s, 1), cache, s, Mask.bias(bias), out.slice(1, s, 1), Extras.none());

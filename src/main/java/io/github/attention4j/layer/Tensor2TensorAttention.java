@@ -67,6 +67,9 @@ import java.util.function.Consumer;
  * <tr><td>{@code save_weights_to}</td>
  *   <td>{@link Extras#weights} of {@link #allocateWeights}; the logits are {@link
  *   Extras#scores}</td></tr>
+ * <tr><td>{@code training}</td>
+ *   <td>{@link #drawn}; {@link AreaNoise} of {@link #forward(Tensor, Tensor, Mask, AreaNoise,
+ *   Tensor, Extras)}</td></tr>
  * <tr><td>{@code name}</td><td>the prefix that {@link Builder#load} reads below</td></tr>
  * <tr><td>{@code image_shapes}, {@code make_image_summary}, {@code layer_collection}</td>
  *   <td>summaries and the training of the original's graph: nothing here</td></tr>
@@ -243,12 +246,10 @@ public final class Tensor2TensorAttention {
   private final int blockWidth;
   private final int gapSize;
   private final int numMemoryBlocks;
-
   private final double dropoutRate;
   private final Dropout.Dimension[] dropoutShared;
-  private final double gumbelNoiseWeight;
-
   private final int hardAttentionK;
+  private final double gumbelNoiseWeight;
 
   /** Null where the type is not relative; without the second table where values have none. */
   private final Tensor keyEmbeddings;
@@ -258,8 +259,6 @@ public final class Tensor2TensorAttention {
 
   /** Null where areas are single keys. */
   private final AreaAttention areaAttention;
-
-  private final AreaNoise areaNoise;
 
   private Tensor2TensorAttention(Builder builder) {
     type = builder.type;
@@ -277,40 +276,13 @@ public final class Tensor2TensorAttention {
     scale = vars3d ? 1 : (float) (1 / Math.sqrt(query.dimOut() / numHeads));
     dropoutRate = builder.drops() ? builder.dropoutRate : 0;
     dropoutShared = builder.dropoutShared();
-    gumbelNoiseWeight = builder.hardAttentionK > 0 ? builder.gumbelNoiseWeight : 0;
-    areaNoise = AreaNoise.none();
-    areaAttention = builder.hasAreas() ? builder.areas().scale(scale).build() : null;
     hardAttentionK = builder.hardAttentionK;
+    gumbelNoiseWeight = hardAttentionK > 0 ? builder.gumbelNoiseWeight : 0;
     boolean relative = type != null && type.relative();
     keyEmbeddings = relative ? builder.keyEmbeddings : null;
     valueEmbeddings = relative && builder.hasValueEmbeddings() ? builder.valueEmbeddings : null;
     maxRelativePosition = builder.maxRelativePosition;
-  }
-
-  /** The same layer with other noise. */
-  private Tensor2TensorAttention(Tensor2TensorAttention layer, AreaNoise areaNoise) {
-    type = layer.type;
-    function = layer.function;
-    query = layer.query;
-    key = layer.key;
-    value = layer.value;
-    outputTransform = layer.outputTransform;
-    numHeads = layer.numHeads;
-    vars3d = layer.vars3d;
-    scale = layer.scale;
-    blockLength = layer.blockLength;
-    blockWidth = layer.blockWidth;
-    gapSize = layer.gapSize;
-    numMemoryBlocks = layer.numMemoryBlocks;
-    dropoutRate = layer.dropoutRate;
-    dropoutShared = layer.dropoutShared;
-    gumbelNoiseWeight = layer.gumbelNoiseWeight;
-    hardAttentionK = layer.hardAttentionK;
-    keyEmbeddings = layer.keyEmbeddings;
-    valueEmbeddings = layer.valueEmbeddings;
-    maxRelativePosition = layer.maxRelativePosition;
-    areaAttention = layer.areaAttention;
-    this.areaNoise = areaNoise;
+    areaAttention = builder.hasAreas() ? builder.areas().scale(scale).build() : null;
   }
 
   /**
@@ -410,19 +382,8 @@ public final class Tensor2TensorAttention {
     if (dropoutRate > 0) {
       extras = extras.dropout(Dropout.of(dropoutRate, seed).sharedAlong(dropoutShared));
     }
-    // The noise has numbers of its own: dropout and noise do not agree on which keys are special.
+    // Another seed: from the same one, a weight would be dropped where its noise is least.
     return gumbelNoiseWeight == 0 ? extras : extras.gumbelNoise(gumbelNoiseWeight, ~seed);
-  }
-
-  /**
-   * Returns the same layer with noise for the areas' keys, where the area key mode samples: the
-   * original's {@code training}. Without it the layer evaluates.
-   *
-   * @param areaNoise for one step
-   * @return a layer of the same weights
-   */
-  public Tensor2TensorAttention withAreaNoise(AreaNoise areaNoise) {
-    return new Tensor2TensorAttention(this, Objects.requireNonNull(areaNoise, "areaNoise"));
   }
 
   // ---- Whole sequences ----
@@ -484,6 +445,35 @@ public final class Tensor2TensorAttention {
    */
   public void forward(
       Tensor queryAntecedent, Tensor memoryAntecedent, Mask bias, Tensor out, Extras extras) {
+    forward(queryAntecedent, memoryAntecedent, bias, AreaNoise.none(), out, extras);
+  }
+
+  /**
+   * Applies the layer with noise for the keys of areas, the original's {@code training}.
+   *
+   * @param queryAntecedent {@code [batch, lenQ, channels]}. Not modified.
+   * @param memoryAntecedent {@code [batch, lenM, channelsM]}; null: self-attention. Not modified.
+   * @param bias as in {@link #forward(Tensor, Tensor, Mask, Tensor)}
+   * @param areaNoise what moves keys where the area key mode samples; nothing else takes notice of
+   *     it
+   * @param out {@code [batch, lengthOut, outputDepth]}. Modified.
+   * @param extras as in {@link #forward(Tensor, Tensor, Mask, Tensor, Extras)}, for example {@link
+   *     #drawn}
+   * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Mask, Tensor, Extras)}, and
+   *     if the noise does not fit
+   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
+   * @throws OutOfMemoryError if there is no memory for queries, keys and values
+   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
+   *     had
+   */
+  public void forward(
+      Tensor queryAntecedent,
+      Tensor memoryAntecedent,
+      Mask bias,
+      AreaNoise areaNoise,
+      Tensor out,
+      Extras extras) {
+    Objects.requireNonNull(areaNoise, "areaNoise");
     Objects.requireNonNull(extras, "extras");
     check(queryAntecedent, out);
     Tensor memory = memoryAntecedent == null ? queryAntecedent : memoryAntecedent;
@@ -491,7 +481,7 @@ public final class Tensor2TensorAttention {
     try (Scratch scratch = new Scratch()) {
       Tensor k = project(scratch, key, memory);
       Tensor v = project(scratch, value, memory);
-      attend(scratch, queryAntecedent, k, v, bias, Place.SELF, out, extras);
+      attend(scratch, queryAntecedent, k, v, bias, Place.SELF, areaNoise, out, extras);
     }
   }
 
@@ -655,6 +645,7 @@ public final class Tensor2TensorAttention {
           read.values(),
           bias.and(ragged(read)),
           place,
+          AreaNoise.none(),
           out,
           extras);
     }
@@ -712,7 +703,8 @@ public final class Tensor2TensorAttention {
 
   /**
    * Applies the layer to queries that attend to a memory that has been projected. Any part of the
-   * queries gives the same rows as all of them.
+   * queries gives the same rows as all of them; but not with {@code dot_product_relative}, whose
+   * queries stand at the last keys.
    *
    * @param queryAntecedent {@code [batch, lenQ, channels]}. Not modified.
    * @param memory as {@link #readMemory} makes it. Not modified.
@@ -733,9 +725,10 @@ public final class Tensor2TensorAttention {
     requireCacheable(bias);
     check(queryAntecedent, out);
     try (Scratch scratch = new Scratch()) {
+      Tensor k = memory.keys();
+      Tensor v = memory.values();
       Mask mask = bias.and(ragged(memory));
-      attend(
-          scratch, queryAntecedent, memory.keys(), memory.values(), mask, Place.LAST, out, extras);
+      attend(scratch, queryAntecedent, k, v, mask, Place.LAST, AreaNoise.none(), out, extras);
     }
   }
 
@@ -783,7 +776,7 @@ public final class Tensor2TensorAttention {
       Tensor k = project(scratch, key, read);
       Tensor v = project(scratch, value, read);
       Mask mask = chunk.bias() == null ? null : Mask.bias(chunk.bias());
-      attend(scratch, queryAntecedent, k, v, mask, Place.LAST, out, extras);
+      attend(scratch, queryAntecedent, k, v, mask, Place.LAST, AreaNoise.none(), out, extras);
       chunk.postAttention(out);
     }
   }
@@ -843,6 +836,7 @@ public final class Tensor2TensorAttention {
       Tensor v,
       Mask bias,
       Place place,
+      AreaNoise areaNoise,
       Tensor out,
       Extras extras) {
     Tensor q = project(scratch, query, queryAntecedent);

@@ -544,7 +544,7 @@ class Tensor2TensorAttentionTest {
       Tensor wanted = floats(BATCH, 5, OUTPUT_DEPTH);
       linear(setup.reference.outputTransform, null).forward(heads, wanted);
       Tensor out = floats(BATCH, 5, OUTPUT_DEPTH);
-      layer.withAreaNoise(noise).forward(query, out);
+      layer.forward(query, null, null, noise, out, Extras.none());
       requireClose(wanted, out, "areas");
     }
   }
@@ -577,6 +577,63 @@ class Tensor2TensorAttentionTest {
     refuse("qFilterWidth must be 1 with vars3d: qFilterWidth=3", setup::layer);
     setup.builder.qFilterWidth(1).numHeads(2);
     refuse("q.heads must equal numHeads: q.heads=3, numHeads=2", setup::layer);
+  }
+
+  @Test
+  void shouldMatchTheReferenceWithRandomCombinations() {
+    for (int round = 0; round < 60; round++) {
+      boolean relative = random.nextBoolean();
+      boolean self = relative || random.nextBoolean();
+      int heads = 1 + random.nextInt(3);
+      int depth = 1 + random.nextInt(9);
+      Setup setup =
+          new Setup(
+              relative ? AttentionType.DOT_PRODUCT_RELATIVE : AttentionType.DOT_PRODUCT,
+              heads,
+              depth,
+              relative ? depth : 1 + random.nextInt(9),
+              self);
+      ReferenceT2t reference = setup.reference;
+      int width = 1 + random.nextInt(3);
+      setup.padding(Padding.SAME, Padding.SAME).projections(width, 1 + random.nextInt(3));
+      if (relative) {
+        setup.relative(1 + random.nextInt(9), true, true);
+      }
+      int lenQ = 2 + random.nextInt(8);
+      int lenK = self ? lenQ : 2 + random.nextInt(8);
+      reference.hardAttentionK = random.nextInt(5);
+      setup.builder.hardAttentionK(reference.hardAttentionK);
+      Extras extras = Extras.none();
+      if (reference.hardAttentionK > 0 && random.nextBoolean()) {
+        Tensor uniform = uniforms(BATCH, heads, lenQ, lenK);
+        reference.gumbelNoiseWeight = 0.5;
+        reference.uniform = uniform::getFloat;
+        extras = extras.gumbelNoise(0.5, uniform);
+      }
+      if (random.nextBoolean()) {
+        Tensor keep = Tensor.allocate(arena, DType.BOOL, BATCH, 1, lenQ, lenK);
+        for (int i = 0; i < keep.count(); i++) {
+          keep.reshape(keep.count()).setBoolean(random.nextDouble() > 0.3, i);
+        }
+        reference.dropoutRate = 0.3;
+        reference.keep = (b, h, i, j) -> keep.getBoolean(b, 0, i, j) ? 1 : 0;
+        extras = extras.keep(keep, 0.3);
+      }
+      Tensor bias = normal(BATCH, 1, lenQ, lenK);
+      reference.bias = (b, h, i, j) -> bias.getFloat(b, 0, i, j);
+      Tensor query = normal(BATCH, lenQ, CHANNELS);
+      Tensor memory = self ? null : normal(BATCH, lenK, CHANNELS_M);
+      Tensor2TensorAttention layer = setup.layer();
+      ReferenceT2t.Result wanted = reference.run(query, memory);
+      Extras given = extras;
+      String what = "round " + round + ", k = " + reference.hardAttentionK;
+      onEveryTier(
+          () -> {
+            Tensor out = floats(BATCH, lenQ, OUTPUT_DEPTH);
+            layer.forward(query, memory, Mask.bias(bias), out, given);
+            requireNear(wanted.out(), out, reference.hardAttentionK > 0 ? 2e-4 : 1e-5, what);
+          });
+    }
   }
 
   @Test
