@@ -1,83 +1,101 @@
 /*
  * tanh in the words of vec_*.h. tanh(NaN) is NaN, and zeros, denormals and infinities come back as they should.
  *
- * Where a vector can look 32 values up at once (A4J_TABLE_32), |x| is cut at 9, where tanh is 1, and falls into one of 32
- * intervals as wide as A4J_TANH_STEP; in each a polynomial of degree 5 around its middle, fitted for the least relative error.
- * Adding 1.5 * 2^23 rounds to the nearest middle and leaves its number in the low bits. The last one is flat, the first has the
- * middle 0 and no constant. Some 7 cycles a vector on Zen 5, half of what the other way takes; largest relative error 1.6e-7.
+ * Where a vector can look 32 values up at once (A4J_TABLE_32), |x| is counted in intervals, 3.5 of them a unit, and cut at 31,
+ * where tanh is 1. Around each integer stands a polynomial of degree 5 in what |x| has beyond it, fitted for the least relative
+ * error. Adding 1.5 * 2^23 leaves the number of the nearest integer in the low bits. The last polynomial is flat, the first has
+ * no constant. Some 7 cycles a vector on Zen 5, six of them the permutations, and half of what the other way takes; largest
+ * relative error 2.4e-7.
  *
  * Elsewhere, from 5/8 on tanh|x| = (1 - e) / (1 + e) with e = 2^(-2 log2(e) |x|) in (0, 0.29], which loses nothing to
  * cancellation and runs into 1 without a bound. Below, where 1 - e would lose the small ones, x + x^3 P(x^2) with P fitted for
  * the least relative error. Largest error 2.2 ulp.
  *
- * (x P(x^2) / Q(x^2) takes 6 cycles, but is 5 ulp off near 1, where soft-capped logits that matter lie.)
+ * (x P(x^2) / Q(x^2) takes 6 cycles, but is 5 ulp off near 1, where soft-capped logits that matter lie. A short polynomial for
+ * blocks of small |x| alone would take 5, but the bits of a row would depend on its neighbours.)
  */
 #ifndef A4J_TANH_H
 #define A4J_TANH_H
 
 #ifdef A4J_TABLE_32
 
-#define A4J_TANH_STEP (9.0f / 31)
+#define A4J_TANH_INTERVALS 3.5f /* a unit */
 
-/* Coefficient k of interval i at [k][i]. */
+/* Coefficient k of integer i at [k][i]. */
 static const float tanh_table[6][32] = {
-    {0.0f,           0x1.2135c4p-2f, 0x1.0bd83ep-1f, 0x1.675aeap-1f, 0x1.a49666p-1f, 0x1.cac2p-1f,   0x1.e182c2p-1f,
-     0x1.eeb6a4p-1f, 0x1.f6414cp-1f, 0x1.fa863ep-1f, 0x1.fceddp-1f,  0x1.fe4784p-1f, 0x1.ff095ap-1f, 0x1.ff75eep-1f,
-     0x1.ffb2bap-1f, 0x1.ffd4c2p-1f, 0x1.ffe7cep-1f, 0x1.fff276p-1f, 0x1.fff86cp-1f, 0x1.fffbc2p-1f, 0x1.fffdap-1f,
-     0x1.fffeacp-1f, 0x1.ffff42p-1f, 0x1.ffff96p-1f, 0x1.ffffc4p-1f, 0x1.ffffdep-1f, 0x1.ffffeep-1f, 0x1.fffff6p-1f,
-     0x1.fffffap-1f, 0x1.fffffcp-1f, 0x1.fffffep-1f, 0x1p+0f},
-    {0x1p+0f,         0x1.d728bep-1f,  0x1.73e1ap-1f,   0x1.03c7f2p-1f,
-     0x1.4d0228p-2f,  0x1.93ca8cp-3f,  0x1.d94d8ep-4f,  0x1.0fea82p-4f,
-     0x1.34dedap-5f,  0x1.5c90aep-6f,  0x1.87ea14p-7f,  0x1.b7be0cp-8f,
-     0x1.ecd57p-9f,   0x1.13fcdp-9f,   0x1.34fe74p-10f, 0x1.59e088p-11f,
-     0x1.831e54p-12f, 0x1.b13feap-13f, 0x1.e4dc58p-14f, 0x1.0f4df6p-14f,
-     0x1.2f9d44p-15f, 0x1.53c50ep-16f, 0x1.7c3ab8p-17f, 0x1.a9818ep-18f,
-     0x1.dc2c74p-19f, 0x1.0a6fe6p-19f, 0x1.2a29c2p-20f, 0x1.4daab4p-21f,
-     0x1.7565e8p-22f, 0x1.a1dc3ep-23f, 0x1.d39deap-24f, 0.0f},
-    {0x1.f51d9cp-21f,  -0x1.0a1f66p-2f,  -0x1.851444p-2f,  -0x1.6caa7ap-2f,
-     -0x1.118ecp-2f,   -0x1.69ce4ep-3f,  -0x1.bd1ecap-4f,  -0x1.06bc3p-4f,
-     -0x1.2efd7ep-5f,  -0x1.58d5b4p-6f,  -0x1.858f5ep-7f,  -0x1.b6429cp-8f,
-     -0x1.ebe6b2p-9f,  -0x1.13b1ap-9f,   -0x1.34cef4p-10f, -0x1.59c258p-11f,
-     -0x1.830afp-12f,  -0x1.b13338p-13f, -0x1.e4d3cap-14f, -0x1.0f4af2p-14f,
-     -0x1.2f9afep-15f, -0x1.53c336p-16f, -0x1.7c3916p-17f, -0x1.a97ffep-18f,
-     -0x1.dc2ae2p-19f, -0x1.0a6f14p-19f, -0x1.2a28dcp-20f, -0x1.4da9bap-21f,
-     -0x1.7564d4p-22f, -0x1.a1db0ap-23f, -0x1.d39ca2p-24f, 0.0f},
-    {-0x1.5561bcp-2f, -0x1.de03ap-3f,  -0x1.633f1ep-5f, 0x1.4b034cp-4f,
-     0x1.c6db16p-4f,  0x1.7b2c82p-4f,  0x1.04d93ep-4f,  0x1.46745p-5f,
-     0x1.848942p-6f,  0x1.c1ebap-7f,   0x1.00964cp-7f,  0x1.223564p-8f,
-     0x1.46b326p-9f,  0x1.6ed152p-10f, 0x1.9b427p-11f,  0x1.ccb562p-12f,
-     0x1.01eefap-12f, 0x1.20bd9ep-13f, 0x1.432e62p-14f, 0x1.69b35ep-15f,
-     0x1.94cb04p-16f, 0x1.c5020ep-17f, 0x1.faf572p-18f, 0x1.1baa46p-18f,
-     0x1.3d71cp-19f,  0x1.633e98p-20f, 0x1.8d8beap-21f, 0x1.bce276p-22f,
-     0x1.f1dc66p-23f, 0x1.16921cp-23f, 0x1.37bdacp-24f, 0.0f},
-    {0x1.a3dd32p-11f,  0x1.33cf18p-3f,   0x1.2faafcp-3f,   0x1.ff0d02p-5f,
-     -0x1.a66804p-10f, -0x1.85b7ap-6f,   -0x1.82a8cep-6f,  -0x1.18b184p-6f,
-     -0x1.671598p-7f,  -0x1.afc6bap-8f,  -0x1.f695dep-9f,  -0x1.1f67a4p-9f,
-     -0x1.458b76p-10f, -0x1.6ec6c6p-11f, -0x1.9c002p-12f,  -0x1.ce0826p-13f,
-     -0x1.02d42ep-13f, -0x1.21d6f8p-14f, -0x1.4478ccp-15f, -0x1.6b2eep-16f,
-     -0x1.9679d6p-17f, -0x1.c6e804p-18f, -0x1.fd17ap-19f,  -0x1.1cdc92p-19f,
-     -0x1.3ec912p-20f, -0x1.64be7ep-21f, -0x1.8f3b2ap-22f, -0x1.bec4ecp-23f,
-     -0x1.f3f702p-24f, -0x1.17bf6ap-24f, -0x1.3907bcp-25f, 0.0f},
-    {0x1.077536p-3f,  0x1.d756d2p-5f,  -0x1.76b9e4p-5f, -0x1.e18c0ap-5f,
-     -0x1.ce6924p-6f, -0x1.4fbd52p-8f, 0x1.cc1de6p-9f,  0x1.34ee14p-8f,
-     0x1.df8972p-9f,  0x1.3a517ap-9f,  0x1.7e1358p-10f, 0x1.bf1db6p-11f,
-     0x1.006568p-11f, 0x1.22dad4p-12f, 0x1.47f5e2p-13f, 0x1.70908ap-14f,
-     0x1.9d6cc8p-15f, 0x1.cf435cp-16f, 0x1.03676p-16f,  0x1.22699cp-17f,
-     0x1.45115ap-18f, 0x1.6bd1eap-19f, 0x1.972c34p-20f, 0x1.c7afap-21f,
-     0x1.fde8bap-22f, 0x1.1d6646p-22f, 0x1.3f3bc6p-23f, 0x1.654424p-24f,
-     0x1.8f8b5p-25f,  0x1.bf7f3cp-26f, 0x1.f540ecp-27f, 0.0f}};
+    {0.0f,           0x1.1cdca8p-2f, 0x1.086696p-1f, 0x1.63ba8ep-1f, 0x1.a178b2p-1f, 0x1.c8621ap-1f, 0x1.dfd4eap-1f,
+     0x1.ed9506p-1f, 0x1.f5845cp-1f, 0x1.fa0db6p-1f, 0x1.fca228p-1f, 0x1.fe189ap-1f, 0x1.feec8ap-1f, 0x1.ff645ep-1f,
+     0x1.ffa818p-1f, 0x1.ffce5ap-1f, 0x1.ffe3f6p-1f, 0x1.fff02ap-1f, 0x1.fff70ep-1f, 0x1.fffaf4p-1f, 0x1.fffd26p-1f,
+     0x1.fffe64p-1f, 0x1.ffff18p-1f, 0x1.ffff7cp-1f, 0x1.ffffb6p-1f, 0x1.ffffd6p-1f, 0x1.ffffe8p-1f, 0x1.fffff2p-1f,
+     0x1.fffff8p-1f, 0x1.fffffcp-1f, 0x1.fffffep-1f, 0x1p+0f},
+    {0x1.24924ap-2f,  0x1.0dee24p-2f,  0x1.ad194ep-3f,  0x1.2eae54p-3f,
+     0x1.883d3cp-4f,  0x1.e0e0d2p-5f,  0x1.1cdefcp-5f,  0x1.4aba02p-6f,
+     0x1.7b73fp-7f,   0x1.b069bap-8f,  0x1.eadc7ep-9f,  0x1.15fe4cp-9f,
+     0x1.3a7c0ep-10f, 0x1.6383f4p-11f, 0x1.91bd5ap-12f, 0x1.c5df2ep-13f,
+     0x1.005a16p-13f, 0x1.218f62p-14f, 0x1.470e8ep-15f, 0x1.71669ep-16f,
+     0x1.a138cp-17f,  0x1.d73ad2p-18f, 0x1.0a1d08p-18f, 0x1.2c8f1cp-19f,
+     0x1.53767ep-20f, 0x1.7f66eap-21f, 0x1.b10744p-22f, 0x1.e913fcp-23f,
+     0x1.1430f8p-23f, 0x1.37f0c4p-24f, 0x1.605122p-25f, 0.0f},
+    {-0x1.99ac8p-21f,  -0x1.574102p-6f,  -0x1.fa7cc2p-6f,  -0x1.e0af2cp-6f,
+     -0x1.6d85b6p-6f,  -0x1.e9dea4p-7f,  -0x1.3122f8p-7f,  -0x1.6c624p-8f,
+     -0x1.a8de26p-9f,  -0x1.e83854p-10f, -0x1.1673f8p-10f, -0x1.3c07fp-11f,
+     -0x1.674b62p-12f, -0x1.94984p-13f,  -0x1.cea4dp-14f,  -0x1.067dd4p-14f,
+     -0x1.29d2fap-15f, -0x1.4c3f06p-16f, -0x1.6528f6p-17f, -0x1.e0ea72p-18f,
+     -0x1.ef4aa2p-19f, -0x1.36e36cp-19f, -0x1.03bc24p-19f, -0x1.5e2a4ap-23f,
+     -0x1.447c2p-21f,  -0x1.31ab3ap-23f, 0x1.8e90ecp-23f,  0x1.1aa16p-21f,
+     0x1.9e6962p-22f,  -0x1.22a00cp-22f, -0x1.aa725ep-22f, 0.0f},
+    {-0x1.fd0b3ap-8f, -0x1.690a82p-8f, -0x1.2b08f8p-10f, 0x1.d87452p-10f,
+     0x1.53aa06p-9f,  0x1.21b0a2p-9f,  0x1.9586eep-10f,  0x1.017694p-10f,
+     0x1.365196p-11f, 0x1.6b7c6cp-12f, 0x1.a303e6p-13f,  0x1.debd08p-14f,
+     0x1.101bd2p-14f, 0x1.347676p-15f, 0x1.5d19c6p-16f,  0x1.8ac0ecp-17f,
+     0x1.be24bap-18f, 0x1.f814d8p-19f, 0x1.1cba0ap-19f,  0x1.419c88p-20f,
+     0x1.6b4598p-21f, 0x1.9a4dcep-22f, 0x1.cf6c42p-23f,  0x1.05b65p-23f,
+     0x1.2794c6p-24f, 0x1.4dd89ep-25f, 0x1.790e3ep-26f,  0x1.a9de72p-27f,
+     0x1.e0feacp-28f, 0x1.0f9f36p-28f, 0x1.32c706p-29f,  0.0f},
+    {-0x1.5c95dp-16f,  0x1.04a578p-10f,  0x1.071dacp-10f,  0x1.d0a29ap-12f,
+     0x1.23fa14p-17f,  -0x1.466ffap-13f, -0x1.4a515ap-13f, -0x1.f2534cp-14f,
+     -0x1.3a4d54p-14f, -0x1.a99772p-15f, -0x1.02861cp-15f, -0x1.4d4f4cp-16f,
+     -0x1.c70b2p-18f,  -0x1.fc7b9ep-18f, 0x1.65272ep-21f,  0x1.77012ap-20f,
+     0x1.747786p-20f,  -0x1.cb62c8p-23f, -0x1.31d966p-19f, 0x1.be4ac2p-19f,
+     0x1.e6410ep-22f,  0x1.3db69ep-20f,  0x1.a9d86ap-19f,  -0x1.01e2d8p-19f,
+     0x1.01f2c4p-20f,  -0x1.0e8fc6p-22f, -0x1.4354dep-20f, -0x1.3d4b32p-19f,
+     -0x1.c568bcp-20f, 0x1.0bc2f6p-20f,  0x1.9d1d5ep-20f,  0.0f},
+    {0x1.1c0308p-12f, 0x1.db6612p-14f,  -0x1.5dbc2ap-14f, -0x1.dd7542p-14f,
+     -0x1.df948p-15f, -0x1.967306p-17f, 0x1.998b44p-18f,  0x1.2fb122p-17f,
+     0x1.ea5d76p-18f, 0x1.45a1c8p-18f,  0x1.93097cp-19f,  0x1.dd4a5cp-20f,
+     0x1.1698aep-20f, 0x1.3e0f96p-21f,  0x1.6cd14cp-22f,  0x1.9cef58p-23f,
+     0x1.d37706p-24f, 0x1.07eb4ap-24f,  0x1.29940ep-25f,  0x1.5238dep-26f,
+     0x1.7c5714p-27f, 0x1.ae6efp-28f,   0x1.e667e4p-29f,  0x1.11320cp-29f,
+     0x1.36473cp-30f, 0x1.5d7642p-31f,  0x1.8b16fap-32f,  0x1.bca778p-33f,
+     0x1.f5e08p-34f,  0x1.1c8268p-34f,  0x1.41c89cp-35f,  0.0f}};
+
+/* x -> out * tanh(in * x), for many vectors: the factors join those that are there anyway. */
+struct tanh_of {
+  vf in; /* intervals a unit of x */
+  vf table[6][2];
+};
+
+static inline __attribute__((always_inline)) void tanh_prepare(struct tanh_of *t, float in, float out) {
+  t->in = v_set1(in * A4J_TANH_INTERVALS);
+#pragma GCC unroll 6
+  for (int k = 0; k < 6; k++)
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; half++) t->table[k][half] = v_mul(v_load(tanh_table[k] + 16 * half), v_set1(out));
+}
+
+static inline __attribute__((always_inline)) vf v_tanh_of(const struct tanh_of *t, vf x) {
+  const vf round = v_set1(0x1.8p+23f), a = v_min(v_set1(31), v_mul(v_abs(x), t->in));
+  const vf number = v_add(a, round), r = v_beyond_nearest(a);
+  vf p = v_pick_32(t->table[5], number);
+#pragma GCC unroll 5
+  for (int k = 4; k >= 0; k--) p = v_fma(p, r, v_pick_32(t->table[k], number));
+  return v_with_sign_of(p, x);
+}
 
 static inline vf v_tanh(vf x) {
-  const vf round = v_set1(0x1.8p+23f), a = v_min(v_set1(9.0f), v_abs(x));
-  const vf number = v_fma(a, v_set1(1 / A4J_TANH_STEP), round);
-  const vf r = v_fma(v_sub(number, round), v_set1(-A4J_TANH_STEP), a);
-  vf p = v_table_32(tanh_table[5], number);
-  p = v_fma(p, r, v_table_32(tanh_table[4], number));
-  p = v_fma(p, r, v_table_32(tanh_table[3], number));
-  p = v_fma(p, r, v_table_32(tanh_table[2], number));
-  p = v_fma(p, r, v_table_32(tanh_table[1], number));
-  p = v_fma(p, r, v_table_32(tanh_table[0], number));
-  return v_with_sign_of(p, x);
+  struct tanh_of t;
+  tanh_prepare(&t, 1, 1);
+  return v_tanh_of(&t, x);
 }
 
 #else
@@ -96,6 +114,18 @@ static inline vf v_tanh(vf x) {
   vf small = v_fma(v_mul(p, square), x, x);
   return v_select(v_ge(a, v_set1(0.625f)), large, small);
 }
+
+/* x -> out * tanh(in * x) */
+struct tanh_of {
+  vf in, out;
+};
+
+static inline void tanh_prepare(struct tanh_of *t, float in, float out) {
+  t->in = v_set1(in);
+  t->out = v_set1(out);
+}
+
+static inline vf v_tanh_of(const struct tanh_of *t, vf x) { return v_mul(v_tanh(v_mul(x, t->in)), t->out); }
 
 #endif
 

@@ -59,11 +59,10 @@ static inline vf v_with_sign_of(vf a, vf b) {
   return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(sign, _mm512_castps_si512(b), _mm512_castps_si512(a), 0xca));
 }
 
-/* t[i], i being the low 5 bits of a lane of `number`. */
+/* Number i of the 32 in t, i being the low 5 bits of a lane of `number`; and what a lane has beyond the nearest integer. */
 #define A4J_TABLE_32
-static inline vf v_table_32(const float *t, vf number) {
-  return _mm512_permutex2var_ps(_mm512_loadu_ps(t), _mm512_castps_si512(number), _mm512_loadu_ps(t + 16));
-}
+static inline vf v_pick_32(const vf t[2], vf number) { return _mm512_permutex2var_ps(t[0], _mm512_castps_si512(number), t[1]); }
+static inline vf v_beyond_nearest(vf a) { return _mm512_reduce_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 
 /* The lanes of m as bits, lane 0 first. */
 static inline uint32_t v_bits(vmask m) { return m; }
