@@ -10,6 +10,7 @@ import io.github.attention4j.Extras;
 import io.github.attention4j.Mask;
 import io.github.attention4j.RelativePositions;
 import io.github.attention4j.Tensor;
+import io.github.attention4j.io.AttentionImage;
 import io.github.attention4j.layer.LocalMasks;
 import io.github.attention4j.layer.NadarayaWatson;
 import io.github.attention4j.layer.NadarayaWatson.Kernel;
@@ -40,6 +41,7 @@ final class Pictures {
     pictures.causal();
     pictures.positions();
     pictures.scores();
+    pictures.summary();
     pictures.local();
     pictures.relative();
     pictures.differential();
@@ -75,6 +77,25 @@ final class Pictures {
         0.6);
     draw("scores-soft-cap", Attention.builder().mask(causal).softCap(0.5), q, k, 0.6);
     draw("scores-sink", Attention.builder().mask(causal).sinks(2), q, k, 0.6);
+  }
+
+  private void summary() {
+    Random random = new Random(5);
+    Tensor q = Checked.random(arena, random, 1, 3, LENGTH, 16);
+    Tensor k = Checked.random(arena, random, 1, 3, LENGTH, 16);
+    Tensor out = Tensor.allocate(arena, DType.F32, q.shape());
+    Tensor weights = Tensor.allocate(arena, DType.F32, 1, 3, LENGTH, LENGTH);
+    Attention.builder()
+        .mask(Mask.causal(Alignment.TOP_LEFT))
+        .build()
+        .forward(q, k, k, out, Extras.none().weights(weights));
+    AttentionImage summary = AttentionImage.summary(weights);
+    int side = LENGTH * PIXELS;
+    int[] pixels = new int[side * side];
+    for (int n = 0; n < pixels.length; n++) {
+      pixels[n] = summary.rgb(n / side / PIXELS, n % side / PIXELS);
+    }
+    maps.put("summary.png", new Picture(side, side, pixels));
   }
 
   private void local() {

@@ -2,6 +2,7 @@ package io.github.attention4j.guide;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.attention4j.Alignment;
 import io.github.attention4j.Checked;
@@ -11,6 +12,7 @@ import io.github.attention4j.KvCache;
 import io.github.attention4j.Mask;
 import io.github.attention4j.Snippets;
 import io.github.attention4j.Tensor;
+import io.github.attention4j.io.AttentionImage;
 import io.github.attention4j.io.SafeTensors;
 import io.github.attention4j.layer.AreaAttention;
 import io.github.attention4j.layer.Areas;
@@ -20,6 +22,7 @@ import io.github.attention4j.layer.Tensor2TensorAttention;
 import io.github.attention4j.layer.Tensor2TensorAttention.AttentionType;
 import java.io.IOException;
 import java.lang.foreign.Arena;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.Map;
@@ -65,6 +68,7 @@ class Tensor2tensorGuideTest {
     SafeTensors file = weights("self_attention/multihead_attention/");
     Tensor x = Checked.random(arena, random, 2, 12, 16);
     Tensor out = floats(2, 12, 16);
+    Path picture = directory.resolve("attention.png");
 
     Tensor2TensorAttention local =
         Tensor2TensorAttention.builder()
@@ -72,8 +76,11 @@ class Tensor2tensorGuideTest {
             .attentionType(AttentionType.LOCAL_MASK_RIGHT)
             .blockLength(4)
             .load(file, "self_attention/multihead_attention/", arena);
-    local.forward(x, null, null, out); // query_antecedent, memory_antecedent, bias
+    Tensor weights = local.allocateWeights(arena, 2, 12, 12);
+    local.forward(x, null, null, out, Extras.none().weights(weights)); // no memory, no bias
+    AttentionImage.summary(weights).write(picture, 8); // make_image_summary
 
+    assertTrue(Files.size(picture) > 0);
     // What the last block does not see does not matter.
     Tensor other = Checked.random(arena, random, 2, 12, 16);
     other.slice(1, 4, 8).copyFrom(x.slice(1, 4, 8));
