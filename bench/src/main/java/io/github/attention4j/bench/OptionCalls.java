@@ -14,11 +14,13 @@ import io.github.attention4j.Extras;
 import io.github.attention4j.Mask;
 import io.github.attention4j.Sequences;
 import io.github.attention4j.Tensor;
+import io.github.attention4j.layer.LocalMasks;
 import java.lang.foreign.Arena;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
+import java.util.function.Supplier;
 
 /**
  * Calls that differ in one option, over the same tensors, in groups: each call is compared with
@@ -29,7 +31,7 @@ import java.util.Random;
  */
 final class OptionCalls implements AutoCloseable {
   /** The names of the groups. */
-  static final List<String> GROUPS = List.of("options", "window", "packed");
+  static final List<String> GROUPS = List.of("options", "window", "local", "packed");
 
   /** What a group's first call is compared with. */
   private static final String NOTHING = "";
@@ -66,6 +68,7 @@ final class OptionCalls implements AutoCloseable {
     return switch (group) {
       case "options" -> options(threads);
       case "window" -> window(threads);
+      case "local" -> local(threads);
       case "packed" -> packed(threads);
       default ->
           throw new IllegalArgumentException("no group " + group + " of options, only " + GROUPS);
@@ -254,6 +257,50 @@ final class OptionCalls implements AutoCloseable {
     return group;
   }
 
+  // ---- Blocks of long sequences ----
+
+  /**
+   * Each local type is compared with a dense call that has as many visible scores: the same
+   * queries, none of them masked, and as many keys as a query of the local type sees in the mean,
+   * the fraction left out. Both read the same queries and write the same outputs. A square of as
+   * many scores, which has far fewer rows to read and to write, follows for whoever asks what the
+   * scores alone would cost.
+   */
+  private static OptionCalls local(int threads) {
+    int heads = 2;
+    int length = 65_536;
+    int block = 128;
+    Shape shape = new Shape("local", 1, heads, heads, heads, length, length, 64, 64, false, "");
+    OptionCalls group =
+        new OptionCalls(
+            "%d heads, %d x %d, d 64, blocks of %d".formatted(heads, length, length, block),
+            threads);
+    Problem on = group.new Problem(shape);
+    long ownUpToItself = (long) length / block * (block * (block + 1) / 2);
+    long before = ((long) length / block - 1) * block * block;
+    long around = (long) length * 3 * block - 2L * block * block;
+    // With local_unmasked the keys are searched for zeros in each call.
+    on.local(
+        "local_unmasked, filter_width 128",
+        1.3,
+        around,
+        () -> LocalMasks.localUnmasked(on.k, block, block),
+        (i, j) -> Math.abs(i / block - j / block) <= 1);
+    on.local(
+        "local_mask_right",
+        1.3,
+        ownUpToItself + before,
+        () -> LocalMasks.localMaskRight(length, block),
+        (i, j) -> j <= i && j / block >= i / block - 1);
+    on.local(
+        "local_within_block_mask_right",
+        1.5,
+        ownUpToItself,
+        () -> LocalMasks.localWithinBlockMaskRight(block),
+        (i, j) -> j <= i && j / block == i / block);
+    return group;
+  }
+
   // ---- Sequences one behind the other ----
 
   private static OptionCalls packed(int threads) {
@@ -352,6 +399,41 @@ final class OptionCalls implements AutoCloseable {
     /** A call, after it has been run and its result been compared with the formula. */
     Runnable call(Attention.Builder builder, Extras extras, Reference.Logit logit) {
       return call(builder, extras, logit, Reference.Sink.NONE);
+    }
+
+    /** Whether a query sees a key. */
+    interface Sees {
+      boolean key(int i, int j);
+    }
+
+    /** A local type, its mask made in each call; the dense call with as many scores; a square. */
+    void local(String name, double most, long scores, Supplier<Mask> mask, Sees sees) {
+      int keys = (int) (scores / shape.lenQ());
+      int side = (int) Math.sqrt(scores);
+      final String dense = "all of %d keys".formatted(keys);
+      Runnable code =
+          () -> builder().mask(mask.get()).threads(threads).build().forward(q, k, v, out);
+      code.run();
+      SelfCheck.require(
+          name,
+          shape,
+          (x, h, i, j) -> sees.key(i, j) ? x : NEVER,
+          Reference.Sink.NONE,
+          in,
+          out.toFloatArray());
+      Attention plain = builder().threads(threads).build();
+      Tensor fewK = k.slice(2, 0, keys);
+      Tensor fewV = v.slice(2, 0, keys);
+      Tensor[] square = {
+        q.slice(2, 0, side), k.slice(2, 0, side), v.slice(2, 0, side), out.slice(2, 0, side)
+      };
+      add(name, dense, most, code);
+      add(dense, NOTHING, ANY, () -> plain.forward(q, fewK, fewV, out));
+      add(
+          "all of %d x %d".formatted(side, side),
+          dense,
+          ANY,
+          () -> plain.forward(square[0], square[1], square[2], square[3]));
     }
 
     Runnable call(

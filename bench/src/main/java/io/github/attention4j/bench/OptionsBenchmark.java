@@ -19,7 +19,8 @@ import org.openjdk.jmh.annotations.Warmup;
  *
  * <p>Expected: what hides keys saves its share of the work; what changes scores costs a few
  * percent; a dense mask has to be read once for each head; returned weights cost a second pass and
- * 50 MB; an expression costs less than twice the built-in form.
+ * 50 MB; an expression costs less than twice the built-in form; local attention costs what its
+ * visible scores cost, and half as much again where every block of keys has a diagonal.
  *
  * <p>Run: {@code bench/run jmh OptionsBenchmark}; for ratios {@code bench/run compare options}.
  * Every call is checked against float64 before it is timed.
@@ -47,6 +48,12 @@ public class OptionsBenchmark {
     "soft-capping as an expression",
     "window (127, 0)",
     "all keys",
+    "local_unmasked, filter_width 128",
+    "all of 383 keys",
+    "local_mask_right",
+    "all of 192 keys",
+    "local_within_block_mask_right",
+    "all of 64 keys",
     "one sequence of 3378",
     "32 packed sequences of 64 to 994"
   })
