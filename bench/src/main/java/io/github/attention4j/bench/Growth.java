@@ -70,11 +70,11 @@ final class Growth {
     }
     List<Series> all = new ArrayList<>();
     all.add(series("length", lengths, l -> shape(1, 2, l, 64, false)));
-    all.add(series("length, causal", lengths, l -> shape(1, 2, l, 64, true)));
+    all.add(series("length-causal", lengths, l -> shape(1, 2, l, 64, true)));
     all.add(series("batch", counts, n -> shape(n, 2, 512, 64, false)));
     all.add(series("heads", counts, n -> shape(1, n, 512, 64, false)));
-    all.add(series("head size", dims, d -> shape(1, 8, 1024, d, false)));
-    all.add(series("head size, causal", dims, d -> shape(1, 8, 1024, d, true)));
+    all.add(series("head-size", dims, d -> shape(1, 8, 1024, d, false)));
+    all.add(series("head-size-causal", dims, d -> shape(1, 8, 1024, d, true)));
     List<Shape> same = new ArrayList<>();
     for (int i = 0; i < most; i++) {
       same.add(shape(1, 12, 1024, 64, false));

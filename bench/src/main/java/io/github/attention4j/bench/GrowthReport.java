@@ -70,7 +70,7 @@ final class GrowthReport {
     }
 
     boolean ofHeadSizes() {
-      return series.name().startsWith("head size");
+      return series.name().startsWith("head-size");
     }
 
     /** The fit for heads of at most 64 channels. */
@@ -126,7 +126,7 @@ final class GrowthReport {
   }
 
   private static String file(String name, Measured measured) {
-    return name + "-" + measured.series.name().replaceAll("[^a-z]+", "-") + ".svg";
+    return name + "-" + measured.series.name() + ".svg";
   }
 
   private String markdown(String name, Map<String, String> machine) {

@@ -1,8 +1,14 @@
 package io.github.attention4j.bench;
 
+import java.io.IOException;
+import java.io.StringReader;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
+import javax.xml.parsers.DocumentBuilderFactory;
+import javax.xml.parsers.ParserConfigurationException;
+import org.xml.sax.InputSource;
+import org.xml.sax.SAXException;
 
 /**
  * Whether the Java contenders compute what they claim: against float64, over shapes that end in the
@@ -27,10 +33,47 @@ final class SelfCheck {
         }
       }
     }
+    checkLine(wrong);
+    checkPictures(wrong);
     if (!wrong.isEmpty()) {
       throw new IllegalStateException(String.join("\n", wrong));
     }
     System.out.println("The Java contenders agree with float64 on every shape.");
+  }
+
+  /** A straight line is found, and a point beside it is noticed. */
+  private static void checkLine(List<String> wrong) {
+    Line exact = Line.through(new double[] {8, 16, 32, 64}, new double[] {58, 66, 82, 114});
+    if (Math.abs(exact.a() - 50) > 1e-9 || Math.abs(exact.b() - 1) > 1e-9 || exact.worst() > 1e-9) {
+      wrong.add("50 + 1 · d became " + exact);
+    }
+    Line rough = Line.through(new double[] {8, 16, 32, 64}, new double[] {58, 80, 82, 114});
+    if (rough.worst() < 0.05) {
+      wrong.add("a point that is 20 % off went unnoticed: " + rough);
+    }
+  }
+
+  /** Pictures are well-formed, whatever the words in them. */
+  private static void checkPictures(List<String> wrong) {
+    List<String> pictures =
+        List.of(
+            new BarChart("a < b & c", "share", List.of("one", "two"))
+                .add("P1", 0.5, Double.NaN)
+                .add("P2", 1.2, 0.1)
+                .toString(),
+            new LineChart("lengths", "length", "ms", true)
+                .add("one", 128, 0.01)
+                .add("one", 256, 0.04)
+                .toString());
+    for (String picture : pictures) {
+      try {
+        DocumentBuilderFactory.newInstance()
+            .newDocumentBuilder()
+            .parse(new InputSource(new StringReader(picture)));
+      } catch (ParserConfigurationException | SAXException | IOException e) {
+        wrong.add("a picture is no XML: " + e.getMessage());
+      }
+    }
   }
 
   /** Around the register tile (6 × 64), the key block (256), the query block (96), odd sizes. */

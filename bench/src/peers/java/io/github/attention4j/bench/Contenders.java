@@ -19,7 +19,10 @@ final class Contenders implements AutoCloseable {
   /** A turn lasts at least this long, and what precedes it untimed a third of that. */
   private static final double TURN_NANOS = 9e6;
 
-  /** Who needs longer for a call takes part in few rounds, without an untimed call before. */
+  /** Who needs longer for a call warms up within it. */
+  private static final double LONG_NANOS = 5e7;
+
+  /** Who needs longer than that takes part in few rounds. */
   private static final double SLOW_NANOS = 4e8;
 
   private static final int SLOW_ROUNDS = 3;
@@ -43,7 +46,7 @@ final class Contenders implements AutoCloseable {
     }
 
     int warm() {
-      return slow() ? 0 : 1 + calls() / 3;
+      return ready.nanos() > LONG_NANOS ? 0 : 1 + calls() / 3;
     }
 
     double turnNanos() {

@@ -51,8 +51,8 @@ final class FusedContender implements Contender {
       this.pairs = pairs;
       this.fused =
           pairs
-              ? Fused.pairs(shape, new Inputs(shape.unpaired()), threads)
-              : Fused.plain(shape, new Inputs(shape), threads);
+              ? Fused.pairs(shape, SharedInputs.of(shape.unpaired()), threads)
+              : Fused.plain(shape, SharedInputs.of(shape), threads);
     }
 
     @Override

@@ -67,7 +67,7 @@ final class JavaContender implements Contender {
     OfShape(Shape shape, boolean pairs) {
       this.shape = shape;
       this.pairs = pairs;
-      in = new Inputs(pairs ? shape.unpaired() : shape);
+      in = SharedInputs.of(pairs ? shape.unpaired() : shape);
       maps = new float[pairs ? 2 * shape.outCount() : 0];
       out = new float[shape.outCount()];
     }

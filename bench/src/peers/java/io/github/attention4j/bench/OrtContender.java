@@ -13,6 +13,9 @@ import java.util.Map;
  * ONNX Runtime: attention through each operator that fits, inputs as that operator likes them best.
  */
 final class OrtContender implements Contender {
+  /** Operators that keep the whole matrix of scores are not tried where it takes more bytes. */
+  private static final double MOST_SCORE_BYTES = 2e9;
+
   private final int threads;
 
   OrtContender(int threads) {
@@ -42,9 +45,12 @@ final class OrtContender implements Contender {
 
   private List<Opening> prefill(Shape shape) {
     List<Opening> ways = new ArrayList<>();
-    ways.add(() -> attention23(shape));
-    if (shape.headsQ() == shape.headsK()) {
-      ways.add(() -> multiHead(shape));
+    double scores = 4.0 * shape.batch() * shape.headsQ() * shape.lenQ() * shape.lenK();
+    if (!shape.causal() || scores <= MOST_SCORE_BYTES) {
+      ways.add(() -> attention23(shape));
+      if (shape.headsQ() == shape.headsK()) {
+        ways.add(() -> multiHead(shape));
+      }
     }
     if (shape.causal()) {
       ways.add(() -> groupQuery(shape));
@@ -64,7 +70,7 @@ final class OrtContender implements Contender {
 
   /** The operator of the ONNX standard. */
   private OrtWay attention23(Shape s) throws OrtException {
-    Inputs in = new Inputs(s);
+    Inputs in = SharedInputs.of(s);
     OnnxGraph graph = new OnnxGraph();
     long[] q = {s.batch(), s.headsQ(), s.lenQ(), s.dimQk()};
     long[] k = {s.batch(), s.headsK(), s.lenK(), s.dimQk()};
@@ -84,7 +90,7 @@ final class OrtContender implements Contender {
 
   /** Rows of all heads side by side. */
   private OrtWay multiHead(Shape s) throws OrtException {
-    Inputs in = new Inputs(s);
+    Inputs in = SharedInputs.of(s);
     OnnxGraph graph = new OnnxGraph();
     long[] q = {s.batch(), s.lenQ(), (long) s.headsQ() * s.dimQk()};
     long[] k = {s.batch(), s.lenK(), (long) s.headsK() * s.dimQk()};
@@ -110,7 +116,7 @@ final class OrtContender implements Contender {
 
   /** Keys and values head by head, as a cache has them. */
   private OrtWay multiHeadCache(Shape s) throws OrtException {
-    Inputs in = new Inputs(s);
+    Inputs in = SharedInputs.of(s);
     OnnxGraph graph = new OnnxGraph();
     long[] q = {s.batch(), s.lenQ(), (long) s.headsQ() * s.dimQk()};
     long[] k = {s.batch(), s.headsK(), s.lenK(), s.dimQk()};
@@ -141,7 +147,7 @@ final class OrtContender implements Contender {
 
   /** The cache has room for all keys; what is appended is written into it, in place. */
   private OrtWay groupQuery(Shape s, int past) throws OrtException {
-    Inputs in = new Inputs(s);
+    Inputs in = SharedInputs.of(s);
     OnnxGraph graph = new OnnxGraph();
     int fresh = s.lenK() - past;
     long[] q = {s.batch(), s.lenQ(), (long) s.headsQ() * s.dimQk()};
@@ -189,7 +195,7 @@ final class OrtContender implements Contender {
   }
 
   private OrtWay pairsOfMultiHead(Shape s) throws OrtException {
-    Inputs in = new Inputs(s.unpaired());
+    Inputs in = SharedInputs.of(s.unpaired());
     OnnxGraph graph = new OnnxGraph();
     long[] row = {s.batch(), s.lenQ(), (long) s.headsQ() * s.dimQk()};
     long[] v = {s.batch(), s.lenK(), (long) s.headsV() * s.dimV()};
@@ -216,7 +222,7 @@ final class OrtContender implements Contender {
   }
 
   private OrtWay pairsOfAttention23(Shape s) throws OrtException {
-    Inputs in = new Inputs(s.unpaired());
+    Inputs in = SharedInputs.of(s.unpaired());
     OnnxGraph graph = new OnnxGraph();
     long[] row = {s.batch(), s.headsQ(), s.lenQ(), s.dimQk()};
     long[] v = {s.batch(), s.headsV(), s.lenK(), s.dimV()};

@@ -42,6 +42,7 @@ final class Peers {
   /** Measures all workloads, or those named. */
   public static void main(String[] arguments) throws IOException {
     long start = System.nanoTime();
+    PeersCheck.run();
     Files.createDirectories(DIRECTORY);
     Peers peers = new Peers(PeersOptions.parse(arguments));
     for (int threads : peers.options.threads()) {

@@ -96,10 +96,11 @@ final class PeersReport {
         # attention4j beside its peers
 
         Written by `bench/peers`; how it measures stands in `bench/README.md`. Each contender has a
-        process of its own and gets its turns while all others are stopped; figures are medians over
-        rounds, ratios are taken within a round. *of the limit*: share of the multiply-add peak of as
-        many cores, or, for D and T2, the time of a plain sum over the same bytes over ours. *best*:
-        the fastest of the others, and how many times faster attention4j is. Beside a peer's figure
+        process of its own and gets its turns while all others are stopped; figures are medians
+        over rounds, ratios are taken within a round. *of the limit*: share of the multiply-add peak
+        of as many cores, or, for D and T2, the time of a plain sum over the same bytes over ours.
+        *best*: the fastest of the others; *ahead*: how many times faster attention4j is than it.
+        "–": took no part, or cannot compute it. Beside a peer's figure
         stands the operator or composition that was its fastest. All float32.
 
         | | |
@@ -131,9 +132,10 @@ final class PeersReport {
             .mapToDouble(ContenderProcess.Ready::error)
             .max()
             .orElse(0);
-    return "attention alone at most %.0e from float64, layers and blocks at most %.0e from ours, in "
-            .formatted(SelfCheck.TOLERANCE, ContenderMain.LAYER_TOLERANCE)
-        + "absolute terms; the worst of all was %.1e".formatted(worst);
+    return "in absolute terms: attention alone at most %.0e from float64, layers and blocks at most"
+            .formatted(SelfCheck.TOLERANCE)
+        + " %.0e from ours; the worst of all was %.1e"
+            .formatted(ContenderMain.LAYER_TOLERANCE, worst);
   }
 
   private void table(StringBuilder text, List<PeersRow> chosen) {

@@ -20,7 +20,7 @@ import java.lang.invoke.MethodHandle;
  * each thread of a team computes a slice of the rows.
  */
 final class Sgemm {
-  private static final int SIZE = 1536;
+  private static final int SIZE = 1024;
   private static final int ROW_MAJOR = 101;
   private static final int PLAIN = 111;
   private static final int TRANSPOSED = 112;

@@ -24,7 +24,8 @@ final class TorchBlocks {
     return layerArguments("native_mha", shape, new JavaLayer.Weights(shape))
         .program(
             """
-            y, w = torch._native_multi_head_attention(x, x, x, %d, %d, wqkv, bqkv, wo, bo, None, False, True, None)
+            y, w = torch._native_multi_head_attention(\
+            x, x, x, %d, %d, wqkv, bqkv, wo, bo, None, False, True, None)
             return y
             """
                 .formatted(shape.width(), shape.heads()));
@@ -83,7 +84,8 @@ final class TorchBlocks {
     return encoderArguments("native", shape)
         .program(
             """
-            return torch._transformer_encoder_layer_fwd(x, %d, %d, wqkv, bqkv, wo, bo, False, False, 0.00001, n1w, n1b, n2w, n2b, up, bup, down, bdown, None, None)
+            return torch._transformer_encoder_layer_fwd(x, %d, %d, wqkv, bqkv, wo, bo, \
+            False, False, 0.00001, n1w, n1b, n2w, n2b, up, bup, down, bdown, None, None)
             """
                 .formatted(shape.width(), shape.heads()));
   }
@@ -140,8 +142,12 @@ final class TorchBlocks {
             q, k, v = torch.split(p, [%5$d, %6$d, %6$d], 1)
             q1, q2 = torch.chunk(q, 2, 3)
             k1, k2 = torch.chunk(k, 2, 3)
-            rq = torch.cat([torch.sub(torch.mul(q1, cos), torch.mul(q2, sin)), torch.add(torch.mul(q2, cos), torch.mul(q1, sin))], 3)
-            rk = torch.cat([torch.sub(torch.mul(k1, cos), torch.mul(k2, sin)), torch.add(torch.mul(k2, cos), torch.mul(k1, sin))], 3)
+            rq1 = torch.sub(torch.mul(q1, cos), torch.mul(q2, sin))
+            rq2 = torch.add(torch.mul(q2, cos), torch.mul(q1, sin))
+            rq = torch.cat([rq1, rq2], 3)
+            rk1 = torch.sub(torch.mul(k1, cos), torch.mul(k2, sin))
+            rk2 = torch.add(torch.mul(k2, cos), torch.mul(k1, sin))
+            rk = torch.cat([rk1, rk2], 3)
             a = torch.copy_(torch.narrow(keys, 2, %7$d, %2$d), rk)
             b = torch.copy_(torch.narrow(values, 2, %7$d, %2$d), v)
             """
@@ -167,11 +173,11 @@ final class TorchBlocks {
   private static String read(DecoderShape s, String kind, int group) {
     if (kind.equals("rep")) {
       return """
-      rk2 = torch.repeat_interleave(keys, %d, 1)
-      rv2 = torch.repeat_interleave(values, %d, 1)
+      ks = torch.repeat_interleave(keys, %d, 1)
+      vs = torch.repeat_interleave(values, %d, 1)
       o = %s
       """
-          .formatted(group, group, sdpa("rq", "rk2", "rv2", true));
+          .formatted(group, group, sdpa("rq", "ks", "vs", true));
     }
     String fold =
         kind.equals("fold")

@@ -50,12 +50,14 @@ final class TorchContender implements Contender {
 
   /** Two batched products around a softmax. */
   static String composed(String q, String k, String v, double scale) {
-    return "torch.matmul(torch.softmax(torch.matmul(torch.mul(%s, %s), torch.transpose(%s, -2, -1)), -1), %s)"
-        .formatted(q, Double.toString(scale), k, v);
+    String scores =
+        "torch.matmul(torch.mul(%s, %s), torch.transpose(%s, -2, -1))"
+            .formatted(q, Double.toString(scale), k);
+    return "torch.matmul(torch.softmax(%s, -1), %s)".formatted(scores, v);
   }
 
   private static TorchWay arguments(String name, Shape s) {
-    Inputs in = new Inputs(s);
+    Inputs in = SharedInputs.of(s);
     return new TorchWay(name)
         .with("q", in.q(), s.batch(), s.headsQ(), s.lenQ(), s.dimQk())
         .with("k", in.k(), s.batch(), s.headsK(), s.lenK(), s.dimQk())
@@ -90,8 +92,9 @@ final class TorchContender implements Contender {
   }
 
   private static String grouped(String q, String k, String v, boolean causal) {
-    return "torch.scaled_dot_product_attention(%s, %s, %s, None, 0., %s, scale=None, enable_gqa=True)"
-        .formatted(q, k, v, causal ? "True" : "False");
+    return "torch.scaled_dot_product_attention("
+        + "%s, %s, %s, None, 0., %s, scale=None, enable_gqa=True)"
+            .formatted(q, k, v, causal ? "True" : "False");
   }
 
   /** The heads of a group become rows of one matrix: they share keys and values. */
@@ -164,7 +167,7 @@ final class TorchContender implements Contender {
   }
 
   private static TorchWay pairArguments(String name, Shape s) {
-    Inputs in = new Inputs(s.unpaired());
+    Inputs in = SharedInputs.of(s.unpaired());
     TorchWay way = new TorchWay(name).with("v", in.v(), s.batch(), s.headsV(), s.lenK(), s.dimV());
     for (int map = 0; map < 2; map++) {
       way.with("q" + map, half(s, in.q(), map), s.batch(), s.headsQ(), s.lenQ(), s.dimQk());
