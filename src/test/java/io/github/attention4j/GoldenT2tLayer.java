@@ -148,8 +148,8 @@ final class GoldenT2tLayer {
     return Conv1d.Padding.valueOf(golden.word(option, "VALID", "VALID", "SAME", "LEFT"));
   }
 
-  /** Weights, and what the case has drawn. */
-  private static Extras extras(GoldenCase golden, Tensor weights) {
+  /** Weights, and what a case of any family has drawn. */
+  static Extras extras(GoldenCase golden, Tensor weights) {
     Extras extras = weights == null ? Extras.none() : Extras.none().weights(weights);
     if (golden.holds("in.gumbel_uniform")) {
       extras =

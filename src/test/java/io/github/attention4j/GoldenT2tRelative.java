@@ -32,6 +32,9 @@ final class GoldenT2tRelative {
     if (golden.holds("in.bias")) {
       attention.mask(Mask.bias(golden.get("in.bias")));
     }
+    if (golden.has("hard_attention_k")) {
+      attention.hardAttention((int) golden.integer("hard_attention_k", 0));
+    }
     int most = (int) golden.integer("max_relative_position", 0);
     switch (type) {
       case "dot_product_relative" -> {
@@ -57,7 +60,7 @@ final class GoldenT2tRelative {
     }
     Tensor out = golden.wanted("out.output");
     Tensor weights = golden.wanted("out.weights");
-    Extras extras = weights == null ? Extras.none() : Extras.none().weights(weights);
+    Extras extras = GoldenT2tLayer.extras(golden, weights);
     attention.build().forward(q, k, v, out, extras);
     golden.expect("out.output", out);
     if (weights != null) {

@@ -12,6 +12,7 @@ import io.github.attention4j.Attention;
 import io.github.attention4j.DType;
 import io.github.attention4j.Extras;
 import io.github.attention4j.Mask;
+import io.github.attention4j.RelativePositions;
 import io.github.attention4j.Sequences;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.layer.LocalMasks;
@@ -145,6 +146,24 @@ final class OptionCalls implements AutoCloseable {
         plain,
         1.10,
         on.call(builder().sinks(sinks), Extras.none(), (x, h, i, j) -> x, h -> sinks[h]));
+
+    // Tables of 16 distances to both sides, and of all that there are.
+    for (int most : new int[] {16, length}) {
+      int rows = most == 16 ? 2 * most + 1 : 2 * most - 1;
+      Tensor tableK = Tensor.of(arena, Inputs.normal(random, rows * 64), rows, 64);
+      Tensor tableV = Tensor.of(arena, Inputs.normal(random, rows * 64), rows, 64);
+      String name = "relative positions, " + rows + " distances, of keys";
+      for (Tensor values : new Tensor[] {null, tableV}) {
+        group.add(
+            values == null ? name : name + " and values",
+            plain,
+            values == null ? 1.60 : 2.30,
+            on.call(
+                most == 16
+                    ? RelativePositions.clipped(most, tableK, values)
+                    : RelativePositions.unmasked(most, tableK, values)));
+      }
+    }
 
     int keys = length - 3;
     group.add(
@@ -398,7 +417,7 @@ final class OptionCalls implements AutoCloseable {
 
     /** A call, after it has been run and its result been compared with the formula. */
     Runnable call(Attention.Builder builder, Extras extras, Reference.Logit logit) {
-      return call(builder, extras, logit, Reference.Sink.NONE);
+      return call(builder, extras, logit, Reference.Sink.NONE, Reference.Value.NONE);
     }
 
     /** Whether a query sees a key. */
@@ -438,10 +457,44 @@ final class OptionCalls implements AutoCloseable {
 
     Runnable call(
         Attention.Builder builder, Extras extras, Reference.Logit logit, Reference.Sink sink) {
+      return call(builder, extras, logit, sink, Reference.Value.NONE);
+    }
+
+    /** A call with tables of relative positions, of which that of the values may be null. */
+    Runnable call(RelativePositions positions) {
+      float[] keys = positions.keys().toFloatArray();
+      float[] values = positions.values() == null ? null : positions.values().toFloatArray();
+      int dim = shape.dimQk();
+      double scale = 1 / Math.sqrt(dim);
+      int zero = (int) positions.zero();
+      int last = (int) positions.rows() - 1;
+      return call(
+          builder().relative(Alignment.TOP_LEFT, positions),
+          Extras.none(),
+          (x, h, i, j) -> {
+            int row = Math.clamp(zero + j - i, 0, last);
+            double product = 0;
+            for (int d = 0; d < dim; d++) {
+              product += (double) in.q()[(h * shape.lenQ() + i) * dim + d] * keys[row * dim + d];
+            }
+            return x + scale * product;
+          },
+          Reference.Sink.NONE,
+          values == null
+              ? Reference.Value.NONE
+              : (i, j, c) -> values[Math.clamp(zero + j - i, 0, last) * shape.dimV() + c]);
+    }
+
+    Runnable call(
+        Attention.Builder builder,
+        Extras extras,
+        Reference.Logit logit,
+        Reference.Sink sink,
+        Reference.Value value) {
       Attention attention = builder.threads(threads).build();
       Runnable code = () -> attention.forward(q, k, v, out, extras);
       code.run();
-      SelfCheck.require(shape.name(), shape, logit, sink, in, out.toFloatArray());
+      SelfCheck.require(shape.name(), shape, logit, sink, value, in, out.toFloatArray());
       return code;
     }
   }

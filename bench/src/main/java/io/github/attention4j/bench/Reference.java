@@ -16,6 +16,13 @@ final class Reference {
     double of(int head);
   }
 
+  /** What an option adds to a channel of a value. */
+  interface Value {
+    Value NONE = (query, key, channel) -> 0;
+
+    double of(int query, int key, int channel);
+  }
+
   /** The logits of a shape without any option. */
   private static Logit plain(Shape shape) {
     return shape.causal()
@@ -28,16 +35,24 @@ final class Reference {
    * row.
    */
   static double error(Shape shape, float[] q, float[] k, float[] v, float[] out, int step) {
-    return error(shape, plain(shape), Sink.NONE, q, k, v, out, step);
+    return error(shape, plain(shape), Sink.NONE, Value.NONE, q, k, v, out, step);
   }
 
   /** The same with an option. */
   static double error(
-      Shape shape, Logit logit, Sink sink, float[] q, float[] k, float[] v, float[] out, int step) {
+      Shape shape,
+      Logit logit,
+      Sink sink,
+      Value value,
+      float[] q,
+      float[] k,
+      float[] v,
+      float[] out,
+      int step) {
     double worst = 0;
     int rows = shape.batch() * shape.headsQ() * shape.lenQ();
     for (int row = 0; row < rows; row += step) {
-      double[] expected = row(shape, logit, sink, row, q, k, v);
+      double[] expected = row(shape, logit, sink, value, row, q, k, v);
       for (int d = 0; d < shape.dimV(); d++) {
         worst = larger(worst, Math.abs(expected[d] - out[row * shape.dimV() + d]));
       }
@@ -54,8 +69,8 @@ final class Reference {
     int rows = shape.batch() * shape.headsQ() * lenQ;
     for (int row = 0; row < rows; row += step) {
       int first = row / lenQ * 2 * lenQ + row % lenQ;
-      double[] a = row(maps, plain(maps), Sink.NONE, first, q, k, v);
-      double[] b = row(maps, plain(maps), Sink.NONE, first + lenQ, q, k, v);
+      double[] a = row(maps, plain(maps), Sink.NONE, Value.NONE, first, q, k, v);
+      double[] b = row(maps, plain(maps), Sink.NONE, Value.NONE, first + lenQ, q, k, v);
       for (int d = 0; d < shape.dimV(); d++) {
         worst = larger(worst, Math.abs(a[d] - lambda * b[d] - out[row * shape.dimV() + d]));
       }
@@ -85,7 +100,7 @@ final class Reference {
   }
 
   private static double[] row(
-      Shape shape, Logit logit, Sink sink, int row, float[] q, float[] k, float[] v) {
+      Shape shape, Logit logit, Sink sink, Value value, int row, float[] q, float[] k, float[] v) {
     int query = row % shape.lenQ();
     int head = row / shape.lenQ() % shape.headsQ();
     int batch = row / shape.lenQ() / shape.headsQ();
@@ -108,7 +123,8 @@ final class Reference {
       double weight = Math.exp(logits[j] - max);
       sum += weight;
       for (int d = 0; d < out.length; d++) {
-        out[d] += weight * v[(headV * shape.lenK() + j) * shape.dimV() + d];
+        double own = v[(headV * shape.lenK() + j) * shape.dimV() + d];
+        out[d] += weight * (own + value.of(query, j, d));
       }
     }
     for (int d = 0; d < out.length; d++) {

@@ -104,8 +104,15 @@ final class SelfCheck {
 
   /** The same with an option. */
   static void require(
-      String who, Shape shape, Reference.Logit logit, Reference.Sink sink, Inputs in, float[] out) {
-    double error = Reference.error(shape, logit, sink, in.q(), in.k(), in.v(), out, step(shape));
+      String who,
+      Shape shape,
+      Reference.Logit logit,
+      Reference.Sink sink,
+      Reference.Value value,
+      Inputs in,
+      float[] out) {
+    double error =
+        Reference.error(shape, logit, sink, value, in.q(), in.k(), in.v(), out, step(shape));
     requireSmall(who, shape.name(), error);
   }
 
