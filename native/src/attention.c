@@ -265,7 +265,8 @@ static void make_cut(const a4j_attention_desc *d, const struct plan *p, int64_t 
   const int64_t lanes = p->kernels->lanes, tile_vecs = p->kernels->tile_rows / lanes;
   /* Few rows leave lanes empty: let the heads of a group fill them, where they read the same keys. */
   const int same_keys = d->maps == 1 || d->key_map == A4J_KEY_PAIRS;
-  const int stacks = same_keys && d->relative_rows == 0; /* whose tiles are consecutive rows of one head */
+  /* Relative positions take tiles of consecutive rows of one head. */
+  const int stacks = same_keys && d->relative_rows == 0;
   c->len_q = len_q;
   c->len_k = len_k;
   c->stack_heads = stacks && len_q < A4J_TILE_MAX ? p->group : 1;

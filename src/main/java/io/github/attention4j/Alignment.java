@@ -2,8 +2,9 @@ package io.github.attention4j;
 
 /**
  * Where queries stand among the keys, that is, which corner of their matrix causal masks, windows,
- * chunks and ALiBi start from. With as many queries as keys both are the same; otherwise they are
- * not, and nobody should have to guess. The picture shows what a causal mask lets see:
+ * chunks, ALiBi and relative positions start from. With as many queries as keys both are the same;
+ * otherwise they are not, and nobody should have to guess. The picture shows what a causal mask
+ * lets see:
  *
  * <pre>
  *   2 queries, 4 keys      TOP_LEFT      BOTTOM_RIGHT

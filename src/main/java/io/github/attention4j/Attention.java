@@ -235,8 +235,8 @@ public final class Attention {
    * @param out the result {@code [batch, headsQ, lenQ, dimV]}, written whole. Modified.
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, Tensor)}, and if
    *     the prefix has not one batch or other heads than the continuations, a score was chosen, the
-   *     mask holds other parts than causal, windows and chunks, these or ALiBi are not aligned
-   *     {@link Alignment#BOTTOM_RIGHT}, or the prefix ends within a chunk
+   *     mask holds other parts than causal, windows and chunks, these, ALiBi or relative positions
+   *     are not aligned {@link Alignment#BOTTOM_RIGHT}, or the prefix ends within a chunk
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws AttentionException if the native library is not to be had
    */

@@ -21,7 +21,8 @@ import java.util.Objects;
  * <p><b>Positions.</b> Causal masks, windows and chunks compare the number of a key with the
  * position of a query among the keys. Where the first query stands is never guessed: it is an
  * {@link Alignment}, or an offset for each batch, the number of the key at which its first query
- * stands (any sign). All parts of a mask, ALiBi and expressions must say the same.
+ * stands (any sign). All parts of a mask, ALiBi, relative positions and expressions must say the
+ * same.
  *
  * <p>Tensors in a mask are read at each call, and belong to the caller, who must keep their arena
  * open. Shapes are compared with the queries and keys at the call: {@code allow} and {@code bias}

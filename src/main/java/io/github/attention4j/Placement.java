@@ -6,8 +6,8 @@ import java.util.Objects;
 
 /**
  * Where the first row stands among the keys: an {@link Alignment}, or for each batch the number of
- * a key. Whatever asks for positions (causal, windows, chunks, ALiBi) holds one, and all that meet
- * in one call must hold the same.
+ * a key. Whatever asks for positions (causal, windows, chunks, ALiBi, relative positions) holds
+ * one, and all that meet in one call must hold the same.
  *
  * @param alignment null where there are offsets
  * @param offsets null where there is an alignment; never modified
