@@ -438,6 +438,7 @@ final class OptionCalls implements AutoCloseable {
           shape,
           (x, h, i, j) -> sees.key(i, j) ? x : NEVER,
           Reference.Sink.NONE,
+          Reference.Value.NONE,
           in,
           out.toFloatArray());
       Attention plain = builder().threads(threads).build();
