@@ -26,7 +26,6 @@ final class Contenders implements AutoCloseable {
   private static final double SLOW_NANOS = 4e8;
 
   private static final int SLOW_ROUNDS = 3;
-  private static final int FEWEST_ROUNDS = 5;
   private static final int MOST_ROUNDS = 41;
   private static final int MOST_CALLS = 20_000;
 
@@ -102,17 +101,20 @@ final class Contenders implements AutoCloseable {
         failures.put(process.name(), e.getMessage());
       }
     }
-    Experiment.Result result = measure(entries, options.seconds());
+    Experiment.Result result = measure(entries, options);
     entries.forEach(entry -> entry.process.drop());
     return new Outcome(workload, threads, ready, failures, result);
   }
 
-  private static Experiment.Result measure(List<Entry> entries, double seconds) {
+  private static Experiment.Result measure(List<Entry> entries, PeersOptions options) {
     double nanos =
         entries.stream().filter(entry -> !entry.slow()).mapToDouble(Entry::turnNanos).sum();
     boolean few = entries.getFirst().slow();
     int rounds =
-        few ? SLOW_ROUNDS : (int) Math.clamp(seconds * 1e9 / nanos, FEWEST_ROUNDS, MOST_ROUNDS);
+        few
+            ? SLOW_ROUNDS
+            : (int)
+                Math.clamp(options.seconds() * 1e9 / nanos, options.fewestRounds(), MOST_ROUNDS);
     double[][] figures = new double[entries.size()][rounds];
     for (int round = 0; round < rounds; round++) {
       for (int turn = 0; turn < entries.size(); turn++) {

@@ -22,8 +22,8 @@ record PeersOptions(
     boolean quick,
     boolean all) {
 
-  static final double SECONDS = 5;
-  static final double QUICK_SECONDS = 1.2;
+  private static final double SECONDS = 5;
+  private static final double QUICK_SECONDS = 1;
 
   /**
    * Reads names of workloads, {@code --quick}, {@code --seconds=}, {@code --threads=}, {@code
@@ -64,6 +64,11 @@ record PeersOptions(
         seconds > 0 ? seconds : quick ? QUICK_SECONDS : SECONDS,
         quick,
         all);
+  }
+
+  /** However long they last. */
+  int fewestRounds() {
+    return quick ? 3 : 5;
   }
 
   /** Leaves out those that are far behind. */
