@@ -165,6 +165,7 @@ void release(struct problem *p) {
                  p->scores,
                  p->relative_keys,
                  p->relative_values,
+                 p->noise,
                  p};
   for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) free(all[i]);
 }
@@ -321,6 +322,33 @@ void with_keep(struct problem *p, int spread) {
   p->d->keep_stride_row = s.row;
   p->d->keep_stride_key = s.key;
   p->d->keep_scale = 1 / 0.75f;
+}
+
+void with_dropout(struct problem *p) {
+  p->d->dropout = 1;
+  p->d->dropout_rate = one_in(5) ? 0 : 0.4f;
+  p->d->keep_scale = 1 / (1 - p->d->dropout_rate);
+  p->d->dropout_seed = (int64_t)next();
+  p->d->dropout_shared = (int)(next() & next() & 15);
+}
+
+void with_hardening(struct problem *p) {
+  static const int64_t many[] = {33, 50, 100, 1000, INT64_MAX};
+  a4j_attention_desc *d = p->d;
+  d->harden = one_in(2) ? A4J_HARDEN_TOP_K : A4J_HARDEN_SUBTRACT;
+  d->harden_k = one_in(2) ? 1 + up_to(9) : one_in(2) ? 1 + up_to(31) : many[up_to(4)];
+  if (one_in(2)) return;
+  d->noisy = 1;
+  d->noise_weight = 0.2f * uniform();
+  d->noise_seed = (int64_t)next();
+  if (one_in(2)) return;
+  const struct strides s = strides_of(d, d->len_k, (int)(next() & next() & SPREADS));
+  p->in.noise = p->noise = floats(s.count);
+  for (int64_t at = 0; at < s.count; at++) p->noise[at] = 0.5f + 0.49999f * uniform();
+  d->noise_stride_batch = s.batch;
+  d->noise_stride_head = s.head;
+  d->noise_stride_row = s.row;
+  d->noise_stride_key = s.key;
 }
 
 void with_alibi(struct problem *p) {

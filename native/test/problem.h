@@ -42,7 +42,7 @@ struct problem {
   a4j_attention_desc *d; /* in.d, to change; adding an array to its tail moves it */
   float *q, *k, *v, *lambda, *bias;
   uint8_t *mask, *key_mask, *keep;
-  float *relative_keys, *relative_values;
+  float *relative_keys, *relative_values, *noise;
   void *tables[4];                                                         /* of programs (programs.h) */
   int64_t q_count, k_count, v_count, lambda_count, bias_count, mask_count; /* elements in memory */
   int64_t relative_keys_count, relative_values_count;
@@ -79,6 +79,9 @@ void with_key_mask(struct problem *p, bool shared, enum pattern pattern);
 /* hide: whether -infinity stands where the pattern hides. */
 void with_bias(struct problem *p, int spread, bool hide, enum pattern pattern);
 void with_keep(struct problem *p, int spread);
+void with_dropout(struct problem *p);
+/* Hardening of some kind, some k, with or without noise; maps is 1. */
+void with_hardening(struct problem *p);
 void with_alibi(struct problem *p);
 /* Tables of up to `rows` relative positions, of keys, values or both; maps is 1. */
 void with_relative(struct problem *p, int64_t rows);

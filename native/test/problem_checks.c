@@ -169,7 +169,7 @@ int32_t status_of(struct problem *p) {
   /* Nothing may be read there before it is written. */
   memset(workspace, 0xff, (size_t)bytes);
   const int32_t status = a4j_attention(p->d, c->q, c->k, c->v, c->mask, c->key_mask, c->bias, c->keep, c->relative_keys,
-                                       c->relative_values, NULL, c->lambda, c->tables[0], c->tables[1], c->tables[2],
+                                       c->relative_values, c->noise, c->lambda, c->tables[0], c->tables[1], c->tables[2],
                                        c->tables[3], out, lse, weights, scores, &p->work, workspace, bytes);
   free(workspace);
   return answer < 0 && status != -answer ? -1 : status;
@@ -212,8 +212,8 @@ static const char *fault(const struct problem *p, const char *what) {
            "%s; seed=%" PRIu64
            " maps=%d key_map=%d parts=%d batch=%d heads=%d/%d len=%d,%d dims=%d,%d%s%s align=%d window=%" PRId64 ",%" PRId64
            " chunk=%d limit=%d lengths=%s ranges=%d mask=%d key_mask=%d bias=%d keep=%d softcap=%g alibi=%d sinks=%d "
-           "relative=%d,%" PRId64 ",%d first=%" PRId64
-           " weights=%d scores=%d mask_program=%d score_program=%d threads=%d scale=%g tier=%s",
+           "relative=%d,%" PRId64 ",%d first=%" PRId64 " harden=%d,%" PRId64
+           " noise=%d dropout=%d,%d weights=%d scores=%d mask_program=%d score_program=%d threads=%d scale=%g tier=%s",
            what, p->seed, d->maps, d->key_map, d->value_parts, (int)d->batch, (int)d->heads_q, (int)d->heads_kv, (int)d->len_q,
            (int)d->len_k, (int)d->dim_qk, (int)d->dim_v, d->q_begins_offset ? " packed" : "", d->lambda_form ? " sigmoid" : "",
            d->align, d->window_left, d->window_right, (int)d->chunk, (int)d->key_limit,
@@ -222,7 +222,8 @@ static const char *fault(const struct problem *p, const char *what) {
                                        : "batch",
            (int)d->range_rows, p->mask != NULL, p->key_mask != NULL, p->bias != NULL, p->keep != NULL, d->softcap,
            d->slopes_offset != 0, d->sinks_offset != 0, (int)d->relative_rows, d->relative_zero, d->beyond,
-           d->relative_values_first, p->weights != NULL, p->scores == NULL ? -1 : d->scores_stage, (int)d->mask_program_words,
+           d->relative_values_first, d->harden, d->harden_k, d->noisy + (p->noise != NULL), d->dropout, d->dropout_shared,
+           p->weights != NULL, p->scores == NULL ? -1 : d->scores_stage, (int)d->mask_program_words,
            (int)d->score_program_words, d->threads, d->scale, a4j_isa_active());
   return sentence;
 }
@@ -243,15 +244,16 @@ struct agreement {
   double worst_wanted;
 };
 
-static void add(struct agreement *a, int64_t at, float plain, double wanted) {
-  const double error = distance(a->got[at], wanted);
+static void add(struct agreement *a, int64_t at, float plain, double wanted, double hardness) {
   a->compared[at] = true;
+  if (isinf(hardness) && !isnan(wanted) && isfinite(a->got[at])) return;
+  const double error = distance(a->got[at], wanted) / hardness;
   if (error > a->error) {
     a->worst = at;
     a->worst_wanted = wanted;
     a->error = error;
   }
-  const double of_plain = distance(plain, wanted);
+  const double of_plain = distance(plain, wanted) / hardness;
   if (isfinite(of_plain)) a->plain = fmax(a->plain, of_plain); /* an endless allowance would allow everything */
   if (isfinite(wanted)) a->largest = fmax(a->largest, fabs(wanted));
 }
@@ -288,8 +290,10 @@ const char *fault_of(struct problem *p) {
   double *weights = p->weights ? memory(8 * full) : NULL, *scores = p->scores ? memory(8 * full * d->maps) : NULL;
   float *out32 = floats(rows * d->dim_v), *lse32 = floats(rows * d->maps);
   float *weights32 = p->weights ? floats(full) : NULL, *scores32 = p->scores ? floats(full * d->maps) : NULL;
-  reference_attention_f64(&p->in, out, lse, weights, scores);
-  reference_attention_f32(&p->in, out32, lse32, weights32, scores32);
+  double *hardness = memory(8 * rows);
+  for (int64_t x = 0; x < rows; x++) hardness[x] = 1;
+  reference_attention_f64(&p->in, out, lse, weights, scores, hardness);
+  reference_attention_f32(&p->in, out32, lse32, weights32, scores32, NULL);
 
   struct agreement all[] = {{.name = "out", .got = p->out, .count = p->out_count},
                             {.name = "lse", .got = p->lse, .count = p->lse_count},
@@ -301,16 +305,16 @@ const char *fault_of(struct problem *p) {
       for (int64_t i = 0; i < rows_of(d, b).count; i++) {
         const int64_t row = (b * d->heads_q + h) * d->len_q + i;
         for (int64_t e = 0; e < d->dim_v; e++)
-          add(&all[0], out_offset(p, b, h, i) + e, out32[row * d->dim_v + e], out[row * d->dim_v + e]);
+          add(&all[0], out_offset(p, b, h, i) + e, out32[row * d->dim_v + e], out[row * d->dim_v + e], hardness[row]);
         for (int m = 0; m < d->maps; m++) {
           const int64_t row_of_map = ((b * d->heads_q + h) * d->maps + m) * d->len_q + i;
-          add(&all[1], lse_offset(p, b, h, m, i), lse32[row_of_map], lse[row_of_map]);
+          add(&all[1], lse_offset(p, b, h, m, i), lse32[row_of_map], lse[row_of_map], 1);
           for (int64_t j = 0; p->scores && j < d->len_k; j++)
             add(&all[3], GUARD + row_of_map * d->len_k + j, scores32[row_of_map * d->len_k + j],
-                scores[row_of_map * d->len_k + j]);
+                scores[row_of_map * d->len_k + j], 1);
         }
         for (int64_t j = 0; p->weights && j < d->len_k; j++)
-          add(&all[2], GUARD + row * d->len_k + j, weights32[row * d->len_k + j], weights[row * d->len_k + j]);
+          add(&all[2], GUARD + row * d->len_k + j, weights32[row * d->len_k + j], weights[row * d->len_k + j], hardness[row]);
       }
 
   /* A few ulp of the result, and what an error of 2 ulp in the largest logit does to it. */
@@ -322,6 +326,7 @@ const char *fault_of(struct problem *p) {
     free(all[x].compared);
   }
   free(out), free(lse), free(weights), free(scores), free(out32), free(lse32), free(weights32), free(scores32);
+  free(hardness);
   return result;
 }
 

@@ -66,21 +66,87 @@ const float *relative_row(const a4j_attention_desc *d, const float *table, int64
   return table + h * stride_head + (int64_t)(x < 0 ? 0 : x > last ? last : x) * stride_row;
 }
 
+void philox_words(const uint32_t counter[4], const uint32_t key[2], uint32_t words[4]) {
+  uint32_t c[4] = {counter[0], counter[1], counter[2], counter[3]}, k[2] = {key[0], key[1]};
+  for (int round = 0; round < 10; round++) {
+    const uint64_t x = (uint64_t)0xd2511f53 * c[0], y = (uint64_t)0xcd9e8d57 * c[2];
+    const uint32_t next[4] = {(uint32_t)(y >> 32) ^ c[1] ^ k[0], (uint32_t)y, (uint32_t)(x >> 32) ^ c[3] ^ k[1], (uint32_t)x};
+    for (int i = 0; i < 4; i++) c[i] = next[i];
+    k[0] += 0x9e3779b9;
+    k[1] += 0xbb67ae85;
+  }
+  for (int i = 0; i < 4; i++) words[i] = c[i];
+}
+
+static float drawn(int64_t seed, int shared, int64_t b, int64_t h, int64_t i, int64_t j) {
+  if (shared & A4J_SHARED_BATCH) b = 0;
+  if (shared & A4J_SHARED_HEAD) h = 0;
+  if (shared & A4J_SHARED_ROW) i = 0;
+  if (shared & A4J_SHARED_KEY) j = 0;
+  const uint32_t counter[4] = {(uint32_t)(j / 4), (uint32_t)i, (uint32_t)h, (uint32_t)b};
+  const uint32_t key[2] = {(uint32_t)seed, (uint32_t)((uint64_t)seed >> 32)};
+  uint32_t words[4];
+  philox_words(counter, key, words);
+  return (float)(words[j % 4] >> 8) * 0x1p-24f;
+}
+
+bool keeps(const struct attention_call *c, int64_t b, int64_t h, int64_t i, int64_t j) {
+  const a4j_attention_desc *d = c->d;
+  if (d->dropout) return drawn(d->dropout_seed, d->dropout_shared, b, h, i, j) >= d->dropout_rate;
+  return c->keep == NULL ||
+         c->keep[b * d->keep_stride_batch + h * d->keep_stride_head + i * d->keep_stride_row + j * d->keep_stride_key] != 0;
+}
+
+/* u of the noise, rounded to float where it is drawn: near 1 its logarithm depends on that. */
+static float noise_at(const struct attention_call *c, int64_t b, int64_t h, int64_t i, int64_t j) {
+  const a4j_attention_desc *d = c->d;
+  if (c->noise == NULL) return 1e-5f + drawn(d->noise_seed, 0, b, h, i, j) * (1 - 2e-5f);
+  return c->noise[b * d->noise_stride_batch + h * d->noise_stride_head + i * d->noise_stride_row + j * d->noise_stride_key];
+}
+
+static int descending(const void *a, const void *b) {
+  const double x = *(const double *)a, y = *(const double *)b;
+  return x > y ? -1 : x < y;
+}
+
+/* The weight that k is about, among n that are sorted from the largest on; and whether those that matter lie apart. */
+static double kth_of(const a4j_attention_desc *d, const double *sorted, int64_t n, bool *apart) {
+  const double near = 1e-4, noise = d->noisy ? 1e-5 * fabs(d->noise_weight) : 0;
+  const bool subtract = d->harden == A4J_HARDEN_SUBTRACT;
+  int64_t rank = 0, x = 0;
+  double kth = subtract ? 0 : -INFINITY;
+  for (; x < n && rank < d->harden_k && !(subtract && sorted[x] <= 0); x++) {
+    const bool repeated = x > 0 && sorted[x] == sorted[x - 1];
+    if (!subtract || !repeated) rank++;
+    if (subtract && x > 0 && !repeated && sorted[x - 1] - sorted[x] <= near * sorted[x - 1] + noise) *apart = false;
+    if (rank == d->harden_k) kth = sorted[x];
+  }
+  for (; x < n && x > 0; x++) {
+    if (sorted[x] == sorted[x - 1]) continue;
+    if (sorted[x - 1] - sorted[x] <= near * fabs(sorted[x - 1]) + noise) *apart = false;
+    break;
+  }
+  return kth;
+}
+
 #define REAL double
 #define EXP exp
 #define LOG log
 #define TANH tanh
 #define REFERENCE reference_attention_f64
+#define HARDEN harden_f64
 #include "reference_attention.inc"
 #undef REAL
 #undef EXP
 #undef LOG
 #undef TANH
 #undef REFERENCE
+#undef HARDEN
 
 #define REAL float
 #define EXP expf
 #define LOG logf
 #define TANH tanhf
 #define REFERENCE reference_attention_f32
+#define HARDEN harden_f32
 #include "reference_attention.inc"

@@ -15,6 +15,7 @@ struct attention_call {
   const float *bias;
   const uint8_t *keep;
   const float *relative_keys, *relative_values;
+  const float *noise;
   const float *lambda;
   const void *tables[4];
   /* What the mask program and the score program mean, as C functions of a context; NULL where there is none. */
@@ -41,13 +42,25 @@ bool sees(const struct attention_call *c, int64_t b, int64_t h, int64_t i, int64
 const float *relative_row(const a4j_attention_desc *d, const float *table, int64_t stride_head, int64_t stride_row, int64_t h,
                           int64_t distance);
 
+/* The four words that Philox4x32-10 makes of a counter and a key. */
+void philox_words(const uint32_t counter[4], const uint32_t key[2], uint32_t words[4]);
+
+/* Whether row i of batch b and head h keeps its weight of key j, by the mask that is given or drawn. */
+bool keeps(const struct attention_call *c, int64_t b, int64_t h, int64_t i, int64_t j);
+
 /*
  * Like a4j_attention, but every result is contiguous: out [batch, heads_q, len_q, dim_v], lse [batch, heads_q, maps, len_q],
  * weights [batch, heads_q, len_q, len_k], scores [batch, heads_q, maps, len_q, len_k]; the last three may be NULL. Of a packed
  * sequence the first rows_of(d, b).count rows are written.
+ *
+ * Hardening is no continuous function of the weights. hardness [batch, heads_q, len_q], where it is not NULL, says by how much
+ * it makes their errors grow, at least 1; INFINITY where two of them are so near each other that an error may change which
+ * weights survive.
  */
-void reference_attention_f64(const struct attention_call *c, double *out, double *lse, double *weights, double *scores);
-void reference_attention_f32(const struct attention_call *c, float *out, float *lse, float *weights, float *scores);
+void reference_attention_f64(const struct attention_call *c, double *out, double *lse, double *weights, double *scores,
+                             double *hardness);
+void reference_attention_f32(const struct attention_call *c, float *out, float *lse, float *weights, float *scores,
+                             double *hardness);
 
 /* Array `offset` of the descriptor's tail, or NULL. */
 static inline const void *tail_of(const a4j_attention_desc *d, int64_t offset) {

@@ -128,6 +128,10 @@ static struct problem *random_problem(void) {
   if (one_in(6)) with_lse_turned(p);
   if (one_in(4)) p->d->scale = one_in(2) ? 0.3f : one_in(2) ? -0.2f : 0;
   p->d->threads = 1 + (int)up_to(2);
+  const uint64_t drawn = seed; /* all that is random elsewhere stays as it is */
+  if (!packed && p->keep == NULL && one_in(5)) with_dropout(p);
+  if (!packed && shape.maps == 1 && one_in(3)) with_hardening(p);
+  seed = drawn;
   return p;
 }
 
@@ -314,6 +318,10 @@ static void shouldGiveTheSameBitsForEveryThreadCount(void) {
       if (p->d->maps == 1) with_relative(p, 200);
       if (way % 4 == 1) with_sinks(p), with_alibi(p);
       if (way % 4 == 3) with_weights(p), with_scores(p, A4J_STAGE_CAPPED);
+      const uint64_t drawn = seed;
+      if (way % 3 == 0) with_dropout(p);
+      if (way % 3 == 1 && p->d->maps == 1) with_hardening(p);
+      seed = drawn;
       compare_threads(p, way < 0 ? "everything seen" : ways[way].name);
       release(p);
     }
