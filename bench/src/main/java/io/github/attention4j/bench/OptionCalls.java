@@ -10,6 +10,7 @@ import io.github.attention4j.Alibi;
 import io.github.attention4j.Alignment;
 import io.github.attention4j.Attention;
 import io.github.attention4j.DType;
+import io.github.attention4j.Dropout;
 import io.github.attention4j.Extras;
 import io.github.attention4j.Mask;
 import io.github.attention4j.RelativePositions;
@@ -231,6 +232,16 @@ final class OptionCalls implements AutoCloseable {
         plain,
         2.00,
         on.call(builder(), Extras.none().weights(weights), (x, h, i, j) -> x));
+
+    for (int kept : new int[] {8, 32}) {
+      group.add("top-k of " + kept, plain, 2.00, on.hardened(builder().topK(kept), weights));
+      group.add(
+          "hard attention of " + kept,
+          plain,
+          2.00,
+          on.hardened(builder().hardAttention(kept), weights));
+    }
+    group.add("drawn dropout", plain, ANY, on.dropped(Dropout.of(0.1, 1)));
 
     Tensor table = Tensor.of(arena, slopes, heads);
     group.add(
@@ -454,6 +465,26 @@ final class OptionCalls implements AutoCloseable {
           dense,
           ANY,
           () -> plain.forward(square[0], square[1], square[2], square[3]));
+    }
+
+    /** The same with weights that are hardened: the formula is given those that survive. */
+    Runnable hardened(Attention.Builder builder, Tensor weights) {
+      builder.threads(threads).build().forward(q, k, v, out, Extras.none().weights(weights));
+      return call(
+          builder, Extras.none(), (x, h, i, j) -> Math.log(weights.getFloat(0, h, i, j)));
+    }
+
+    /** The same with dropout that the call draws: as if its mask had been given. */
+    Runnable dropped(Dropout dropout) {
+      Tensor keep = Tensor.allocate(arena, DType.BOOL, 1, shape.headsQ(), shape.lenQ(), shape.lenK());
+      Attention attention = builder().threads(threads).build();
+      dropout.mask(keep);
+      attention.forward(q, k, v, out, Extras.none().keep(keep, 0.1));
+      final float[] given = out.toFloatArray();
+      Runnable code = () -> attention.forward(q, k, v, out, Extras.none().dropout(dropout));
+      code.run();
+      SelfCheck.requireEqual("drawn dropout", given, out.toFloatArray());
+      return code;
     }
 
     Runnable call(
