@@ -470,13 +470,13 @@ final class OptionCalls implements AutoCloseable {
     /** The same with weights that are hardened: the formula is given those that survive. */
     Runnable hardened(Attention.Builder builder, Tensor weights) {
       builder.threads(threads).build().forward(q, k, v, out, Extras.none().weights(weights));
-      return call(
-          builder, Extras.none(), (x, h, i, j) -> Math.log(weights.getFloat(0, h, i, j)));
+      return call(builder, Extras.none(), (x, h, i, j) -> Math.log(weights.getFloat(0, h, i, j)));
     }
 
     /** The same with dropout that the call draws: as if its mask had been given. */
     Runnable dropped(Dropout dropout) {
-      Tensor keep = Tensor.allocate(arena, DType.BOOL, 1, shape.headsQ(), shape.lenQ(), shape.lenK());
+      Tensor keep =
+          Tensor.allocate(arena, DType.BOOL, 1, shape.headsQ(), shape.lenQ(), shape.lenK());
       Attention attention = builder().threads(threads).build();
       dropout.mask(keep);
       attention.forward(q, k, v, out, Extras.none().keep(keep, 0.1));
