@@ -80,10 +80,12 @@ final class GoldenT2tLayer {
     return memory;
   }
 
+  /** Of the tensor; the options say how it was made. */
   private static Mask bias(GoldenCase golden) {
-    golden.describes("lengths"); // of which the bias was made
-    boolean none = "none".equals(golden.word("bias", "", "none", "causal", "padding", "proximal"));
-    golden.require(!none || !golden.holds("in.bias"), "option bias=none and in.bias");
+    golden.describes("lengths");
+    Object made = golden.option("bias");
+    golden.require(
+        !"none".equals(made) || !golden.holds("in.bias"), "option bias=none and in.bias");
     return golden.holds("in.bias") ? Mask.bias(golden.get("in.bias")) : null;
   }
 

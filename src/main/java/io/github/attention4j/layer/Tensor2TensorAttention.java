@@ -1627,6 +1627,8 @@ public final class Tensor2TensorAttention {
       given("totalKeyDepth", totalKeyDepth, "q.dimOut", keyDepth);
       given("totalValueDepth", totalValueDepth, "v.dimOut", value.dimOut());
       given("outputDepth", outputDepth, "outputTransform.dimOut", outputTransform.dimOut());
+      given("qFilterWidth", qFilterWidth == 1 ? 0 : qFilterWidth, "q.width", query.width());
+      given("kvFilterWidth", kvFilterWidth == 1 ? 0 : kvFilterWidth, "k.width", key.width());
       Checks.equal("v.width", value.width(), "k.width", key.width());
       if (key.conv != null && value.conv != null && key.conv.padding() != value.conv.padding()) {
         throw new IllegalArgumentException(
@@ -1662,26 +1664,35 @@ public final class Tensor2TensorAttention {
     }
 
     private void checkTable(String name, Tensor table, String depthName, long depth) {
-      String rowsName =
-          switch (type) {
-            case DOT_PRODUCT_RELATIVE -> "2 * maxRelativePosition + 1";
-            case DOT_PRODUCT_RELATIVE_V2 -> "maxRelativePosition";
-            case DOT_PRODUCT_UNMASKED_RELATIVE_V2 -> "2 * maxRelativePosition - 1";
-            default -> "4 * blockLength";
-          };
-      long rows =
-          switch (type) {
-            case DOT_PRODUCT_RELATIVE -> 2L * maxRelativePosition + 1;
-            case DOT_PRODUCT_RELATIVE_V2 -> maxRelativePosition;
-            case DOT_PRODUCT_UNMASKED_RELATIVE_V2 -> 2L * maxRelativePosition - 1;
-            default -> 4L * blockLength;
-          };
+      long m = maxRelativePosition;
+      switch (type) {
+        case DOT_PRODUCT_RELATIVE ->
+            checkRows(
+                name, table, true, "2 * maxRelativePosition + 1", 2 * m + 1, depthName, depth);
+        case DOT_PRODUCT_RELATIVE_V2 ->
+            checkRows(name, table, false, "maxRelativePosition", m, depthName, depth);
+        case DOT_PRODUCT_UNMASKED_RELATIVE_V2 ->
+            checkRows(
+                name, table, false, "2 * maxRelativePosition - 1", 2 * m - 1, depthName, depth);
+        default ->
+            checkRows(name, table, false, "4 * blockLength", 4L * blockLength, depthName, depth);
+      }
+    }
+
+    private void checkRows(
+        String name,
+        Tensor table,
+        boolean shared,
+        String rowsName,
+        long rows,
+        String depthName,
+        long depth) {
       Checks.input(name, table);
-      if (type == AttentionType.DOT_PRODUCT_RELATIVE || headsShareRelativeEmbedding) {
-        Checks.shape(name, table, "[" + rowsName + ", " + depthName + "]", rows, depth);
+      String dims = rowsName + ", " + depthName + "]";
+      if (shared || headsShareRelativeEmbedding) {
+        Checks.shape(name, table, "[" + dims, rows, depth);
       } else {
-        String dims = "[numHeads, " + rowsName + ", " + depthName + "]";
-        Checks.shape(name, table, dims, numHeads, rows, depth);
+        Checks.shape(name, table, "[numHeads, " + dims, numHeads, rows, depth);
       }
     }
 

@@ -1055,6 +1055,36 @@ class Tensor2TensorAttentionTest {
   }
 
   @Test
+  void shouldRefuseWeightsWhoseArenaHasBeenClosed() {
+    Arena closed = Arena.ofConfined();
+    Setup setup = new Setup(AttentionType.DOT_PRODUCT_RELATIVE, 2, 4, 4, true);
+    setup.relative(3, true, true);
+    Tensor2TensorAttention layer =
+        setup
+            .builder
+            .q(linear(setup.reference.q.select(0, 0), null))
+            .k(linear(setup.reference.k.select(0, 0), null))
+            .v(linear(setup.reference.v.select(0, 0), null))
+            .outputTransform(linear(setup.reference.outputTransform, null))
+            .keyEmbeddings(setup.reference.keyEmbeddings)
+            .valueEmbeddings(setup.reference.valueEmbeddings.toF32(closed))
+            .build();
+    Tensor query = normal(BATCH, 5, CHANNELS);
+    Tensor out = floats(BATCH, 5, OUTPUT_DEPTH);
+    layer.forward(query, out);
+    requireEqual(setup.reference.run(query, null).out(), out, "weights that were given");
+    closed.close();
+    assertTrue(
+        assertThrows(IllegalStateException.class, () -> layer.forward(query, out))
+            .getMessage()
+            .contains("lies in an arena that has been closed"));
+    Tensor2TensorAttention.Builder wider = Tensor2TensorAttention.builder();
+    Linear same = linear(floats(8, 8), null);
+    wider.numHeads(2).q(same).k(same).v(same).outputTransform(same).qFilterWidth(3);
+    refuse("qFilterWidth must equal q.width: qFilterWidth=3, q.width=1", wider::build);
+  }
+
+  @Test
   void shouldGiveTheSameBitsForEveryNumberOfThreads() {
     Setup setup = new Setup(AttentionType.DOT_PRODUCT, 2, 16, 16, true);
     setup.padding(Padding.SAME, Padding.LEFT).projections(4, 3);
