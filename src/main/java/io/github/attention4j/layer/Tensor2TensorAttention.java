@@ -71,8 +71,10 @@ import java.util.function.Consumer;
  *   <td>{@link #drawn}; {@link AreaNoise} of {@link #forward(Tensor, Tensor, Mask, AreaNoise,
  *   Tensor, Extras)}</td></tr>
  * <tr><td>{@code name}</td><td>the prefix that {@link Builder#load} reads below</td></tr>
- * <tr><td>{@code image_shapes}, {@code make_image_summary}, {@code layer_collection}</td>
- *   <td>summaries and the training of the original's graph: nothing here</td></tr>
+ * <tr><td>{@code image_shapes}, {@code make_image_summary}</td>
+ *   <td>{@link io.github.attention4j.io.AttentionImage} of the weights</td></tr>
+ * <tr><td>{@code layer_collection}</td>
+ *   <td>of a training method of the original's graph: nothing here</td></tr>
  * </tbody>
  * </table>
  *
