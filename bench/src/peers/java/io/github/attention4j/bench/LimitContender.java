@@ -1,7 +1,5 @@
 package io.github.attention4j.bench;
 
-import java.lang.foreign.Arena;
-import java.lang.foreign.MemorySegment;
 import java.util.List;
 
 /** The limits of the machine, each of them a contender of its own. */
@@ -40,16 +38,9 @@ final class LimitContender implements Contender {
   public List<Opening> ways(Workload workload) {
     return switch (name) {
       case FMA -> List.of(() -> new LimitWay(() -> workload.flops() / Limits.fmaGflops(threads)));
-      case SUM -> workload.bytes() == 0 ? List.of() : List.of(() -> sum(workload.bytes()));
+      case SUM ->
+          workload.bytes() == 0 ? List.of() : List.of(() -> new SumWay(workload.bytes(), threads));
       default -> List.of(() -> new LimitWay(() -> workload.flops() / sgemm.gflops()));
     };
-  }
-
-  private Way sum(double bytes) {
-    Arena arena = Arena.ofShared();
-    long half = Math.round(bytes / 2) / 4 * 4;
-    MemorySegment keys = arena.allocate(half, 64).fill((byte) 0);
-    MemorySegment values = arena.allocate(half, 64).fill((byte) 0);
-    return new LimitWay(() -> Limits.sumNanos(threads, keys, values), arena::close);
   }
 }

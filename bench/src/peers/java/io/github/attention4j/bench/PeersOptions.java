@@ -54,7 +54,7 @@ record PeersOptions(
         all = false;
       }
     }
-    if (quick) {
+    if (quick && contenders.equals(Peers.contenders())) {
       contenders = contenders.stream().filter(PeersOptions::isQuick).toList();
     }
     return new PeersOptions(

@@ -1,0 +1,49 @@
+package io.github.attention4j.bench;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+
+/** A vectorised sum over as many bytes as a workload must read: its limit where memory decides. */
+final class SumWay implements Way {
+  private final Arena arena = Arena.ofShared();
+  private final int threads;
+  private final MemorySegment first;
+  private final MemorySegment second;
+
+  SumWay(double bytes, int threads) {
+    this.threads = threads;
+    long half = Math.round(bytes / 8) * 4;
+    first = arena.allocate(half, 64).fill((byte) 0);
+    second = arena.allocate(half, 64).fill((byte) 0);
+  }
+
+  @Override
+  public String name() {
+    return "";
+  }
+
+  @Override
+  public void run() {
+    Limits.sumNanos(threads, first, second);
+  }
+
+  /** Measured inside: starting threads is no part of a limit. */
+  @Override
+  public double nanos(int calls) {
+    double sum = 0;
+    for (int i = 0; i < calls; i++) {
+      sum += Limits.sumNanos(threads, first, second);
+    }
+    return sum / calls;
+  }
+
+  @Override
+  public float[] result() {
+    return null;
+  }
+
+  @Override
+  public void close() {
+    arena.close();
+  }
+}
