@@ -32,6 +32,7 @@ final class GoldenT2tArea {
     golden.describes("len_q", q.size(2));
     golden.describes("length", k.size(2));
     golden.describes("depth", q.size(3));
+    golden.describes("value_depth", v.size(3));
     golden.word("attention_type", "dot_product", "dot_product");
     AreaAttention attention = attention(golden, areas(golden));
     Tensor bias = golden.holds("in.bias") ? golden.get("in.bias") : null;
@@ -54,11 +55,11 @@ final class GoldenT2tArea {
     golden.expect("out.area_values", values);
     Tensor out = golden.wanted("out.output");
     Tensor weights = golden.wanted("out.weights");
-    attention.forward(q, k, v, bias, noise, out, Extras.none().weights(weights));
+    attention.forward(q, k, v, bias, noise, out, GoldenT2tLayer.extras(golden, weights));
     golden.expect("out.output", out);
     golden.expect("out.weights", weights);
     out.fill(Float.NaN);
-    attention.forwardAreas(q, keys, values, bias, out, Extras.none());
+    attention.forwardAreas(q, keys, values, bias, out, GoldenT2tLayer.extras(golden, null));
     golden.expect("out.output", out);
   }
 
@@ -80,8 +81,10 @@ final class GoldenT2tArea {
 
   /** Lengths say again which elements of a bias mark padding. */
   private static void requirePadding(GoldenCase golden, Tensor bias) {
-    golden.word("bias", "", "padding");
-    if (!golden.has("lengths")) {
+    Object made = golden.option("bias");
+    golden.require(!"none".equals(made) || bias == null, "option bias=none and in.bias");
+    if (bias == null || !golden.has("lengths")) {
+      golden.describes("lengths");
       return;
     }
     int[] lengths = golden.integers("lengths");

@@ -81,7 +81,7 @@ final class GoldenT2tLayer {
   }
 
   /** Of the tensor; the options say how it was made. */
-  private static Mask bias(GoldenCase golden) {
+  static Mask bias(GoldenCase golden) {
     golden.describes("lengths");
     Object made = golden.option("bias");
     golden.require(
@@ -91,6 +91,7 @@ final class GoldenT2tLayer {
 
   static Tensor2TensorAttention layer(GoldenCase golden, Tensor query) {
     golden.word("linear_layout", "in_out", "in_out");
+    golden.describes("semantics"); // the float32 behaviour, which is the library's
     golden.describes("batch", query.size(0));
     golden.describes("len_q", query.size(1));
     golden.describes("channels", query.size(2));

@@ -14,7 +14,8 @@ final class GoldenT2tLocal {
     golden.describes("which"); // a short form of attention_type
     golden.describes("batch", q.size(0));
     golden.describes("heads", q.size(1));
-    golden.describes("length", q.size(2));
+    golden.describes("length", k.size(2));
+    golden.describes("len_q", q.size(2));
     golden.describes("depth", q.size(3));
     golden.describes("value_depth", v.size(3));
     requireZeroKeys(golden, k);

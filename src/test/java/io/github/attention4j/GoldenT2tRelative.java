@@ -11,15 +11,13 @@ final class GoldenT2tRelative {
     Tensor k = golden.get("in.k");
     Tensor v = golden.get("in.v");
     golden.describes("rel"); // a short form of attention_type
-    golden.describes("lengths"); // of which the bias was made
+    golden.describes("semantics"); // the float32 behaviour, which is the library's
     golden.describes("batch", q.size(0));
     golden.describes("heads", q.size(1));
     golden.describes("length", k.size(2));
     golden.describes("len_q", q.size(2));
     golden.describes("depth", q.size(3));
     golden.describes("value_depth", v.size(3));
-    golden.word("bias", "", "causal", "padding");
-    golden.require(golden.has("bias") == golden.holds("in.bias"), "option bias and in.bias");
     String type =
         golden.word(
             "attention_type",
@@ -29,8 +27,9 @@ final class GoldenT2tRelative {
             "dot_product_unmasked_relative_v2",
             "local_relative_mask_right");
     Attention.Builder attention = Attention.builder().scale(golden.number("scale", 1));
-    if (golden.holds("in.bias")) {
-      attention.mask(Mask.bias(golden.get("in.bias")));
+    Mask bias = GoldenT2tLayer.bias(golden);
+    if (bias != null) {
+      attention.mask(bias);
     }
     if (golden.has("hard_attention_k")) {
       attention.hardAttention((int) golden.integer("hard_attention_k", 0));
