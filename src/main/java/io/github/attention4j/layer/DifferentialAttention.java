@@ -206,7 +206,7 @@ public final class DifferentialAttention {
         rotary.forward(q, q, 0);
         rotary.forward(k, k, 0);
       }
-      Tensor heads = scratch.floats(x.size(0), x.size(1), pairs, width());
+      Tensor heads = scratch.room(x.size(0), x.size(1), pairs, width());
       if (isVersion2()) {
         Tensor lambdas = lambdas(scratch, x);
         attention.forward(q, k, v, lambdas, heads.transpose(1, 2), extras(taps));
@@ -266,7 +266,7 @@ public final class DifferentialAttention {
         rotary.forward(k, k, starts);
       }
       cache.append(k, v);
-      Tensor heads = scratch.floats(x.size(0), x.size(1), pairs, width());
+      Tensor heads = scratch.room(x.size(0), x.size(1), pairs, width());
       if (isVersion2()) {
         Tensor lambdas = lambdas(scratch, x);
         attention.forward(q, cache, lambdas, heads.transpose(1, 2), extras(taps));
@@ -287,7 +287,7 @@ public final class DifferentialAttention {
   }
 
   private static Tensor project(Scratch scratch, Linear projection, Tensor x, long heads) {
-    Tensor rows = scratch.floats(x.size(0), x.size(1), projection.dimOut());
+    Tensor rows = scratch.room(x.size(0), x.size(1), projection.dimOut());
     projection.forward(x, rows);
     return rows.splitHeads(heads);
   }
@@ -298,7 +298,7 @@ public final class DifferentialAttention {
 
   /** λ of each token before the sigmoid, {@code [batch, pairs, len]}. */
   private Tensor lambdas(Scratch scratch, Tensor x) {
-    Tensor rows = scratch.floats(x.size(0), x.size(1), pairs);
+    Tensor rows = scratch.room(x.size(0), x.size(1), pairs);
     lambdaProjection.forward(x, rows);
     return rows.transpose(1, 2);
   }

@@ -485,7 +485,7 @@ public final class MultiHeadAttention {
         rotary.forward(projected.k, projected.k, starts);
       }
       cache.append(projected.k, projected.v);
-      Tensor result = scratch.floats(x.size(0), x.size(1), outProjection.dimIn());
+      Tensor result = scratch.room(x.size(0), x.size(1), outProjection.dimIn());
       attention.forward(q, cache, result.splitHeads(heads), extras);
       outProjection.forward(result, out);
     }
@@ -634,7 +634,7 @@ public final class MultiHeadAttention {
       if (rotary != null) {
         rotary.forward(q, q, 0);
       }
-      Tensor result = scratch.floats(x.size(0), x.size(1), outProjection.dimIn());
+      Tensor result = scratch.room(x.size(0), x.size(1), outProjection.dimIn());
       Tensor read = result.splitHeads(heads);
       validLens.attend(attention, q, memory.keys(), memory.values(), read, weights, scratch);
       outProjection.forward(result, out);
@@ -659,7 +659,7 @@ public final class MultiHeadAttention {
         rotary.forward(projected.q, projected.q, 0);
         rotary.forward(projected.k, projected.k, 0);
       }
-      Tensor result = scratch.floats(queries.size(0), queries.size(1), outProjection.dimIn());
+      Tensor result = scratch.room(queries.size(0), queries.size(1), outProjection.dimIn());
       attend.attend(projected.q, projected.k, projected.v, result.splitHeads(heads), scratch);
       outProjection.forward(result, out);
     }
@@ -703,7 +703,7 @@ public final class MultiHeadAttention {
           project(scratch, keyProjection, keys, headsKv),
           project(scratch, valueProjection, values, headsKv));
     }
-    Tensor rows = scratch.floats(queries.size(0), queries.size(1), packedProjection.dimOut());
+    Tensor rows = scratch.room(queries.size(0), queries.size(1), packedProjection.dimOut());
     packedProjection.forward(queries, rows);
     long widthQ = queryProjection.dimOut();
     long widthKv = keyProjection.dimOut();
@@ -714,7 +714,7 @@ public final class MultiHeadAttention {
   }
 
   private static Tensor project(Scratch scratch, Linear projection, Tensor x, long heads) {
-    Tensor rows = scratch.floats(x.size(0), x.size(1), projection.dimOut());
+    Tensor rows = scratch.room(x.size(0), x.size(1), projection.dimOut());
     projection.forward(x, rows);
     return rows.splitHeads(heads);
   }

@@ -103,7 +103,7 @@ public final class PositionwiseFfn {
     try (Scratch scratch = new Scratch()) {
       long[] shape = x.shape();
       shape[shape.length - 1] = dense1.dimOut();
-      Tensor hidden = scratch.floats(shape);
+      Tensor hidden = scratch.room(shape);
       dense1.forward(x, hidden);
       Elementwise.relu(hidden, hidden);
       dense2.forward(hidden, out);

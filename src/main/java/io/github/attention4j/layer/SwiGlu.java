@@ -84,8 +84,8 @@ public final class SwiGlu {
     Rows.check("x", x);
     try (Scratch scratch = new Scratch()) {
       long rows = Checks.rows(x);
-      Tensor gated = scratch.floats(rows, gate.dimOut());
-      Tensor upper = scratch.floats(rows, up.dimOut());
+      Tensor gated = scratch.room(rows, gate.dimOut());
+      Tensor upper = scratch.room(rows, up.dimOut());
       gate.forward(x, gated);
       up.forward(x, upper);
       multiply(gated, upper, gated);

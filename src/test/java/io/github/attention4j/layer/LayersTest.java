@@ -83,6 +83,31 @@ class LayersTest {
   }
 
   @Test
+  void shouldForgetWhatEarlierCallsComputed() {
+    MultiHeadAttention attention =
+        MultiHeadAttention.builder(linear(64, 48), linear(64, 48), linear(64, 48), linear(48, 64))
+            .heads(4)
+            .build();
+    PositionwiseFfn ffn = PositionwiseFfn.of(linear(64, 200), linear(200, 64));
+    Tensor x = random(arena, random, 2, 30, 64);
+    Tensor poison = floats(2, 30, 64);
+    poison.fill(Float.NaN);
+    Tensor out = floats(2, 30, 64);
+    attention.forward(x, out);
+    final float[] attended = out.toFloatArray();
+    ffn.forward(x, out);
+    final float[] fed = out.toFloatArray();
+    for (int call = 0; call < 3; call++) {
+      attention.forward(poison, out);
+      ffn.forward(poison, out);
+    }
+    attention.forward(x, out);
+    assertArrayEquals(attended, out.toFloatArray());
+    ffn.forward(x, out);
+    assertArrayEquals(fed, out.toFloatArray());
+  }
+
+  @Test
   void shouldRefusePackedWeightsWhoseArenaIsClosed() {
     Linear linear = Linear.of(random(arena, random, 100, 400));
     Linear packed;
