@@ -262,12 +262,9 @@ EXPORT void limits_nothing(void) {}
  * Nanoseconds a call, over `calls` calls, of `attention` on contiguous tensors with as many query as
  * key/value heads; or the status of the first call that failed, negative.
  */
-EXPORT double
-limits_call(int32_t (*attention)(const a4j_attention_desc *, const void *, const void *, const void *, const uint8_t *,
-                                 const uint8_t *, const float *, const uint8_t *, const float *, const void *, const void *,
-                                 const void *, const void *, void *, float *, float *, float *, int64_t *, void *, int64_t),
-            int64_t (*workspace_bytes)(const a4j_attention_desc *), int32_t threads, int64_t heads, int64_t len_q,
-            int64_t len_k, int64_t dim, const float *q, const float *k, const float *v, float *out, int64_t calls) {
+EXPORT double limits_call(__typeof__(a4j_attention) *attention, __typeof__(a4j_attention_workspace_bytes) *workspace_bytes,
+                          int32_t threads, int64_t heads, int64_t len_q, int64_t len_k, int64_t dim, const float *q,
+                          const float *k, const float *v, float *out, int64_t calls) {
   a4j_attention_desc desc = {
       .size_bytes = sizeof desc,
       .abi_version = A4J_ABI_VERSION,
@@ -307,8 +304,8 @@ limits_call(int32_t (*attention)(const a4j_attention_desc *, const void *, const
   int32_t status = A4J_OK;
   const int64_t start = nanos();
   for (int64_t call = 0; call < calls && status == A4J_OK; call++) {
-    status = attention(&desc, q, k, v, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, out, NULL, NULL, NULL,
-                       NULL, workspace, bytes);
+    status = attention(&desc, q, k, v, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, out,
+                       NULL, NULL, NULL, NULL, workspace, bytes);
   }
   const int64_t elapsed = nanos() - start;
   free(workspace);
