@@ -77,13 +77,13 @@ static int64_t tile_floats(const a4j_attention_desc *d) {
 }
 
 /*
- * What a tile that holds whole rows takes besides (kernels/harden.inc): its logits, a group's worth behind them, a list of their
- * blocks, of which none is without a key, and a column.
+ * What a tile that holds whole rows takes besides (kernels/harden.inc): its logits, a group's worth behind them, and a list of
+ * their blocks, of which none is without a key.
  */
 static int held_floats(const a4j_attention_desc *d, int64_t *floats) {
   *floats = 0;
   if (d->harden == A4J_HARDEN_NONE) return 1;
-  return !__builtin_mul_overflow(d->len_k + 16, A4J_TILE_MAX + A4J_HELD_BLOCK_FLOATS + 1, floats);
+  return !__builtin_mul_overflow(d->len_k + 16, A4J_TILE_MAX + A4J_HELD_BLOCK_FLOATS, floats);
 }
 
 /*

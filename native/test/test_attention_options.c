@@ -619,6 +619,25 @@ static void shouldTellWhichMapSawNothing(void) {
     }
 }
 
+/* Lists of every length, full and not, with weights that are there many times; and what lies beyond all lists. */
+static void shouldFindTheWeightThatKIsAbout(void) {
+  static const int64_t ks[] = {1, 2, 8, 9, 17, 32, 33, 64, 100, 128, 200, 256, 257, 511, 520, 699, 700, 701};
+  static const int64_t lens[] = {30, 130, 700}, kinds[] = {2, 40, 1500};
+  for (int len = 0; len < 3; len++)
+    for (int kind = 0; kind < 3; kind++)
+      for (int x = 0; x < 2 * (int)(sizeof ks / sizeof *ks); x++) {
+        struct problem *p = make((struct shape){.len_q = 50, .len_k = lens[len], .dim_qk = 1, .dim_v = 3});
+        p->d->harden = x & 1 ? A4J_HARDEN_TOP_K : A4J_HARDEN_SUBTRACT;
+        p->d->harden_k = ks[x / 2];
+        for (int64_t i = 0; i < 50; i++) p->q[i] = next() & 1 ? 1 : -1;
+        for (int64_t j = 0; j < lens[len]; j++) p->k[j] = 0.01f * (float)up_to(kinds[kind]) / p->d->scale;
+        if (kind == 1) set_causal(p->d, 2);
+        with_weights(p);
+        check(p, "k-th weight");
+        release(p);
+      }
+}
+
 /* ---- Work ----------------------------------------------------------------------------------------------------------------- */
 
 /* Runs, checks the bounds of the work, and gives it as a share of all scores. */
@@ -721,6 +740,7 @@ int main(void) {
     RUN(shouldKeepTheSlopeOfAlibiAtFarPositions);
     RUN(shouldStandSizesAtTheirEnds);
     RUN(shouldTellWhichMapSawNothing);
+    RUN(shouldFindTheWeightThatKIsAbout);
     RUN(shouldComputeOnlyBlocksThatSomeRowSees);
   }
   return CHECK_RESULT();
