@@ -8,6 +8,7 @@
  * on threads.
  */
 #include <math.h>
+#include <stdalign.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <string.h>
@@ -290,14 +291,13 @@ static void make_cut(const a4j_attention_desc *d, const struct plan *p, int64_t 
   c->partial_floats = c->chunks == 0 ? 0 : whole_lines(d->maps * c->rows * (2 + d->dim_v));
 }
 
-/* How batch b is cut. */
-static struct cut cut_of(const struct plan *p, int64_t b) {
-  if (!p->packed) return p->cut;
+/* How batch b is cut; `own` has room for what only this one has. */
+static const struct cut *cut_of(const struct plan *p, int64_t b, struct cut *own) {
+  if (!p->packed) return &p->cut;
   const a4j_attention_desc *d = p->call.desc;
   const int32_t *q = p->call.q_begins, *k = p->call.k_begins;
-  struct cut cut;
-  make_cut(d, p, q == NULL ? d->len_q : q[b + 1] - q[b], k == NULL ? d->len_k : k[b + 1] - k[b], &cut);
-  return cut;
+  make_cut(d, p, q == NULL ? d->len_q : q[b + 1] - q[b], k == NULL ? d->len_k : k[b + 1] - k[b], own);
+  return own;
 }
 
 /* Keys that a row sees at the most, by what is known without looking at it. */
@@ -321,12 +321,13 @@ static int32_t make_cuts(struct plan *p) {
   p->batch_tasks = p->batch_partials = 0;
   int64_t together = 1;
   for (int64_t b = 0; b < (p->packed ? d->batch : 1); b++) {
-    const struct cut cut = cut_of(p, b);
+    struct cut own;
+    const struct cut *cut = cut_of(p, b, &own);
     int64_t partials;
-    if (__builtin_mul_overflow(cut.stacks * cut.chunks, cut.partial_floats, &partials)) return A4J_SIZE_OVERFLOW;
-    p->batch_tasks = max64(p->batch_tasks, cut.stacks * cut.units);
+    if (__builtin_mul_overflow(cut->stacks * cut->chunks, cut->partial_floats, &partials)) return A4J_SIZE_OVERFLOW;
+    p->batch_tasks = max64(p->batch_tasks, cut->stacks * cut->units);
     p->batch_partials = max64(p->batch_partials, partials);
-    together = max64(together, cut.together);
+    together = max64(together, cut->together);
   }
   return scratch_floats(d, together, &p->scratch_floats);
 }
@@ -387,27 +388,27 @@ static void tile_rows(const struct plan *p, const struct cut *c, int64_t i, int6
 struct run {
   const struct plan *plan;
   float *workspace;
-  void (*task)(struct run *run, int64_t batch, int64_t number, float *scratch);
+  int64_t (*task)(const struct run *run, int64_t batch, int64_t number, float *scratch); /* returns the scores computed */
   int64_t batch_tasks, tasks;
-  _Atomic int64_t next;
+  alignas(64) _Atomic int64_t next; /* apart from what is only read */
   _Atomic int64_t work;
 };
 
 /* All rows and keys of a stack of a batch, as one tile. */
-static struct a4j_tile tile_of(const struct plan *p, const struct cut *cut, int64_t b, int64_t stack) {
+static void find_tile(const struct plan *p, const struct cut *cut, int64_t b, int64_t stack, struct a4j_tile *t) {
   const struct a4j_attention_call *c = &p->call;
   const a4j_attention_desc *d = c->desc;
   const int64_t h = stack * cut->stack_heads, h_kv = h / p->group, k_begin = c->k_begins == NULL ? 0 : c->k_begins[b];
-  struct a4j_tile t = {.call = c,
-                       .batch = b,
-                       .head = h,
-                       .stack = cut->stack,
-                       .stack_heads = cut->stack_heads,
-                       .len_q = cut->len_q,
-                       .len_k = cut->len_k,
-                       .q_begin = c->q_begins == NULL ? 0 : c->q_begins[b],
-                       .rows = (int32_t)cut->rows,
-                       .key_end = cut->len_k};
+  *t = (struct a4j_tile){.call = c,
+                         .batch = b,
+                         .head = h,
+                         .stack = cut->stack,
+                         .stack_heads = cut->stack_heads,
+                         .len_q = cut->len_q,
+                         .len_k = cut->len_k,
+                         .q_begin = c->q_begins == NULL ? 0 : c->q_begins[b],
+                         .rows = (int32_t)cut->rows,
+                         .key_end = cut->len_k};
   for (int m = 0; m < d->maps; m++) {
     int64_t head = h_kv, map = m;
     if (d->maps == 2 && d->key_map == A4J_KEY_HEADS) {
@@ -415,10 +416,9 @@ static struct a4j_tile tile_of(const struct plan *p, const struct cut *cut, int6
       head = x / 2;
       map = x % 2;
     }
-    t.k[m] = c->k + b * d->k_stride_batch + head * d->k_stride_head + map * d->k_stride_map + k_begin * d->k_stride_row;
+    t->k[m] = c->k + b * d->k_stride_batch + head * d->k_stride_head + map * d->k_stride_map + k_begin * d->k_stride_row;
   }
-  t.v = c->v + b * d->v_stride_batch + h_kv * d->v_stride_head + k_begin * d->v_stride_row;
-  return t;
+  t->v = c->v + b * d->v_stride_batch + h_kv * d->v_stride_head + k_begin * d->v_stride_row;
 }
 
 static float *partial_of(const struct run *r, const struct cut *cut, int64_t b, int64_t stack, int64_t chunk) {
@@ -433,24 +433,27 @@ static int64_t partial_offset(const a4j_attention_desc *d, int64_t row) { return
  * 4096 keys took 1.25 times as long with the heads in turn). Within a head the last tiles come first: under a causal mask they
  * are the long ones, and short ones are left to even out the end.
  */
-static void tiles_task(struct run *r, const struct cut *cut, int64_t b, int64_t stack, int64_t unit, float *scratch) {
+static int64_t tiles_task(const struct run *r, const struct cut *cut, int64_t b, int64_t stack, int64_t unit, float *scratch) {
   const struct plan *p = r->plan;
   struct a4j_tile tiles[A4J_TILE_GROUP];
   int count = 0;
   for (int64_t i = (cut->units - 1 - unit) * cut->together; i < cut->tiles && count < cut->together; i++) {
-    tiles[count] = tile_of(p, cut, b, stack);
+    find_tile(p, cut, b, stack, &tiles[count]);
     tile_rows(p, cut, i, &tiles[count].row_begin, &tiles[count].rows);
     if (tiles[count].rows > 0) count++;
   }
   if (count > 0) p->kernels->attention_tiles(tiles, count, scratch);
-  for (int i = 0; i < count; i++) atomic_fetch_add_explicit(&r->work, tiles[i].work, memory_order_relaxed);
+  int64_t work = 0;
+  for (int i = 0; i < count; i++) work += tiles[i].work;
+  return work;
 }
 
 /* One chunk of the keys for one tile of a stack. */
-static void chunk_task(struct run *r, const struct cut *cut, int64_t b, int64_t stack, int64_t unit, float *scratch) {
+static int64_t chunk_task(const struct run *r, const struct cut *cut, int64_t b, int64_t stack, int64_t unit, float *scratch) {
   const struct plan *p = r->plan;
   const int64_t chunk = unit % cut->chunks;
-  struct a4j_tile t = tile_of(p, cut, b, stack);
+  struct a4j_tile t;
+  find_tile(p, cut, b, stack, &t);
   if (!cut->few) tile_rows(p, cut, unit / cut->chunks, &t.row_begin, &t.rows);
   t.key_begin = chunk * cut->chunk_keys;
   t.key_end = min64(t.key_begin + cut->chunk_keys, t.len_k);
@@ -459,41 +462,57 @@ static void chunk_task(struct run *r, const struct cut *cut, int64_t b, int64_t 
     p->kernels->attention_rows(&t, scratch);
   else
     p->kernels->attention_tiles(&t, 1, scratch);
-  atomic_fetch_add_explicit(&r->work, t.work, memory_order_relaxed);
+  return t.work;
 }
 
-static void compute_task(struct run *r, int64_t b, int64_t number, float *scratch) {
-  const struct cut cut = cut_of(r->plan, b);
-  if (number >= cut.stacks * cut.units) return;
-  (cut.chunks > 0 ? chunk_task : tiles_task)(r, &cut, b, number / cut.units, number % cut.units, scratch);
+static int64_t compute_task(const struct run *r, int64_t b, int64_t number, float *scratch) {
+  struct cut own;
+  const struct cut *cut = cut_of(r->plan, b, &own);
+  if (number >= cut->stacks * cut->units) return 0;
+  return (cut->chunks > 0 ? chunk_task : tiles_task)(r, cut, b, number / cut->units, number % cut->units, scratch);
 }
 
-static void merge_task(struct run *r, int64_t b, int64_t number, float *scratch) {
+static int64_t merge_task(const struct run *r, int64_t b, int64_t number, float *scratch) {
   const struct plan *p = r->plan;
-  const struct cut cut = cut_of(p, b);
-  if (number >= cut.stacks || (cut.chunks == 0 && !cut.few)) return;
-  for (int64_t i = 0; i < (cut.few ? 1 : cut.tiles); i++) {
-    struct a4j_tile t = tile_of(p, &cut, b, number);
-    if (!cut.few) tile_rows(p, &cut, i, &t.row_begin, &t.rows);
-    const float *partials = partial_of(r, &cut, b, number, 0) + partial_offset(p->call.desc, t.row_begin);
-    if (t.rows > 0) p->kernels->merge_rows(&t, partials, cut.partial_floats, cut.chunks, scratch);
+  struct cut own;
+  const struct cut *cut = cut_of(p, b, &own);
+  if (number >= cut->stacks || (cut->chunks == 0 && !cut->few)) return 0;
+  for (int64_t i = 0; i < (cut->few ? 1 : cut->tiles); i++) {
+    struct a4j_tile t;
+    find_tile(p, cut, b, number, &t);
+    if (!cut->few) tile_rows(p, cut, i, &t.row_begin, &t.rows);
+    const float *partials = partial_of(r, cut, b, number, 0) + partial_offset(p->call.desc, t.row_begin);
+    if (t.rows > 0) p->kernels->merge_rows(&t, partials, cut->partial_floats, cut->chunks, scratch);
   }
+  return 0;
+}
+
+/*
+ * Takes the next tasks, *begin up to the number returned: many while many are left and fewer to the end, so that threads meet
+ * seldom and finish together.
+ */
+static int64_t take(struct run *r, int32_t threads, int64_t *begin) {
+  int64_t next = atomic_load_explicit(&r->next, memory_order_relaxed), end;
+  do {
+    end = min64(next + max64((r->tasks - next) / (4 * threads), 1), r->tasks);
+  } while (next < end &&
+           !atomic_compare_exchange_weak_explicit(&r->next, &next, end, memory_order_relaxed, memory_order_relaxed));
+  *begin = next;
+  return end;
 }
 
 static void work_on(void *context, int32_t thread, int32_t threads) {
   struct run *r = context;
   const struct plan *p = r->plan;
   float *scratch = r->workspace + p->batches * p->batch_partials + thread * p->scratch_floats;
-  (void)threads;
-  for (;;) {
-    const int64_t number = atomic_fetch_add_explicit(&r->next, 1, memory_order_relaxed);
-    if (number >= r->tasks) return;
-    r->task(r, number / r->batch_tasks, number % r->batch_tasks, scratch);
-  }
+  int64_t work = 0, number, end;
+  while (end = take(r, threads, &number), number < end)
+    for (; number < end; number++) work += r->task(r, number / r->batch_tasks, number % r->batch_tasks, scratch);
+  atomic_fetch_add_explicit(&r->work, work, memory_order_relaxed);
 }
 
 /* Gives `batch_tasks` tasks of every batch to the team. */
-static void run_all(struct run *r, void (*task)(struct run *, int64_t, int64_t, float *), int64_t batch_tasks) {
+static void run_all(struct run *r, int64_t (*task)(const struct run *, int64_t, int64_t, float *), int64_t batch_tasks) {
   r->task = task;
   r->batch_tasks = batch_tasks;
   r->tasks = r->plan->batches * batch_tasks;
