@@ -283,7 +283,7 @@ static void make_cut(const a4j_attention_desc *d, const struct plan *p, int64_t 
   c->few = c->rows <= A4J_FEW_ROWS && d->relative_rows == 0 && !p->whole;
   c->chunks = c->few || (c->rows <= A4J_TILE_MAX && len_k > CHUNK_KEYS && !p->whole) ? parts(len_k, c->chunk_keys) : 0;
   c->together = 1;
-  while (c->chunks == 0 && d->harden == A4J_HARDEN_NONE && c->together < A4J_TILE_GROUP &&
+  while (c->chunks == 0 && !p->whole && c->together < A4J_TILE_GROUP &&
          c->together * A4J_TILE_MAX < c->rows && (c->together + 1) * tile_floats(d) <= TILES_FLOATS &&
          len_k * (d->maps * d->dim_qk + d->dim_v) > KEYS_FLOATS)
     c->together++;

@@ -638,6 +638,20 @@ static void shouldFindTheWeightThatKIsAbout(void) {
       }
 }
 
+/* More blocks than a tile can save before their sums are known. */
+static void shouldReturnTheWeightsOfManyBlocks(void) {
+  for (int way = 0; way < 4; way++) {
+    struct problem *p = make((struct shape){.len_q = 60, .len_k = 4500, .dim_qk = 3, .dim_v = 3});
+    if (way == 1) set_causal(p->d, 2);
+    if (way == 2) with_ranges(p, 60, false, false);
+    if (way == 3) with_mask(p, 0, PATCHES);
+    if (way > 0) with_sinks(p);
+    with_weights(p);
+    check(p, "weights of many blocks");
+    release(p);
+  }
+}
+
 /* ---- Work ----------------------------------------------------------------------------------------------------------------- */
 
 /* Runs, checks the bounds of the work, and gives it as a share of all scores. */
@@ -741,6 +755,7 @@ int main(void) {
     RUN(shouldStandSizesAtTheirEnds);
     RUN(shouldTellWhichMapSawNothing);
     RUN(shouldFindTheWeightThatKIsAbout);
+    RUN(shouldReturnTheWeightsOfManyBlocks);
     RUN(shouldComputeOnlyBlocksThatSomeRowSees);
   }
   return CHECK_RESULT();
