@@ -7,6 +7,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.function.DoubleSupplier;
+import java.util.stream.IntStream;
 
 /**
  * Contenders and limits, taking turns.
@@ -66,6 +67,20 @@ final class Experiment {
     /** The median over rounds of a / b. */
     double ratio(String a, String b) {
       return paired(a, b, (x, y) -> x / y);
+    }
+
+    /** What a quarter, and what three quarters of the rounds of both do not exceed: a / b. */
+    double[] quartiles(String a, String b) {
+      double[] first = figures.get(a).perRound();
+      double[] second = figures.get(b).perRound();
+      double[] sorted =
+          IntStream.range(0, rounds)
+              .mapToDouble(round -> first[round] / second[round])
+              .filter(ratio -> !Double.isNaN(ratio))
+              .sorted()
+              .toArray();
+      int last = sorted.length - 1;
+      return new double[] {sorted[last / 4], sorted[last - last / 4]};
     }
   }
 

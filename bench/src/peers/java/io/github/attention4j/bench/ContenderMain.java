@@ -18,9 +18,12 @@ import java.util.List;
  *
  * <pre>
  *   prepare P1 FILE     ready WAY NANOS ERROR | none | failed WHY
- *   measure WARM CALLS  NANOS
+ *   measure WARM TURN   NANOS
+ *   limit WARM TURN     NANOS
  *   drop                dropped
  * </pre>
+ *
+ * <p>WARM and TURN are nanoseconds, see {@link Way#turn}; NANOS are those of one call.
  *
  * <p>To prepare is to try every way of the contender, to refuse those whose result is wrong, and to
  * keep the fastest. attention4j writes its result of a layer to the file, the others compare theirs
@@ -76,7 +79,8 @@ final class ContenderMain {
       String[] words = line.split(" ");
       switch (words[0]) {
         case "prepare" -> prepare(Workload.named(words[1]), Path.of(words[2]));
-        case "measure" -> measure(Integer.parseInt(words[1]), Integer.parseInt(words[2]));
+        case "measure" -> measure(way, words);
+        case "limit" -> measure(way.limit(), words);
         case "drop" -> {
           drop();
           answer("dropped");
@@ -91,11 +95,9 @@ final class ContenderMain {
     answers.flush();
   }
 
-  private void measure(int warm, int calls) {
-    if (warm > 0) {
-      way.nanos(warm);
-    }
-    answer(Double.toString(way.nanos(calls)));
+  private void measure(Way measured, String[] words) {
+    double nanos = measured.turn(Double.parseDouble(words[1]), Double.parseDouble(words[2]));
+    answer(Double.toString(nanos));
   }
 
   private void drop() {

@@ -91,6 +91,10 @@ final class ContenderProcess implements AutoCloseable {
     return name;
   }
 
+  long id() {
+    return process.pid();
+  }
+
   /** Versions and settings, as the contender itself reports them. */
   String about() {
     return about;
@@ -116,9 +120,14 @@ final class ContenderProcess implements AutoCloseable {
     };
   }
 
-  /** Nanoseconds of a call, after so many that are not timed. */
-  double measure(int warm, int calls) {
-    return Double.parseDouble(turn("measure " + warm + " " + calls));
+  /** Nanoseconds of a call, see {@link Way#turn}. */
+  double measure(double warmNanos, double turnNanos) {
+    return Double.parseDouble(turn("measure " + warmNanos + " " + turnNanos));
+  }
+
+  /** The same of what limits the workload: it reads this process's own keys and values. */
+  double measureLimit(double warmNanos, double turnNanos) {
+    return Double.parseDouble(turn("limit " + warmNanos + " " + turnNanos));
   }
 
   /** Lets go of the workload. */

@@ -2,10 +2,13 @@ package io.github.attention4j.bench;
 
 import java.io.IOException;
 import java.nio.file.Path;
+import java.time.Instant;
+import java.time.temporal.ChronoUnit;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.stream.Stream;
 
 /**
  * The processes of all contenders with one number of threads, and the order in which they take
@@ -13,58 +16,66 @@ import java.util.Map;
  *
  * <p>A clock that drifts or a neighbour that comes and goes hits all who run in the same round
  * alike. So each round measures each contender once, in an order that rotates, and ratios are taken
- * within a round.
+ * within a round. A round during which others used the processors is measured again.
  */
 final class Contenders implements AutoCloseable {
-  /** A turn lasts at least this long, and what precedes it untimed a third of that. */
-  private static final double TURN_NANOS = 9e6;
+  /**
+   * What does not count at the beginning of a turn. Caches, sleeping threads and clocks have to
+   * come back: calls of 0.4 ms take twice as long at first, and a tenth longer for 10 ms, those of
+   * PyTorch for 40.
+   */
+  private static final double WARM_NANOS = 25e6;
 
-  /** Who needs longer for a call warms up within it. */
-  private static final double LONG_NANOS = 5e7;
+  /** What counts. */
+  private static final double TURN_NANOS = 20e6;
 
-  /** Who needs longer than that takes part in few rounds. */
-  private static final double SLOW_NANOS = 4e8;
+  /** Who needs longer than that for a call takes part in few rounds. */
+  private static final double SLOW_NANOS = 1.5e9;
 
   private static final int SLOW_ROUNDS = 3;
-  private static final int MOST_ROUNDS = 41;
-  private static final int MOST_CALLS = 20_000;
+  private static final int MOST_ROUNDS = 31;
 
   private final int threads;
   private final Path directory;
   private final List<ContenderProcess> processes = new ArrayList<>();
+  private final Others others;
   private final Thread hook = new Thread(this::killAll);
 
-  /** One that takes part in a workload. */
-  private record Entry(ContenderProcess process, ContenderProcess.Ready ready) {
+  /** One that takes part in a workload, or the limit that a contender's process measures. */
+  private record Entry(String name, ContenderProcess process, boolean limit, double nanos) {
     boolean slow() {
-      return ready.nanos() > SLOW_NANOS;
-    }
-
-    int calls() {
-      return (int) Math.clamp(TURN_NANOS / ready.nanos(), 1, MOST_CALLS);
-    }
-
-    int warm() {
-      return ready.nanos() > LONG_NANOS ? 0 : 1 + calls() / 3;
+      return nanos > SLOW_NANOS;
     }
 
     double turnNanos() {
-      return ready.nanos() * (warm() + calls());
+      return Math.max(WARM_NANOS, nanos) + Math.max(TURN_NANOS, nanos);
+    }
+
+    double measure() {
+      return limit
+          ? process.measureLimit(WARM_NANOS, TURN_NANOS)
+          : process.measure(WARM_NANOS, TURN_NANOS);
     }
   }
 
   /**
    * What came of a workload.
    *
+   * @param time when it was measured
+   * @param about versions and settings of everybody
    * @param ready what each contender chose, and how wrong it was
    * @param failures why a contender did not take part
+   * @param repeated how many rounds were measured again because others used the processors
    * @param result nanoseconds of a call in every round
    */
   record Outcome(
       Workload workload,
       int threads,
+      Instant time,
+      Map<String, String> about,
       Map<String, ContenderProcess.Ready> ready,
       Map<String, String> failures,
+      int repeated,
       Experiment.Result result) {}
 
   Contenders(List<String> names, int threads, Path directory) throws IOException {
@@ -75,62 +86,98 @@ final class Contenders implements AutoCloseable {
       processes.add(new ContenderProcess(name, threads, directory));
     }
     processes.forEach(ContenderProcess::awaitStart);
-  }
-
-  /** Versions and settings of everybody. */
-  Map<String, String> about() {
-    Map<String, String> about = new LinkedHashMap<>();
-    processes.forEach(process -> about.put(process.name(), process.about()));
-    return about;
+    others =
+        new Others(
+            Stream.concat(
+                    Stream.of(ProcessHandle.current().pid()),
+                    processes.stream().map(ContenderProcess::id))
+                .toList());
   }
 
   /** Lets all prepare a workload, then measures in rounds. */
   Outcome compare(Workload workload, PeersOptions options) {
+    Map<String, String> about = new LinkedHashMap<>();
     Map<String, ContenderProcess.Ready> ready = new LinkedHashMap<>();
     Map<String, String> failures = new LinkedHashMap<>();
     List<Entry> entries = new ArrayList<>();
     for (ContenderProcess process : processes) {
+      about.put(process.name(), process.about());
       try {
         ContenderProcess.Ready one =
             process.prepare(workload, directory.resolve(workload.name() + ".bin"));
         if (one != null) {
-          entries.add(new Entry(process, one));
+          entries.add(new Entry(process.name(), process, false, one.nanos()));
           ready.put(process.name(), one);
         }
       } catch (IllegalStateException e) {
         failures.put(process.name(), e.getMessage());
       }
     }
-    Experiment.Result result = measure(entries, options);
-    entries.forEach(entry -> entry.process.drop());
-    return new Outcome(workload, threads, ready, failures, result);
+    List<ContenderProcess> prepared = entries.stream().map(Entry::process).toList();
+    if (LimitContender.ofOurs(workload)
+        && about.containsKey(LimitContender.SUM)
+        && ready.containsKey(Peers.OURS)) {
+      Entry ours = entries.getFirst();
+      entries.add(new Entry(LimitContender.SUM, ours.process, true, ours.nanos));
+      ready.put(LimitContender.SUM, new ContenderProcess.Ready("", ours.nanos, 0));
+    }
+    Instant time = Instant.now().truncatedTo(ChronoUnit.MINUTES);
+    Rounds rounds = new Rounds(entries, rounds(entries, options));
+    rounds.run(others);
+    prepared.forEach(ContenderProcess::drop);
+    return new Outcome(
+        workload, threads, time, about, ready, failures, rounds.repeated, rounds.result());
   }
 
-  private static Experiment.Result measure(List<Entry> entries, PeersOptions options) {
+  private static int rounds(List<Entry> entries, PeersOptions options) {
     double nanos =
         entries.stream().filter(entry -> !entry.slow()).mapToDouble(Entry::turnNanos).sum();
-    boolean few = entries.getFirst().slow();
-    int rounds =
-        few
-            ? SLOW_ROUNDS
-            : (int)
-                Math.clamp(options.seconds() * 1e9 / nanos, options.fewestRounds(), MOST_ROUNDS);
-    double[][] figures = new double[entries.size()][rounds];
-    for (int round = 0; round < rounds; round++) {
-      for (int turn = 0; turn < entries.size(); turn++) {
-        int e = (turn + round) % entries.size();
-        Entry entry = entries.get(e);
-        figures[e][round] =
-            entry.slow() && round >= SLOW_ROUNDS
-                ? Double.NaN
-                : entry.process.measure(entry.warm(), entry.calls());
+    return (int) Math.clamp(options.seconds() * 1e9 / nanos, options.fewestRounds(), MOST_ROUNDS);
+  }
+
+  /** Figures of all entries, round by round. */
+  private static final class Rounds {
+    private final List<Entry> entries;
+    private final double[][] figures;
+    private final int rounds;
+    private int repeated;
+
+    Rounds(List<Entry> entries, int rounds) {
+      this.entries = entries;
+      this.rounds = rounds;
+      figures = new double[entries.size()][rounds];
+    }
+
+    /** Where others never leave the machine alone, twice the rounds must do. */
+    void run(Others others) {
+      for (int round = 0; round < rounds; ) {
+        double elsewhere = others.seconds();
+        long start = System.nanoTime();
+        measure(round);
+        double elapsed = (System.nanoTime() - start) / 1e9;
+        if (Others.disturb(others.seconds() - elsewhere, elapsed) && repeated < rounds) {
+          repeated++;
+        } else {
+          round++;
+        }
       }
     }
-    Map<String, Experiment.Figures> result = new LinkedHashMap<>();
-    for (int e = 0; e < figures.length; e++) {
-      result.put(entries.get(e).process.name(), new Experiment.Figures(figures[e]));
+
+    private void measure(int round) {
+      for (int turn = 0; turn < figures.length; turn++) {
+        int e = (turn + round) % figures.length;
+        Entry entry = entries.get(e);
+        figures[e][round] = entry.slow() && round >= SLOW_ROUNDS ? Double.NaN : entry.measure();
+      }
     }
-    return new Experiment.Result(rounds, result);
+
+    Experiment.Result result() {
+      Map<String, Experiment.Figures> result = new LinkedHashMap<>();
+      for (int e = 0; e < figures.length; e++) {
+        result.put(entries.get(e).name, new Experiment.Figures(figures[e]));
+      }
+      return new Experiment.Result(rounds, result);
+    }
   }
 
   private void killAll() {

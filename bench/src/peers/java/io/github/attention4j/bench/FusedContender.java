@@ -33,9 +33,9 @@ final class FusedContender implements Contender {
           : List.of();
     }
     return switch (workload) {
-      case Workload.Prefill prefill -> List.of(() -> new OfShape(prefill.shape(), false));
-      case Workload.Step step -> List.of(() -> new OfShape(step.shape(), false));
-      case Workload.Pairs pairs -> List.of(() -> new OfShape(pairs.shape(), true));
+      case Workload.Prefill prefill -> List.of(() -> new OfShape(prefill.shape(), false, false));
+      case Workload.Step step -> List.of(() -> new OfShape(step.shape(), false, true));
+      case Workload.Pairs pairs -> List.of(() -> new OfShape(pairs.shape(), true, false));
       case Workload.Layer layer -> List.of(() -> FusedBlock.layer(layer.layer()));
       case Workload.Encoder encoder -> List.of(() -> FusedBlock.encoder(encoder.block()));
       case Workload.Decoder decoder -> List.of(() -> FusedBlock.decoder(decoder.block()));
@@ -46,9 +46,11 @@ final class FusedContender implements Contender {
   private final class OfShape implements Way {
     private final Fused fused;
     private final boolean pairs;
+    private final boolean step;
 
-    OfShape(Shape shape, boolean pairs) {
+    OfShape(Shape shape, boolean pairs, boolean step) {
       this.pairs = pairs;
+      this.step = step;
       this.fused =
           pairs
               ? Fused.pairs(shape, SharedInputs.of(shape.unpaired()), threads)
@@ -67,6 +69,11 @@ final class FusedContender implements Contender {
       } else {
         fused.forward();
       }
+    }
+
+    @Override
+    public Way limit() {
+      return step ? new SumWay(threads, fused.keys(), fused.values()) : null;
     }
 
     @Override

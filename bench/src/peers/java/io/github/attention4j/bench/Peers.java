@@ -7,6 +7,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 
 /**
  * Question: how fast is attention4j beside ONNX Runtime and PyTorch, beside Java, and beside what
@@ -32,34 +33,79 @@ final class Peers {
   /** Where the processes leave what they have to say, and results for comparison. */
   private static final Path DIRECTORY = Path.of("target", "peers");
 
+  private final long start = System.nanoTime();
   private final PeersOptions options;
-  private final PeersReport report = new PeersReport();
+  private final PeersKept kept;
+  private int missing;
 
-  private Peers(PeersOptions options) {
+  private Peers(PeersOptions options, PeersKept kept) {
     this.options = options;
+    this.kept = kept;
   }
 
   /** Measures all workloads, or those named. */
   public static void main(String[] arguments) throws IOException {
-    long start = System.nanoTime();
     PeersCheck.run();
     Files.createDirectories(DIRECTORY);
-    Peers peers = new Peers(PeersOptions.parse(arguments));
-    for (int threads : peers.options.threads()) {
+    PeersOptions options = PeersOptions.parse(arguments);
+    Map<String, String> machine = Machine.describe(options.command());
+    String key =
+        "%s; %s; %s".formatted(machine.get("commit"), options.settings(), machine.get("CPU"));
+    Peers peers =
+        new Peers(
+            options,
+            new PeersKept(
+                DIRECTORY.resolve("rows-" + Integer.toHexString(options.settings().hashCode())),
+                key));
+    for (int threads : options.threads()) {
       peers.run(threads);
     }
-    String command = ("bench/peers " + String.join(" ", arguments)).strip();
-    peers.report.write(Machine.slug(), Machine.describe(command), peers.options.all());
-    System.out.printf(Locale.ROOT, "%n%.0f s%n", (System.nanoTime() - start) / 1e9);
+    peers.report(machine);
+    System.out.printf(Locale.ROOT, "%n%.0f s%n", peers.seconds());
+  }
+
+  private double seconds() {
+    return (System.nanoTime() - start) / 1e9;
+  }
+
+  private boolean isWanted(Workload workload, int threads) {
+    return !options.resume() || kept.find(workload, threads).isEmpty();
   }
 
   private void run(int threads) throws IOException {
+    List<Workload> wanted =
+        options.workloads().stream().filter(workload -> isWanted(workload, threads)).toList();
+    if (wanted.isEmpty() || seconds() >= options.begin()) {
+      missing += wanted.size();
+      return;
+    }
     try (Contenders contenders = new Contenders(options.contenders(), threads, DIRECTORY)) {
-      contenders.about().forEach((name, about) -> report.addContender(name, threads, about));
-      for (Workload workload : options.workloads()) {
-        report.add(contenders.compare(workload, options));
+      for (Workload workload : wanted) {
+        if (seconds() >= options.begin()) {
+          missing++;
+          continue;
+        }
+        Contenders.Outcome outcome = contenders.compare(workload, options);
+        kept.keep(outcome);
+        PeersReport.print(new PeersRow(outcome));
       }
     }
+  }
+
+  /** Says what came of it if that is everything that was asked for. */
+  private void report(Map<String, String> machine) throws IOException {
+    if (missing > 0) {
+      System.out.printf(
+          "%n%d rows are still missing: go on with --resume and the same settings%n", missing);
+      return;
+    }
+    PeersReport report = new PeersReport();
+    for (int threads : options.threads()) {
+      for (Workload workload : options.workloads()) {
+        kept.find(workload, threads).ifPresent(report::add);
+      }
+    }
+    report.write(Machine.slug(), machine, options.all());
   }
 
   /** Everybody who takes part, ours first: it makes the results that others are compared with. */

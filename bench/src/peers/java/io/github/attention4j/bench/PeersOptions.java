@@ -1,6 +1,7 @@
 package io.github.attention4j.bench;
 
 import java.util.ArrayList;
+import java.util.Iterator;
 import java.util.List;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
@@ -12,6 +13,9 @@ import java.util.stream.Stream;
  * @param contenders ours among them
  * @param threads how many, one comparison each
  * @param seconds about how long the rounds of one workload last
+ * @param quick whether few rounds are enough
+ * @param resume whether rows that are kept are good enough
+ * @param begin how many seconds after the start the last row may be begun
  * @param all whether nothing was left out, so that the results are to be kept
  */
 record PeersOptions(
@@ -20,14 +24,16 @@ record PeersOptions(
     int[] threads,
     double seconds,
     boolean quick,
+    boolean resume,
+    double begin,
     boolean all) {
 
-  private static final double SECONDS = 5;
-  private static final double QUICK_SECONDS = 1;
+  private static final double SECONDS = 10;
+  private static final double QUICK_SECONDS = 4;
 
   /**
-   * Reads names of workloads, {@code --quick}, {@code --seconds=}, {@code --threads=}, {@code
-   * --contenders=}.
+   * Reads names of workloads, {@code --quick}, {@code --resume}, and with a value, after "=" or as
+   * the next word, {@code --begin}, {@code --seconds}, {@code --threads}, {@code --contenders}.
    */
   static PeersOptions parse(String[] arguments) {
     List<Workload> workloads = new ArrayList<>();
@@ -35,23 +41,34 @@ record PeersOptions(
     int most = Math.min(2, Runtime.getRuntime().availableProcessors());
     int[] threads = IntStream.rangeClosed(1, most).toArray();
     boolean quick = false;
+    boolean resume = false;
     boolean all = true;
     double seconds = 0;
-    for (String argument : arguments) {
-      String value = argument.substring(argument.indexOf('=') + 1);
-      if (argument.equals("--quick")) {
-        quick = true;
-      } else if (argument.startsWith("--seconds=")) {
-        seconds = Double.parseDouble(value);
-      } else if (argument.startsWith("--threads=")) {
-        threads = Stream.of(value.split(",")).mapToInt(Integer::parseInt).toArray();
-        all = false;
-      } else if (argument.startsWith("--contenders=")) {
-        contenders = List.of(value.replace('_', ' ').split(","));
-        all = false;
-      } else if (!argument.isEmpty()) {
-        workloads.add(Workload.named(argument));
-        all = false;
+    double begin = Double.POSITIVE_INFINITY;
+    Iterator<String> words =
+        Stream.of(arguments)
+            .flatMap(word -> Stream.of(word.split("=", 2)))
+            .filter(word -> !word.isEmpty())
+            .iterator();
+    while (words.hasNext()) {
+      String word = words.next();
+      switch (word) {
+        case "--quick" -> quick = true;
+        case "--resume" -> resume = true;
+        case "--begin" -> begin = Double.parseDouble(words.next());
+        case "--seconds" -> seconds = Double.parseDouble(words.next());
+        case "--threads" -> {
+          threads = Stream.of(words.next().split(",")).mapToInt(Integer::parseInt).toArray();
+          all = false;
+        }
+        case "--contenders" -> {
+          contenders = List.of(words.next().replace('_', ' ').split(","));
+          all = false;
+        }
+        default -> {
+          workloads.add(Workload.named(word));
+          all = false;
+        }
       }
     }
     if (quick && contenders.equals(Peers.contenders())) {
@@ -63,12 +80,24 @@ record PeersOptions(
         threads,
         seconds > 0 ? seconds : quick ? QUICK_SECONDS : SECONDS,
         quick,
+        resume,
+        begin,
         all);
   }
 
   /** However long they last. */
   int fewestRounds() {
-    return quick ? 3 : 5;
+    return quick ? 5 : 9;
+  }
+
+  /** What must be equal for rows to belong together. */
+  String settings() {
+    return "%s%.0f s a row, %s".formatted(quick ? "quick, " : "", seconds, contenders);
+  }
+
+  /** How to get the same results. */
+  String command() {
+    return quick ? "bench/peers --quick" : "bench/peers";
   }
 
   /** Leaves out those that are far behind. */

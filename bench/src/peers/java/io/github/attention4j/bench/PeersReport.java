@@ -7,6 +7,7 @@ import static io.github.attention4j.bench.Report.times;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Instant;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -20,27 +21,23 @@ final class PeersReport {
   private static final List<String> CHARTED =
       List.of(Peers.OURS, Peers.ORT, Peers.TORCH, Peers.VECTOR);
 
-  private final Map<String, String> contenders = new LinkedHashMap<>();
+  private final Map<String, String> contenders = new TreeMap<>();
   private final List<PeersRow> rows = new ArrayList<>();
   private final Recorded recorded = new Recorded();
 
-  void addContender(String name, int threads, String about) {
-    contenders.put(name + ", " + threads(threads), about);
-  }
-
-  void add(Contenders.Outcome outcome) {
-    PeersRow row = new PeersRow(outcome);
-    rows.add(row);
+  /** A line for whoever waits. */
+  static void print(PeersRow row) {
     StringBuilder line = new StringBuilder();
     line.append(
         String.format(
             Locale.ROOT,
-            "%-3s %d thread%s %2d rounds ",
+            "%-3s %d thread%s %2d rounds%s ",
             row.name(),
             row.threads(),
             row.threads() == 1 ? " " : "s",
-            outcome.result().rounds()));
-    for (String who : outcome.ready().keySet()) {
+            row.outcome().result().rounds(),
+            row.outcome().repeated() > 0 ? " (%d again)".formatted(row.outcome().repeated()) : ""));
+    for (String who : row.outcome().ready().keySet()) {
       String way = row.way(who);
       line.append(
           String.format(
@@ -52,7 +49,14 @@ final class PeersReport {
     }
     row.best().ifPresent(best -> line.append("  ").append(times(best.ahead())));
     System.out.println(line);
-    outcome.failures().forEach((who, why) -> System.out.println("    " + why));
+    row.outcome().failures().forEach((who, why) -> System.out.println("    " + why));
+  }
+
+  void add(Contenders.Outcome outcome) {
+    rows.add(new PeersRow(outcome));
+    outcome
+        .about()
+        .forEach((who, about) -> contenders.put(threads(outcome.threads()) + ", " + who, about));
   }
 
   /** Prints everything; writes it to {@code results/} if nothing was left out. */
@@ -96,33 +100,73 @@ final class PeersReport {
         # attention4j beside its peers
 
         Written by `bench/peers`; how it measures stands in `bench/README.md`. Each contender has a
-        process of its own and gets its turns while all others are stopped; figures are medians
-        over rounds, ratios are taken within a round. *of the limit*: share of the multiply-add peak
-        of as many cores, or, for D and T2, the time of a plain sum over the same bytes over ours.
-        *best*: the fastest of the others; *ahead*: how many times faster attention4j is than it.
-        "–": took no part, or cannot compute it. Beside a peer's figure
-        stands the operator or composition that was its fastest. All float32.
+        process of its own and gets its turns while all others are stopped. Times are medians over
+        rounds; shares and ratios are taken within a round, and their medians stand here. All
+        float32.
+
+        *of the limit*: share of the multiply-add peak of as many cores, or, for D and T2, the time
+        of a plain sum over the same bytes over ours; below it the quartiles of the rounds. *ahead*:
+        how many times faster attention4j is than the faster of ONNX Runtime and PyTorch; beside
+        their figures stands the operator or composition that was their fastest. *Vector API, ours*
+        is no peer: it is a port of attention4j's own design, at %s of the peak on a long prompt, and
+        nobody can be 1.25 times as fast as what has more than 80 %%. It shows what Java itself can
+        do. "–": took no part, or cannot compute it.
 
         | | |
         |---|---|
-        """);
+        """
+            .formatted(vectorShare()));
     machine.forEach((key, value) -> text.append("| %s | %s |\n".formatted(key, value)));
+    text.append("| measured | %s |\n".formatted(period()));
     contenders.forEach((who, about) -> text.append("| %s | %s |\n".formatted(who, about)));
     text.append("| tolerance | %s |\n".formatted(tolerance()));
-    for (int threads = mostThreads(); threads >= 1; threads--) {
+    text.append("| rounds | %s |\n".formatted(rounds()));
+    List<PeersGoals.Aim> aims = aims();
+    text.append("\n## Aims\n\n");
+    text.append(
+        """
+        *ahead of the faster of ONNX Runtime and PyTorch*: measured here, in the same rounds.
+        *share, over the best recorded one*: our share of this machine's limit over the largest that
+        any of those in `bench/shapes/recorded.txt` had of the limit of its machine.
+
+        """);
+    text.append(PeersGoals.table(aims, mostThreads()));
+    losses(text);
+    for (int threads = 1; threads <= mostThreads(); threads++) {
       if (!rows(threads).isEmpty()) {
         text.append("\n## %s\n\n".formatted(threads(threads)));
         text.append(
             "![share of the limit, %s](%s)\n\n"
                 .formatted(threads(threads), chartName(name, threads)));
         table(text, rows(threads));
-        others(text, rows(threads), threads);
+        recorded(text, rows(threads), threads);
       }
     }
-    text.append("\n## Aims\n\n");
-    text.append(Goal.table(new PeersGoals(rows, recorded).goals(mostThreads())));
-    losses(text);
     return text.toString();
+  }
+
+  private List<PeersGoals.Aim> aims() {
+    return new PeersGoals(rows, recorded).aims(mostThreads());
+  }
+
+  private String vectorShare() {
+    return rows.stream()
+        .filter(row -> row.name().equals("P10") && row.threads() == 1)
+        .map(row -> percent(row.share(Peers.VECTOR)))
+        .findFirst()
+        .orElse("–");
+  }
+
+  private String period() {
+    List<Instant> times = rows.stream().map(row -> row.outcome().time()).sorted().toList();
+    return times.isEmpty() ? "" : times.getFirst() + " to " + times.getLast();
+  }
+
+  private String rounds() {
+    int all = rows.stream().mapToInt(row -> row.outcome().result().rounds()).sum();
+    int again = rows.stream().mapToInt(row -> row.outcome().repeated()).sum();
+    return "%d in %d rows; %d more were measured again, because others used the processors"
+        .formatted(all, rows.size(), again);
   }
 
   private String tolerance() {
@@ -138,6 +182,14 @@ final class PeersReport {
             .formatted(ContenderMain.LAYER_TOLERANCE, worst);
   }
 
+  private static String heading(String who) {
+    return switch (who) {
+      case Peers.VECTOR -> "Vector API, ours";
+      case Peers.PLAIN -> "plain Java";
+      default -> who;
+    };
+  }
+
   private void table(StringBuilder text, List<PeersRow> chosen) {
     List<String> columns = new ArrayList<>();
     for (String who : Peers.contenders()) {
@@ -146,26 +198,33 @@ final class PeersReport {
         columns.add(who);
       }
     }
-    text.append("| | | attention4j, ms | of the limit | best | ahead |");
-    columns.forEach(who -> text.append(" ").append(who).append(", ms |"));
-    text.append("\n|---|---|---:|---:|---|---:|").append("---:|".repeat(columns.size()));
-    text.append('\n');
+    boolean vector = columns.contains(Peers.VECTOR);
+    text.append("| | | attention4j, ms | of the limit | ahead |");
+    columns.forEach(who -> text.append(" %s, ms |".formatted(heading(who))));
+    text.append(vector ? " ahead of it |" : "").append("\n|---|---|---:|---:|---:|");
+    text.append("---:|".repeat(columns.size() + (vector ? 1 : 0))).append('\n');
+    columns.remove(Peers.VECTOR);
+    if (vector) {
+      columns.add(Peers.VECTOR); // beside the ratio to it
+    }
     for (PeersRow row : chosen) {
+      double[] quartiles = row.shareQuartiles();
       text.append(
-          "| %s | %s | **%s** | %s | %s | %s |"
+          "| %s | %s | **%s** | %s <sub>%s – %s</sub> | %s |"
               .formatted(
                   row.name(),
                   row.workload().source(),
                   number(row.millis(Peers.OURS)),
                   percent(row.share(Peers.OURS)),
-                  row.best().map(PeersRow.Best::who).orElse("–"),
+                  percent(quartiles[0]),
+                  percent(quartiles[1]),
                   row.best().map(best -> times(best.ahead())).orElse("–")));
       for (String who : columns) {
         String way = row.way(who);
         text.append(" ").append(number(row.millis(who)));
         text.append(way.isEmpty() ? " |" : " <sub>" + way + "</sub> |");
       }
-      text.append('\n');
+      text.append(vector ? " %s |".formatted(times(row.ahead(Peers.VECTOR))) : "").append('\n');
     }
     limits(text, chosen);
   }
@@ -191,20 +250,35 @@ final class PeersReport {
     }
   }
 
-  /** Peers that are not run: shares only. */
-  private void others(StringBuilder text, List<PeersRow> chosen, int threads) {
+  /** What was recorded elsewhere: shares only. */
+  private void recorded(StringBuilder text, List<PeersRow> chosen, int threads) {
+    RecordedRows beside = new RecordedRows(rows, recorded);
+    if (chosen.stream().noneMatch(row -> beside.best(row, true).isPresent())) {
+      return;
+    }
     text.append(
-        "\nShare of the limit beside peers that are not run here, theirs as recorded on a Zen 4"
-            + " machine:\n\n| | attention4j |");
-    Recorded.NAMES.forEach(who -> text.append(" ").append(who).append(" |"));
-    text.append("\n|---|---:|").append("---:|".repeat(Recorded.NAMES.size())).append('\n');
+        """
+
+        Beside what was recorded on a Zen 4 machine: shares of the limit of either machine, for D of
+        the speed of memory (here: the sum on D4), from milliseconds in `bench/shapes/recorded.txt`.
+        *mkl512* is libtorch with MKL told that the CPU is another one, which nobody supports.
+
+        | | attention4j | best as shipped | ahead | best of all | ahead |\
+        """);
+    List<String> names = recorded.names();
+    names.forEach(who -> text.append(" %s |".formatted(who)));
+    text.append("\n|---|---:|---:|---:|---:|---:|");
+    text.append("---:|".repeat(names.size())).append('\n');
     for (PeersRow row : chosen) {
-      boolean any =
-          Recorded.NAMES.stream()
-              .anyMatch(who -> !Double.isNaN(recorded.share(who, row.workload(), threads)));
-      if (any) {
-        text.append("| %s | %s |".formatted(row.name(), percent(row.share(Peers.OURS))));
-        for (String who : Recorded.NAMES) {
+      if (beside.best(row, true).isPresent()) {
+        text.append("| %s | %s |".formatted(row.name(), percent(beside.share(row))));
+        for (boolean asShipped : new boolean[] {true, false}) {
+          RecordedRows.Best best = beside.best(row, asShipped).orElseThrow();
+          text.append(
+              " %s <sub>%s</sub> | %s |"
+                  .formatted(percent(best.share()), best.who(), times(best.ahead())));
+        }
+        for (String who : names) {
           text.append(" %s |".formatted(percent(recorded.share(who, row.workload(), threads))));
         }
         text.append('\n');
@@ -214,20 +288,38 @@ final class PeersReport {
 
   private void losses(StringBuilder text) {
     text.append("\n## Where we lose\n\n");
+    RecordedRows beside = new RecordedRows(rows, recorded);
     List<String> lines = new ArrayList<>();
+    List<String> toOwn = new ArrayList<>();
     for (PeersRow row : rows) {
-      for (String who : PeersRow.RIVALS) {
+      String where = "- %s, %s: ".formatted(row.name(), threads(row.threads()));
+      for (String who : PeersRow.PEERS) {
         if (row.ahead(who) < 1) {
+          lines.add(where + "%s takes %s of our time".formatted(who, percent(row.ahead(who))));
+        }
+      }
+      for (String who : recorded.names()) {
+        double ahead = beside.ahead(who, row);
+        if (ahead < 1) {
           lines.add(
-              "- %s, %s: %s takes %s of our time"
-                  .formatted(row.name(), threads(row.threads()), who, percent(row.ahead(who))));
+              where + "our share is %s of the recorded one of %s".formatted(percent(ahead), who));
+        }
+      }
+      for (String who : PeersRow.OWN) {
+        if (row.ahead(who) < 1) {
+          toOwn.add(
+              where + "%s takes %s of our time".formatted(heading(who), percent(row.ahead(who))));
         }
       }
     }
     text.append(
         lines.isEmpty()
-            ? "Nowhere in these tables. What was wanted beyond that and is missed stands above.\n"
+            ? "To no peer in these tables. What was wanted beyond that and is missed stands"
+                  + " above.\n"
             : String.join("\n", lines) + "\n");
+    if (!toOwn.isEmpty()) {
+      text.append("\nTo Java of our own:\n\n").append(String.join("\n", toOwn)).append('\n');
+    }
     Map<String, String> failures = new TreeMap<>();
     rows.forEach(row -> failures.putAll(row.outcome().failures()));
     failures.forEach((who, why) -> text.append("\n%s took no part: %s\n".formatted(who, why)));
@@ -240,7 +332,7 @@ final class PeersReport {
         new BarChart(
             "Share of the limit, float32, " + threads(threads),
             "of the multiply-add peak; D and T2: of the speed at which memory can be read",
-            CHARTED);
+            CHARTED.stream().map(PeersReport::heading).toList());
     for (PeersRow row : rows(threads)) {
       if (!row.name().equals(Workload.SMALLEST.name())) {
         chart.add(row.name(), CHARTED.stream().mapToDouble(row::share).toArray());
@@ -254,16 +346,44 @@ final class PeersReport {
     root.put("machine", machine);
     root.put("contenders", contenders);
     List<Object> goals = new ArrayList<>();
-    for (Goal goal : new PeersGoals(rows, recorded).goals(mostThreads())) {
+    for (PeersGoals.Aim aim : aims()) {
       Map<String, Object> one = new LinkedHashMap<>();
-      one.put("aim", goal.text());
-      one.put("wanted", goal.wanted());
-      one.put("got", goal.got());
-      one.put("met", goal.met());
+      one.put("aim", aim.goal().text());
+      one.put("threads", aim.threads());
+      one.put("wanted", aim.goal().wanted());
+      one.put("got", aim.goal().got());
+      one.put("met", aim.goal().met());
       goals.add(one);
     }
     root.put("aims", goals);
     root.put("rows", rows.stream().map(PeersRow::json).toList());
+    root.put("recorded", recordedJson());
     return Json.write(root);
+  }
+
+  /** The best of what was recorded, by share. */
+  private List<Object> recordedJson() {
+    RecordedRows beside = new RecordedRows(rows, recorded);
+    List<Object> all = new ArrayList<>();
+    for (PeersRow row : rows) {
+      beside
+          .best(row, true)
+          .ifPresent(
+              shipped -> {
+                RecordedRows.Best best = beside.best(row, false).orElseThrow();
+                Map<String, Object> one = new LinkedHashMap<>();
+                one.put("workload", row.name());
+                one.put("threads", row.threads());
+                one.put("share", beside.share(row));
+                one.put("bestAsShipped", shipped.who());
+                one.put("bestAsShippedShare", shipped.share());
+                one.put("aheadAsShipped", shipped.ahead());
+                one.put("bestOfAll", best.who());
+                one.put("bestOfAllShare", best.share());
+                one.put("aheadOfAll", best.ahead());
+                all.add(one);
+              });
+    }
+    return all;
   }
 }

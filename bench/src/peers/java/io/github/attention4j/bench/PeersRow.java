@@ -6,14 +6,20 @@ import java.util.Map;
 import java.util.Optional;
 
 /**
- * One workload with one number of threads: what the tables say of it. Shares and ratios are medians
- * over rounds, each taken within its round.
+ * One workload with one number of threads: what the tables say of it.
+ *
+ * <p>Our share of a limit and how far we are ahead are medians over rounds, each taken within its
+ * round. The share of another is ours by how far we are ahead of it, so that shares and ratios say
+ * the same; medians of times, and of their ratios, need not.
  */
 record PeersRow(Contenders.Outcome outcome) {
-  /** Those that a user could take instead of attention4j, and the best that Java itself can do. */
-  static final List<String> RIVALS = List.of(Peers.ORT, Peers.TORCH, Peers.VECTOR, Peers.PLAIN);
+  /** Those that a user could take instead of attention4j. */
+  static final List<String> PEERS = List.of(Peers.ORT, Peers.TORCH);
 
-  /** The fastest of the others. */
+  /** Ours as well: what Java itself can do. */
+  static final List<String> OWN = List.of(Peers.VECTOR, Peers.PLAIN);
+
+  /** The fastest of the peers. */
   record Best(String who, double ahead) {}
 
   String name() {
@@ -48,13 +54,16 @@ record PeersRow(Contenders.Outcome outcome) {
   /** The share of the limit that counts here: reading for a step, else multiply-adds. */
   double share(String who) {
     String limit = bound();
-    return has(who) && has(limit) ? outcome.result().ratio(limit, who) : Double.NaN;
+    return has(who) && has(Peers.OURS) && has(limit)
+        ? outcome.result().ratio(limit, Peers.OURS) / ahead(who)
+        : Double.NaN;
   }
 
-  double shareOfPeak(String who) {
-    return has(who) && has(LimitContender.FMA)
-        ? outcome.result().ratio(LimitContender.FMA, who)
-        : Double.NaN;
+  /** A quarter and three quarters of the rounds had less than that of the limit; ours. */
+  double[] shareQuartiles() {
+    return has(bound())
+        ? outcome.result().quartiles(bound(), Peers.OURS)
+        : new double[] {Double.NaN, Double.NaN};
   }
 
   private String bound() {
@@ -62,7 +71,7 @@ record PeersRow(Contenders.Outcome outcome) {
   }
 
   Optional<Best> best() {
-    return RIVALS.stream()
+    return PEERS.stream()
         .filter(this::has)
         .map(who -> new Best(who, ahead(who)))
         .min((a, b) -> Double.compare(a.ahead, b.ahead));
@@ -81,7 +90,9 @@ record PeersRow(Contenders.Outcome outcome) {
     fields.put("threads", threads());
     fields.put("flops", workload().flops());
     fields.put("bytes", workload().bytes());
+    fields.put("time", outcome.time().toString());
     fields.put("rounds", outcome.result().rounds());
+    fields.put("roundsRepeated", outcome.repeated());
     Map<String, Object> contenders = new LinkedHashMap<>();
     outcome
         .ready()
@@ -91,6 +102,11 @@ record PeersRow(Contenders.Outcome outcome) {
               one.put("way", ready.way());
               one.put("error", ready.error());
               one.put("medianNanos", outcome.result().median(who));
+              one.put("shareOfLimit", share(who));
+              if (!who.equals(Peers.OURS) && has(Peers.OURS)) {
+                one.put("timesOurs", ahead(who));
+                one.put("timesOursQuartiles", outcome.result().quartiles(who, Peers.OURS));
+              }
               one.put("nanos", outcome.result().figures().get(who).perRound());
               contenders.put(who, one);
             });

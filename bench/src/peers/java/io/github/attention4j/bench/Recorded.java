@@ -1,41 +1,87 @@
 package io.github.attention4j.bench;
 
+import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.function.Predicate;
+import java.util.Map;
+import java.util.Optional;
 
 /**
- * Peers that are not run here, as {@code shapes/recorded.txt} has them: only shares of a limit can
- * be compared, not times.
+ * What others reached on another machine, as {@code shapes/recorded.txt} has it: only shares of a
+ * limit can be compared, not times.
  */
 final class Recorded {
-  static final List<String> NAMES = List.of("ggml", "oneDNN", "libtorch on OpenBLAS");
+  static final String ONEDNN = "onednn";
+  static final String VECTOR = "java-vector";
 
-  private final List<String[]> lines =
-      Shape.lines("recorded").stream().map(line -> line.strip().split("\\s+")).toList();
+  /** Told that the processor is another: fast, but nobody supports it. */
+  private static final String UNSUPPORTED = "libtorch-djl-mkl512";
 
-  /** The share of the limit that the workload is bound by; NaN if it was not measured. */
+  private static final String FMA = "fma";
+  private static final String MEMORY = "memory";
+
+  private final List<String> names;
+  private final Map<String, Double> values = new LinkedHashMap<>();
+
+  /** The fastest of those recorded on a workload. */
+  record Best(String who, double share) {}
+
+  Recorded() {
+    List<String> columns = List.of();
+    for (String line : Shape.lines("recorded")) {
+      String[] words = line.strip().split("\\s+");
+      switch (words[0]) {
+        case "limit" -> {
+          put(words[2], words[2], words[1], words[3]);
+          put(words[4], words[4], words[1], words[5]);
+        }
+        case "workload" -> columns = List.of(words).subList(2, words.length);
+        default -> {
+          for (int c = 0; c < columns.size(); c++) {
+            put(columns.get(c), words[0], words[1], words[2 + c]);
+          }
+        }
+      }
+    }
+    names = columns;
+  }
+
+  private void put(String who, String what, String threads, String value) {
+    if (!value.equals("-")) {
+      values.put(key(who, what, Integer.parseInt(threads)), Double.parseDouble(value));
+    }
+  }
+
+  private static String key(String who, String what, int threads) {
+    return who + " " + what + " " + threads;
+  }
+
+  private double value(String who, String what, int threads) {
+    return values.getOrDefault(key(who, what, threads), Double.NaN);
+  }
+
+  /** All who were recorded. */
+  List<String> names() {
+    return names;
+  }
+
+  double millis(String who, Workload workload, int threads) {
+    return value(who, workload.name(), threads);
+  }
+
+  /** The share of memory's speed, or else of the multiply-adds; NaN if it was not measured. */
   double share(String who, Workload workload, int threads) {
-    double millis = value(who, workload.name(), threads);
+    double millis = millis(who, workload, threads);
     return workload.bytes() > 0
-        ? workload.bytes() / (1e6 * millis) / value(who, "memory", threads)
-        : shareOfPeak(who, workload, threads);
+        ? workload.bytes() / (1e6 * millis) / value(MEMORY, MEMORY, threads)
+        : workload.flops() / (1e6 * millis) / value(FMA, FMA, threads);
   }
 
-  /** The share of multiply-adds. */
-  double shareOfPeak(String who, Workload workload, int threads) {
-    double millis = value(who, workload.name(), threads);
-    return workload.flops() / (1e6 * millis) / value(who, "fma", threads);
-  }
-
-  private double value(String who, String name, int threads) {
-    Predicate<String[]> wanted =
-        words -> words[0].equals(name) && words[1].equals(Integer.toString(threads));
-    return lines.stream()
-        .filter(wanted)
-        .map(words -> words[2 + NAMES.indexOf(who)])
-        .filter(word -> !word.equals("-"))
-        .mapToDouble(Double::parseDouble)
-        .findFirst()
-        .orElse(Double.NaN);
+  /** The best of all, or of those that can be had as they are shipped. */
+  Optional<Best> best(Workload workload, int threads, boolean asShipped) {
+    return names.stream()
+        .filter(who -> !asShipped || !who.equals(UNSUPPORTED))
+        .map(who -> new Best(who, share(who, workload, threads)))
+        .filter(best -> !Double.isNaN(best.share))
+        .max((a, b) -> Double.compare(a.share, b.share));
   }
 }

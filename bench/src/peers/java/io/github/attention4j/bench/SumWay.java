@@ -3,14 +3,22 @@ package io.github.attention4j.bench;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
-/** A vectorised sum over as many bytes as a workload must read: its limit where memory decides. */
+/** A vectorised sum over the bytes that a workload must read: its limit where memory decides. */
 final class SumWay implements Way {
   private final Arena arena = Arena.ofShared();
   private final int threads;
   private final MemorySegment first;
   private final MemorySegment second;
 
-  SumWay(double bytes, int threads) {
+  /** Over the very keys and values of a step. */
+  SumWay(int threads, MemorySegment first, MemorySegment second) {
+    this.threads = threads;
+    this.first = first;
+    this.second = second;
+  }
+
+  /** Over as many bytes of its own. */
+  SumWay(int threads, double bytes) {
     this.threads = threads;
     long half = Math.round(bytes / 8) * 4;
     first = arena.allocate(half, 64).fill((byte) 0);

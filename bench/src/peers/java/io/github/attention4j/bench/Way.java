@@ -2,6 +2,8 @@ package io.github.attention4j.bench;
 
 /** One way in which a contender computes a workload: a peer often has several, the best counts. */
 interface Way extends AutoCloseable {
+  int MOST_CALLS = 200_000;
+
   /** What the tables put beside the figure; empty where there is no choice. */
   String name();
 
@@ -15,6 +17,26 @@ interface Way extends AutoCloseable {
       run();
     }
     return (double) (System.nanoTime() - start) / calls;
+  }
+
+  /**
+   * A turn: calls that do not count for so long, at least one of them, then calls for about as long
+   * again as asked; returns the nanoseconds of one of these.
+   */
+  default double turn(double warmNanos, double turnNanos) {
+    double once = Double.POSITIVE_INFINITY;
+    long start = System.nanoTime();
+    do {
+      long before = System.nanoTime();
+      nanos(1);
+      once = Math.min(once, System.nanoTime() - before);
+    } while (System.nanoTime() - start < warmNanos);
+    return nanos((int) Math.clamp(turnNanos / once, 1, MOST_CALLS));
+  }
+
+  /** What a step of attention must read, read by a plain sum; null where that is not the limit. */
+  default Way limit() {
+    return null;
   }
 
   /**
