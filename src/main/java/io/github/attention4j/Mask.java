@@ -41,9 +41,11 @@ public final class Mask {
   private static final Mask NONE = new Mask(new Parts());
 
   private final Parts parts;
+  private final boolean plain;
 
   private Mask(Parts parts) {
     this.parts = parts;
+    this.plain = parts.isPlain();
   }
 
   /**
@@ -91,6 +93,18 @@ public final class Mask {
       where = other.where;
       program = other.program;
     }
+
+    boolean isPlain() {
+      return (placement == null || placement.offsets() == null)
+          && keyLengths == null
+          && keyLengthsTensor == null
+          && rowLengths == null
+          && tokens == null
+          && allow == null
+          && bias == null
+          && ranges == null
+          && program == null;
+    }
   }
 
   /**
@@ -100,6 +114,11 @@ public final class Mask {
    */
   public static Mask none() {
     return NONE;
+  }
+
+  /** Whether an alignment, a window and a chunk say it all. */
+  boolean isPlain() {
+    return plain;
   }
 
   // ---- Positions ----

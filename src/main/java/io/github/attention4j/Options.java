@@ -101,6 +101,16 @@ record Options(
     return placement != null ? placement : ANYWHERE;
   }
 
+  /** Whether a few numbers say it all, without arrays and tensors. */
+  boolean isPlain() {
+    return mask.isPlain()
+        && slopes == null
+        && relative == null
+        && score == null
+        && sinks == null
+        && hardening == null;
+  }
+
   float scaleFor(long dim) {
     return Float.isNaN(scale) ? (float) (1 / Math.sqrt(dim)) : scale;
   }

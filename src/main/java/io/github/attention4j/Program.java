@@ -51,6 +51,9 @@ final class Program {
 
   /** The different tables of both; either may be null. */
   static List<Tensor> tables(Program mask, Program score) {
+    if (mask == null && score == null) {
+      return List.of();
+    }
     List<Tensor> all = new ArrayList<>(mask == null ? List.of() : mask.tables);
     for (Tensor table : score == null ? List.<Tensor>of() : score.tables) {
       if (indexOf(all, table) < 0) {

@@ -131,17 +131,29 @@ public final class Descriptor {
   }
 
   /** Starts an attention descriptor with its tail. */
-  public static MemorySegment attention(
-      Workspaces.Lease lease, Tail tail, int threads, float scale, float softCap) {
-    MemorySegment d = lease.descriptor(tail.bytes);
+  public static MemorySegment attention(Workspaces.Lease lease, Tail tail) {
+    MemorySegment d = attention(lease, tail.bytes);
     tail.copyTo(d);
-    a4j_attention_desc.size_bytes(d, (int) d.byteSize());
+    return d;
+  }
+
+  /** Starts an attention descriptor without a tail. */
+  public static MemorySegment attention(Workspaces.Lease lease) {
+    return attention(lease, ATTENTION_BYTES);
+  }
+
+  private static MemorySegment attention(Workspaces.Lease lease, long bytes) {
+    MemorySegment d = lease.descriptor(bytes);
+    a4j_attention_desc.size_bytes(d, (int) bytes);
     a4j_attention_desc.abi_version(d, ABI_VERSION);
     a4j_attention_desc.dtype(d, F32);
+    return d;
+  }
+
+  public static void numbers(MemorySegment d, int threads, float scale, float softCap) {
     a4j_attention_desc.threads(d, threads);
     a4j_attention_desc.scale(d, scale);
     a4j_attention_desc.softcap(d, softCap);
-    return d;
   }
 
   public static void keyLengths(MemorySegment d, long offset, long strideBatch, long strideRow) {

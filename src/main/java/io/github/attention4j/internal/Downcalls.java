@@ -19,6 +19,8 @@ public final class Downcalls {
   /** The first status that is not about the caller's arguments. */
   private static final int FIRST_MACHINE_STATUS = 40;
 
+  private static final MemorySegment NULL = MemorySegment.NULL;
+
   private static boolean multipliesByBlas;
   private static volatile boolean loaded;
 
@@ -71,40 +73,105 @@ public final class Downcalls {
     public MemorySegment work = MemorySegment.NULL;
   }
 
+  /** Runs one attention that takes and gives nothing but these. */
+  public static void attention(
+      Workspaces.Lease lease,
+      MemorySegment descriptor,
+      MemorySegment q,
+      MemorySegment k,
+      MemorySegment v,
+      MemorySegment out) {
+    requireLibrary();
+    MemorySegment workspace = lease.workspace();
+    int status = a4j_h.A4J_SMALL_WORKSPACE();
+    if (workspace.byteSize() > 0) {
+      status = attention(descriptor, q, k, v, out, workspace);
+    }
+    if (status == a4j_h.A4J_SMALL_WORKSPACE()) {
+      workspace = lease.workspace(attentionWorkspaceBytes(descriptor));
+      status = attention(descriptor, q, k, v, out, workspace);
+    }
+    check("a4j_attention", status);
+  }
+
+  private static int attention(
+      MemorySegment descriptor,
+      MemorySegment q,
+      MemorySegment k,
+      MemorySegment v,
+      MemorySegment out,
+      MemorySegment workspace) {
+    return a4j_h.a4j_attention(
+        descriptor,
+        q,
+        k,
+        v,
+        NULL,
+        NULL,
+        NULL,
+        NULL,
+        NULL,
+        NULL,
+        NULL,
+        NULL,
+        NULL,
+        NULL,
+        NULL,
+        NULL,
+        out,
+        NULL,
+        NULL,
+        NULL,
+        NULL,
+        workspace,
+        workspace.byteSize());
+  }
+
   /**
-   * Runs one attention whose descriptor stands in the lease; takes its workspace from there too.
+   * Runs one attention whose descriptor stands in the lease; takes its workspace from there too. It
+   * tries the one that is there first: to ask how large it must be costs a plan of the whole call.
    */
   public static void attention(
       Workspaces.Lease lease, MemorySegment descriptor, AttentionBuffers buffers) {
     requireLibrary();
-    long workspaceBytes = attentionWorkspaceBytes(descriptor);
-    MemorySegment workspace = lease.workspace(workspaceBytes);
-    int status =
-        a4j_h.a4j_attention(
-            descriptor,
-            buffers.q,
-            buffers.k,
-            buffers.v,
-            buffers.mask,
-            buffers.keyMask,
-            buffers.bias,
-            buffers.keep,
-            buffers.relativeKeys,
-            buffers.relativeValues,
-            buffers.noise,
-            buffers.lambda,
-            buffers.tables[0],
-            buffers.tables[1],
-            buffers.tables[2],
-            buffers.tables[3],
-            buffers.out,
-            buffers.logsumexp,
-            buffers.weights,
-            buffers.scores,
-            buffers.work,
-            workspace,
-            workspaceBytes);
+    MemorySegment workspace = lease.workspace();
+    int status = a4j_h.A4J_SMALL_WORKSPACE();
+    if (workspace.byteSize() > 0) {
+      status = attention(descriptor, buffers, workspace);
+    }
+    if (status == a4j_h.A4J_SMALL_WORKSPACE()) {
+      workspace = lease.workspace(attentionWorkspaceBytes(descriptor));
+      status = attention(descriptor, buffers, workspace);
+    }
     check("a4j_attention", status);
+  }
+
+  private static int attention(
+      MemorySegment descriptor, AttentionBuffers buffers, MemorySegment workspace) {
+    return a4j_h.a4j_attention(
+        descriptor,
+        buffers.q,
+        buffers.k,
+        buffers.v,
+        buffers.mask,
+        buffers.keyMask,
+        buffers.bias,
+        buffers.keep,
+        buffers.relativeKeys,
+        buffers.relativeValues,
+        buffers.noise,
+        buffers.lambda,
+        buffers.tables[0],
+        buffers.tables[1],
+        buffers.tables[2],
+        buffers.tables[3],
+        buffers.out,
+        buffers.logsumexp,
+        buffers.weights,
+        buffers.scores,
+        buffers.work,
+        workspace,
+        workspace.byteSize());
   }
 
   public static void merge(

@@ -91,6 +91,13 @@ public final class Workspaces {
       return inputs;
     }
 
+    /**
+     * Returns the workspace as it was left, with whatever content; NULL where there is none yet.
+     */
+    public MemorySegment workspace() {
+      return workspace;
+    }
+
     /** Returns at least so many bytes, with whatever content; NULL where none are needed. */
     public MemorySegment workspace(long bytes) {
       if (bytes > workspace.byteSize()) {
