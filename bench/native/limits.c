@@ -12,6 +12,7 @@
  * limits_sum   A vectorised sum over two buffers, each cut into one contiguous slice a thread. It
  *              loads every byte once and does nothing else: the least that a decode step must do
  *              with its keys and values.
+ * limits_handover  One core reads what another has written: slow where they have no cache in common.
  * limits_call  What one attention call costs from C, to set beside the same call from Java.
  * limits_nothing  Nothing: what a downcall costs by itself.
  * limits_team, limits_region  Handing nothing to the library's team of threads (its source is
@@ -242,6 +243,47 @@ EXPORT int64_t limits_sum(int32_t threads, const float *first, int64_t first_cou
   struct job job = {
       .threads = threads, .first = first, .first_count = first_count, .second = second, .second_count = second_count};
   return run(&job, sum);
+}
+
+enum { HANDED_OVER = 2 << 20 };
+
+struct writer {
+  volatile char *lines;
+  int core;
+};
+
+static void *write_lines(void *argument) {
+  const struct writer *writer = argument;
+  const cpu_set_t core = only(writer->core);
+  sched_setaffinity(0, sizeof core, &core);
+  for (int i = 0; i < HANDED_OVER; i += 64) writer->lines[i]++;
+  return NULL;
+}
+
+/* Nanoseconds in which the first core reads 2 MiB that the second has just written, or -1. */
+EXPORT int64_t limits_handover(void) {
+  int cores[2];
+  cpu_set_t allowed, before;
+  if (sched_getaffinity(0, sizeof before, &before) != 0 || !find_cores(2, cores, &allowed)) return -1;
+  char *lines = calloc(HANDED_OVER, 1);
+  if (lines == NULL) return -1;
+  const cpu_set_t first = only(cores[0]);
+  sched_setaffinity(0, sizeof first, &first);
+  struct writer writer = {.lines = lines, .core = cores[1]};
+  int64_t elapsed = -1;
+  pthread_t id;
+  if (pthread_create(&id, NULL, write_lines, &writer) == 0) {
+    pthread_join(id, NULL);
+    const int64_t start = nanos();
+    int sum = 0;
+    for (int i = 0; i < HANDED_OVER; i += 64) sum += writer.lines[i];
+    elapsed = nanos() - start;
+    volatile int sink = sum;
+    (void)sink;
+  }
+  sched_setaffinity(0, sizeof before, &before);
+  free(lines);
+  return elapsed;
 }
 
 /*

@@ -31,6 +31,8 @@ final class Limits {
           "limits_sum",
           FunctionDescriptor.of(
               JAVA_LONG, JAVA_INT, ADDRESS, JAVA_LONG, ADDRESS, JAVA_LONG, ADDRESS));
+  private static final MethodHandle HANDOVER =
+      handle("limits_handover", FunctionDescriptor.of(JAVA_LONG));
   private static final MethodHandle PIN =
       handle("limits_pin", FunctionDescriptor.of(JAVA_INT, JAVA_INT));
   private static final MethodHandle NOTHING = handle("limits_nothing", FunctionDescriptor.ofVoid());
@@ -86,6 +88,15 @@ final class Limits {
       MemorySegment sum = arena.allocate(JAVA_DOUBLE);
       return (long)
           SUM.invokeExact(threads, first, first.byteSize() / 4, second, second.byteSize() / 4, sum);
+    } catch (Throwable e) {
+      throw unexpected(e);
+    }
+  }
+
+  /** Nanoseconds in which a core reads 2 MiB that another has just written. */
+  static double handoverNanos() {
+    try {
+      return (long) HANDOVER.invokeExact();
     } catch (Throwable e) {
       throw unexpected(e);
     }

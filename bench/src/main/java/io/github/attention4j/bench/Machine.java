@@ -115,8 +115,17 @@ final class Machine {
     return found.find() ? found.group(1).strip() : "";
   }
 
+  /** The last commit that changed what is measured or what measures. */
+  static String sources() {
+    return orWithChanges(
+        firstLine("git", "log", "-1", "--format=%h", "--", "../native", "../src", "src", "native"));
+  }
+
   private static String commit() {
-    String hash = firstLine("git", "rev-parse", "--short=12", "HEAD");
+    return orWithChanges(firstLine("git", "rev-parse", "--short=12", "HEAD"));
+  }
+
+  private static String orWithChanges(String hash) {
     return firstLine("git", "status", "--porcelain", "--", "../native", "../src", "src", "native")
             .isEmpty()
         ? hash

@@ -19,7 +19,7 @@ import java.util.List;
  * <pre>
  *   prepare P1 FILE     ready WAY NANOS ERROR | none | failed WHY
  *   measure WARM TURN   NANOS
- *   limit WARM TURN     NANOS
+ *   beside WARM TURN    NANOS
  *   drop                dropped
  * </pre>
  *
@@ -80,7 +80,7 @@ final class ContenderMain {
       switch (words[0]) {
         case "prepare" -> prepare(Workload.named(words[1]), Path.of(words[2]));
         case "measure" -> measure(way, words);
-        case "limit" -> measure(way.limit(), words);
+        case "beside" -> measure(way.beside(), words);
         case "drop" -> {
           drop();
           answer("dropped");

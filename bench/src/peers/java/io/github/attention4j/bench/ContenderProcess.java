@@ -125,9 +125,9 @@ final class ContenderProcess implements AutoCloseable {
     return Double.parseDouble(turn("measure " + warmNanos + " " + turnNanos));
   }
 
-  /** The same of what limits the workload: it reads this process's own keys and values. */
-  double measureLimit(double warmNanos, double turnNanos) {
-    return Double.parseDouble(turn("limit " + warmNanos + " " + turnNanos));
+  /** The same of {@link Way#beside}. */
+  double measureBeside(double warmNanos, double turnNanos) {
+    return Double.parseDouble(turn("beside " + warmNanos + " " + turnNanos));
   }
 
   /** Lets go of the workload. */

@@ -41,8 +41,8 @@ final class Contenders implements AutoCloseable {
   private final Others others;
   private final Thread hook = new Thread(this::killAll);
 
-  /** One that takes part in a workload, or the limit that a contender's process measures. */
-  private record Entry(String name, ContenderProcess process, boolean limit, double nanos) {
+  /** One that takes part in a workload, or what its process measures beside. */
+  private record Entry(String name, ContenderProcess process, boolean beside, double nanos) {
     boolean slow() {
       return nanos > SLOW_NANOS;
     }
@@ -52,8 +52,8 @@ final class Contenders implements AutoCloseable {
     }
 
     double measure() {
-      return limit
-          ? process.measureLimit(WARM_NANOS, TURN_NANOS)
+      return beside
+          ? process.measureBeside(WARM_NANOS, TURN_NANOS)
           : process.measure(WARM_NANOS, TURN_NANOS);
     }
   }
@@ -114,19 +114,29 @@ final class Contenders implements AutoCloseable {
       }
     }
     List<ContenderProcess> prepared = entries.stream().map(Entry::process).toList();
-    if (LimitContender.ofOurs(workload)
-        && about.containsKey(LimitContender.SUM)
-        && ready.containsKey(Peers.OURS)) {
-      Entry ours = entries.getFirst();
-      entries.add(new Entry(LimitContender.SUM, ours.process, true, ours.nanos));
-      ready.put(LimitContender.SUM, new ContenderProcess.Ready("", ours.nanos, 0));
+    List<Entry> beside = new ArrayList<>();
+    for (Entry entry : entries) {
+      String measured = measuredBeside(entry.name, workload);
+      if (about.containsKey(measured) || measured.equals(LimitContender.HANDOVER)) {
+        beside.add(new Entry(measured, entry.process, true, entry.nanos));
+        ready.put(measured, new ContenderProcess.Ready("", entry.nanos, 0));
+      }
     }
+    entries.addAll(beside);
     Instant time = Instant.now().truncatedTo(ChronoUnit.MINUTES);
     Rounds rounds = new Rounds(entries, rounds(entries, options));
     rounds.run(others);
     prepared.forEach(ContenderProcess::drop);
     return new Outcome(
         workload, threads, time, about, ready, failures, rounds.repeated, rounds.result());
+  }
+
+  /** What the process of a contender measures as well; empty if nothing. */
+  private String measuredBeside(String name, Workload workload) {
+    if (name.equals(Peers.OURS) && LimitContender.ofOurs(workload)) {
+      return LimitContender.SUM;
+    }
+    return name.equals(LimitContender.FMA) && threads > 1 ? LimitContender.HANDOVER : "";
   }
 
   private static int rounds(List<Entry> entries, PeersOptions options) {

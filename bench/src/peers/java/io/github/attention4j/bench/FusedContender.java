@@ -72,7 +72,7 @@ final class FusedContender implements Contender {
     }
 
     @Override
-    public Way limit() {
+    public Way beside() {
       return step ? new SumWay(threads, fused.keys(), fused.values()) : null;
     }
 

@@ -13,6 +13,12 @@ final class LimitContender implements Contender {
   /** The matrix product of the BLAS that attention4j brings. */
   static final String SGEMM = "sgemm";
 
+  /** No limit, but what two threads depend on: how fast a core reads what another has written. */
+  static final String HANDOVER = "handover";
+
+  /** How much of it. */
+  static final double HANDOVER_BYTES = 2 << 20;
+
   static final List<String> NAMES = List.of(FMA, SUM, SGEMM);
 
   private final String name;
@@ -45,12 +51,17 @@ final class LimitContender implements Contender {
   @Override
   public List<Opening> ways(Workload workload) {
     return switch (name) {
-      case FMA -> List.of(() -> new LimitWay(() -> workload.flops() / Limits.fmaGflops(threads)));
+      case FMA ->
+          List.of(
+              () ->
+                  new LimitWay(
+                      () -> workload.flops() / Limits.fmaGflops(threads),
+                      new LimitWay(Limits::handoverNanos, null)));
       case SUM ->
           workload.bytes() == 0 || ofOurs(workload)
               ? List.of()
               : List.of(() -> new SumWay(threads, workload.bytes()));
-      default -> List.of(() -> new LimitWay(() -> workload.flops() / sgemm.gflops()));
+      default -> List.of(() -> new LimitWay(() -> workload.flops() / sgemm.gflops(), null));
     };
   }
 }

@@ -8,9 +8,17 @@ import java.util.function.DoubleSupplier;
  */
 final class LimitWay implements Way {
   private final DoubleSupplier nanos;
+  private final Way beside;
 
-  LimitWay(DoubleSupplier nanos) {
+  /** With what else its process measures, or null. */
+  LimitWay(DoubleSupplier nanos, Way beside) {
     this.nanos = nanos;
+    this.beside = beside;
+  }
+
+  @Override
+  public Way beside() {
+    return beside;
   }
 
   @Override

@@ -49,8 +49,7 @@ final class Peers {
     Files.createDirectories(DIRECTORY);
     PeersOptions options = PeersOptions.parse(arguments);
     Map<String, String> machine = Machine.describe(options.command());
-    String key =
-        "%s; %s; %s".formatted(machine.get("commit"), options.settings(), machine.get("CPU"));
+    String key = "%s; %s; %s".formatted(Machine.sources(), options.settings(), machine.get("CPU"));
     Peers peers =
         new Peers(
             options,

@@ -14,6 +14,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.stream.Collectors;
 
 /** Figures, and the tables and the chart made of them. */
 final class PeersReport {
@@ -239,6 +240,7 @@ final class PeersReport {
         words.add("%s %s GFLOP/s".formatted(who, number(Experiment.medianOf(peaks))));
       }
     }
+    handover(words, chosen);
     for (PeersRow row : chosen) {
       if (row.has(LimitContender.SUM)) {
         double speed = row.workload().bytes() / 1e6 / row.millis(LimitContender.SUM);
@@ -248,6 +250,27 @@ final class PeersReport {
     if (!words.isEmpty()) {
       text.append("\nThe limits beside these rows: %s.\n".formatted(String.join(", ", words)));
     }
+  }
+
+  /** What threads write for each other, and where it was far slower than elsewhere. */
+  private static void handover(List<String> words, List<PeersRow> chosen) {
+    List<PeersRow> with = chosen.stream().filter(row -> row.has(LimitContender.HANDOVER)).toList();
+    if (!with.isEmpty()) {
+      double usual =
+          Experiment.medianOf(with.stream().mapToDouble(PeersReport::handover).toArray());
+      String slow =
+          with.stream()
+              .filter(row -> handover(row) < usual / 2)
+              .map(row -> "%s %s".formatted(row.name(), number(handover(row))))
+              .collect(Collectors.joining(", "));
+      words.add(
+          "a core reads 2 MiB that the other has written at %s GB/s%s"
+              .formatted(number(usual), slow.isEmpty() ? "" : " (but beside " + slow + ")"));
+    }
+  }
+
+  private static double handover(PeersRow row) {
+    return LimitContender.HANDOVER_BYTES / 1e6 / row.millis(LimitContender.HANDOVER);
   }
 
   /** What was recorded elsewhere: shares only. */
@@ -315,7 +338,7 @@ final class PeersReport {
     text.append(
         lines.isEmpty()
             ? "To no peer in these tables. What was wanted beyond that and is missed stands"
-                  + " above.\n"
+                + " above.\n"
             : String.join("\n", lines) + "\n");
     if (!toOwn.isEmpty()) {
       text.append("\nTo Java of our own:\n\n").append(String.join("\n", toOwn)).append('\n');

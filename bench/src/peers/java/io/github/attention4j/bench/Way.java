@@ -34,8 +34,11 @@ interface Way extends AutoCloseable {
     return nanos((int) Math.clamp(turnNanos / once, 1, MOST_CALLS));
   }
 
-  /** What a step of attention must read, read by a plain sum; null where that is not the limit. */
-  default Way limit() {
+  /**
+   * What the same process measures beside, null if nothing: of a step of attention a plain sum over
+   * the very keys and values, of the multiply-adds how fast cores hand over what they wrote.
+   */
+  default Way beside() {
     return null;
   }
 
