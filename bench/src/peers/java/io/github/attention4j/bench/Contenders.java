@@ -66,6 +66,7 @@ final class Contenders implements AutoCloseable {
    * @param ready what each contender chose, and how wrong it was
    * @param failures why a contender did not take part
    * @param repeated how many rounds were measured again because others used the processors
+   * @param disturbed how many count although they did
    * @param result nanoseconds of a call in every round
    */
   record Outcome(
@@ -76,6 +77,7 @@ final class Contenders implements AutoCloseable {
       Map<String, ContenderProcess.Ready> ready,
       Map<String, String> failures,
       int repeated,
+      int disturbed,
       Experiment.Result result) {}
 
   Contenders(List<String> names, int threads, Path directory) throws IOException {
@@ -128,7 +130,15 @@ final class Contenders implements AutoCloseable {
     rounds.run(others);
     prepared.forEach(ContenderProcess::drop);
     return new Outcome(
-        workload, threads, time, about, ready, failures, rounds.repeated, rounds.result());
+        workload,
+        threads,
+        time,
+        about,
+        ready,
+        failures,
+        rounds.repeated,
+        rounds.disturbed,
+        rounds.result());
   }
 
   /** What the process of a contender measures as well; empty if nothing. */
@@ -151,6 +161,7 @@ final class Contenders implements AutoCloseable {
     private final double[][] figures;
     private final int rounds;
     private int repeated;
+    private int disturbed;
 
     Rounds(List<Entry> entries, int rounds) {
       this.entries = entries;
@@ -165,9 +176,11 @@ final class Contenders implements AutoCloseable {
         long start = System.nanoTime();
         measure(round);
         double elapsed = (System.nanoTime() - start) / 1e9;
-        if (Others.disturb(others.seconds() - elsewhere, elapsed) && repeated < rounds) {
+        boolean disturb = Others.disturb(others.seconds() - elsewhere, elapsed);
+        if (disturb && repeated < rounds) {
           repeated++;
         } else {
+          disturbed += disturb ? 1 : 0;
           round++;
         }
       }

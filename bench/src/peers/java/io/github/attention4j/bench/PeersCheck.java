@@ -114,6 +114,7 @@ final class PeersCheck {
             ready,
             Map.of(),
             0,
+            0,
             new Experiment.Result(3, figures)));
   }
 

@@ -20,7 +20,7 @@ import java.util.stream.Collectors;
  * <pre>
  *   key       sources and settings
  *   time      when it was measured
- *   repeated  rounds that others disturbed
+ *   repeated  rounds that others disturbed, and how many of these count
  *   about     CONTENDER TEXT
  *   ready     CONTENDER WAY NANOS ERROR
  *   failure   CONTENDER TEXT
@@ -44,7 +44,7 @@ final class PeersKept {
     List<String> lines = new ArrayList<>();
     lines.add(line("key", key));
     lines.add(line("time", outcome.time()));
-    lines.add(line("repeated", outcome.repeated()));
+    lines.add(line("repeated", outcome.repeated(), outcome.disturbed()));
     outcome.about().forEach((who, about) -> lines.add(line("about", who, about)));
     outcome
         .ready()
@@ -89,6 +89,7 @@ final class PeersKept {
   private Optional<Contenders.Outcome> parse(Workload workload, int threads, List<String> lines) {
     Instant time = null;
     int repeated = 0;
+    int disturbed = 0;
     Map<String, String> about = new LinkedHashMap<>();
     Map<String, ContenderProcess.Ready> ready = new LinkedHashMap<>();
     Map<String, String> failures = new LinkedHashMap<>();
@@ -103,7 +104,10 @@ final class PeersKept {
           }
         }
         case "time" -> time = Instant.parse(words[1]);
-        case "repeated" -> repeated = Integer.parseInt(words[1]);
+        case "repeated" -> {
+          repeated = Integer.parseInt(words[1]);
+          disturbed = Integer.parseInt(words[2]);
+        }
         case "about" -> about.put(words[1], words[2]);
         case "ready" ->
             ready.put(
@@ -128,6 +132,7 @@ final class PeersKept {
             ready,
             failures,
             repeated,
+            disturbed,
             new Experiment.Result(rounds, figures)));
   }
 }

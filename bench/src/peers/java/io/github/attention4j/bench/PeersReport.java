@@ -37,7 +37,10 @@ final class PeersReport {
             row.threads(),
             row.threads() == 1 ? " " : "s",
             row.outcome().result().rounds(),
-            row.outcome().repeated() > 0 ? " (%d again)".formatted(row.outcome().repeated()) : ""));
+            row.outcome().repeated() > 0
+                ? " (%d again, %d disturbed)"
+                    .formatted(row.outcome().repeated(), row.outcome().disturbed())
+                : ""));
     for (String who : row.outcome().ready().keySet()) {
       String way = row.way(who);
       line.append(
@@ -166,8 +169,17 @@ final class PeersReport {
   private String rounds() {
     int all = rows.stream().mapToInt(row -> row.outcome().result().rounds()).sum();
     int again = rows.stream().mapToInt(row -> row.outcome().repeated()).sum();
+    String disturbed =
+        rows.stream()
+            .filter(row -> row.outcome().disturbed() > 0)
+            .map(
+                row ->
+                    "%s of %s, %s"
+                        .formatted(row.outcome().disturbed(), row.name(), threads(row.threads())))
+            .collect(Collectors.joining("; "));
     return "%d in %d rows; %d more were measured again, because others used the processors"
-        .formatted(all, rows.size(), again);
+            .formatted(all, rows.size(), again)
+        + (disturbed.isEmpty() ? "" : ", and still did in " + disturbed);
   }
 
   private String tolerance() {
@@ -284,22 +296,27 @@ final class PeersReport {
 
         Beside what was recorded on a Zen 4 machine: shares of the limit of either machine, for D of
         the speed of memory (here: the sum on D4), from milliseconds in `bench/shapes/recorded.txt`.
-        *mkl512* is libtorch with MKL told that the CPU is another one, which nobody supports.
+        *mkl512* is libtorch with MKL told that the CPU is another one, which nobody supports. A core
+        here does twice the multiply-adds of a core there, so all that is no multiply-add weighs about
+        twice as much: *here* is the share that ONNX Runtime and PyTorch have on this machine.
 
-        | | attention4j | best as shipped | ahead | best of all | ahead |\
+        | | attention4j | best as shipped | ahead | best of all | ahead | onnxruntime here | pytorch here |\
         """);
     List<String> names = recorded.names();
     names.forEach(who -> text.append(" %s |".formatted(who)));
-    text.append("\n|---|---:|---:|---:|---:|---:|");
+    text.append("\n|---|---:|---:|---:|---:|---:|---:|---:|");
     text.append("---:|".repeat(names.size())).append('\n');
     for (PeersRow row : chosen) {
       if (beside.best(row, true).isPresent()) {
-        text.append("| %s | %s |".formatted(row.name(), percent(beside.share(row))));
+        text.append("| %s | %s |".formatted(row.name(), percent(beside.share(row, Peers.OURS))));
         for (boolean asShipped : new boolean[] {true, false}) {
           RecordedRows.Best best = beside.best(row, asShipped).orElseThrow();
           text.append(
               " %s <sub>%s</sub> | %s |"
                   .formatted(percent(best.share()), best.who(), times(best.ahead())));
+        }
+        for (String who : PeersRow.PEERS) {
+          text.append(" %s |".formatted(percent(beside.share(row, who))));
         }
         for (String who : names) {
           text.append(" %s |".formatted(percent(recorded.share(who, row.workload(), threads))));
@@ -397,7 +414,7 @@ final class PeersReport {
                 Map<String, Object> one = new LinkedHashMap<>();
                 one.put("workload", row.name());
                 one.put("threads", row.threads());
-                one.put("share", beside.share(row));
+                one.put("share", beside.share(row, Peers.OURS));
                 one.put("bestAsShipped", shipped.who());
                 one.put("bestAsShippedShare", shipped.share());
                 one.put("aheadAsShipped", shipped.ahead());

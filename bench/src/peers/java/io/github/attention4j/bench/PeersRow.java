@@ -93,6 +93,7 @@ record PeersRow(Contenders.Outcome outcome) {
     fields.put("time", outcome.time().toString());
     fields.put("rounds", outcome.result().rounds());
     fields.put("roundsRepeated", outcome.repeated());
+    fields.put("roundsDisturbed", outcome.disturbed());
     Map<String, Object> contenders = new LinkedHashMap<>();
     outcome
         .ready()

@@ -27,17 +27,17 @@ final class RecordedRows {
   }
 
   /**
-   * Our share as theirs is counted: a step by the speed of memory, whether or not it would fit into
-   * a cache.
+   * A share here as those recorded are counted: a step by the speed of memory, whether or not it
+   * would fit into a cache.
    */
-  double share(PeersRow row) {
+  double share(PeersRow row, String who) {
     if (row.workload().bytes() == 0) {
-      return row.share(Peers.OURS);
+      return row.share(who);
     }
     return rows.stream()
         .filter(other -> other.name().equals(FROM_MEMORY) && other.threads() == row.threads())
         .filter(other -> other.has(LimitContender.SUM))
-        .mapToDouble(other -> speed(row, Peers.OURS) / speed(other, LimitContender.SUM))
+        .mapToDouble(other -> speed(row, who) / speed(other, LimitContender.SUM))
         .findFirst()
         .orElse(Double.NaN);
   }
@@ -47,13 +47,13 @@ final class RecordedRows {
   }
 
   double ahead(String who, PeersRow row) {
-    return share(row) / recorded.share(who, row.workload(), row.threads());
+    return share(row, Peers.OURS) / recorded.share(who, row.workload(), row.threads());
   }
 
   /** The best of all, or of those that can be had as they are shipped. */
   Optional<Best> best(PeersRow row, boolean asShipped) {
     return recorded
         .best(row.workload(), row.threads(), asShipped)
-        .map(best -> new Best(best.who(), best.share(), share(row) / best.share()));
+        .map(best -> new Best(best.who(), best.share(), share(row, Peers.OURS) / best.share()));
   }
 }
