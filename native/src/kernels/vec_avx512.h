@@ -17,6 +17,8 @@
 /* The register tile: TILE_VECS vectors of queries against TILE_KEYS keys (or value channels): 24 accumulators of 32 registers. */
 #define A4J_TILE_VECS 3
 #define A4J_TILE_KEYS 8
+/* Keys whose exponentials are taken side by side: six vectors and what they need fit 32 registers. */
+#define A4J_SIDE_KEYS 2
 
 typedef __m512 vf;
 typedef __mmask16 vmask;
@@ -92,18 +94,29 @@ static inline vu u_mul(vu a, uint32_t m, vu *high) {
 static inline vf u_fraction(vu a) { return v_mul(_mm512_cvtepi32_ps(_mm512_srli_epi32(a, 8)), v_set1(0x1p-24f)); }
 
 /*
- * 2^a: 2^floor(a) * p(a - floor(a)) with the polynomial of exp2.h. 0 for -infinity and from about -150 down,
- * infinity from 128 up, NaN for NaN. vreduce and vscalef take the floor themselves.
+ * a[i] = 2^a[i] for n vectors: 2^floor(a) * p(a - floor(a)) with the polynomial of exp2.h. 0 for -infinity and from about -150
+ * down, infinity from 128 up, NaN for NaN. vreduce and vscalef take the floor themselves. Each step is done for all vectors before
+ * the next: six of them take 4 cycles each, while one after the other they take 5, since their steps wait for one another and
+ * fill the queues.
  */
+static inline __attribute__((always_inline)) void v_exp2_each(vf *a, const int n) {
+  static const float c[] = {A4J_EXP2_C4, A4J_EXP2_C3, A4J_EXP2_C2, A4J_EXP2_C1, 1.0f};
+  vf f[8], p[8];
+#pragma GCC unroll 8
+  for (int i = 0; i < n; i++) {
+    f[i] = _mm512_reduce_ps(a[i], _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+    p[i] = v_set1(A4J_EXP2_C5);
+  }
+#pragma GCC unroll 8
+  for (int step = 0; step < 5; step++)
+#pragma GCC unroll 8
+    for (int i = 0; i < n; i++) p[i] = v_fma(p[i], f[i], v_set1(c[step]));
+#pragma GCC unroll 8
+  for (int i = 0; i < n; i++) a[i] = _mm512_scalef_ps(p[i], a[i]);
+}
 static inline vf v_exp2(vf a) {
-  vf f = _mm512_reduce_ps(a, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
-  vf p = v_set1(A4J_EXP2_C5);
-  p = v_fma(p, f, v_set1(A4J_EXP2_C4));
-  p = v_fma(p, f, v_set1(A4J_EXP2_C3));
-  p = v_fma(p, f, v_set1(A4J_EXP2_C2));
-  p = v_fma(p, f, v_set1(A4J_EXP2_C1));
-  p = v_fma(p, f, v_set1(1.0f));
-  return _mm512_scalef_ps(p, a);
+  v_exp2_each(&a, 1);
+  return a;
 }
 
 /* The sum of all lanes, added pairwise. */

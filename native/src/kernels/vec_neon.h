@@ -13,6 +13,8 @@
 /* 24 accumulators, 3 vectors of queries and the broadcasts fit the 32 registers. */
 #define A4J_TILE_VECS 3
 #define A4J_TILE_KEYS 8
+/* Keys whose exponentials are taken side by side: six vectors and what they need fit 32 registers. */
+#define A4J_SIDE_KEYS 2
 
 typedef float32x4_t vf;
 typedef uint32x4_t vmask;
@@ -100,6 +102,12 @@ static inline vf v_exp2(vf a) {
   int32x4_t e = vshlq_n_s32(vcvtq_s32_f32(n), 23);
   p = vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(p), e));
   return v_select(vcltq_f32(a, v_set1(-126.0f)), v_set1(0.0f), p);
+}
+
+/* a[i] = 2^a[i] for n vectors. */
+static inline void v_exp2_each(vf *a, const int n) {
+#pragma GCC unroll 8
+  for (int i = 0; i < n; i++) a[i] = v_exp2(a[i]);
 }
 
 /* The sum of all lanes, added pairwise. */

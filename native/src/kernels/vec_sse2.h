@@ -17,6 +17,8 @@
 /* 12 accumulators, 3 vectors of queries and one broadcast fill the 16 registers. */
 #define A4J_TILE_VECS 3
 #define A4J_TILE_KEYS 4
+/* Keys whose exponentials are taken side by side. */
+#define A4J_SIDE_KEYS 1
 
 typedef __m128 vf;
 typedef __m128 vmask;
@@ -109,6 +111,12 @@ static inline vf v_exp2(vf a) {
   __m128i e = _mm_slli_epi32(_mm_cvtps_epi32(n), 23);
   p = _mm_castsi128_ps(_mm_add_epi32(_mm_castps_si128(p), e));
   return _mm_andnot_ps(_mm_cmplt_ps(a, v_set1(-126.0f)), p);
+}
+
+/* a[i] = 2^a[i] for n vectors. */
+static inline void v_exp2_each(vf *a, const int n) {
+#pragma GCC unroll 8
+  for (int i = 0; i < n; i++) a[i] = v_exp2(a[i]);
 }
 
 /* The sum of all lanes, added pairwise. */
