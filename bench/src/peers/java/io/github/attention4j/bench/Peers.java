@@ -86,7 +86,7 @@ final class Peers {
         }
         Contenders.Outcome outcome = contenders.compare(workload, options);
         kept.keep(outcome);
-        PeersReport.print(new PeersRow(outcome));
+        PeersReport.print(new PeersRow(outcome), seconds());
       }
     }
   }

@@ -26,13 +26,14 @@ final class PeersReport {
   private final List<PeersRow> rows = new ArrayList<>();
   private final Recorded recorded = new Recorded();
 
-  /** A line for whoever waits. */
-  static void print(PeersRow row) {
+  /** A line for whoever waits, so many seconds after the start. */
+  static void print(PeersRow row, double seconds) {
     StringBuilder line = new StringBuilder();
     line.append(
         String.format(
             Locale.ROOT,
-            "%-3s %d thread%s %2d rounds%s ",
+            "%5.0f s  %-3s %d thread%s %2d rounds%s ",
+            seconds,
             row.name(),
             row.threads(),
             row.threads() == 1 ? " " : "s",
