@@ -24,7 +24,7 @@ final class Contenders implements AutoCloseable {
    * come back: calls of 0.4 ms take twice as long at first, and a tenth longer for 10 ms, those of
    * PyTorch for 40.
    */
-  private static final double WARM_NANOS = 25e6;
+  private static final double WARM_NANOS = 40e6;
 
   /** What counts. */
   private static final double TURN_NANOS = 20e6;

@@ -29,7 +29,7 @@ record PeersOptions(
     boolean all) {
 
   private static final double SECONDS = 10;
-  private static final double QUICK_SECONDS = 4;
+  private static final double QUICK_SECONDS = 5;
 
   /**
    * Reads names of workloads, {@code --quick}, {@code --resume}, and with a value, after "=" or as
