@@ -23,7 +23,7 @@ enum {
   A4J_RELATIVE_ROWS = 2 * A4J_RELATIVE_RING + 3 * 8 + 2, /* rows of a tile's width that this takes */
   A4J_HELD_BLOCK_FLOATS = 12,                            /* what a block of a tile that holds its rows takes beside them */
   A4J_LINEAR_ROWS = 32,                                  /* rows that linear takes at the most */
-  A4J_PANEL_DEPTH = 384                                  /* how much of a panel of packed weights is in use at a time */
+  A4J_PANEL_DEPTH = 512                                  /* how much of a panel of packed weights is in use at a time */
 };
 
 /* What one call of attention was given: the checked descriptor, its tensors, and the arrays of its tail (NULL for none). */

@@ -26,9 +26,10 @@ enum { ROW_MAJOR = 101, NO_TRANS = 111, TRANS = 112 };
 static _Atomic(sgemm_fn *) sgemm;
 
 /*
- * Up to here the kernel that packs nothing is about as fast as the products: 256 x 768 x 768 runs at 220 GFLOP/s, where weights
- * packed for the call give 230, and at 128 rows both give 215 to 220. Against sgemm, medians in GFLOP/s on one thread of a Zen 5
- * core (peak 270 with AVX-512, 136 with AVX2), OpenBLAS 0.3.31 for SkylakeX and for Haswell:
+ * Up to here the kernel that packs nothing is as fast as the product that packs its weights for the call: at 96 x 768 x 768 it
+ * reaches 86 % of the multiply-add peak of a Zen 5 core and the product 89, at 256 rows 86 and 93, at 48 rows 83 and 80. And up
+ * to here it is as fast as sgemm, medians in GFLOP/s on one thread (peak 270 with AVX-512, 136 with AVX2), OpenBLAS 0.3.31 for
+ * SkylakeX and for Haswell:
  *
  *                        AVX-512                                AVX2
  *    dim_in x dim_out    8 rows    64 rows   256 rows           8 rows    128 rows  256 rows
@@ -36,7 +37,7 @@ static _Atomic(sgemm_fn *) sgemm;
  *    768 x 768           192 : 47  232 : 178 225 : 227          123 : 38  120 : 109 117 : 115
  *    4096 x 4096          79 : 35  178 : 144 203 : 205           46 : 33  110 : 107 114 : 114
  */
-enum { FEW_ROWS = 256 };
+enum { FEW_ROWS = 96, FEW_ROWS_BLAS = 256 };
 
 /*
  * Slices: large ones share what sgemm packs (512 x 512 runs at 97 % of the speed of the whole, 256 x 384 at 93 %), many keep
@@ -64,7 +65,15 @@ struct call {
 static int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t parts(int64_t whole, int64_t part) { return (whole - 1) / part + 1; }
 
+/* The step that cuts the whole most evenly into as few pieces as `most` allows, in multiples of all tiles. */
+static int64_t even_step(int64_t whole, int64_t most) {
+  enum { MULTIPLE = 16 };
+  return parts(parts(whole, parts(whole, most)), MULTIPLE) * MULTIPLE;
+}
+
 /* ---- Few rows ---- */
+
+static int64_t few_rows(const a4j_linear_desc *desc) { return desc->product == A4J_PRODUCT_BLAS ? FEW_ROWS_BLAS : FEW_ROWS; }
 
 static void own_block(const struct call *call, int64_t row, int64_t rows, int64_t col, int64_t cols) {
   const a4j_linear_desc *desc = call->desc;
@@ -106,7 +115,10 @@ static void run_own(struct call *call) {
 
 /* ---- Packed weights ---- */
 
-/* Rows that share a panel packed for them: so many that packing is little beside the product. */
+/*
+ * Rows that share a panel: so many that packing it for them is little beside the product, and so few that threads end together.
+ * All rows share it where it is packed for the call and panels are many.
+ */
 enum { PACKED_ROWS = 256 };
 
 /* The floats of one thread's workspace: the part of a panel that it works on. */
@@ -116,8 +128,9 @@ static void panel_unit(struct call *call, int64_t unit, float *scratch) {
   const a4j_linear_desc *desc = call->desc;
   const int64_t row = unit / call->col_units * call->rows_step, rows = min(call->rows_step, desc->rows - row);
   const int64_t col = unit % call->col_units * A4J_PANEL, cols = min(A4J_PANEL, desc->dim_out - col);
-  for (int64_t d = 0; d < desc->dim_in; d += A4J_PANEL_DEPTH) {
-    const int64_t depth = min(A4J_PANEL_DEPTH, desc->dim_in - d);
+  const int64_t step = even_step(desc->dim_in, A4J_PANEL_DEPTH);
+  for (int64_t d = 0; d < desc->dim_in; d += step) {
+    const int64_t depth = min(step, desc->dim_in - d);
     const float *panel = scratch;
     if (desc->product == A4J_PRODUCT_PACKED)
       panel = call->weight + col * desc->dim_in + d * A4J_PANEL;
@@ -152,7 +165,8 @@ static void run_panels(struct call *call) {
   const a4j_linear_desc *desc = call->desc;
   const int32_t threads = panel_threads(desc, call->kernels->lanes);
   call->col_units = parts(desc->dim_out, A4J_PANEL);
-  call->rows_step = call->col_units >= 4 * (int64_t)threads ? desc->rows : min(PACKED_ROWS, desc->rows);
+  const int share = desc->product != A4J_PRODUCT_PACKED && call->col_units >= 4 * (int64_t)threads;
+  call->rows_step = share ? desc->rows : even_step(desc->rows, PACKED_ROWS);
   call->units = parts(desc->rows, call->rows_step) * call->col_units;
   a4j_team_run(threads, panel_units, call);
 }
@@ -194,12 +208,6 @@ static void sgemm_units(const void *context, int64_t unit, int64_t unit_end) {
              (int)desc->x_stride_row, call->weight + col * desc->weight_stride_row, (int)desc->weight_stride_row, beta,
              call->out + row * desc->out_stride_row + col, (int)desc->out_stride_row);
   }
-}
-
-/* The step that cuts the whole most evenly into as few pieces as `most` allows, in multiples of the tiles of every sgemm. */
-static int64_t even_step(int64_t whole, int64_t most) {
-  enum { MULTIPLE = 16 };
-  return parts(parts(whole, parts(whole, most)), MULTIPLE) * MULTIPLE;
 }
 
 static void run_sgemm(struct call *call) {
@@ -251,7 +259,7 @@ static int32_t check_strides(const a4j_linear_desc *desc) {
 
 /* Whether a call packs its weights itself. */
 static int packs(const a4j_linear_desc *desc) {
-  return desc->rows > FEW_ROWS && desc->dim_in > 0 && desc->dim_out > 0 &&
+  return desc->rows > few_rows(desc) && desc->dim_in > 0 && desc->dim_out > 0 &&
          (desc->product == A4J_PRODUCT_OWN || (desc->product == A4J_PRODUCT_BLAS && !fits_sgemm(desc)));
 }
 
@@ -282,7 +290,7 @@ int32_t a4j_linear(const a4j_linear_desc *desc, const void *x, const void *weigh
   if (needed > 0) call.workspace = workspace;
   if (needed > 0 || (desc->product == A4J_PRODUCT_PACKED && desc->dim_in > 0))
     run_panels(&call);
-  else if (desc->rows <= FEW_ROWS || desc->dim_in == 0)
+  else if (desc->rows <= few_rows(desc) || desc->dim_in == 0)
     run_own(&call);
   else if (atomic_load_explicit(&sgemm, memory_order_relaxed) == NULL)
     return A4J_NO_BLAS;
