@@ -16,7 +16,12 @@ record Goal(String text, String wanted, String got, boolean met) {
   }
 
   static Goal ahead(String text, double ratio, double least) {
-    return new Goal(text, ">= %.2f x".formatted(least), Report.times(ratio), ratio >= least);
+    String wanted = "%.2f x".formatted(least);
+    String got = Report.times(ratio);
+    boolean met = ratio >= least;
+    // 1.05 that is missed would read like 1.05 that is met.
+    return new Goal(
+        text, ">= " + wanted, !met && got.equals(wanted) ? "%.3f x".formatted(ratio) : got, met);
   }
 
   static Goal atMost(String text, double ratio, double most) {

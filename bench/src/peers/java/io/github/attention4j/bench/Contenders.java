@@ -33,6 +33,11 @@ final class Contenders implements AutoCloseable {
   private static final double SLOW_NANOS = 1.5e9;
 
   private static final int SLOW_ROUNDS = 3;
+
+  /** Rounds that last longer are few. */
+  private static final double LONG_ROUND_NANOS = 4e9;
+
+  private static final int FEWEST_ROUNDS = 5;
   private static final int MOST_ROUNDS = 31;
 
   private final int threads;
@@ -108,8 +113,9 @@ final class Contenders implements AutoCloseable {
         ContenderProcess.Ready one =
             process.prepare(workload, directory.resolve(workload.name() + ".bin"));
         if (one != null) {
-          entries.add(new Entry(process.name(), process, false, one.nanos()));
-          ready.put(process.name(), one);
+          String name = nameOf(process, workload);
+          entries.add(new Entry(name, process, false, one.nanos()));
+          ready.put(name, one);
         }
       } catch (IllegalStateException e) {
         failures.put(process.name(), e.getMessage());
@@ -141,6 +147,13 @@ final class Contenders implements AutoCloseable {
         rounds.result());
   }
 
+  /** What a process measures, which beside a step of attention is another sum than usual. */
+  private static String nameOf(ContenderProcess process, Workload workload) {
+    return process.name().equals(LimitContender.SUM) && LimitContender.ofOurs(workload)
+        ? LimitContender.MEMORY
+        : process.name();
+  }
+
   /** What the process of a contender measures as well; empty if nothing. */
   private String measuredBeside(String name, Workload workload) {
     if (name.equals(Peers.OURS) && LimitContender.ofOurs(workload)) {
@@ -152,7 +165,8 @@ final class Contenders implements AutoCloseable {
   private static int rounds(List<Entry> entries, PeersOptions options) {
     double nanos =
         entries.stream().filter(entry -> !entry.slow()).mapToDouble(Entry::turnNanos).sum();
-    return (int) Math.clamp(options.seconds() * 1e9 / nanos, options.fewestRounds(), MOST_ROUNDS);
+    int fewest = nanos > LONG_ROUND_NANOS ? FEWEST_ROUNDS : options.fewestRounds();
+    return (int) Math.clamp(options.seconds() * 1e9 / nanos, fewest, MOST_ROUNDS);
   }
 
   /** Figures of all entries, round by round. */

@@ -13,6 +13,12 @@ final class LimitContender implements Contender {
   /** The matrix product of the BLAS that attention4j brings. */
   static final String SGEMM = "sgemm";
 
+  /** The same sum at the speed of memory itself, for what might fit into a cache. */
+  static final String MEMORY = "memory";
+
+  /** More than a cache holds. */
+  private static final double MEMORY_BYTES = 256 << 20;
+
   /** No limit, but what two threads depend on: how fast a core reads what another has written. */
   static final String HANDOVER = "handover";
 
@@ -31,7 +37,10 @@ final class LimitContender implements Contender {
     sgemm = name.equals(SGEMM) ? new Sgemm(threads) : null;
   }
 
-  /** Attention alone: attention4j's process sums the very keys and values that it reads. */
+  /**
+   * Attention alone: attention4j's process sums the very keys and values that it reads, and the
+   * process of the sum measures memory.
+   */
   static boolean ofOurs(Workload workload) {
     return workload instanceof Workload.Step;
   }
@@ -58,9 +67,14 @@ final class LimitContender implements Contender {
                       () -> workload.flops() / Limits.fmaGflops(threads),
                       new LimitWay(Limits::handoverNanos, null)));
       case SUM ->
-          workload.bytes() == 0 || ofOurs(workload)
+          workload.bytes() == 0
               ? List.of()
-              : List.of(() -> new SumWay(threads, workload.bytes()));
+              : List.of(
+                  () ->
+                      new SumWay(
+                          threads,
+                          ofOurs(workload) ? MEMORY_BYTES : workload.bytes(),
+                          workload.bytes()));
       default -> List.of(() -> new LimitWay(() -> workload.flops() / sgemm.gflops(), null));
     };
   }

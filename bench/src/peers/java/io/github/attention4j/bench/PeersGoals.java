@@ -31,17 +31,21 @@ final class PeersGoals {
 
   PeersGoals(List<PeersRow> rows, Recorded recorded) {
     this.rows = rows;
-    this.recorded = new RecordedRows(rows, recorded);
+    this.recorded = new RecordedRows(recorded);
   }
 
   /** All that the rows can answer. */
   List<Aim> aims(int mostThreads) {
+    List<PeersRow> ours = rows.stream().filter(row -> row.has(Peers.OURS)).toList();
+    for (String name : ours.stream().map(PeersRow::name).distinct().toList()) {
+      ours.stream().filter(row -> row.name().equals(name)).forEach(this::add);
+    }
     for (int threads = 1; threads <= mostThreads; threads++) {
       int count = threads;
-      List<PeersRow> mine =
-          rows.stream().filter(row -> row.threads() == count && row.has(Peers.OURS)).toList();
-      mine.forEach(this::add);
-      List<PeersRow> prefill = mine.stream().filter(row -> row.name().startsWith("P")).toList();
+      List<PeersRow> prefill =
+          ours.stream()
+              .filter(row -> row.threads() == count && row.name().startsWith("P"))
+              .toList();
       mean(FASTEST, prefill, count, row -> row.best().map(PeersRow.Best::ahead).orElse(Double.NaN));
       mean(SHIPPED, prefill, count, row -> aheadOfRecorded(row, true));
       mean(UNSUPPORTED, prefill, count, row -> aheadOfRecorded(row, false));

@@ -85,9 +85,9 @@ record PeersOptions(
         all);
   }
 
-  /** However long they last. */
+  /** Even if they last longer than wanted. */
   int fewestRounds() {
-    return quick ? 5 : 9;
+    return quick ? 7 : 9;
   }
 
   /** What must be equal for rows to belong together. */

@@ -255,9 +255,11 @@ final class PeersReport {
     }
     handover(words, chosen);
     for (PeersRow row : chosen) {
-      if (row.has(LimitContender.SUM)) {
-        double speed = row.workload().bytes() / 1e6 / row.millis(LimitContender.SUM);
-        words.add("sum on %s %s GB/s".formatted(row.name(), number(speed)));
+      for (String who : List.of(LimitContender.SUM, LimitContender.MEMORY)) {
+        if (row.has(who)) {
+          double speed = row.workload().bytes() / 1e6 / row.millis(who);
+          words.add("%s on %s %s GB/s".formatted(who, row.name(), number(speed)));
+        }
       }
     }
     if (!words.isEmpty()) {
@@ -288,7 +290,7 @@ final class PeersReport {
 
   /** What was recorded elsewhere: shares only. */
   private void recorded(StringBuilder text, List<PeersRow> chosen, int threads) {
-    RecordedRows beside = new RecordedRows(rows, recorded);
+    RecordedRows beside = new RecordedRows(recorded);
     if (chosen.stream().noneMatch(row -> beside.best(row, true).isPresent())) {
       return;
     }
@@ -296,7 +298,7 @@ final class PeersReport {
         """
 
         Beside what was recorded on a Zen 4 machine: shares of the limit of either machine, for D of
-        the speed of memory (here: the sum on D4), from milliseconds in `bench/shapes/recorded.txt`.
+        the speed of memory (here: a sum over 256 MiB), from milliseconds in `bench/shapes/recorded.txt`.
         *mkl512* is libtorch with MKL told that the CPU is another one, which nobody supports. A core
         here does twice the multiply-adds of a core there, so all that is no multiply-add weighs about
         twice as much: *here* is the share that ONNX Runtime and PyTorch have on this machine.
@@ -329,7 +331,7 @@ final class PeersReport {
 
   private void losses(StringBuilder text) {
     text.append("\n## Where we lose\n\n");
-    RecordedRows beside = new RecordedRows(rows, recorded);
+    RecordedRows beside = new RecordedRows(recorded);
     List<String> lines = new ArrayList<>();
     List<String> toOwn = new ArrayList<>();
     for (PeersRow row : rows) {
@@ -404,7 +406,7 @@ final class PeersReport {
 
   /** The best of what was recorded, by share. */
   private List<Object> recordedJson() {
-    RecordedRows beside = new RecordedRows(rows, recorded);
+    RecordedRows beside = new RecordedRows(recorded);
     List<Object> all = new ArrayList<>();
     for (PeersRow row : rows) {
       beside

@@ -1,6 +1,5 @@
 package io.github.attention4j.bench;
 
-import java.util.List;
 import java.util.Optional;
 
 /**
@@ -8,22 +7,13 @@ import java.util.Optional;
  * of that machine's.
  */
 final class RecordedRows {
-  /** Its keys and values are larger than any cache, so its sum reads memory. */
-  private static final String FROM_MEMORY = "D4";
-
-  private final List<PeersRow> rows;
   private final Recorded recorded;
 
   /** The best of those recorded, and how many times its share ours is. */
   record Best(String who, double share, double ahead) {}
 
-  RecordedRows(List<PeersRow> rows, Recorded recorded) {
-    this.rows = rows;
+  RecordedRows(Recorded recorded) {
     this.recorded = recorded;
-  }
-
-  Recorded recorded() {
-    return recorded;
   }
 
   /**
@@ -34,16 +24,9 @@ final class RecordedRows {
     if (row.workload().bytes() == 0) {
       return row.share(who);
     }
-    return rows.stream()
-        .filter(other -> other.name().equals(FROM_MEMORY) && other.threads() == row.threads())
-        .filter(other -> other.has(LimitContender.SUM))
-        .mapToDouble(other -> speed(row, who) / speed(other, LimitContender.SUM))
-        .findFirst()
-        .orElse(Double.NaN);
-  }
-
-  private static double speed(PeersRow row, String who) {
-    return row.workload().bytes() / row.millis(who);
+    return row.has(LimitContender.MEMORY) && row.has(who)
+        ? row.outcome().result().ratio(LimitContender.MEMORY, Peers.OURS) / row.ahead(who)
+        : Double.NaN;
   }
 
   double ahead(String who, PeersRow row) {

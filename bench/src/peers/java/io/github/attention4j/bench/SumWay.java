@@ -10,16 +10,21 @@ final class SumWay implements Way {
   private final MemorySegment first;
   private final MemorySegment second;
 
+  /** What the bytes that matter are of those that are read. */
+  private final double scale;
+
   /** Over the very keys and values of a step. */
   SumWay(int threads, MemorySegment first, MemorySegment second) {
     this.threads = threads;
     this.first = first;
     this.second = second;
+    scale = 1;
   }
 
-  /** Over as many bytes of its own. */
-  SumWay(int threads, double bytes) {
+  /** Over so many bytes of its own, as if it were another number of them. */
+  SumWay(int threads, double bytes, double asIf) {
     this.threads = threads;
+    scale = asIf / bytes;
     long half = Math.round(bytes / 8) * 4;
     first = arena.allocate(half, 64).fill((byte) 0);
     second = arena.allocate(half, 64).fill((byte) 0);
@@ -42,7 +47,7 @@ final class SumWay implements Way {
     for (int i = 0; i < calls; i++) {
       sum += Limits.sumNanos(threads, first, second);
     }
-    return sum / calls;
+    return scale * sum / calls;
   }
 
   @Override
