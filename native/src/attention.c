@@ -41,6 +41,8 @@ struct cut {
   int64_t rows;           /* rows of a stack: len_q * stack */
   int64_t block_rows;     /* rows that tiles may not reach across: those of a block of key ranges, of a chunk, or all */
   int64_t block_tiles;    /* tiles of such a block */
+  int64_t tile_vecs;      /* vectors of its first tiles; the others, */
+  int64_t large_tiles;    /* so many of them, have one more */
   int64_t tiles;          /* tiles of a stack */
   int64_t together;       /* how many of them walk the keys together */
   int few;                /* whether rows are few enough for attention_rows */
@@ -277,15 +279,17 @@ static void make_cut(const a4j_attention_desc *d, const struct plan *p, int64_t 
   /* Rows that see other keys than those before them begin a tile of their own. */
   const int64_t block = d->range_rows > 0 ? d->range_rows : d->align == A4J_ALIGN_TOP_LEFT ? d->chunk : 0;
   c->block_rows = block >= lanes && block < c->rows && c->stack == 1 ? block : c->rows;
-  c->block_tiles = parts(parts(c->block_rows, lanes), tile_vecs);
+  const int64_t vecs = parts(c->block_rows, lanes);
+  c->block_tiles = parts(vecs, tile_vecs);
+  c->tile_vecs = vecs / max64(c->block_tiles, 1);
+  c->large_tiles = vecs - c->tile_vecs * c->block_tiles;
   c->tiles = c->rows == 0 ? 0 : parts(c->rows, c->block_rows) * c->block_tiles;
   c->chunk_keys = max64(CHUNK_KEYS, parts(parts(len_k, CHUNKS), A4J_KEY_BLOCK) * A4J_KEY_BLOCK);
   c->few = c->rows <= A4J_FEW_ROWS && d->relative_rows == 0 && !p->whole;
   c->chunks = c->few || (c->rows <= A4J_TILE_MAX && len_k > CHUNK_KEYS && !p->whole) ? parts(len_k, c->chunk_keys) : 0;
   c->together = 1;
-  while (c->chunks == 0 && !p->whole && c->together < A4J_TILE_GROUP &&
-         c->together * A4J_TILE_MAX < c->rows && (c->together + 1) * tile_floats(d) <= TILES_FLOATS &&
-         len_k * (d->maps * d->dim_qk + d->dim_v) > KEYS_FLOATS)
+  while (c->chunks == 0 && !p->whole && c->together < A4J_TILE_GROUP && c->together * A4J_TILE_MAX < c->rows &&
+         (c->together + 1) * tile_floats(d) <= TILES_FLOATS && len_k * (d->maps * d->dim_qk + d->dim_v) > KEYS_FLOATS)
     c->together++;
   c->units = c->few ? c->chunks : c->chunks > 0 ? c->tiles * c->chunks : parts(c->tiles, c->together);
   c->partial_floats = c->chunks == 0 ? 0 : whole_lines(d->maps * c->rows * (2 + d->dim_v));
@@ -376,11 +380,10 @@ int64_t a4j_attention_workspace_bytes(const a4j_attention_desc *desc) {
  * the fewest keys. 0 rows where the last block is too short for the tile.
  */
 static void tile_rows(const struct plan *p, const struct cut *c, int64_t i, int64_t *begin, int32_t *count) {
-  const int64_t lanes = p->kernels->lanes, vecs = parts(c->block_rows, lanes);
+  const int64_t lanes = p->kernels->lanes, small_tiles = c->block_tiles - c->large_tiles;
   const int64_t block = i / c->block_tiles * c->block_rows, place = i % c->block_tiles;
-  const int64_t small = vecs / c->block_tiles, large = vecs % c->block_tiles;
-  const int64_t first = place * small + max64(place - (c->block_tiles - large), 0);
-  const int64_t end = first + small + (place >= c->block_tiles - large);
+  const int64_t first = place * c->tile_vecs + max64(place - small_tiles, 0);
+  const int64_t end = first + c->tile_vecs + (place >= small_tiles);
   *begin = block + first * lanes;
   *count = (int32_t)max64(min64(min64(block + end * lanes, block + c->block_rows), c->rows) - *begin, 0);
 }
