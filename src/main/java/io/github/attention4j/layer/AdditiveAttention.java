@@ -3,6 +3,7 @@ package io.github.attention4j.layer;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.internal.Checks;
 import io.github.attention4j.internal.Descriptor;
+import io.github.attention4j.internal.Scratch;
 import io.github.attention4j.internal.Weights;
 import io.github.attention4j.io.SafeTensors;
 import java.lang.foreign.Arena;

@@ -2,6 +2,7 @@ package io.github.attention4j.layer;
 
 import io.github.attention4j.Tensor;
 import io.github.attention4j.internal.Checks;
+import io.github.attention4j.internal.Scratch;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.Objects;

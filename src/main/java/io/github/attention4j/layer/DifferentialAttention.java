@@ -7,6 +7,7 @@ import io.github.attention4j.KvCache;
 import io.github.attention4j.Mask;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.internal.Checks;
+import io.github.attention4j.internal.Scratch;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;

@@ -3,6 +3,7 @@ package io.github.attention4j.layer;
 import io.github.attention4j.Attention;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.internal.Checks;
+import io.github.attention4j.internal.Scratch;
 import java.util.Objects;
 
 /**

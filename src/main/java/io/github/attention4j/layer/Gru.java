@@ -6,6 +6,7 @@ import io.github.attention4j.Tensor;
 import io.github.attention4j.internal.Checks;
 import io.github.attention4j.internal.Descriptor;
 import io.github.attention4j.internal.Downcalls;
+import io.github.attention4j.internal.Scratch;
 import io.github.attention4j.internal.Weights;
 import io.github.attention4j.internal.Workspaces;
 import io.github.attention4j.io.SafeTensors;

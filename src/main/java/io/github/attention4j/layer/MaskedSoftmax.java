@@ -4,6 +4,7 @@ import io.github.attention4j.Attention;
 import io.github.attention4j.Mask;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.internal.Checks;
+import io.github.attention4j.internal.Scratch;
 import java.util.Objects;
 
 /**

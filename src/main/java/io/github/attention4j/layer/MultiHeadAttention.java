@@ -7,6 +7,7 @@ import io.github.attention4j.KvCache;
 import io.github.attention4j.Mask;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.internal.Checks;
+import io.github.attention4j.internal.Scratch;
 import io.github.attention4j.internal.Weights;
 import io.github.attention4j.io.SafeTensors;
 import java.lang.foreign.Arena;

@@ -2,9 +2,11 @@ package io.github.attention4j.layer;
 
 import io.github.attention4j.Tensor;
 import io.github.attention4j.internal.Checks;
+import io.github.attention4j.internal.Scratch;
 import io.github.attention4j.internal.Weights;
 import io.github.attention4j.io.SafeTensors;
 import java.lang.foreign.Arena;
+import java.util.Arrays;
 import java.util.Objects;
 
 /**
@@ -19,6 +21,12 @@ import java.util.Objects;
  * threads.
  */
 public final class PositionwiseFfn {
+  /**
+   * Rows that go through both projections before the next ones do: so many that a product is at its
+   * full speed, and so few that what is hidden stays in the last-level cache.
+   */
+  private static final long ROWS = 512;
+
   private final Linear dense1;
   private final Linear dense2;
 
@@ -100,6 +108,28 @@ public final class PositionwiseFfn {
     Rows.check("out", out);
     Checks.output("out", out);
     Checks.disjoint("out", out, "x", x);
+    while (x.rank() > 2 && x.size(0) == 1 && sameRows(x, out)) {
+      x = x.select(0, 0);
+      out = out.select(0, 0);
+    }
+    long count = x.rank() > 1 && sameRows(x, out) ? x.size(0) : 0;
+    long most = count == 0 ? 1 : Math.max(1, ROWS * count / Math.max(1, Checks.rows(x)));
+    if (count <= most) {
+      rows(x, out);
+      return;
+    }
+    long step = Math.ceilDiv(count, Math.ceilDiv(count, most));
+    for (long i = 0; i < count; i += step) {
+      long part = Math.min(step, count - i);
+      rows(x.slice(0, i, part), out.slice(0, i, part));
+    }
+  }
+
+  private static boolean sameRows(Tensor x, Tensor out) {
+    return Arrays.equals(x.shape(), 0, x.rank() - 1, out.shape(), 0, out.rank() - 1);
+  }
+
+  private void rows(Tensor x, Tensor out) {
     try (Scratch scratch = new Scratch()) {
       long[] shape = x.shape();
       shape[shape.length - 1] = dense1.dimOut();

@@ -10,6 +10,7 @@ import io.github.attention4j.Mask;
 import io.github.attention4j.RelativePositions;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.internal.Checks;
+import io.github.attention4j.internal.Scratch;
 import io.github.attention4j.io.SafeTensors;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;

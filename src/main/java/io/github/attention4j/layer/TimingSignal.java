@@ -3,6 +3,7 @@ package io.github.attention4j.layer;
 import io.github.attention4j.DType;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.internal.Checks;
+import io.github.attention4j.internal.Scratch;
 import java.lang.foreign.Arena;
 import java.util.Arrays;
 import java.util.List;

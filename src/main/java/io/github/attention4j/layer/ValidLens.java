@@ -6,6 +6,7 @@ import io.github.attention4j.Extras;
 import io.github.attention4j.Mask;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.internal.Checks;
+import io.github.attention4j.internal.Scratch;
 import java.util.Arrays;
 import java.util.Objects;
 

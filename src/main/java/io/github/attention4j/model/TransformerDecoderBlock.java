@@ -5,6 +5,7 @@ import io.github.attention4j.Extras;
 import io.github.attention4j.KvCache;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.internal.Checks;
+import io.github.attention4j.internal.Scratch;
 import io.github.attention4j.internal.Weights;
 import io.github.attention4j.io.SafeTensors;
 import io.github.attention4j.layer.AddNorm;
@@ -220,9 +221,9 @@ public final class TransformerDecoderBlock {
     Checks.disjoint("out", out, "x", x);
     Objects.requireNonNull(state, "state");
     Extras extras = selfWeights == null ? Extras.none() : Extras.none().weights(selfWeights);
-    try (Arena scratch = Arena.ofConfined()) {
-      Tensor y = Tensor.allocate(scratch, DType.F32, x.shape());
-      Tensor z = Tensor.allocate(scratch, DType.F32, x.shape());
+    try (Scratch scratch = new Scratch()) {
+      Tensor y = scratch.room(x.shape());
+      Tensor z = scratch.room(x.shape());
       attention1.forward(x, state.seen, y, extras);
       addNorm1.forward(x, y, y);
       attention2.forwardMemory(y, state.memory, state.validLens, z, crossWeights);

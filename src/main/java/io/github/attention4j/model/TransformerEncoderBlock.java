@@ -3,6 +3,7 @@ package io.github.attention4j.model;
 import io.github.attention4j.DType;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.internal.Checks;
+import io.github.attention4j.internal.Scratch;
 import io.github.attention4j.internal.Weights;
 import io.github.attention4j.io.SafeTensors;
 import io.github.attention4j.layer.AddNorm;
@@ -123,8 +124,8 @@ public final class TransformerEncoderBlock {
     Checks.shape("out", Objects.requireNonNull(out, "out"), "the shape of x", x.shape());
     Checks.output("out", out);
     Checks.disjoint("out", out, "x", x);
-    try (Arena scratch = Arena.ofConfined()) {
-      Tensor y = Tensor.allocate(scratch, DType.F32, x.shape());
+    try (Scratch scratch = new Scratch()) {
+      Tensor y = scratch.room(x.shape());
       if (weights == null) {
         attention.forward(x, x, x, validLens, y);
       } else {

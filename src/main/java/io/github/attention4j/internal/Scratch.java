@@ -1,4 +1,4 @@
-package io.github.attention4j.layer;
+package io.github.attention4j.internal;
 
 import io.github.attention4j.DType;
 import io.github.attention4j.Tensor;
@@ -14,7 +14,7 @@ import java.util.concurrent.atomic.AtomicReferenceArray;
  * sixth of the time of an encoder block over 4096 tokens. So {@link #room} lends memory that was
  * used before. The pool holds at most as many blocks as there are cores, and none beyond 64 MiB.
  */
-final class Scratch implements AutoCloseable {
+public final class Scratch implements AutoCloseable {
   private static final long MOST_BYTES_KEPT = 64L << 20;
   private static final long ALIGNMENT_BYTES = 64;
   private static final int SLOTS = Runtime.getRuntime().availableProcessors();
@@ -27,17 +27,17 @@ final class Scratch implements AutoCloseable {
   private long wanted;
 
   /** Zeros. */
-  Tensor floats(long... shape) {
+  public Tensor floats(long... shape) {
     return Tensor.allocate(arena, DType.F32, shape);
   }
 
   /** Zeros. */
-  Tensor ints(long... shape) {
+  public Tensor ints(long... shape) {
     return Tensor.allocate(arena, DType.I32, shape);
   }
 
   /** For what is written whole before it is read: its content is whatever was there before. */
-  Tensor room(long... shape) {
+  public Tensor room(long... shape) {
     if (!borrowed) {
       block = borrow();
       borrowed = true;
@@ -67,7 +67,7 @@ final class Scratch implements AutoCloseable {
   }
 
   /** For what others allocate, for as long. */
-  Arena arena() {
+  public Arena arena() {
     return arena;
   }
 
