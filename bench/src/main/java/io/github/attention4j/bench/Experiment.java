@@ -18,7 +18,10 @@ import java.util.stream.IntStream;
  */
 final class Experiment {
   /** A batch of calls lasts at least this long, so that the clock's grain does not count. */
-  private static final double BATCH_NANOS = 3e6;
+  private static final double BATCH_NANOS = 5e6;
+
+  /** What does not count before a batch: threads wake up, caches get back what they can hold. */
+  private static final double WARM_NANOS = 1e7;
 
   /** Who needs longer than this for a call takes part in {@link #SLOW_ROUNDS} rounds only. */
   private static final double SLOW_NANOS = 4e8;
@@ -113,7 +116,7 @@ final class Experiment {
     for (int e = 0; e < calls.length; e++) {
       double once = calibrate(entries.get(e), calls, e);
       slow[e] = once > SLOW_NANOS;
-      round += slow[e] ? 0 : once * (calls[e] + 1);
+      round += slow[e] ? 0 : Math.max(once, WARM_NANOS) + once * calls[e];
     }
     int rounds =
         round == 0 || slow[0]
@@ -128,7 +131,7 @@ final class Experiment {
           continue;
         }
         if (!slow[e]) {
-          entries.get(e).batch().measure(1); // wakes threads and brings back what caches can hold
+          warm(entries.get(e).batch());
         }
         figures[e][r] = entries.get(e).batch().measure(calls[e]);
       }
@@ -138,6 +141,14 @@ final class Experiment {
       result.put(entries.get(e).name(), new Figures(figures[e]));
     }
     return new Result(rounds, Collections.unmodifiableMap(result));
+  }
+
+  /** At least one call, as many as have time. */
+  private static void warm(Batch batch) {
+    long start = System.nanoTime();
+    do {
+      batch.measure(1);
+    } while (System.nanoTime() - start < WARM_NANOS);
   }
 
   /** Warms an entry up and finds how many calls make a batch; returns the nanoseconds of one. */
