@@ -346,8 +346,8 @@ EXPORT double limits_call(__typeof__(a4j_attention) *attention, __typeof__(a4j_a
   int32_t status = A4J_OK;
   const int64_t start = nanos();
   for (int64_t call = 0; call < calls && status == A4J_OK; call++) {
-    status = attention(&desc, q, k, v, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, out,
-                       NULL, NULL, NULL, NULL, workspace, bytes);
+    status = attention(&desc, q, k, v, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, out, NULL, NULL,
+                       NULL, NULL, workspace, bytes);
   }
   const int64_t elapsed = nanos() - start;
   free(workspace);

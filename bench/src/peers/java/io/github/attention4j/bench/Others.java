@@ -31,8 +31,11 @@ final class Others {
     // user nice system idle iowait irq softirq steal
     double ticks = sum(all, 1, 2, 3, 6, 7, 8);
     for (long process : ours) {
-      // From the state on, after a name that may contain anything: utime and stime.
-      ticks -= sum(words(Path.of("/proc/" + process + "/stat"), ") "), 11, 12);
+      Path own = Path.of("/proc/" + process + "/stat");
+      if (Files.exists(own)) { // a contender may have ended: it takes no part any more
+        // From the state on, after a name that may contain anything: utime and stime.
+        ticks -= sum(words(own, ") "), 11, 12);
+      }
     }
     return ticks / TICKS_PER_SECOND;
   }
