@@ -49,6 +49,18 @@ static void shouldStandLogitsThatOverflowTheExponential(void) {
   release(p);
 }
 
+/* The running maximum stays behind a little: some steps never reach it, some with each block, some in part of the lanes. */
+static void shouldFollowLogitsThatRiseFromKeyToKey(void) {
+  for (int rise = 0; rise < 8; rise++) {
+    struct problem *p = make((struct shape){.len_q = 50, .len_k = 700, .dim_qk = 8, .dim_v = 12});
+    with_weights(p);
+    for (int64_t i = 0; i < 50; i++) p->q[i * 8] = (float)(i % 20);
+    for (int64_t j = 0; j < 700; j++) p->k[j * 8] = (float)j * 0.001f * (float)(1 << rise) * (rise % 2 ? -1 : 1);
+    check(p, "rising logits");
+    release(p);
+  }
+}
+
 static void shouldShowNanInTheRowsThatItTouchesAndInNoOthers(void) {
   for (int64_t len = 3; len < 140; len += 17) {
     struct problem *p = make((struct shape){.len_q = len, .len_k = len, .dim_qk = 16, .dim_v = 16});
@@ -270,6 +282,7 @@ int main(void) {
     RUN(shouldMatchTheFormulaAtTheEdgesOfTilesAndBlocks);
     RUN(shouldMatchTheFormulaForWideHeads);
     RUN(shouldStandLogitsThatOverflowTheExponential);
+    RUN(shouldFollowLogitsThatRiseFromKeyToKey);
     RUN(shouldShowNanInTheRowsThatItTouchesAndInNoOthers);
     RUN(shouldWriteZerosWhereNothingIsSeen);
   }
