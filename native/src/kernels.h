@@ -52,7 +52,7 @@ struct a4j_tile {
   int32_t rows;               /* how many, at least 1 */
   int64_t key_begin, key_end; /* the keys to be taken: all, or a chunk of them */
   float *partial;             /* NULL; or where the result over a chunk goes, for x = map * rows + lane:
-                                 { m[x] running maximum, l[x] sum, o[x][dim_v] sum of values } */
+                                 { o[x][dim_v] sum of values, m[x] running maximum, l[x] sum } */
   int64_t work;               /* scores computed, added up here */
 };
 
