@@ -86,8 +86,18 @@ final class Compare {
     return wanted.isEmpty() || wanted.contains(name);
   }
 
-  /** Lets the compiler see every path of the Java contenders before the first figure. */
+  /**
+   * Lets the compiler see every path of the Java contenders before the first figure, and Java's way
+   * into the library: of the few calls of a long shape all would be interpreted, each from code
+   * that the one before it has pushed out of the caches (D4: 2 % of the time).
+   */
   private static void warmUp(int threads) {
+    Shape smallest = new Shape("warm", 1, 1, 1, 1, 1, 1, 8, 8, false, "");
+    try (Fused fused = Fused.plain(smallest, new Inputs(smallest), 1)) {
+      for (int i = 0; i < 100_000; i++) {
+        fused.forward();
+      }
+    }
     try (Team team = new Team(threads)) {
       PlainAttention plain = new PlainAttention(team);
       VectorAttention vector = new VectorAttention(team);

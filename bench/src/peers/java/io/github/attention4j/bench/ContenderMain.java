@@ -55,7 +55,7 @@ final class ContenderMain {
   }
 
   /** Serves one contender, named as in {@link Peers}, with a number of threads. */
-  public static void main(String[] arguments) throws IOException {
+  public static void main(String[] arguments) throws Exception {
     String name = arguments[0];
     int threads = Integer.parseInt(arguments[1]);
     Contender contender =
@@ -71,7 +71,7 @@ final class ContenderMain {
     new ContenderMain(contender, name.equals(Peers.OURS)).serve();
   }
 
-  private void serve() throws IOException {
+  private void serve() throws Exception {
     contender.warmUp();
     answer(contender.about());
     BufferedReader lines = new BufferedReader(new InputStreamReader(System.in));

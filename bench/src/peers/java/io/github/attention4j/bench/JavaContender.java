@@ -36,7 +36,7 @@ final class JavaContender implements Contender {
 
   private void warm(Shape shape) {
     OfShape way = new OfShape(shape, false);
-    long end = System.nanoTime() + 400_000_000L;
+    long end = System.nanoTime() + WARM_NANOS;
     do {
       way.run();
     } while (System.nanoTime() < end);

@@ -58,6 +58,9 @@ final class LimitContender implements Contender {
   }
 
   @Override
+  public void warmUp() {}
+
+  @Override
   public List<Opening> ways(Workload workload) {
     return switch (name) {
       case FMA ->
