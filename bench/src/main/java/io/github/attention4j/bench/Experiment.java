@@ -23,8 +23,14 @@ final class Experiment {
   /** What does not count before a batch: threads wake up, caches get back what they can hold. */
   private static final double WARM_NANOS = 1e7;
 
-  /** Who needs longer than this for a call takes part in {@link #SLOW_ROUNDS} rounds only. */
+  /**
+   * Who needs longer than this for a call, or many times as long as the first and not just moments,
+   * takes part in {@link #SLOW_ROUNDS} rounds only: it would leave the others a few rounds as well.
+   */
   private static final double SLOW_NANOS = 4e8;
+
+  private static final double SLOW_TIMES = 10;
+  private static final double MOMENT_NANOS = 2e7;
 
   private static final int SLOW_ROUNDS = 3;
   private static final int FEWEST_ROUNDS = 5;
@@ -113,9 +119,11 @@ final class Experiment {
     int[] calls = new int[entries.size()];
     boolean[] slow = new boolean[entries.size()];
     double round = 0;
+    double first = 0;
     for (int e = 0; e < calls.length; e++) {
       double once = calibrate(entries.get(e), calls, e);
-      slow[e] = once > SLOW_NANOS;
+      first = e == 0 ? once : first;
+      slow[e] = once > SLOW_NANOS || once > Math.max(SLOW_TIMES * first, MOMENT_NANOS) && e > 0;
       round += slow[e] ? 0 : Math.max(once, WARM_NANOS) + once * calls[e];
     }
     int rounds =
