@@ -38,6 +38,27 @@ static void shouldMatchTheFormulaForWideHeads(void) {
   }
 }
 
+/* A few rows, whole vectors: which of q and O are held in registers depends on both. Blocks of 64 keys, whole and masked. */
+static void shouldMatchTheFormulaForAFewRowsOfWholeVectors(void) {
+  static const int64_t dims[] = {32, 64, 96, 128, 256, 272}, keys[] = {1, 63, 64, 65, 200, 700};
+  for (int i = 0; i < 6; i++)
+    for (int64_t group = 1; group < 10; group++)
+      for (int k = 0; k < 6; k++) {
+        struct problem *p = make((struct shape){.heads_kv = 2,
+                                                .group = group,
+                                                .len_q = 1,
+                                                .len_k = keys[k],
+                                                .dim_qk = dims[i],
+                                                .dim_v = dims[one_in(2) ? i : up_to(5)],
+                                                .maps = one_in(4) ? 2 : 1,
+                                                .gap = 4 * up_to(1)});
+        if (one_in(3)) with_lengths(p);
+        if (one_in(3)) set_causal(p->d, 2);
+        check(p, "few rows of whole vectors");
+        release(p);
+      }
+}
+
 static void shouldStandLogitsThatOverflowTheExponential(void) {
   struct problem *p = make((struct shape){.len_q = 40, .len_k = 90, .dim_qk = 8, .dim_v = 8, .range = 60});
   with_weights(p);
@@ -51,14 +72,15 @@ static void shouldStandLogitsThatOverflowTheExponential(void) {
 
 /* The running maximum stays behind a little: some steps never reach it, some with each block, some in part of the lanes. */
 static void shouldFollowLogitsThatRiseFromKeyToKey(void) {
-  for (int rise = 0; rise < 8; rise++) {
-    struct problem *p = make((struct shape){.len_q = 50, .len_k = 700, .dim_qk = 8, .dim_v = 12});
-    with_weights(p);
-    for (int64_t i = 0; i < 50; i++) p->q[i * 8] = (float)(i % 20);
-    for (int64_t j = 0; j < 700; j++) p->k[j * 8] = (float)j * 0.001f * (float)(1 << rise) * (rise % 2 ? -1 : 1);
-    check(p, "rising logits");
-    release(p);
-  }
+  for (int rise = 0; rise < 8; rise++)
+    for (int64_t rows = 2; rows <= 50; rows += 48) {
+      struct problem *p = make((struct shape){.len_q = rows, .len_k = 700, .dim_qk = 8, .dim_v = 12});
+      if (rows == 50) with_weights(p);
+      for (int64_t i = 0; i < rows; i++) p->q[i * 8] = (float)(i % 20);
+      for (int64_t j = 0; j < 700; j++) p->k[j * 8] = (float)j * 0.001f * (float)(1 << rise) * (rise % 2 ? -1 : 1);
+      check(p, "rising logits");
+      release(p);
+    }
 }
 
 static void shouldShowNanInTheRowsThatItTouchesAndInNoOthers(void) {
@@ -281,6 +303,7 @@ int main(void) {
     printf("tier %s, seed %" PRIu64 "\n", a4j_isa_active(), seed);
     RUN(shouldMatchTheFormulaAtTheEdgesOfTilesAndBlocks);
     RUN(shouldMatchTheFormulaForWideHeads);
+    RUN(shouldMatchTheFormulaForAFewRowsOfWholeVectors);
     RUN(shouldStandLogitsThatOverflowTheExponential);
     RUN(shouldFollowLogitsThatRiseFromKeyToKey);
     RUN(shouldShowNanInTheRowsThatItTouchesAndInNoOthers);
