@@ -37,7 +37,9 @@ final class Machine {
             + " "
             + System.getProperty("os.version")
             + ", huge pages "
-            + hugePages());
+            + hugePages()
+            + ", GLIBC_TUNABLES "
+            + System.getenv().getOrDefault("GLIBC_TUNABLES", "not set"));
     facts.put("JDK", Runtime.version() + " (" + System.getProperty("java.vendor") + ")");
     facts.put("JVM options", jvmOptions());
     facts.put("C compiler", firstLine("cc", "--version"));
