@@ -7,17 +7,23 @@
  * The compiler's own run-time support asks CPUID for the instructions and XGETBV for the registers that the operating system
  * saves (bits 1, 2 for AVX; 5, 6, 7 for AVX-512); a feature counts only where both agree.
  */
-int a4j_cpu_runs(const char *tier) {
 #if defined(__x86_64__)
+static int runs_avx512(void) {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl");
+}
+
+int a4j_cpu_runs(const char *tier) {
   __builtin_cpu_init();
-  if (strcmp(tier, "avx512") == 0)
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512vl");
-  if (strcmp(tier, "avx2") == 0) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  if (strcmp(tier, "avx512bf16") == 0)
+    return runs_avx512() && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni");
+  if (strcmp(tier, "avx512") == 0) return runs_avx512();
+  if (strcmp(tier, "avx2") == 0)
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
   return strcmp(tier, "baseline") == 0;
+}
 #elif defined(__aarch64__)
-  return strcmp(tier, "neon") == 0;
+int a4j_cpu_runs(const char *tier) { return strcmp(tier, "neon") == 0; }
 #else
 #error "attention4j has kernels for x86-64 and aarch64"
 #endif
-}

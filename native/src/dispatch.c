@@ -10,6 +10,7 @@
 /* Best first. The last one runs on every machine of its architecture. */
 static const struct a4j_kernels *const tiers[] = {
 #if defined(__x86_64__)
+    &a4j_kernels_avx512bf16,
     &a4j_kernels_avx512,
     &a4j_kernels_avx2,
     &a4j_kernels_baseline,

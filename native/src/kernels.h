@@ -126,6 +126,7 @@ struct a4j_kernels {
 const struct a4j_kernels *a4j_kernels_active(void);
 
 /* Tables of the tiers that were compiled, best first; A4J_TIERS is the list of their names, from CMake. */
-extern const struct a4j_kernels a4j_kernels_avx512, a4j_kernels_avx2, a4j_kernels_neon, a4j_kernels_baseline;
+extern const struct a4j_kernels a4j_kernels_avx512bf16, a4j_kernels_avx512, a4j_kernels_avx2, a4j_kernels_neon,
+    a4j_kernels_baseline;
 
 #endif

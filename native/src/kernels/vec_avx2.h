@@ -1,4 +1,4 @@
-/* The words of the kernels for AVX2 with FMA; vec_avx512.h and vec_sse2.h say the same in their own instructions. */
+/* The words of the kernels for AVX2 with FMA and F16C; vec_avx512.h and vec_sse2.h say the same in their own instructions. */
 #ifndef A4J_VEC_H
 #define A4J_VEC_H
 

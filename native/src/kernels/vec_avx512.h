@@ -1,5 +1,6 @@
 /*
- * The words that the kernels are written in, for AVX-512 (F, DQ, BW, VL).
+ * The words that the kernels are written in, for AVX-512 (F, DQ, BW, VL), and for AVX-512 with BF16 and VNNI where the compiler
+ * may use them: a tier of its own, `avx512bf16`.
  *
  * Each vec_*.h gives the same words with the same meaning, vec_sse2.h being the plainest to read; only what comes with
  * A4J_TABLE_32, for tanh.h, is this tier's own. A vector holds A4J_LANES floats.
@@ -12,7 +13,11 @@
 
 #include "exp2.h"
 
+#if defined(__AVX512BF16__) && defined(__AVX512VNNI__)
+#define A4J_ISA avx512bf16
+#else
 #define A4J_ISA avx512
+#endif
 #define A4J_LANES 16
 /* The register tile: TILE_VECS vectors of queries against TILE_KEYS keys (or value channels): 24 accumulators of 32 registers. */
 #define A4J_TILE_VECS 3

@@ -36,8 +36,9 @@ class A4jTest {
             .orElse(List.of());
     String best;
     if (flags.containsAll(List.of("avx512f", "avx512dq", "avx512bw", "avx512vl"))) {
-      best = "avx512";
-    } else if (flags.containsAll(List.of("avx2", "fma"))) {
+      boolean dots = flags.containsAll(List.of("avx512_bf16", "avx512_vnni"));
+      best = dots ? "avx512bf16" : "avx512";
+    } else if (flags.containsAll(List.of("avx2", "fma", "f16c"))) {
       best = "avx2";
     } else {
       best = System.getProperty("os.arch").equals("aarch64") ? "neon" : "baseline";
