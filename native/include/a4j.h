@@ -146,8 +146,16 @@ A4J_API const char *a4j_isa_active(void);
  */
 A4J_API int32_t a4j_isa_select(const char *name);
 
-/* How many threads the team has so far, a caller's own included, 0 before its first use; and why not more (NULL where it
-   could). */
+/*
+ * Registers another team of threads in place of the library's own, for the whole process: the address of
+ *   void run(int32_t threads, void (*fn)(void *context, int32_t thread, int32_t threads), void *context)
+ * which calls fn(context, thread, n) once for each thread in [0, n), for some n in [1, threads], thread 0 on the calling thread,
+ * and returns when all are done. It is called by one thread at a time. a4j_openmp_run of liba4j-openmp.so is such a function.
+ * NULL is refused with A4J_NULL_POINTER. To be called before the first call that computes.
+ */
+A4J_API int32_t a4j_use_team(const void *run);
+
+/* How many threads the team has so far, the caller's own included, 0 before its first use; and why not more, or NULL. */
 A4J_API int32_t a4j_team_threads(void);
 A4J_API const char *a4j_team_failure(void);
 

@@ -1,9 +1,10 @@
 /* What this library is, and what the compiler made of its header. */
-#include <pthread.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 
 #include "a4j.h"
+#include "os.h"
 
 #ifndef A4J_VERSION
 #error "A4J_VERSION is the version of the library as a string; the build defines it."
@@ -168,7 +169,13 @@ static void write_layout(void) {
 }
 
 const char *a4j_abi_layout(void) {
-  static pthread_once_t written = PTHREAD_ONCE_INIT;
-  pthread_once(&written, write_layout);
+  enum { UNWRITTEN, WRITING, WRITTEN };
+  static atomic_int state = UNWRITTEN;
+  int seen = UNWRITTEN;
+  if (atomic_compare_exchange_strong(&state, &seen, WRITING)) {
+    write_layout();
+    atomic_store(&state, WRITTEN);
+  }
+  while (atomic_load(&state) != WRITTEN) a4j_os_yield();
   return layout;
 }

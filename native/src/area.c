@@ -4,6 +4,7 @@
 
 #include "a4j.h"
 #include "checks.h"
+#include "floats.h"
 #include "kernels.h"
 #include "rows.h"
 
@@ -26,6 +27,7 @@ static int64_t places(int64_t axis, int64_t most) { return most * axis - most * 
 
 int32_t a4j_area_features(const a4j_area_desc *desc, const void *x, const float *noise, float *mean, float *sum, float *max,
                           float *deviation) {
+  A4J_DEFAULT_FLOATS;
   int32_t status = a4j_check_head(desc, sizeof *desc);
   if (status != A4J_OK) return status;
   if (desc->reserved != 0 || !isfinite(desc->epsilon) || desc->epsilon < 0) return A4J_BAD_OPTION;

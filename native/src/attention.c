@@ -15,6 +15,7 @@
 
 #include "a4j.h"
 #include "checks.h"
+#include "floats.h"
 #include "kernels.h"
 #include "team.h"
 
@@ -370,6 +371,7 @@ static int32_t workspace_bytes(const struct plan *p, int64_t *bytes) {
 }
 
 int64_t a4j_attention_workspace_bytes(const a4j_attention_desc *desc) {
+  A4J_DEFAULT_FLOATS;
   struct plan plan;
   int64_t bytes;
   int32_t status = make_plan(desc, &plan);
@@ -533,6 +535,7 @@ int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void 
                       const float *relative_values, const float *noise, const float *lambda, const void *table_0,
                       const void *table_1, const void *table_2, const void *table_3, void *out, float *lse, float *weights,
                       float *scores, int64_t *work, void *workspace, int64_t bytes) {
+  A4J_DEFAULT_FLOATS;
   struct plan plan;
   int64_t needed;
   int32_t status = make_plan(desc, &plan);

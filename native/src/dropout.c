@@ -1,6 +1,7 @@
 /* a4j_dropout: checks, and rows of the mask dealt to the team. */
 #include "a4j.h"
 #include "checks.h"
+#include "floats.h"
 #include "kernels.h"
 #include "rows.h"
 
@@ -33,6 +34,7 @@ static void draw_rows(const void *context, int64_t row, int64_t row_end) {
 }
 
 int32_t a4j_dropout(const a4j_dropout_desc *desc, uint8_t *keep) {
+  A4J_DEFAULT_FLOATS;
   int32_t status = a4j_check_head(desc, sizeof *desc);
   if (status != A4J_OK) return status;
   status = a4j_check_sizes(4, (const int64_t[]){desc->batch, desc->heads, desc->len_q, desc->len_k});

@@ -3,6 +3,7 @@
 
 #include "a4j.h"
 #include "checks.h"
+#include "floats.h"
 #include "kernels.h"
 #include "rows.h"
 
@@ -27,6 +28,7 @@ static void rows_of(const void *context, int64_t row, int64_t row_end) {
 }
 
 int32_t a4j_elementwise(const a4j_elementwise_desc *desc, const void *x, const void *y, void *out) {
+  A4J_DEFAULT_FLOATS;
   int32_t status = a4j_check_head(desc, sizeof *desc);
   if (status != A4J_OK) return status;
   if (desc->operation != A4J_RELU && desc->operation != A4J_SCALE_ADD) return A4J_BAD_OPTION;

@@ -3,6 +3,7 @@
 
 #include "a4j.h"
 #include "checks.h"
+#include "floats.h"
 #include "rows.h"
 
 struct call {
@@ -35,6 +36,7 @@ static void append_heads(const void *context, int64_t head, int64_t head_end) {
 }
 
 int32_t a4j_kv_append(const a4j_kv_append_desc *desc, const void *rows, void *cache) {
+  A4J_DEFAULT_FLOATS;
   int32_t status = a4j_check_head(desc, sizeof *desc);
   if (status != A4J_OK) return status;
   status = a4j_check_sizes(4, (const int64_t[]){desc->batch, desc->heads, desc->len_new, desc->dim});

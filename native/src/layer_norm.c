@@ -1,6 +1,7 @@
 /* a4j_layer_norm: checks, and rows dealt to the team. */
 #include "a4j.h"
 #include "checks.h"
+#include "floats.h"
 #include "kernels.h"
 #include "rows.h"
 
@@ -25,6 +26,7 @@ static void norm_rows(const void *context, int64_t row, int64_t row_end) {
 
 int32_t a4j_layer_norm(const a4j_layer_norm_desc *desc, const void *x, const float *weight, const float *bias, void *out,
                        float *mean, float *inv_std) {
+  A4J_DEFAULT_FLOATS;
   int32_t status = a4j_check_head(desc, sizeof *desc);
   if (status != A4J_OK) return status;
   if (desc->reserved != 0) return A4J_BAD_OPTION;

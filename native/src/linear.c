@@ -14,6 +14,7 @@
 
 #include "a4j.h"
 #include "checks.h"
+#include "floats.h"
 #include "kernels.h"
 #include "rows.h"
 #include "team.h"
@@ -269,6 +270,7 @@ static int64_t workspace_bytes(const a4j_linear_desc *desc) {
 }
 
 int64_t a4j_linear_workspace_bytes(const a4j_linear_desc *desc) {
+  A4J_DEFAULT_FLOATS;
   int32_t status = check(desc);
   if (status == A4J_OK) status = check_strides(desc);
   return status == A4J_OK ? workspace_bytes(desc) : -(int64_t)status;
@@ -276,6 +278,7 @@ int64_t a4j_linear_workspace_bytes(const a4j_linear_desc *desc) {
 
 int32_t a4j_linear(const a4j_linear_desc *desc, const void *x, const void *weight, const float *bias, void *out,
                    void *workspace, int64_t bytes) {
+  A4J_DEFAULT_FLOATS;
   int32_t status = check(desc);
   if (status == A4J_OK) status = check_strides(desc);
   if (status != A4J_OK) return status;
@@ -300,6 +303,7 @@ int32_t a4j_linear(const a4j_linear_desc *desc, const void *x, const void *weigh
 }
 
 int32_t a4j_linear_pack(const a4j_linear_desc *desc, const void *weight, void *packed) {
+  A4J_DEFAULT_FLOATS;
   int32_t status = check(desc);
   if (status != A4J_OK) return status;
   if (desc->weight_stride_row < desc->dim_in) return A4J_BAD_SIZE;

@@ -4,6 +4,7 @@
 
 #include "a4j.h"
 #include "checks.h"
+#include "floats.h"
 #include "kernels.h"
 #include "rows.h"
 
@@ -53,6 +54,7 @@ static void merge_rows(const void *context, int64_t row, int64_t row_end) {
 
 int32_t a4j_merge(const a4j_merge_desc *desc, const void *a, const float *lse_a, const void *b, const float *lse_b, void *out,
                   float *lse) {
+  A4J_DEFAULT_FLOATS;
   int32_t status = a4j_check_head(desc, sizeof *desc);
   if (status != A4J_OK) return status;
   status = a4j_check_sizes(4, (const int64_t[]){desc->batch, desc->heads, desc->len, desc->dim});

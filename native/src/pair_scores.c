@@ -4,6 +4,7 @@
 
 #include "a4j.h"
 #include "checks.h"
+#include "floats.h"
 #include "kernels.h"
 #include "rows.h"
 
@@ -68,6 +69,7 @@ static void score_units(const void *context, int64_t unit, int64_t unit_end) {
 }
 
 int32_t a4j_pair_scores(const a4j_pair_scores_desc *desc, const void *q, const void *k, const float *v, float *scores) {
+  A4J_DEFAULT_FLOATS;
   int32_t status = a4j_check_head(desc, sizeof *desc);
   if (status != A4J_OK) return status;
   if (desc->form < A4J_PAIR_ADDITIVE || desc->form > A4J_PAIR_EPANECHIKOV || desc->empty_rows < A4J_EMPTY_UNSEEN ||

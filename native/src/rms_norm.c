@@ -1,6 +1,7 @@
 /* a4j_rms_norm: checks, and rows dealt to the team. */
 #include "a4j.h"
 #include "checks.h"
+#include "floats.h"
 #include "kernels.h"
 #include "rows.h"
 
@@ -20,6 +21,7 @@ static void norm_rows(const void *context, int64_t row, int64_t row_end) {
 }
 
 int32_t a4j_rms_norm(const a4j_rms_norm_desc *desc, const void *x, const float *weight, void *out) {
+  A4J_DEFAULT_FLOATS;
   int32_t status = a4j_check_head(desc, sizeof *desc);
   if (status != A4J_OK) return status;
   status = a4j_check_sizes(2, (const int64_t[]){desc->rows, desc->dim});

@@ -3,6 +3,7 @@
 
 #include "a4j.h"
 #include "checks.h"
+#include "floats.h"
 #include "kernels.h"
 #include "rows.h"
 
@@ -49,6 +50,7 @@ static int32_t check_positions(const struct call *call) {
 }
 
 int32_t a4j_rope(const a4j_rope_desc *desc, const void *x, const float *cos, const float *sin, void *out) {
+  A4J_DEFAULT_FLOATS;
   int32_t status = a4j_check_head(desc, sizeof *desc);
   if (status != A4J_OK) return status;
   if ((desc->style != A4J_ROPE_HALF && desc->style != A4J_ROPE_INTERLEAVED) || desc->reserved != 0) return A4J_BAD_OPTION;

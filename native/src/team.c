@@ -2,18 +2,18 @@
  * One team of threads for the process: the caller is its thread 0, workers are plain threads that sleep until there are
  * tickets.
  *
- * A call publishes `threads` tickets in one word, runs ticket 0 itself, and whoever is awake claims the others by counting
- * the word up. Work lies behind a counter that all tickets share, so when ticket 0 comes back nothing is left to begin:
- * tickets that nobody has claimed yet are run by the caller, for nothing, and it waits only for those that were. Hence a
- * call never waits for a thread to wake up, and short work costs no more than doing it alone and one futex call.
- * A caller that finds the team busy computes alone: any number of callers shares `threads` - 1 workers and never queues.
+ * A call publishes `threads` tickets in one word, runs ticket 0 itself, and whoever is awake claims the others by counting the
+ * word up. All tickets take their work from one shared counter, so when ticket 0 returns nothing is left to begin: the caller
+ * runs the tickets that nobody has claimed yet, which costs nothing, and waits only for those that were. Hence a call never
+ * waits for a thread to wake up, and short work costs no more than doing it alone and one futex call. A caller that finds the
+ * team busy computes alone: any number of callers shares `threads` - 1 workers and never queues.
  *
- * Why not OpenMP regions, which would otherwise be the obvious way (all measured with 2 threads on 2 virtual processors
- * of a KVM guest, Linux 6.18, gcc 12; microseconds; "work" is 20 pieces of 1 us):
+ * OpenMP can take the place of these workers (a4j_use_team). It is not the default for three reasons, all measured with 2
+ * threads on 2 virtual processors of a KVM guest, Linux 6.18, gcc 12; microseconds; "work" is 20 pieces of 1 us:
  *
  *  - libgomp ends the process when it cannot create a thread. Creating as many as a trial first does not help when others
  *    create threads too: of 100 processes started twenty at once, each with a team of 8 under `ulimit -u 100`, 29 died in
- *    libgomp, each after a successful trial. Here none did: a refused thread is a smaller team and a sentence.
+ *    libgomp, each after a successful trial. None died with this team: a refused thread is a smaller team and a sentence.
  *  - libgomp spins after each region, by default about 7 ms, which keeps a processor busy for every caller that comes back
  *    sooner. Only an environment variable changes it, read when libgomp is loaded, and a JVM must not be made to setenv.
  *  - With its spinning tuned to 100 us it waits for threads that the kernel has put on the caller's own processor:
@@ -25,30 +25,18 @@
  *    region opened by a leader      105          77 .. 118       106 .. 296   127 .. 332         0.1 .. 0.2
  *    this team                      0.4          10.9            6.9          28                 0.1
  *
- * Sleepers and processors. In a guest an idle processor that has been halted counts as taken (the hypervisor reports it as
- * preempted), so the kernel wakes a worker on the caller's processor, where it waits until the caller has done all the
- * work: ten calls of 100 us after 3 ms of sleep took 1066 us, as long as one thread takes. So a worker lies down with the
- * last caller's processor out of its affinity and takes it back when it gets up: 589 us, with 562 us for a region whose
- * threads never sleep. Awake, a worker may run wherever the process may.
+ * What differs between operating systems is in os.h.
  */
-#define _GNU_SOURCE
 #include "team.h"
 
 #include "a4j.h"
+#include "floats.h"
+#include "os.h"
 
-#include <errno.h>
-#include <fenv.h>
-#include <linux/futex.h>
-#include <pthread.h>
-#include <sched.h>
-#include <signal.h>
 #include <stdalign.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
 
 enum { MAX_THREADS = 1024 };
 
@@ -62,17 +50,19 @@ static const int64_t SPIN_NANOS_CROWDED = 1000;
 static const int64_t RETRY_NANOS = 1000 * 1000 * 1000;
 
 /*
- * The ticket word: wanted << 16 | next. Tickets [next, wanted) of the current call are to be had; a word with next == wanted
+ * The ticket word: wanted << 16 | next. Tickets [next, wanted) of the current call can be claimed; a word with next == wanted
  * is exhausted and is what sleepers wait on. STOP, exhausted too, ends the workers.
  */
 static const uint32_t STOP = UINT32_MAX;
 
-/* In `unfinished`: the caller is to be woken when the rest is zero. */
+/* In `unfinished`: wake the caller when the rest is zero. */
 static const uint32_t CALLER_SLEEPS = UINT32_C(1) << 31;
 
-/* Each line of cache has one reason to be written. */
+static const char *const NO_FAILURE = NULL;
+
+/* Each cache line has one reason to be written. */
 static struct {
-  alignas(64) atomic_bool busy; /* held during a call; who has it may write all that is plain here */
+  alignas(64) atomic_bool busy; /* held during a call; its holder may write all that is plain here */
   alignas(64) _Atomic uint32_t tickets;
   alignas(64) _Atomic uint32_t unfinished; /* tickets of this call not yet done, CALLER_SLEEPS */
   alignas(64) _Atomic uint32_t sleepers;
@@ -83,38 +73,18 @@ static struct {
   _Atomic int32_t caller_processor;
 
   alignas(64) _Atomic int32_t size; /* 0 = not started, else workers + 1 */
+  _Atomic int32_t other_size;       /* the most threads that the other team gave so far */
   _Atomic(const char *) problem;
+  _Atomic(a4j_team_fn *) other; /* runs calls in place of the workers; NULL: there is none */
+  bool prepared;                /* for forks, and processors is known */
   int32_t processors;
   int64_t retry_at; /* no earlier than this; 0 = whenever wanted */
-  pthread_t workers[MAX_THREADS - 1];
+  a4j_os_thread workers[MAX_THREADS - 1];
 } team;
 
-static int64_t now_nanos(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
-}
-
-static void futex_wait(_Atomic uint32_t *word, uint32_t value) {
-  syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
-}
-
-/* Returns how many it woke. */
-static int32_t futex_wake(_Atomic uint32_t *word, int32_t count) {
-  return (int32_t)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
-}
-
-static void relax(void) {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  __asm__ volatile("isb" ::: "memory"); /* yield is a no-op on most cores */
-#endif
-}
-
 /*
- * Spins until the word is no longer `old` or the time is over; returns what it saw last. It yields now and then (0.4 us
- * where nobody waits), because who is spun for may be waiting for this very processor: without, one call in ten of 20 us
+ * Spins until the word is no longer `old` or the time is over; returns what it saw last. It yields now and then (0.4 us if
+ * nobody waits), because the thread that it spins for may be waiting for this very processor: without, one call in ten of 20 us
  * took 75.
  */
 static uint32_t await_change(_Atomic uint32_t *word, uint32_t old) {
@@ -123,10 +93,10 @@ static uint32_t await_change(_Atomic uint32_t *word, uint32_t old) {
     for (int i = 0; i < 64; i++) {
       uint32_t value = atomic_load_explicit(word, memory_order_acquire);
       if (value != old) return value;
-      relax();
+      a4j_os_relax();
     }
-    sched_yield();
-    int64_t now = now_nanos();
+    a4j_os_yield();
+    int64_t now = a4j_os_nanos();
     if (deadline == 0)
       deadline = now + atomic_load_explicit(&team.spin_nanos, memory_order_relaxed);
     else if (now >= deadline)
@@ -134,7 +104,7 @@ static uint32_t await_change(_Atomic uint32_t *word, uint32_t old) {
   }
 }
 
-/* Takes a ticket: `seen` is the word with the ticket as its next. Where there is none, the exhausted word. */
+/* Claims a ticket: `seen` is the word with the ticket as its next, or the exhausted word if there is none. */
 static bool claim(uint32_t *seen) {
   uint32_t word = atomic_load_explicit(&team.tickets, memory_order_acquire);
   while ((word & 0xffff) < word >> 16)
@@ -149,49 +119,24 @@ static bool claim(uint32_t *seen) {
 /* Whoever holds a ticket may read fn and context: they stay until `unfinished` is zero. */
 static void run_ticket(uint32_t word) { team.fn(team.context, (int32_t)(word & 0xffff), (int32_t)(word >> 16)); }
 
-/*
- * Sleeps until the ticket word is no longer the exhausted `word`, away from the caller's processor. An affinity that
- * someone sets from outside meanwhile stays, unless it is by chance the very one that this thread sleeps with.
- */
-static void sleep_until_called(uint32_t word) {
-  cpu_set_t own, narrow, found;
-  bool narrowed = false;
-  if (sched_getaffinity(0, sizeof own, &own) == 0) {
-    narrow = own;
-    CPU_CLR((size_t)atomic_load_explicit(&team.caller_processor, memory_order_relaxed), &narrow);
-    narrowed = CPU_COUNT(&narrow) > 0 && !CPU_EQUAL(&narrow, &own) && sched_setaffinity(0, sizeof narrow, &narrow) == 0;
-  }
-
-  /*
-   * Either the caller sees this sleeper, or the load here sees the caller's tickets: both sides write, then read, all
-   * sequentially consistent.
-   */
-  atomic_fetch_add(&team.sleepers, 1);
-  if (atomic_load(&team.tickets) == word) futex_wait(&team.tickets, word);
-  atomic_fetch_sub(&team.sleepers, 1);
-
-  if (narrowed && sched_getaffinity(0, sizeof found, &found) == 0 && CPU_EQUAL(&found, &narrow))
-    sched_setaffinity(0, sizeof own, &own);
-}
-
-static void *work(void *unused) {
-  (void)unused;
-  /* Else the thread that happened to come first would lend its rounding and flush-to-zero to all. */
-  fesetenv(FE_DFL_ENV);
+static void work(void) {
+  /* Otherwise the workers would compute in the mode of the thread that happened to start them. */
+  a4j_floats_enter();
   for (;;) {
     uint32_t word;
     while (claim(&word)) {
       run_ticket(word);
       /* The call may return as soon as this is done; waking nobody afterwards does no harm. */
       if (atomic_fetch_sub_explicit(&team.unfinished, 1, memory_order_acq_rel) == (CALLER_SLEEPS | 1))
-        futex_wake(&team.unfinished, 1);
+        a4j_os_wake(&team.unfinished, 1);
     }
-    if (word == STOP) return NULL;
+    if (word == STOP) return;
 
     /* On the caller's processor spinning would be in its way; sleeping leads away from there. */
-    if (sched_getcpu() == atomic_load_explicit(&team.caller_processor, memory_order_relaxed) ||
-        await_change(&team.tickets, word) == word)
-      sleep_until_called(word);
+    const int32_t caller = atomic_load_explicit(&team.caller_processor, memory_order_relaxed);
+    if (a4j_os_processor() == caller || await_change(&team.tickets, word) == word)
+      a4j_os_wait_elsewhere(&team.tickets, word, &team.sleepers,
+                            atomic_load_explicit(&team.caller_processor, memory_order_relaxed));
   }
 }
 
@@ -199,80 +144,65 @@ static void forked(void) {
   /* Busy for ever: the child has none of the threads, and must not start any before it execs. */
   atomic_store(&team.busy, true);
   atomic_store(&team.size, 1);
+  atomic_store(&team.other_size, 1);
   atomic_store(&team.problem, "this process is a fork and has no team of threads");
+}
+
+/* Before the first call that wants more than one thread. Called when busy is held. */
+static void prepare(void) {
+  if (team.prepared) return;
+  a4j_os_at_fork(forked);
+  team.processors = a4j_os_processors();
+  team.prepared = true;
 }
 
 /* Lets the team have `threads` threads, or as many as the system gives. Called when busy is held. */
 static void grow(int32_t wanted) {
   int32_t threads = wanted < MAX_THREADS ? wanted : MAX_THREADS;
   int32_t size = atomic_load(&team.size);
-  if (size == 0) {
-    pthread_atfork(NULL, NULL, forked);
-    cpu_set_t set;
-    team.processors = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : (int32_t)sysconf(_SC_NPROCESSORS_ONLN);
+  if (size == 0)
     size = 1;
-  } else if (team.retry_at != 0 && now_nanos() < team.retry_at)
+  else if (team.retry_at != 0 && a4j_os_nanos() < team.retry_at)
     return;
 
-  /*
-   * Signals meant for the process run on the caller's threads, which a JVM expects. Faults of the thread itself stay open:
-   * blocked, they would kill without the JVM's crash report.
-   */
-  sigset_t blocked, before;
-  sigfillset(&blocked);
-  const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT};
-  for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) sigdelset(&blocked, faults[i]);
-  pthread_sigmask(SIG_SETMASK, &blocked, &before);
-  int refused = 0;
+  const char *problem = NO_FAILURE;
   for (; size < threads; size++) {
-    pthread_t *worker = &team.workers[size - 1];
-    refused = pthread_create(worker, NULL, work, NULL);
-    if (refused != 0) break;
-    pthread_setname_np(*worker, "a4j-team");
+    problem = a4j_os_start(&team.workers[size - 1], work);
+    if (problem != NO_FAILURE) break;
   }
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
-
-  team.retry_at = refused == 0 ? 0 : now_nanos() + RETRY_NANOS;
-  const char *problem = NULL;
-  if (refused == EAGAIN)
-    problem = "the system refused another thread (EAGAIN: a limit on threads or processes, such as ulimit -u "
-              "or a container's pids limit, or no memory for its stack)";
-  else if (refused != 0)
-    problem = "the system refused another thread (pthread_create failed)";
-  else if (wanted > MAX_THREADS)
-    problem = "a team has at most 1024 threads";
+  team.retry_at = problem == NO_FAILURE ? 0 : a4j_os_nanos() + RETRY_NANOS;
+  if (problem == NO_FAILURE && wanted > MAX_THREADS) problem = "a team has at most 1024 threads";
   atomic_store(&team.problem, problem);
   atomic_store(&team.size, size);
 }
 
-static void run_team(int32_t threads, void (*fn)(void *context, int32_t thread, int32_t threads), void *context) {
+static void run_workers(int32_t threads, void (*fn)(void *context, int32_t thread, int32_t threads), void *context) {
   team.fn = fn;
   team.context = context;
-  atomic_store_explicit(&team.caller_processor, sched_getcpu(), memory_order_relaxed);
+  atomic_store_explicit(&team.caller_processor, a4j_os_processor(), memory_order_relaxed);
   atomic_store_explicit(&team.spin_nanos, threads > team.processors ? SPIN_NANOS_CROWDED : SPIN_NANOS, memory_order_relaxed);
   atomic_store_explicit(&team.unfinished, (uint32_t)threads - 1, memory_order_relaxed);
   atomic_store(&team.tickets, (uint32_t)threads << 16 | 1);
 
-  /* Who does not sleep will find a ticket without being called. */
+  /* A worker that does not sleep will find a ticket without being called. */
   int32_t sleepers = (int32_t)atomic_load(&team.sleepers);
   int32_t awake = atomic_load_explicit(&team.size, memory_order_relaxed) - 1 - sleepers;
-  bool woke = sleepers > 0 && threads - 1 > awake && futex_wake(&team.tickets, threads - 1 - awake) > 0;
+  bool woke = sleepers > 0 && threads - 1 > awake && a4j_os_wake(&team.tickets, threads - 1 - awake) > 0;
 
   fn(context, 0, threads);
 
   /*
-   * Back from ticket 0 all work is taken. Tickets still to be had are those of threads that have not woken up; running
+   * Back from ticket 0 all work is taken. Tickets that are still unclaimed are those of threads that have not woken up; running
    * them here costs nothing, waiting for those threads does.
    */
   uint32_t word, own = 0;
   for (; claim(&word); own++) run_ticket(word);
 
   /*
-   * Nobody had to be woken and yet nobody came: they may wait for this processor, as when the caller has moved to it since
-   * they lay down. Given a turn, they leave. Where callers change processors, ten calls of 100 us took 690 us instead of
-   * 1063.
+   * Nobody had to be woken and yet nobody came: they may wait for this processor, as when the caller has moved to it since they
+   * went to sleep. Given a turn, they leave. When callers change processors, ten calls of 100 us took 690 us instead of 1063.
    */
-  if (!woke && own == (uint32_t)threads - 1) sched_yield();
+  if (!woke && own == (uint32_t)threads - 1) a4j_os_yield();
 
   uint32_t left = atomic_fetch_sub_explicit(&team.unfinished, own, memory_order_acq_rel) - own;
   while (left != 0) {
@@ -283,10 +213,39 @@ static void run_team(int32_t threads, void (*fn)(void *context, int32_t thread, 
   if (left == 0) return;
   left = atomic_fetch_or(&team.unfinished, CALLER_SLEEPS) | CALLER_SLEEPS;
   while (left != CALLER_SLEEPS) {
-    futex_wait(&team.unfinished, left);
+    a4j_os_wait(&team.unfinished, left);
     left = atomic_load_explicit(&team.unfinished, memory_order_acquire);
   }
 }
+
+/* ---- Another team ---- */
+
+struct other_call {
+  void (*fn)(void *context, int32_t thread, int32_t threads);
+  void *context;
+  _Atomic int32_t threads; /* as many as the other team gave */
+};
+
+/* Its threads come with the floating-point mode of whoever started them. */
+static void run_share(void *context, int32_t thread, int32_t threads) {
+  struct other_call *call = context;
+  A4J_DEFAULT_FLOATS;
+  if (thread == 0) atomic_store_explicit(&call->threads, threads, memory_order_relaxed);
+  call->fn(call->context, thread, threads);
+}
+
+static void run_other(a4j_team_fn *other, int32_t threads, void (*fn)(void *context, int32_t thread, int32_t threads),
+                      void *context) {
+  struct other_call call = {.fn = fn, .context = context};
+  other(threads < MAX_THREADS ? threads : MAX_THREADS, run_share, &call);
+  const int32_t got = atomic_load_explicit(&call.threads, memory_order_relaxed);
+  if (got > atomic_load_explicit(&team.other_size, memory_order_relaxed)) atomic_store(&team.other_size, got);
+  atomic_store(&team.problem, threads > MAX_THREADS ? "a team has at most 1024 threads"
+                              : got < threads       ? "the other team gave fewer threads than a call wanted"
+                                                    : NO_FAILURE);
+}
+
+/* ---- A call ---- */
 
 void a4j_team_run(int32_t threads, void (*fn)(void *context, int32_t thread, int32_t threads), void *context) {
   if (threads <= 1 || atomic_load_explicit(&team.busy, memory_order_relaxed) ||
@@ -296,32 +255,43 @@ void a4j_team_run(int32_t threads, void (*fn)(void *context, int32_t thread, int
   }
 
   /* A caller cancelled half way would leave workers with a context that is gone. */
-  int cancel_state;
-  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
-  int32_t size = atomic_load_explicit(&team.size, memory_order_relaxed);
-  if (threads > size) {
-    grow(threads);
-    size = atomic_load_explicit(&team.size, memory_order_relaxed);
-    if (threads > size) threads = size;
+  const int cancel = a4j_os_forbid_cancel();
+  prepare();
+  a4j_team_fn *other = atomic_load_explicit(&team.other, memory_order_acquire);
+  if (other != NULL)
+    run_other(other, threads, fn, context);
+  else {
+    int32_t size = atomic_load_explicit(&team.size, memory_order_relaxed);
+    if (threads > size) {
+      grow(threads);
+      size = atomic_load_explicit(&team.size, memory_order_relaxed);
+      if (threads > size) threads = size;
+    }
+    if (threads > 1) run_workers(threads, fn, context);
   }
-  if (threads > 1) run_team(threads, fn, context);
   atomic_store_explicit(&team.busy, false, memory_order_release);
-  pthread_setcancelstate(cancel_state, NULL);
+  a4j_os_allow_cancel(cancel);
   if (threads <= 1) fn(context, 0, 1);
 }
 
-int32_t a4j_team_threads(void) { return atomic_load(&team.size); }
+int32_t a4j_use_team(const void *run) {
+  if (run == NULL) return A4J_NULL_POINTER;
+  atomic_store_explicit(&team.other, (a4j_team_fn *)run, memory_order_release);
+  return A4J_OK;
+}
+
+int32_t a4j_team_threads(void) { return atomic_load(atomic_load(&team.other) == NULL ? &team.size : &team.other_size); }
 
 const char *a4j_team_failure(void) { return atomic_load(&team.problem); }
 
 /*
- * When the library is unloaded (its class loader is gone) or the process ends: no thread may be left
- * in code that is no longer there. Busy at this moment means that the process ends under a running
- * call, or that it is a fork; then there is nothing to wait for.
+ * When the library is unloaded (its class loader is gone) or the process ends: no thread may be left in code that is no longer
+ * there. Busy at this moment means that the process ends during a call, or that it is a fork; then there is nothing to wait
+ * for.
  */
 __attribute__((destructor)) static void stop(void) {
   if (atomic_exchange(&team.busy, true)) return;
   atomic_store(&team.tickets, STOP);
-  futex_wake(&team.tickets, MAX_THREADS);
-  for (int32_t i = 0; i < atomic_load(&team.size) - 1; i++) pthread_join(team.workers[i], NULL);
+  a4j_os_wake(&team.tickets, MAX_THREADS);
+  for (int32_t i = 0; i < atomic_load(&team.size) - 1; i++) a4j_os_join(team.workers[i]);
 }

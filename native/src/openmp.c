@@ -1,0 +1,19 @@
+/*
+ * The second team, a library of its own (liba4j-openmp.so): a parallel region of the OpenMP run-time library that the compiler
+ * brings. liba4j.so knows it by the address of this one function (a4j_use_team).
+ *
+ * For processes that have an OpenMP pool already and want one pool, not two. A region belongs to the thread that opens it:
+ * libgomp keeps a pool for each such thread until that thread ends. Regions take their number of threads from the call and all
+ * else (spinning, binding, limits) from the usual OMP_* variables.
+ */
+#include "a4j.h"
+#include "team.h"
+
+#include <omp.h>
+
+A4J_API void a4j_openmp_run(int32_t threads, void (*fn)(void *context, int32_t thread, int32_t threads), void *context);
+
+void a4j_openmp_run(int32_t threads, void (*fn)(void *context, int32_t thread, int32_t threads), void *context) {
+#pragma omp parallel num_threads(threads)
+  fn(context, omp_get_thread_num(), omp_get_num_threads());
+}

@@ -1,0 +1,22 @@
+/*
+ * Every test runs on the library's own team, or on the one of the library that A4J_TEST_TEAM names. A library that cannot be
+ * used ends the test: it must not pass on the wrong team.
+ */
+#include "a4j.h"
+
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+__attribute__((constructor)) static void choose_team(void) {
+  const char *path = getenv("A4J_TEST_TEAM");
+  if (path == NULL) return;
+  void *library = dlopen(path, RTLD_NOW);
+  const void *run = library == NULL ? NULL : dlsym(library, "a4j_openmp_run");
+  if (a4j_use_team(run) == A4J_OK) {
+    printf("team: %s\n", path);
+    return;
+  }
+  fprintf(stderr, "A4J_TEST_TEAM cannot be used: %s\n", dlerror());
+  exit(2);
+}
