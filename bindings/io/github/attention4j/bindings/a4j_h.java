@@ -956,6 +956,66 @@ public class a4j_h extends a4j_h$shared {
         }
     }
 
+    private static class a4j_use_team {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            a4j_h.C_INT,
+            a4j_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("a4j_use_team");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t a4j_use_team(const void *run)
+     * }
+     */
+    public static FunctionDescriptor a4j_use_team$descriptor() {
+        return a4j_use_team.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t a4j_use_team(const void *run)
+     * }
+     */
+    public static MethodHandle a4j_use_team$handle() {
+        return a4j_use_team.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t a4j_use_team(const void *run)
+     * }
+     */
+    public static MemorySegment a4j_use_team$address() {
+        return a4j_use_team.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t a4j_use_team(const void *run)
+     * }
+     */
+    public static int a4j_use_team(MemorySegment run) {
+        var mh$ = a4j_use_team.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("a4j_use_team", run);
+            }
+            return (int)mh$.invokeExact(run);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
     private static class a4j_team_threads {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
             a4j_h.C_INT    );
@@ -1337,7 +1397,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_PROGRAM_MAX = (int)64L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:345:1).A4J_PROGRAM_MAX = 64
+     * enum enum (unnamed at ./native/include/a4j.h:353:1).A4J_PROGRAM_MAX = 64
      * }
      */
     public static int A4J_PROGRAM_MAX() {
@@ -1346,7 +1406,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_PROGRAM_LIVE = (int)32L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:345:1).A4J_PROGRAM_LIVE = 32
+     * enum enum (unnamed at ./native/include/a4j.h:353:1).A4J_PROGRAM_LIVE = 32
      * }
      */
     public static int A4J_PROGRAM_LIVE() {
@@ -1906,7 +1966,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_PANEL = (int)48L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:450:1).A4J_PANEL = 48
+     * enum enum (unnamed at ./native/include/a4j.h:458:1).A4J_PANEL = 48
      * }
      */
     public static int A4J_PANEL() {
