@@ -43,7 +43,7 @@ extern "C" {
 #endif
 
 /* Changes whenever a struct, a constant or a signature of this header changes. */
-#define A4J_ABI_VERSION 3
+#define A4J_ABI_VERSION 4
 
 #define A4J_WORKSPACE_ALIGNMENT 64
 
@@ -457,19 +457,42 @@ enum a4j_product {
 /* Columns of out that packed weights keep side by side. */
 enum { A4J_PANEL = 48 };
 
-/* Linear projection: out[r] = (accumulate ? out[r] : 0) + bias + weight x[r], weight as PyTorch keeps it, [dim_out, dim_in]. */
+/* Functions that layers apply to each element. */
+enum a4j_activation {
+  A4J_IDENTITY = 0,  /* x */
+  A4J_RELU = 1,      /* max(x, 0), NaN if x is */
+  A4J_GELU = 2,      /* x (1 + erf(x / sqrt(2))) / 2 (Hendrycks and Gimpel 2016) */
+  A4J_GELU_TANH = 3, /* x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2, their approximation of it */
+  A4J_SILU = 4,      /* x sigmoid(x) */
+  A4J_SIGMOID = 5,   /* 1 / (1 + exp(-x)) */
+  A4J_TANH = 6
+};
+
+/* What becomes of a result. */
+enum a4j_combine {
+  A4J_SET = 0,     /* it replaces what is there */
+  A4J_ADD = 1,     /* it is added, as in a residual connection */
+  A4J_MULTIPLY = 2 /* it is multiplied, as in a gated unit */
+};
+
+/*
+ * Linear projection: out[r] = combine(out[r], activation(weight x[r] + bias)), weight as PyTorch keeps it, [dim_out, dim_in].
+ * Activation and combination are applied while the sums are in the cache, with the bits that a4j_elementwise gives.
+ */
 typedef struct a4j_linear_desc {
   int32_t size_bytes;
   int32_t abi_version;
-  int32_t dtype; /* A4J_F32 */
+  int32_t dtype; /* of x and out: A4J_F32 */
   int32_t threads;
-  int32_t accumulate; /* 0 or 1 */
-  int32_t product;    /* enum a4j_product */
+  int32_t weight_dtype; /* A4J_F32 */
+  int32_t product;      /* enum a4j_product */
+  int32_t activation;   /* enum a4j_activation */
+  int32_t combine;      /* enum a4j_combine */
   int64_t rows, dim_in, dim_out;
   int64_t x_stride_row, weight_stride_row, out_stride_row; /* each at least its row's width; packed weights have no stride */
 } a4j_linear_desc;
 
-/* Scratch for a4j_linear with this descriptor, or minus a status; 0 for few rows, for sgemm and for packed weights. */
+/* Scratch for a4j_linear with this descriptor, or minus a status. */
 A4J_API int64_t a4j_linear_workspace_bytes(const a4j_linear_desc *desc);
 
 /*
@@ -558,19 +581,6 @@ typedef struct a4j_rope_desc {
  */
 A4J_API int32_t a4j_rope(const a4j_rope_desc *desc, const void *x, const float *cos, const float *sin, void *out);
 
-/* SwiGLU (Shazeer 2020): out = gate * sigmoid(gate) * up. */
-typedef struct a4j_swiglu_desc {
-  int32_t size_bytes;
-  int32_t abi_version;
-  int32_t dtype; /* A4J_F32 */
-  int32_t threads;
-  int64_t rows, dim;
-  int64_t gate_stride_row, up_stride_row, out_stride_row;
-} a4j_swiglu_desc;
-
-/* gate, up, out [rows, dim]. out may be gate or up (with its stride). */
-A4J_API int32_t a4j_swiglu(const a4j_swiglu_desc *desc, const void *gate, const void *up, void *out);
-
 /* ---- Recurrent and additive attention --------------------------------------------------------------------------------- */
 
 /* How a query and a key score where the score is no product of the two; x = scale * (q - k). */
@@ -610,24 +620,23 @@ typedef struct a4j_pair_scores_desc {
  */
 A4J_API int32_t a4j_pair_scores(const a4j_pair_scores_desc *desc, const void *q, const void *k, const float *v, float *scores);
 
-enum a4j_operation {
-  A4J_RELU = 0,     /* out = max(x, 0), NaN where x is */
-  A4J_SCALE_ADD = 1 /* out = scale * x + y */
-};
-
-/* Operations on each element for itself. */
+/*
+ * Operations on each element: out = combine(y, activation(x)). A4J_ADD gives y + scale * activation(x). SwiGLU and its relatives
+ * (Shazeer 2020) are A4J_MULTIPLY of an activated gate with what it lets through.
+ */
 typedef struct a4j_elementwise_desc {
   int32_t size_bytes;
   int32_t abi_version;
   int32_t dtype; /* A4J_F32 */
   int32_t threads;
-  int32_t operation; /* enum a4j_operation */
-  float scale;       /* finite; counts only with A4J_SCALE_ADD */
+  int32_t activation; /* enum a4j_activation */
+  int32_t combine;    /* enum a4j_combine */
   int64_t rows, dim;
   int64_t x_stride_row, y_stride_row, out_stride_row;
+  float scale; /* finite; only read by A4J_ADD */
 } a4j_elementwise_desc;
 
-/* x, y, out [rows, dim]; y is NULL with A4J_RELU. out may be x or y (with its stride). */
+/* x, y, out [rows, dim]; y may be NULL with A4J_SET. out may be x or y (with its stride). */
 A4J_API int32_t a4j_elementwise(const a4j_elementwise_desc *desc, const void *x, const void *y, void *out);
 
 /*

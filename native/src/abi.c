@@ -44,7 +44,9 @@ static const struct line lines[] = {
     CONSTANT(A4J_KEY_PAIRS), CONSTANT(A4J_KEY_HEADS), CONSTANT(A4J_ROPE_HALF), CONSTANT(A4J_ROPE_INTERLEAVED),
     CONSTANT(A4J_PRODUCT_OWN), CONSTANT(A4J_PRODUCT_BLAS), CONSTANT(A4J_PRODUCT_PACKED), CONSTANT(A4J_PANEL),
     CONSTANT(A4J_PAIR_ADDITIVE), CONSTANT(A4J_PAIR_GAUSSIAN), CONSTANT(A4J_PAIR_BOXCAR), CONSTANT(A4J_PAIR_EPANECHIKOV),
-    CONSTANT(A4J_EMPTY_UNSEEN), CONSTANT(A4J_EMPTY_ALIKE), CONSTANT(A4J_RELU), CONSTANT(A4J_SCALE_ADD),
+    CONSTANT(A4J_EMPTY_UNSEEN), CONSTANT(A4J_EMPTY_ALIKE), CONSTANT(A4J_IDENTITY), CONSTANT(A4J_RELU),
+    CONSTANT(A4J_GELU), CONSTANT(A4J_GELU_TANH), CONSTANT(A4J_SILU), CONSTANT(A4J_SIGMOID), CONSTANT(A4J_TANH), CONSTANT(A4J_SET),
+    CONSTANT(A4J_ADD), CONSTANT(A4J_MULTIPLY),
     CONSTANT(A4J_PROGRAM_MAX), CONSTANT(A4J_PROGRAM_LIVE), CONSTANT(A4J_OP_SCORE), CONSTANT(A4J_OP_BATCH),
     CONSTANT(A4J_OP_HEAD), CONSTANT(A4J_OP_QUERY), CONSTANT(A4J_OP_POSITION), CONSTANT(A4J_OP_KEY), CONSTANT(A4J_OP_FLOAT),
     CONSTANT(A4J_OP_INT), CONSTANT(A4J_OP_LOAD_FLOAT), CONSTANT(A4J_OP_LOAD_INT), CONSTANT(A4J_OP_TO_FLOAT),
@@ -93,7 +95,7 @@ static const struct line lines[] = {
 #undef OWNER
 
 #define OWNER a4j_linear_desc
-    STRUCT, FIELD(size_bytes), FIELD(abi_version), FIELD(dtype), FIELD(threads), FIELD(accumulate), FIELD(product),
+    STRUCT, FIELD(size_bytes), FIELD(abi_version), FIELD(dtype), FIELD(threads), FIELD(weight_dtype), FIELD(product), FIELD(activation), FIELD(combine),
     FIELD(rows), FIELD(dim_in), FIELD(dim_out), FIELD(x_stride_row), FIELD(weight_stride_row), FIELD(out_stride_row),
 #undef OWNER
 
@@ -114,11 +116,6 @@ static const struct line lines[] = {
     FIELD(positions_offset), FIELD(positions_stride_batch),
 #undef OWNER
 
-#define OWNER a4j_swiglu_desc
-    STRUCT, FIELD(size_bytes), FIELD(abi_version), FIELD(dtype), FIELD(threads), FIELD(rows), FIELD(dim),
-    FIELD(gate_stride_row), FIELD(up_stride_row), FIELD(out_stride_row),
-#undef OWNER
-
 #define OWNER a4j_pair_scores_desc
     STRUCT, FIELD(size_bytes), FIELD(abi_version), FIELD(dtype), FIELD(threads), FIELD(form), FIELD(empty_rows), FIELD(batch),
     FIELD(len_q), FIELD(len_k), FIELD(dim), FIELD(q_stride_batch), FIELD(q_stride_row), FIELD(k_stride_batch),
@@ -127,8 +124,8 @@ static const struct line lines[] = {
 #undef OWNER
 
 #define OWNER a4j_elementwise_desc
-    STRUCT, FIELD(size_bytes), FIELD(abi_version), FIELD(dtype), FIELD(threads), FIELD(operation), FIELD(scale), FIELD(rows),
-    FIELD(dim), FIELD(x_stride_row), FIELD(y_stride_row), FIELD(out_stride_row),
+    STRUCT, FIELD(size_bytes), FIELD(abi_version), FIELD(dtype), FIELD(threads), FIELD(activation), FIELD(combine), FIELD(rows),
+    FIELD(dim), FIELD(x_stride_row), FIELD(y_stride_row), FIELD(out_stride_row), FIELD(scale),
 #undef OWNER
 
 #define OWNER a4j_gru_desc

@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "a4j.h"
+#include "activation.h"
 #include "checks.h"
 #include "floats.h"
 #include "kernels.h"
@@ -19,11 +20,8 @@ static void rows_of(const void *context, int64_t row, int64_t row_end) {
   const a4j_elementwise_desc *desc = call->desc;
   for (int64_t r = row; r < row_end; r++) {
     const float *x = call->x + r * desc->x_stride_row;
-    float *out = call->out + r * desc->out_stride_row;
-    if (desc->operation == A4J_RELU)
-      call->kernels->relu(desc->dim, x, out);
-    else
-      call->kernels->scale_add(desc->dim, x, desc->scale, call->y + r * desc->y_stride_row, out);
+    const float *y = desc->combine == A4J_SET ? x : call->y + r * desc->y_stride_row;
+    call->kernels->combine(desc->dim, desc->activation, desc->combine, desc->scale, x, y, call->out + r * desc->out_stride_row);
   }
 }
 
@@ -31,14 +29,15 @@ int32_t a4j_elementwise(const a4j_elementwise_desc *desc, const void *x, const v
   A4J_DEFAULT_FLOATS;
   int32_t status = a4j_check_head(desc, sizeof *desc);
   if (status != A4J_OK) return status;
-  if (desc->operation != A4J_RELU && desc->operation != A4J_SCALE_ADD) return A4J_BAD_OPTION;
-  if (!isfinite(desc->scale)) return A4J_BAD_OPTION;
+  if (!a4j_is_activation(desc->activation) || !a4j_is_combine(desc->combine)) return A4J_BAD_OPTION;
+  if (desc->combine == A4J_ADD && !isfinite(desc->scale)) return A4J_BAD_OPTION;
   status = a4j_check_sizes(2, (const int64_t[]){desc->rows, desc->dim});
   if (status != A4J_OK) return status;
   if (desc->rows == 0 || desc->dim == 0) return A4J_OK;
-  if (x == NULL || out == NULL || (desc->operation == A4J_SCALE_ADD && y == NULL)) return A4J_NULL_POINTER;
+  if (x == NULL || out == NULL || (desc->combine != A4J_SET && y == NULL)) return A4J_NULL_POINTER;
 
   struct call call = {a4j_kernels_active(), desc, x, y, out};
-  a4j_rows_run(desc->threads, desc->rows, 5 + 0.1 * (double)desc->dim, rows_of, &call);
+  const double nanos = a4j_activation_nanos(desc->activation) / call.kernels->lanes;
+  a4j_rows_run(desc->threads, desc->rows, 5 + (0.1 + nanos) * (double)desc->dim, rows_of, &call);
   return A4J_OK;
 }

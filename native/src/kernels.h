@@ -102,8 +102,6 @@ struct a4j_kernels {
   /* The rotated channels of one row, 2 * pairs of them; out may be x. */
   void (*rope_half)(int64_t pairs, const float *x, const float *cos, const float *sin, float *out);
   void (*rope_interleaved)(int64_t pairs, const float *x, const float *cos, const float *sin, float *out);
-  /* One row: out = gate * sigmoid(gate) * up; out may be gate or up. */
-  void (*swiglu)(int64_t dim, const float *gate, const float *up, float *out);
   /* One row: out = a * weight_a + b * weight_b; out may be a. */
   void (*merge)(int64_t dim, const float *a, float weight_a, const float *b, float weight_b, float *out);
 
@@ -112,9 +110,9 @@ struct a4j_kernels {
                           float *scores);
   void (*square_distances)(int64_t keys, int64_t dim, const float *q, const float *k, int64_t k_stride_row, float scale,
                            float *distances);
-  /* One row: out = max(x, 0); out = scale * x + y. out may be x or y. */
-  void (*relu)(int64_t dim, const float *x, float *out);
-  void (*scale_add)(int64_t dim, const float *x, float scale, const float *y, float *out);
+  /* One row: out = combine(y, activation(x)), with A4J_ADD y + scale * activation(x); out may be x or y. A4J_SET does not
+     use y. */
+  void (*combine)(int64_t dim, int32_t activation, int32_t combine, float scale, const float *x, const float *y, float *out);
   /* One row: the gates of x[3 * dim] and u[3 * dim] applied to h; out may be h. */
   void (*gru)(int64_t dim, const float *x, const float *u, const float *h, float *out);
 

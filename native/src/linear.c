@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "a4j.h"
+#include "activation.h"
 #include "checks.h"
 #include "floats.h"
 #include "kernels.h"
@@ -38,7 +39,7 @@ static _Atomic(sgemm_fn *) sgemm;
  *    768 x 768           192 : 47  232 : 178 225 : 227          123 : 38  120 : 109 117 : 115
  *    4096 x 4096          79 : 35  178 : 144 203 : 205           46 : 33  110 : 107 114 : 114
  */
-enum { FEW_ROWS = 96, FEW_ROWS_BLAS = 256 };
+enum { UNPACKED_ROWS = 96, UNPACKED_ROWS_BLAS = 256 };
 
 /*
  * Slices: large ones share what sgemm packs (512 x 512 runs at 97 % of the speed of the whole, 256 x 384 at 93 %), many keep
@@ -64,25 +65,91 @@ struct call {
 };
 
 static int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t parts(int64_t whole, int64_t part) { return (whole - 1) / part + 1; }
+static int64_t ceil_div(int64_t whole, int64_t part) { return (whole - 1) / part + 1; }
 
 /* The step that cuts the whole most evenly into as few pieces as `most` allows, in multiples of all tiles. */
 static int64_t even_step(int64_t whole, int64_t most) {
   enum { MULTIPLE = 16 };
-  return parts(parts(whole, parts(whole, most)), MULTIPLE) * MULTIPLE;
+  return ceil_div(ceil_div(whole, ceil_div(whole, most)), MULTIPLE) * MULTIPLE;
+}
+
+/* ---- From sums to results ---- */
+
+/*
+ * Sums either become results by themselves, or pass through an activation or a multiplication at the end. If out is only to be
+ * replaced, sums are built and activated in its own memory; otherwise it still holds an operand, and sums are built in a block
+ * beside it. The block is small enough to stay in the cache.
+ */
+static int finishes(const a4j_linear_desc *desc) { return desc->activation != A4J_IDENTITY || desc->combine == A4J_MULTIPLY; }
+static int needs_block(const a4j_linear_desc *desc) { return finishes(desc) && desc->combine != A4J_SET; }
+
+/* Whether the first part of a sum is added to what out holds. */
+static int accumulates(const a4j_linear_desc *desc) { return !finishes(desc) && desc->combine == A4J_ADD; }
+
+static void finish(const struct call *call, int64_t row, int64_t rows, int64_t col, int64_t cols, const float *sums,
+                   int64_t sums_stride) {
+  const a4j_linear_desc *desc = call->desc;
+  for (int64_t r = 0; r < rows; r++) {
+    float *out = call->out + (row + r) * desc->out_stride_row + col;
+    call->kernels->combine(cols, desc->activation, desc->combine, 1.0f, sums + r * sums_stride, out, out);
+  }
+}
+
+/* ---- Which way ---- */
+
+/* The most rows for which weights are read where they are. */
+static int64_t unpacked_rows(const a4j_linear_desc *desc) {
+  return desc->product == A4J_PRODUCT_BLAS ? UNPACKED_ROWS_BLAS : UNPACKED_ROWS;
+}
+
+/* sgemm counts in int, and can add its result to out but not multiply by it or add what was activated. */
+static int fits_sgemm(const a4j_linear_desc *desc) {
+  return desc->dim_in <= INT32_MAX && desc->x_stride_row <= INT32_MAX && desc->weight_stride_row <= INT32_MAX &&
+         desc->out_stride_row <= INT32_MAX && !needs_block(desc);
+}
+
+/* Whether a call packs its weights itself. */
+static int packs(const a4j_linear_desc *desc) {
+  return desc->rows > unpacked_rows(desc) && desc->dim_in > 0 && desc->dim_out > 0 &&
+         (desc->product == A4J_PRODUCT_OWN || (desc->product == A4J_PRODUCT_BLAS && !fits_sgemm(desc)));
+}
+
+/* Whether a call multiplies by panels of weights, packed by itself or before. */
+static int takes_panels(const a4j_linear_desc *desc) {
+  return packs(desc) || (desc->product == A4J_PRODUCT_PACKED && desc->rows > 0 && desc->dim_in > 0 && desc->dim_out > 0);
 }
 
 /* ---- Few rows ---- */
 
-static int64_t few_rows(const a4j_linear_desc *desc) { return desc->product == A4J_PRODUCT_BLAS ? FEW_ROWS_BLAS : FEW_ROWS; }
+/* Columns whose sums are built beside out. */
+enum { BLOCK_COLS = 96 };
 
-static void own_block(const struct call *call, int64_t row, int64_t rows, int64_t col, int64_t cols) {
+/* Rows [row, row + rows), at most A4J_LINEAR_ROWS. */
+static void own_tile(const struct call *call, int64_t row, int64_t rows, int64_t col, int64_t cols, int accumulate, float *sums,
+                     int64_t sums_stride) {
   const a4j_linear_desc *desc = call->desc;
-  for (int64_t r = row; r < row + rows; r += A4J_LINEAR_ROWS)
-    call->kernels->linear(min(A4J_LINEAR_ROWS, row + rows - r), cols, desc->dim_in, call->x + r * desc->x_stride_row,
-                          desc->x_stride_row, call->weight + col * desc->weight_stride_row, desc->weight_stride_row,
-                          call->bias == NULL ? NULL : call->bias + col, desc->accumulate,
-                          call->out + r * desc->out_stride_row + col, desc->out_stride_row);
+  call->kernels->linear(rows, cols, desc->dim_in, call->x + row * desc->x_stride_row, desc->x_stride_row,
+                        call->weight + col * desc->weight_stride_row, desc->weight_stride_row,
+                        call->bias == NULL ? NULL : call->bias + col, accumulate, sums, sums_stride);
+}
+
+static void own_block(const struct call *call, int64_t row, int64_t row_end, int64_t col, int64_t cols) {
+  const a4j_linear_desc *desc = call->desc;
+  for (; row < row_end; row += A4J_LINEAR_ROWS) {
+    const int64_t rows = min(A4J_LINEAR_ROWS, row_end - row);
+    if (!needs_block(desc)) {
+      float *out = call->out + row * desc->out_stride_row + col;
+      own_tile(call, row, rows, col, cols, accumulates(desc), out, desc->out_stride_row);
+      if (finishes(desc)) finish(call, row, rows, col, cols, out, desc->out_stride_row);
+      continue;
+    }
+    float sums[A4J_LINEAR_ROWS * BLOCK_COLS];
+    for (int64_t c = 0; c < cols; c += BLOCK_COLS) {
+      const int64_t n = min(BLOCK_COLS, cols - c);
+      own_tile(call, row, rows, col + c, n, 0, sums, BLOCK_COLS);
+      finish(call, row, rows, col + c, n, sums, BLOCK_COLS);
+    }
+  }
 }
 
 /* Units are numbered (row step, column step); those of one row step that follow one another are computed together. */
@@ -99,7 +166,7 @@ static void own_units(const void *context, int64_t unit, int64_t unit_end) {
     int64_t last = min(unit_end, (unit / call->col_units + 1) * call->col_units);
     int64_t col = unit % call->col_units * call->cols_step;
     int64_t col_end = min(desc->dim_out, col + (last - unit) * call->cols_step);
-    for (; col < col_end; col += cached) own_block(call, row, rows, col, min(cached, col_end - col));
+    for (; col < col_end; col += cached) own_block(call, row, row + rows, col, min(cached, col_end - col));
     unit = last;
   }
 }
@@ -107,11 +174,11 @@ static void own_units(const void *context, int64_t unit, int64_t unit_end) {
 static void run_own(struct call *call) {
   const a4j_linear_desc *desc = call->desc;
   call->cols_step = COL_GROUP;
-  call->col_units = parts(desc->dim_out, call->cols_step);
+  call->col_units = ceil_div(desc->dim_out, call->cols_step);
   call->rows_step = call->col_units >= 4 * (int64_t)desc->threads ? desc->rows : min(A4J_LINEAR_ROWS, desc->rows);
   double weights = (double)COL_GROUP * (double)desc->dim_in;
   double nanos = weights * 0.04 + weights * (double)call->rows_step * 0.133 / call->kernels->lanes;
-  a4j_rows_run(desc->threads, parts(desc->rows, call->rows_step) * call->col_units, nanos, own_units, call);
+  a4j_rows_run(desc->threads, ceil_div(desc->rows, call->rows_step) * call->col_units, nanos, own_units, call);
 }
 
 /* ---- Packed weights ---- */
@@ -122,14 +189,21 @@ static void run_own(struct call *call) {
  */
 enum { PACKED_ROWS = 256 };
 
-/* The floats of one thread's workspace: the part of a panel that it works on. */
-enum { PANEL_FLOATS = A4J_PANEL * A4J_PANEL_DEPTH };
+/* The floats of one thread's workspace: the part of a panel that it works on, and a block of sums. */
+enum { PANEL_FLOATS = A4J_PANEL * A4J_PANEL_DEPTH, BLOCK_FLOATS = PACKED_ROWS * A4J_PANEL };
+
+static int64_t scratch_floats(const a4j_linear_desc *desc) {
+  return (packs(desc) ? PANEL_FLOATS : 0) + (needs_block(desc) ? BLOCK_FLOATS : 0);
+}
 
 static void panel_unit(struct call *call, int64_t unit, float *scratch) {
   const a4j_linear_desc *desc = call->desc;
   const int64_t row = unit / call->col_units * call->rows_step, rows = min(call->rows_step, desc->rows - row);
   const int64_t col = unit % call->col_units * A4J_PANEL, cols = min(A4J_PANEL, desc->dim_out - col);
   const int64_t step = even_step(desc->dim_in, A4J_PANEL_DEPTH);
+  const int block = needs_block(desc);
+  float *sums = block ? scratch + (packs(desc) ? PANEL_FLOATS : 0) : call->out + row * desc->out_stride_row + col;
+  const int64_t sums_stride = block ? A4J_PANEL : desc->out_stride_row;
   for (int64_t d = 0; d < desc->dim_in; d += step) {
     const int64_t depth = min(step, desc->dim_in - d);
     const float *panel = scratch;
@@ -139,14 +213,15 @@ static void panel_unit(struct call *call, int64_t unit, float *scratch) {
       call->kernels->pack_panel(cols, depth, call->weight + col * desc->weight_stride_row + d, desc->weight_stride_row,
                                 scratch);
     call->kernels->panel_product(rows, cols, depth, call->x + row * desc->x_stride_row + d, desc->x_stride_row, panel,
-                                 d > 0 || call->bias == NULL ? NULL : call->bias + col, d > 0 || desc->accumulate,
-                                 call->out + row * desc->out_stride_row + col, desc->out_stride_row);
+                                 d > 0 || call->bias == NULL ? NULL : call->bias + col, d > 0 || accumulates(desc), sums,
+                                 sums_stride);
   }
+  if (finishes(desc)) finish(call, row, rows, col, cols, sums, sums_stride);
 }
 
 static void panel_units(void *context, int32_t thread, int32_t threads) {
   struct call *call = context;
-  float *scratch = call->workspace == NULL ? NULL : call->workspace + thread * PANEL_FLOATS;
+  float *scratch = call->workspace == NULL ? NULL : call->workspace + thread * scratch_floats(call->desc);
   (void)threads;
   for (;;) {
     const int64_t unit = atomic_fetch_add_explicit(&call->next, 1, memory_order_relaxed);
@@ -165,10 +240,10 @@ static int32_t panel_threads(const a4j_linear_desc *desc, int32_t lanes) {
 static void run_panels(struct call *call) {
   const a4j_linear_desc *desc = call->desc;
   const int32_t threads = panel_threads(desc, call->kernels->lanes);
-  call->col_units = parts(desc->dim_out, A4J_PANEL);
-  const int share = desc->product != A4J_PRODUCT_PACKED && call->col_units >= 4 * (int64_t)threads;
+  call->col_units = ceil_div(desc->dim_out, A4J_PANEL);
+  const int share = packs(desc) && !needs_block(desc) && call->col_units >= 4 * (int64_t)threads;
   call->rows_step = share ? desc->rows : even_step(desc->rows, PACKED_ROWS);
-  call->units = parts(desc->rows, call->rows_step) * call->col_units;
+  call->units = ceil_div(desc->rows, call->rows_step) * call->col_units;
   a4j_team_run(threads, panel_units, call);
 }
 
@@ -189,7 +264,7 @@ static void start_slice(const struct call *call, int64_t row, int64_t rows, int6
   const float *bias = call->bias + col;
   for (int64_t r = row; r < row + rows; r++) {
     float *out = call->out + r * call->desc->out_stride_row + col;
-    if (!call->desc->accumulate)
+    if (!accumulates(call->desc))
       memcpy(out, bias, (size_t)cols * sizeof *out);
     else
       for (int64_t c = 0; c < cols; c++) out[c] += bias[c];
@@ -204,21 +279,23 @@ static void sgemm_units(const void *context, int64_t unit, int64_t unit_end) {
     int64_t row = unit / call->col_units * call->rows_step, rows = min(call->rows_step, desc->rows - row);
     int64_t col = unit % call->col_units * call->cols_step, cols = min(call->cols_step, desc->dim_out - col);
     if (call->bias != NULL) start_slice(call, row, rows, col, cols);
-    float beta = call->bias != NULL || desc->accumulate ? 1.0f : 0.0f;
+    float beta = call->bias != NULL || accumulates(desc) ? 1.0f : 0.0f;
+    float *out = call->out + row * desc->out_stride_row + col;
     multiply(ROW_MAJOR, NO_TRANS, TRANS, (int)rows, (int)cols, (int)desc->dim_in, 1.0f, call->x + row * desc->x_stride_row,
-             (int)desc->x_stride_row, call->weight + col * desc->weight_stride_row, (int)desc->weight_stride_row, beta,
-             call->out + row * desc->out_stride_row + col, (int)desc->out_stride_row);
+             (int)desc->x_stride_row, call->weight + col * desc->weight_stride_row, (int)desc->weight_stride_row, beta, out,
+             (int)desc->out_stride_row);
+    if (finishes(desc)) finish(call, row, rows, col, cols, out, desc->out_stride_row);
   }
 }
 
 static void run_sgemm(struct call *call) {
   const a4j_linear_desc *desc = call->desc;
-  int large = parts(desc->rows, LARGE_SLICE_ROWS) * parts(desc->dim_out, LARGE_SLICE_COLS) >= SLICES_WANTED;
+  int large = ceil_div(desc->rows, LARGE_SLICE_ROWS) * ceil_div(desc->dim_out, LARGE_SLICE_COLS) >= SLICES_WANTED;
   call->rows_step = even_step(desc->rows, large ? LARGE_SLICE_ROWS : SLICE_ROWS);
   call->cols_step = even_step(desc->dim_out, large ? LARGE_SLICE_COLS : SLICE_COLS);
-  call->col_units = parts(desc->dim_out, call->cols_step);
+  call->col_units = ceil_div(desc->dim_out, call->cols_step);
   double nanos = (double)call->rows_step * (double)call->cols_step * (double)desc->dim_in * 0.01;
-  a4j_rows_run(desc->threads, parts(desc->rows, call->rows_step) * call->col_units, nanos, sgemm_units, call);
+  a4j_rows_run(desc->threads, ceil_div(desc->rows, call->rows_step) * call->col_units, nanos, sgemm_units, call);
 }
 
 /* ---- Exported ---- */
@@ -229,23 +306,19 @@ int32_t a4j_use_blas(const void *cblas_sgemm) {
   return A4J_OK;
 }
 
-/* sgemm counts in int. */
-static int fits_sgemm(const a4j_linear_desc *desc) {
-  return desc->dim_in <= INT32_MAX && desc->x_stride_row <= INT32_MAX && desc->weight_stride_row <= INT32_MAX &&
-         desc->out_stride_row <= INT32_MAX;
-}
-
 static int32_t check(const a4j_linear_desc *desc) {
   int32_t status = a4j_check_head(desc, sizeof *desc);
   if (status != A4J_OK) return status;
-  if ((desc->accumulate != 0 && desc->accumulate != 1) || desc->product < A4J_PRODUCT_OWN || desc->product > A4J_PRODUCT_PACKED)
+  if (desc->weight_dtype != A4J_F32) return A4J_UNSUPPORTED_DTYPE;
+  if (!a4j_is_activation(desc->activation) || !a4j_is_combine(desc->combine) || desc->product < A4J_PRODUCT_OWN ||
+      desc->product > A4J_PRODUCT_PACKED)
     return A4J_BAD_OPTION;
   status = a4j_check_sizes(2, (const int64_t[]){desc->rows, desc->dim_in});
   if (status != A4J_OK) return status;
   status = a4j_check_sizes(2, (const int64_t[]){desc->dim_out, desc->dim_in});
   if (status != A4J_OK) return status;
-  status =
-      a4j_check_sizes(3, (const int64_t[]){desc->dim_out == 0 ? 0 : parts(desc->dim_out, A4J_PANEL), A4J_PANEL, desc->dim_in});
+  status = a4j_check_sizes(
+      3, (const int64_t[]){desc->dim_out == 0 ? 0 : ceil_div(desc->dim_out, A4J_PANEL), A4J_PANEL, desc->dim_in});
   if (status != A4J_OK) return status;
   return a4j_check_sizes(2, (const int64_t[]){desc->rows, desc->dim_out});
 }
@@ -258,15 +331,9 @@ static int32_t check_strides(const a4j_linear_desc *desc) {
              : A4J_OK;
 }
 
-/* Whether a call packs its weights itself. */
-static int packs(const a4j_linear_desc *desc) {
-  return desc->rows > few_rows(desc) && desc->dim_in > 0 && desc->dim_out > 0 &&
-         (desc->product == A4J_PRODUCT_OWN || (desc->product == A4J_PRODUCT_BLAS && !fits_sgemm(desc)));
-}
-
 /* For as many threads as any tier would take: a workspace stays large enough when another is selected. */
 static int64_t workspace_bytes(const a4j_linear_desc *desc) {
-  return packs(desc) ? panel_threads(desc, A4J_LANES_MIN) * (int64_t)sizeof(float) * PANEL_FLOATS : 0;
+  return takes_panels(desc) ? panel_threads(desc, A4J_LANES_MIN) * scratch_floats(desc) * (int64_t)sizeof(float) : 0;
 }
 
 int64_t a4j_linear_workspace_bytes(const a4j_linear_desc *desc) {
@@ -291,9 +358,9 @@ int32_t a4j_linear(const a4j_linear_desc *desc, const void *x, const void *weigh
 
   struct call call = {.kernels = a4j_kernels_active(), .desc = desc, .x = x, .weight = weight, .bias = bias, .out = out};
   if (needed > 0) call.workspace = workspace;
-  if (needed > 0 || (desc->product == A4J_PRODUCT_PACKED && desc->dim_in > 0))
+  if (takes_panels(desc))
     run_panels(&call);
-  else if (desc->rows <= few_rows(desc) || desc->dim_in == 0)
+  else if (desc->rows <= unpacked_rows(desc) || desc->dim_in == 0)
     run_own(&call);
   else if (atomic_load_explicit(&sgemm, memory_order_relaxed) == NULL)
     return A4J_NO_BLAS;
@@ -310,6 +377,6 @@ int32_t a4j_linear_pack(const a4j_linear_desc *desc, const void *weight, void *p
   if (desc->dim_out == 0 || desc->dim_in == 0) return A4J_OK;
   if (weight == NULL || packed == NULL) return A4J_NULL_POINTER;
   struct call call = {.kernels = a4j_kernels_active(), .desc = desc, .weight = weight, .out = packed};
-  a4j_rows_run(desc->threads, parts(desc->dim_out, A4J_PANEL), (double)desc->dim_in * A4J_PANEL * 0.2, pack_units, &call);
+  a4j_rows_run(desc->threads, ceil_div(desc->dim_out, A4J_PANEL), (double)desc->dim_in * A4J_PANEL * 0.2, pack_units, &call);
   return A4J_OK;
 }

@@ -170,14 +170,6 @@ static int32_t rope(void *call, int32_t threads) {
   return a4j_rope(&d, l->x, l->y, l->z, l->out);
 }
 
-static int32_t swiglu(void *call, int32_t threads) {
-  struct layer *l = call;
-  clear(l);
-  const a4j_swiglu_desc d = {HEAD(a4j_swiglu_desc),   .rows = ROWS,          .dim = WIDE,
-                             .gate_stride_row = WIDE, .up_stride_row = WIDE, .out_stride_row = WIDE};
-  return a4j_swiglu(&d, l->x, l->y, l->out);
-}
-
 static int32_t pair_scores(void *call, int32_t threads) {
   struct layer *l = call;
   clear(l);
@@ -186,14 +178,16 @@ static int32_t pair_scores(void *call, int32_t threads) {
   return a4j_pair_scores(&d, l->x, l->y, l->z, l->out);
 }
 
-static int32_t elementwise(void *call, int32_t threads) {
-  struct layer *l = call;
+static int32_t elements(struct layer *l, int32_t threads, int activation, int combine) {
   clear(l);
   const a4j_elementwise_desc d = {
-      HEAD(a4j_elementwise_desc), .operation = A4J_SCALE_ADD, .scale = 0.3f,         .rows = ROWS, .dim = WIDE,
-      .x_stride_row = WIDE,       .y_stride_row = WIDE,       .out_stride_row = WIDE};
+      HEAD(a4j_elementwise_desc), .activation = activation, .combine = combine,    .scale = 0.3f, .rows = ROWS, .dim = WIDE,
+      .x_stride_row = WIDE,       .y_stride_row = WIDE,     .out_stride_row = WIDE};
   return a4j_elementwise(&d, l->x, l->y, l->out);
 }
+
+static int32_t scale_add(void *call, int32_t threads) { return elements(call, threads, A4J_IDENTITY, A4J_ADD); }
+static int32_t gate(void *call, int32_t threads) { return elements(call, threads, A4J_GELU, A4J_MULTIPLY); }
 
 static int32_t gru(void *call, int32_t threads) {
   struct layer *l = call;
@@ -269,9 +263,9 @@ const struct call_kind call_kinds[] = {
     {"rms_norm", STACK, layer, rms_norm, hash_layer},
     {"layer_norm", STACK, layer, layer_norm, hash_layer},
     {"rope", STACK, layer, rope, hash_layer},
-    {"swiglu", STACK, layer, swiglu, hash_layer},
     {"pair_scores", STACK, layer, pair_scores, hash_layer},
-    {"elementwise", STACK, layer, elementwise, hash_layer},
+    {"elementwise: scale and add", STACK, layer, scale_add, hash_layer},
+    {"elementwise: gate", STACK, layer, gate, hash_layer},
     {"gru", STACK, layer, gru, hash_layer},
     {"area_features", STACK, layer, areas, hash_layer},
     {"dropout", STACK, layer, dropout, hash_layer},

@@ -6,8 +6,8 @@
 
 /*
  * Each reads its inputs with the strides of the descriptor and writes out contiguously: [rows, dim_out] or [rows, dim], and
- * [batch, heads, len, dim] for rotary positions and for the merge. before is what out held, contiguous as out; it is not read
- * where accumulate is 0.
+ * [batch, heads, len, dim] for rotary positions and for the merge. before is what out held, contiguous as out; it does not
+ * count if combine is A4J_SET.
  */
 void reference_linear_f64(const a4j_linear_desc *d, const float *x, const float *weight, const float *bias, const float *before,
                           double *out);
@@ -22,8 +22,9 @@ void reference_layer_norm_f32(const a4j_layer_norm_desc *d, const float *x, cons
                               float *mean, float *inv_std);
 void reference_rope_f64(const a4j_rope_desc *d, const float *x, const float *cos, const float *sin, double *out);
 void reference_rope_f32(const a4j_rope_desc *d, const float *x, const float *cos, const float *sin, float *out);
-void reference_swiglu_f64(const a4j_swiglu_desc *d, const float *gate, const float *up, double *out);
-void reference_swiglu_f32(const a4j_swiglu_desc *d, const float *gate, const float *up, float *out);
+/* y is read by each combination; the strides of out do not count. */
+void reference_elementwise_f64(const a4j_elementwise_desc *d, const float *x, const float *y, double *out);
+void reference_elementwise_f32(const a4j_elementwise_desc *d, const float *x, const float *y, float *out);
 /* lse is [batch, heads, len]. */
 void reference_merge_f64(const a4j_merge_desc *d, const float *a, const float *lse_a, const float *b, const float *lse_b,
                          double *out, double *lse);

@@ -61,7 +61,7 @@ static int64_t try_layer_norm(const void *desc) { return a4j_layer_norm(desc, NU
 
 static int64_t try_rope(const void *desc) { return a4j_rope(desc, NULL, NULL, NULL, NULL); }
 
-static int64_t try_swiglu(const void *desc) { return a4j_swiglu(desc, NULL, NULL, NULL); }
+static int64_t try_elementwise(const void *desc) { return a4j_elementwise(desc, NULL, NULL, NULL); }
 
 static int64_t try_dropout(const void *desc) { return a4j_dropout(desc, NULL); }
 
@@ -344,7 +344,7 @@ static void linear_answers_every_descriptor(void) {
 static void rms_norm_answers_every_descriptor(void) { spoil("a4j_rms_norm_desc", try_rms_norm); }
 static void layer_norm_answers_every_descriptor(void) { spoil("a4j_layer_norm_desc", try_layer_norm); }
 static void rope_answers_every_descriptor(void) { spoil("a4j_rope_desc", try_rope); }
-static void swiglu_answers_every_descriptor(void) { spoil("a4j_swiglu_desc", try_swiglu); }
+static void elementwise_answers_every_descriptor(void) { spoil("a4j_elementwise_desc", try_elementwise); }
 static void dropout_answers_every_descriptor(void) { spoil("a4j_dropout_desc", try_dropout); }
 static void area_answers_every_descriptor(void) { spoil("a4j_area_desc", try_area); }
 
@@ -357,7 +357,7 @@ static void no_descriptor_is_a_null_pointer(void) {
   CHECK_INT(try_rms_norm(NULL), A4J_NULL_POINTER);
   CHECK_INT(try_layer_norm(NULL), A4J_NULL_POINTER);
   CHECK_INT(try_rope(NULL), A4J_NULL_POINTER);
-  CHECK_INT(try_swiglu(NULL), A4J_NULL_POINTER);
+  CHECK_INT(try_elementwise(NULL), A4J_NULL_POINTER);
   CHECK_INT(try_area(NULL), A4J_NULL_POINTER);
   CHECK_INT(try_dropout(NULL), A4J_NULL_POINTER);
 }
@@ -387,7 +387,7 @@ int main(void) {
   RUN(rms_norm_answers_every_descriptor);
   RUN(layer_norm_answers_every_descriptor);
   RUN(rope_answers_every_descriptor);
-  RUN(swiglu_answers_every_descriptor);
+  RUN(elementwise_answers_every_descriptor);
   RUN(area_answers_every_descriptor);
   RUN(dropout_answers_every_descriptor);
   return CHECK_RESULT();

@@ -164,50 +164,61 @@ static void layerNormNan(void) {
 }
 static void shouldShowNanInItsRowAloneAndMakeZerosOfAConstantRow(void) { on_every_tier(layerNormNan); }
 
-/* ---- SwiGLU ---- */
+/* ---- Element by element ---- */
 
-static void swiglu(int64_t rows, int64_t dim, int64_t gap, float range, int place, int32_t threads) {
-  struct tensor gate = tensor(rows, dim, gap, range), up = tensor(rows, dim, gap, 2), out = tensor(rows, dim, gap, 1);
-  a4j_swiglu_desc d = {
-      DESC(a4j_swiglu_desc),       .rows = rows, .dim = dim, .gate_stride_row = gate.stride, .up_stride_row = up.stride,
-      .out_stride_row = out.stride};
-  d.threads = threads;
+static void element(int activation, int combine, int64_t rows, int64_t dim, float range, int place, int32_t threads) {
+  struct tensor x = tensor(rows, dim, 2, range), y = tensor(rows, dim, 1, 2), out = tensor(rows, dim, 3, 1);
+  struct tensor *result = place == 0 ? &out : place == 1 ? &x : &y;
+  a4j_elementwise_desc d = {DESC(a4j_elementwise_desc), .activation = activation, .combine = combine, .scale = 1.75f};
+  d.rows = rows, d.dim = dim, d.threads = threads;
+  d.x_stride_row = x.stride, d.y_stride_row = y.stride, d.out_stride_row = result->stride;
   struct wanted w = wanted(rows * dim);
-  reference_swiglu_f64(&d, gate.data, up.data, w.exact);
-  reference_swiglu_f32(&d, gate.data, up.data, w.plain);
-  struct tensor *result = place == 0 ? &out : place == 1 ? &gate : &up;
-  CHECK_INT(a4j_swiglu(&d, gate.data, up.data, result->data), A4J_OK);
-  char what[96];
-  snprintf(what, sizeof what, "swiglu rows %d dim %d range %g place %d", (int)rows, (int)dim, (double)range, place);
-  check_error(result, w.exact, w.plain, 0, what);
+  reference_elementwise_f64(&d, x.data, y.data, w.exact);
+  reference_elementwise_f32(&d, x.data, y.data, w.plain);
+  CHECK_INT(a4j_elementwise(&d, x.data, combine == A4J_SET && place < 2 ? NULL : y.data, result->data), A4J_OK);
+  char what[128];
+  snprintf(what, sizeof what, "activation %d combine %d rows %d dim %d range %g place %d", activation, combine, (int)rows,
+           (int)dim, (double)range, place);
+  /* The tails of both forms of GELU are granted some roundings of x; see below for their relative error. */
+  check_error(result, w.exact, w.plain, activation == A4J_GELU || activation == A4J_GELU_TANH ? (double)range : 0, what);
   check_guards(result, what);
   release(w);
-  free(gate.base), free(up.base), free(out.base);
+  free(x.base), free(y.base), free(out.base);
 }
-static void swigluOnThisTier(void) {
-  for (int i = 0; i < DIMS; i++)
-    for (int place = 0; place < 3; place++) swiglu(1 + up_to(3), dims[i], up_to(3), 8, place, 1);
-  swiglu(5, 1000, 0, 0.01f, 0, 1);
-  swiglu(5, 1000, 0, 1000, 0, 1);
-  swiglu(300, 512, 1, 5, 1, 3);
+static void elementsOnThisTier(void) {
+  for (int activation = A4J_IDENTITY; activation <= A4J_TANH; activation++)
+    for (int combine = A4J_SET; combine <= A4J_MULTIPLY; combine++) {
+      for (int i = 0; i < DIMS; i++)
+        for (int place = 0; place < 3; place++) element(activation, combine, 1 + up_to(3), dims[i], 8, place, 1);
+      element(activation, combine, 5, 1000, 0.01f, 0, 1);
+      element(activation, combine, 5, 1000, 1000, 0, 1);
+      element(activation, combine, 300, 512, 5, 1, 3);
+    }
 }
-static void shouldGateAsTheFormulaSays(void) { on_every_tier(swigluOnThisTier); }
+static void shouldActivateAndCombineAsTheFormulasSay(void) { on_every_tier(elementsOnThisTier); }
 
-static void swigluLimits(void) {
-  static const float gates[] = {0, -0.0f, 1e-30f, 87, 89, 200, 3e38f, INFINITY, -87, -89, -200, -3e38f, NAN, 1, -1, 20};
-  enum { N = sizeof gates / sizeof *gates };
-  float up[N], out[N];
-  for (int i = 0; i < N; i++) up[i] = 1;
-  a4j_swiglu_desc d = {DESC(a4j_swiglu_desc), .rows = 1,          .dim = N,
-                       .gate_stride_row = N,  .up_stride_row = N, .out_stride_row = N};
-  CHECK_INT(a4j_swiglu(&d, gates, up, out), A4J_OK);
-  for (int i = 0; i < N; i++) {
-    double g = gates[i], value = g / (1 + exp(-g));
-    CHECK(isnan(g) ? isnan(out[i]) : fabs(out[i] - value) <= 3e-7 * fabs(value) + 1e-35 || out[i] == value,
-          "silu(%g): wanted %g, got %g", g, value, (double)out[i]);
+/* Relative errors where results are small beside the largest of a row, and the limits. */
+static void activationsOnThisTier(void) {
+  static const float x[] = {0,   -0.0f, 1e-30f, -1e-30f, 1e-3f, -1e-3f,   0.3f,      -0.3f, 1,    -1,
+                            2,   -2,    3.99f,  -3.99f,  -5,    -7,       87,        89,    200,  20,
+                            -20, 3e38f, -6,     -87,     -89,   INFINITY, -INFINITY, NAN,   -200, -3e38f};
+  enum { N = sizeof x / sizeof *x };
+  for (int activation = A4J_RELU; activation <= A4J_TANH; activation++) {
+    float out[N], y[N] = {0};
+    double wanted[N];
+    a4j_elementwise_desc d = {DESC(a4j_elementwise_desc), .activation = activation, .rows = 1, .dim = N};
+    CHECK_INT(a4j_elementwise(&d, x, NULL, out), A4J_OK);
+    reference_elementwise_f64(&d, x, y, wanted);
+    for (int i = 0; i < N; i++) {
+      const double value = wanted[i], error = fabs((double)out[i] - value);
+      const int tail = (activation == A4J_GELU || activation == A4J_GELU_TANH) && x[i] < -1; /* exp() of a rounded x^2 */
+      const double most = (tail ? 1e-6 + 2e-7 * (double)(x[i] * x[i]) : 1e-6) * fabs(value) + 1e-35;
+      CHECK(isnan(value) ? isnan(out[i]) : error <= most || out[i] == value, "activation %d of %g: wanted %g, got %g",
+            activation, (double)x[i], value, (double)out[i]);
+    }
   }
 }
-static void shouldReachTheLimitsOfTheSigmoidWithoutNan(void) { on_every_tier(swigluLimits); }
+static void shouldStayAccurateInTheTailsAndReachTheLimitsWithoutNan(void) { on_every_tier(activationsOnThisTier); }
 
 /* ---- Rotary positions ---- */
 
@@ -458,8 +469,9 @@ static void sameBits(void) {
                             .out_stride_row = 100,   .epsilon = 1e-6f, .scale = 1};
   a4j_layer_norm_desc layer = {DESC(a4j_layer_norm_desc), .rows = 4000,          .dim = 100,
                                .x_stride_row = 100,       .out_stride_row = 100, .epsilon = 1e-6f};
-  a4j_swiglu_desc gate = {DESC(a4j_swiglu_desc),  .rows = 4000,         .dim = 100,
-                          .gate_stride_row = 100, .up_stride_row = 100, .out_stride_row = 100};
+  a4j_elementwise_desc gate = {
+      DESC(a4j_elementwise_desc), .activation = A4J_SILU, .combine = A4J_MULTIPLY, .rows = 4000, .dim = 100,
+      .x_stride_row = 100,        .y_stride_row = 100,    .out_stride_row = 100};
   a4j_merge_desc merge = {DESC(a4j_merge_desc), .batch = 1,          .heads = 1,          .len = 4000,
                           .dim = 100,           .a_stride_row = 100, .b_stride_row = 100, .out_stride_row = 100};
   static const int32_t threads[] = {1, 2, 3, 7};
@@ -467,7 +479,7 @@ static void sameBits(void) {
     norm.threads = layer.threads = gate.threads = merge.threads = threads[t];
     for (int op = 0; op < 4; op++) {
       if (op == 0) CHECK_INT(a4j_rms_norm(&norm, x.data, NULL, out.data), A4J_OK);
-      if (op == 1) CHECK_INT(a4j_swiglu(&gate, x.data, up.data, out.data), A4J_OK);
+      if (op == 1) CHECK_INT(a4j_elementwise(&gate, x.data, up.data, out.data), A4J_OK);
       if (op == 2) CHECK_INT(a4j_merge(&merge, x.data, lse.data, up.data, up.data, out.data, NULL), A4J_OK);
       if (op == 3) CHECK_INT(a4j_layer_norm(&layer, x.data, NULL, NULL, out.data, NULL, NULL), A4J_OK);
       if (t == 0) once[op] = copy_of(&out);
@@ -498,19 +510,31 @@ static void shouldRefuseWhatADescriptorCannotMean(void) {
   CHECK_INT(a4j_layer_norm(&layer, x, NULL, NULL, x, NULL, NULL), A4J_SIZE_OVERFLOW);
   layer.reserved = 1;
   CHECK_INT(a4j_layer_norm(&layer, x, NULL, NULL, x, NULL, NULL), A4J_BAD_OPTION);
-  a4j_swiglu_desc gate = {DESC(a4j_swiglu_desc), .rows = 2, .dim = 4};
-  CHECK_INT(a4j_swiglu(&gate, x, NULL, x), A4J_NULL_POINTER);
-  gate.dim = -4;
-  CHECK_INT(a4j_swiglu(&gate, x, x, x), A4J_BAD_SIZE);
-  gate.size_bytes = 16;
-  CHECK_INT(a4j_swiglu(&gate, x, x, x), A4J_BAD_DESCRIPTOR);
+  a4j_elementwise_desc d = {DESC(a4j_elementwise_desc), .combine = A4J_ADD, .rows = 2, .dim = 4};
+  CHECK_INT(a4j_elementwise(&d, NULL, x, x), A4J_NULL_POINTER);
+  CHECK_INT(a4j_elementwise(&d, x, NULL, x), A4J_NULL_POINTER);
+  CHECK_INT(a4j_elementwise(&d, x, x, NULL), A4J_NULL_POINTER);
+  d.scale = NAN;
+  CHECK_INT(a4j_elementwise(&d, x, x, x), A4J_BAD_OPTION);
+  d.combine = A4J_MULTIPLY;
+  CHECK_INT(a4j_elementwise(&d, x, x, x), A4J_OK);
+  d.combine = 3;
+  CHECK_INT(a4j_elementwise(&d, x, x, x), A4J_BAD_OPTION);
+  d.combine = A4J_SET, d.activation = A4J_TANH + 1;
+  CHECK_INT(a4j_elementwise(&d, x, x, x), A4J_BAD_OPTION);
+  d.activation = A4J_RELU, d.rows = -1;
+  CHECK_INT(a4j_elementwise(&d, x, x, x), A4J_BAD_SIZE);
+  d.rows = 0;
+  CHECK_INT(a4j_elementwise(&d, NULL, NULL, NULL), A4J_OK);
+  d.size_bytes = 16;
+  CHECK_INT(a4j_elementwise(&d, x, x, x), A4J_BAD_DESCRIPTOR);
 }
 
 int main(void) {
   RUN(shouldNormaliseAsTheFormulaSays);
   RUN(shouldShowNanInItsRowAloneWhenNormalising);
-  RUN(shouldGateAsTheFormulaSays);
-  RUN(shouldReachTheLimitsOfTheSigmoidWithoutNan);
+  RUN(shouldActivateAndCombineAsTheFormulasSay);
+  RUN(shouldStayAccurateInTheTailsAndReachTheLimitsWithoutNan);
   RUN(shouldTurnPairsAsTheFormulaSays);
   RUN(shouldRefusePositionsOutsideTheTableBeforeItWrites);
   RUN(shouldMergeAsTheFormulaSays);

@@ -14,6 +14,12 @@
 /* Rows that surely are many. */
 enum { MANY = 1024 };
 
+/* An epilogue, as one number: activation * EPILOGUES_PER_ACTIVATION + combination. */
+enum { EPILOGUES_PER_ACTIVATION = 3, EPILOGUES = EPILOGUES_PER_ACTIVATION * (A4J_TANH + 1) };
+
+/* Half of them plain sums, replacing or added. */
+static int some_epilogue(void) { return (int)(up_to(1) == 0 ? up_to(A4J_ADD) : up_to(EPILOGUES - 1)); }
+
 static _Atomic int64_t plain_calls;
 
 static void plain_sgemm(int order, int trans_a, int trans_b, int m, int n, int k, float alpha, const float *a, int lda,
@@ -91,16 +97,17 @@ static int32_t run(struct problem *p, int with_bias) {
   return status;
 }
 
-static void compare_by(int product, int64_t rows, int64_t dim_in, int64_t dim_out, int64_t gap, int with_bias, int accumulate) {
+static void compare_by(int product, int64_t rows, int64_t dim_in, int64_t dim_out, int64_t gap, int with_bias, int epilogue) {
   struct problem p = make(rows, dim_in, dim_out, gap);
-  p.d.accumulate = accumulate;
+  p.d.combine = epilogue % EPILOGUES_PER_ACTIVATION;
+  p.d.activation = epilogue / EPILOGUES_PER_ACTIVATION;
   p.d.threads = 1 + (int32_t)up_to(2);
   int64_t count = rows * dim_out;
   float *before = malloc(sizeof(float) * (size_t)(count + 1)), *plain = malloc(sizeof(float) * (size_t)(count + 1));
   double *wanted = malloc(sizeof(double) * (size_t)(count + 1));
   for (int64_t r = 0; r < rows; r++)
     memcpy(before + r * dim_out, p.out.data + r * p.out.stride, sizeof(float) * (size_t)dim_out);
-  if (!accumulate) fill(&p.out, NAN);
+  if (p.d.combine == A4J_SET) fill(&p.out, NAN);
   const float *bias = with_bias ? p.bias.data : NULL;
   reference_linear_f64(&p.d, p.x.data, p.weight.data, bias, before, wanted);
   reference_linear_f32(&p.d, p.x.data, p.weight.data, bias, before, plain);
@@ -110,9 +117,9 @@ static void compare_by(int product, int64_t rows, int64_t dim_in, int64_t dim_ou
     p.d.product = product;
   CHECK_INT(run(&p, with_bias), A4J_OK);
   char what[128];
-  snprintf(what, sizeof what, "product %d rows %d dim_in %d dim_out %d gap %d bias %d accumulate %d", product, (int)rows,
-           (int)dim_in, (int)dim_out, (int)gap, with_bias, accumulate);
-  check_error(&p.out, wanted, plain, 1, what);
+  snprintf(what, sizeof what, "product %d rows %d dim_in %d dim_out %d gap %d bias %d epilogue %d", product, (int)rows,
+           (int)dim_in, (int)dim_out, (int)gap, with_bias, epilogue);
+  check_error(&p.out, wanted, plain, 1 + sqrt((double)dim_in) / 3, what); /* partial sums are of this size */
   check_guards(&p.out, what);
   free(before);
   free(plain);
@@ -120,8 +127,8 @@ static void compare_by(int product, int64_t rows, int64_t dim_in, int64_t dim_ou
   release(&p);
 }
 
-static void compare(int64_t rows, int64_t dim_in, int64_t dim_out, int64_t gap, int with_bias, int accumulate) {
-  compare_by(A4J_PRODUCT_OWN, rows, dim_in, dim_out, gap, with_bias, accumulate);
+static void compare(int64_t rows, int64_t dim_in, int64_t dim_out, int64_t gap, int with_bias, int epilogue) {
+  compare_by(A4J_PRODUCT_OWN, rows, dim_in, dim_out, gap, with_bias, epilogue);
 }
 
 static void shouldAskForABlasWhereRowsAreManyAndItIsWanted(void) {
@@ -143,7 +150,7 @@ static void matchAtTheEdges(void) {
   for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
     for (size_t i = 0; i < sizeof dims_in / sizeof *dims_in; i++)
       for (size_t o = 0; o < sizeof dims_out / sizeof *dims_out; o++)
-        compare(rows[r], dims_in[i], dims_out[o], up_to(3), (int)up_to(1), (int)up_to(1));
+        compare(rows[r], dims_in[i], dims_out[o], up_to(3), (int)up_to(1), some_epilogue());
 }
 static void shouldMatchTheFormulaAtTheEdgesOfLanesAndTiles(void) { on_every_tier(matchAtTheEdges); }
 
@@ -161,10 +168,13 @@ static void shouldMatchTheFormulaWhenRowsAreCutIntoParts(void) { on_every_tier(m
 static void shouldMatchTheFormulaThroughSgemm(void) {
   static const int64_t rows[] = {MANY, MANY + 1, MANY + 257};
   static const int64_t dims_out[] = {1, 7, 65, 400};
+  static const int epilogues[] = {A4J_SET, A4J_ADD, A4J_MULTIPLY, EPILOGUES_PER_ACTIVATION * A4J_GELU + A4J_SET,
+                                  EPILOGUES_PER_ACTIVATION * A4J_SILU + A4J_MULTIPLY};
   for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
     for (size_t o = 0; o < sizeof dims_out / sizeof *dims_out; o++)
-      for (int option = 0; option < 4; option++)
-        compare_by(A4J_PRODUCT_BLAS, rows[r], 1 + up_to(40), dims_out[o], up_to(3), option & 1, option >> 1);
+      for (int with_bias = 0; with_bias < 2; with_bias++)
+        for (size_t e = 0; e < sizeof epilogues / sizeof *epilogues; e++)
+          compare_by(A4J_PRODUCT_BLAS, rows[r], 1 + up_to(40), dims_out[o], up_to(3), with_bias, epilogues[e]);
 }
 
 static void shouldComputeManyEmptyRowsWithoutSgemm(void) { compare_by(A4J_PRODUCT_BLAS, MANY, 0, 9, 1, 1, 1); }
@@ -177,9 +187,9 @@ static void matchByPanels(void) {
     for (size_t i = 0; i < sizeof dims_in / sizeof *dims_in; i++)
       for (size_t o = 0; o < sizeof dims_out / sizeof *dims_out; o++)
         if (rows[r] * dims_out[o] >= dims_in[i] / 4 && (rows[r] < 257 || up_to(4) == 0)) { /* few results hide a plain error */
-          compare_by(A4J_PRODUCT_PACKED, rows[r], dims_in[i], dims_out[o], up_to(3), (int)up_to(1), (int)up_to(1));
+          compare_by(A4J_PRODUCT_PACKED, rows[r], dims_in[i], dims_out[o], up_to(3), (int)up_to(1), some_epilogue());
           if (rows[r] == 257)
-            compare_by(A4J_PRODUCT_OWN, rows[r], dims_in[i], dims_out[o], up_to(3), (int)up_to(1), (int)up_to(1));
+            compare_by(A4J_PRODUCT_OWN, rows[r], dims_in[i], dims_out[o], up_to(3), (int)up_to(1), some_epilogue());
         }
 }
 static void shouldMatchTheFormulaWithPackedWeights(void) { on_every_tier(matchByPanels); }
@@ -199,10 +209,11 @@ static void packedOnceOrForTheCall(void) {
 }
 static void shouldGiveTheSameBitsWhetherWeightsWerePackedBefore(void) { on_every_tier(packedOnceOrForTheCall); }
 
-static void sameBits(int product, int64_t rows, int64_t dim_in, int64_t dim_out, int with_bias, int accumulate) {
+static void sameBits(int product, int64_t rows, int64_t dim_in, int64_t dim_out, int with_bias, int epilogue) {
   static const int32_t threads[] = {2, 3, 7, 16};
   struct problem p = make(rows, dim_in, dim_out, 1);
-  p.d.accumulate = accumulate;
+  p.d.combine = epilogue % EPILOGUES_PER_ACTIVATION;
+  p.d.activation = epilogue / EPILOGUES_PER_ACTIVATION;
   if (product == A4J_PRODUCT_PACKED)
     pack(&p);
   else
@@ -231,12 +242,48 @@ static void sameBitsForThreads(void) {
   sameBits(A4J_PRODUCT_OWN, 130, 192, 50, 0, 0);
   sameBits(A4J_PRODUCT_OWN, MANY, 33, 530, 1, 1);
   sameBits(A4J_PRODUCT_OWN, MANY, 400, 50, 0, 0);
+  sameBits(A4J_PRODUCT_OWN, 1, 700, 2001, 1, EPILOGUES_PER_ACTIVATION * A4J_GELU + A4J_SET);
+  sameBits(A4J_PRODUCT_OWN, 61, 300, 333, 1, EPILOGUES_PER_ACTIVATION * A4J_SILU + A4J_MULTIPLY);
+  sameBits(A4J_PRODUCT_OWN, MANY, 600, 90, 1, EPILOGUES_PER_ACTIVATION * A4J_TANH + A4J_ADD);
+  sameBits(A4J_PRODUCT_OWN, MANY, 600, 90, 0, EPILOGUES_PER_ACTIVATION * A4J_GELU_TANH + A4J_SET);
   sameBits(A4J_PRODUCT_PACKED, 19, 900, 700, 1, 0);
   sameBits(A4J_PRODUCT_PACKED, MANY, 70, 90, 0, 1);
   sameBits(A4J_PRODUCT_BLAS, MANY + 30, 70, 410, 1, 0);
   sameBits(A4J_PRODUCT_BLAS, MANY, 33, 530, 1, 1);
 }
 static void shouldGiveTheSameBitsForEveryThreadCount(void) { on_every_tier(sameBitsForThreads); }
+
+/* The same bits as from the plain sums and an operation element by element. */
+static void epilogueApart(int product, int64_t rows, int epilogue) {
+  struct problem p = make(rows, 600, 75, 2);
+  if (product == A4J_PRODUCT_PACKED)
+    pack(&p);
+  else
+    p.d.product = product;
+  struct tensor sums = copy_of(&p.out), once = copy_of(&p.out);
+  a4j_linear_desc plain = p.d;
+  struct problem apart = p;
+  apart.d = plain;
+  apart.out = sums;
+  CHECK_INT(run(&apart, 1), A4J_OK);
+  a4j_elementwise_desc e = {DESC(a4j_elementwise_desc), .activation = epilogue / EPILOGUES_PER_ACTIVATION};
+  e.combine = epilogue % EPILOGUES_PER_ACTIVATION, e.scale = 1, e.rows = rows, e.dim = p.d.dim_out;
+  e.x_stride_row = e.y_stride_row = e.out_stride_row = once.stride;
+  CHECK_INT(a4j_elementwise(&e, sums.data, once.data, once.data), A4J_OK);
+  p.d.activation = e.activation, p.d.combine = e.combine;
+  CHECK_INT(run(&p, 1), A4J_OK);
+  CHECK(same(&p.out, &once), "product %d, %d rows, epilogue %d: other bits than in two steps", product, (int)rows, epilogue);
+  free(sums.base), free(once.base);
+  release(&p);
+}
+static void epiloguesApart(void) {
+  for (int epilogue = EPILOGUES_PER_ACTIVATION; epilogue < EPILOGUES; epilogue++) {
+    epilogueApart(A4J_PRODUCT_OWN, 5, epilogue);
+    epilogueApart(A4J_PRODUCT_OWN, 300, epilogue);
+    epilogueApart(A4J_PRODUCT_PACKED, 20, epilogue);
+  }
+}
+static void shouldFinishWithTheBitsOfTwoSteps(void) { on_every_tier(epiloguesApart); }
 
 static void rowsAloneBy(int product) {
   struct problem p = make(45, 1100, 53, 0);
@@ -350,7 +397,11 @@ static void shouldRefuseWhatTheDescriptorCannotMean(void) {
   REFUSES(d.abi_version++, A4J_BAD_ABI);
   REFUSES(d.dtype = 1, A4J_UNSUPPORTED_DTYPE);
   REFUSES(d.threads = 0, A4J_BAD_OPTION);
-  REFUSES(d.accumulate = 2, A4J_BAD_OPTION);
+  REFUSES(d.combine = 3, A4J_BAD_OPTION);
+  REFUSES(d.combine = -1, A4J_BAD_OPTION);
+  REFUSES(d.activation = A4J_TANH + 1, A4J_BAD_OPTION);
+  REFUSES(d.activation = -1, A4J_BAD_OPTION);
+  REFUSES(d.weight_dtype = 9, A4J_UNSUPPORTED_DTYPE);
   REFUSES(d.product = 3, A4J_BAD_OPTION);
   REFUSES(d.product = -1, A4J_BAD_OPTION);
   REFUSES(d.rows = -1, A4J_BAD_SIZE);
@@ -390,6 +441,7 @@ int main(void) {
   RUN(shouldMatchTheFormulaWithPackedWeights);
   RUN(shouldGiveTheSameBitsWhetherWeightsWerePackedBefore);
   RUN(shouldGiveTheSameBitsForEveryThreadCount);
+  RUN(shouldFinishWithTheBitsOfTwoSteps);
   RUN(shouldGiveARowTheSameBitsAloneAndAmongOthers);
   RUN(shouldShowNanWhereItBelongsAndNowhereElse);
   RUN(shouldCutSlicesByTheShapeAlone);

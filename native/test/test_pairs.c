@@ -203,52 +203,6 @@ static void shouldRefuseScoresThatADescriptorCannotMean(void) {
   CHECK_INT(a4j_pair_scores(&block.d, x, x, NULL, scores), A4J_OK);
 }
 
-/* ---- Element by element ---- */
-
-static void element(int operation, int64_t rows, int64_t dim, int in_place, int32_t threads) {
-  struct tensor x = tensor(rows, dim, 2, 3), y = tensor(rows, dim, 1, 3), out = tensor(rows, dim, 3, 0), before = copy_of(&x);
-  a4j_elementwise_desc d = {DESC(a4j_elementwise_desc), .operation = operation, .scale = 1.75f, .rows = rows, .dim = dim};
-  d.threads = threads;
-  struct tensor *to = in_place == 1 ? &x : in_place == 2 ? &y : &out, before_y = copy_of(&y);
-  d.x_stride_row = x.stride, d.y_stride_row = y.stride, d.out_stride_row = to->stride;
-  x.data[0] = before.data[0] = NAN;
-  CHECK_INT(a4j_elementwise(&d, x.data, operation == A4J_RELU ? NULL : y.data, to->data), A4J_OK);
-  CHECK(isnan(to->data[0]), "operation %d hides NaN: %g", operation, (double)to->data[0]);
-  for (int64_t n = 1; n < rows * dim; n++) {
-    float a = before.data[n / dim * before.stride + n % dim], b = before_y.data[n / dim * before_y.stride + n % dim];
-    double wanted = operation == A4J_RELU ? fmaxf(a, 0) : 1.75 * (double)a + (double)b;
-    CHECK_NEAR(to->data[n / dim * to->stride + n % dim], wanted, operation == A4J_RELU ? 0 : 1e-6);
-  }
-  check_guards(to, "element by element");
-  free(x.base), free(y.base), free(out.base), free(before.base), free(before_y.base);
-}
-static void elementsOnThisTier(void) {
-  for (int i = 0; i < DIMS; i++)
-    for (int in_place = 0; in_place < 3; in_place++) {
-      if (in_place < 2) element(A4J_RELU, 1 + up_to(3), dims[i], in_place, 1);
-      element(A4J_SCALE_ADD, 1 + up_to(3), dims[i], in_place, 1);
-    }
-  element(A4J_RELU, 3000, 100, 0, 3);
-  element(A4J_SCALE_ADD, 3000, 100, 1, 3);
-}
-static void shouldRectifyAndAddAsTheFormulasSay(void) { on_every_tier(elementsOnThisTier); }
-
-static void shouldRefuseOperationsThatADescriptorCannotMean(void) {
-  float x[8] = {0};
-  a4j_elementwise_desc d = {DESC(a4j_elementwise_desc), .operation = A4J_SCALE_ADD, .rows = 2, .dim = 4};
-  CHECK_INT(a4j_elementwise(&d, NULL, x, x), A4J_NULL_POINTER);
-  CHECK_INT(a4j_elementwise(&d, x, NULL, x), A4J_NULL_POINTER);
-  CHECK_INT(a4j_elementwise(&d, x, x, NULL), A4J_NULL_POINTER);
-  d.scale = NAN;
-  CHECK_INT(a4j_elementwise(&d, x, x, x), A4J_BAD_OPTION);
-  d.scale = 1, d.operation = 2;
-  CHECK_INT(a4j_elementwise(&d, x, x, x), A4J_BAD_OPTION);
-  d.operation = A4J_RELU, d.rows = -1;
-  CHECK_INT(a4j_elementwise(&d, x, x, x), A4J_BAD_SIZE);
-  d.rows = 0;
-  CHECK_INT(a4j_elementwise(&d, NULL, NULL, NULL), A4J_OK);
-}
-
 /* ---- Gates ---- */
 
 static void gates(int64_t rows, int64_t dim, float range, int in_place, int32_t threads) {
@@ -302,8 +256,6 @@ int main(void) {
   RUN(shouldGiveTheTangentToItsLastBits);
   RUN(shouldScoreWithTheSameBitsForEveryThreadCountAndNeighbour);
   RUN(shouldRefuseScoresThatADescriptorCannotMean);
-  RUN(shouldRectifyAndAddAsTheFormulasSay);
-  RUN(shouldRefuseOperationsThatADescriptorCannotMean);
   RUN(shouldStepARecurrentUnitAsItsFormulaSays);
   RUN(shouldRefuseGatesThatADescriptorCannotMean);
   return CHECK_RESULT();

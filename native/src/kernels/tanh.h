@@ -17,6 +17,8 @@
 #ifndef A4J_TANH_H
 #define A4J_TANH_H
 
+#include "words.h"
+
 #ifdef A4J_TABLE_32
 
 #define A4J_TANH_INTERVALS 3.5f /* a unit */

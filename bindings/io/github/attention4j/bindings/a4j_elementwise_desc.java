@@ -19,13 +19,14 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int32_t abi_version;
  *     int32_t dtype;
  *     int32_t threads;
- *     int32_t operation;
- *     float scale;
+ *     int32_t activation;
+ *     int32_t combine;
  *     int64_t rows;
  *     int64_t dim;
  *     int64_t x_stride_row;
  *     int64_t y_stride_row;
  *     int64_t out_stride_row;
+ *     float scale;
  * }
  * }
  */
@@ -40,13 +41,15 @@ public class a4j_elementwise_desc {
         a4j_h.C_INT.withName("abi_version"),
         a4j_h.C_INT.withName("dtype"),
         a4j_h.C_INT.withName("threads"),
-        a4j_h.C_INT.withName("operation"),
-        a4j_h.C_FLOAT.withName("scale"),
+        a4j_h.C_INT.withName("activation"),
+        a4j_h.C_INT.withName("combine"),
         a4j_h.C_LONG.withName("rows"),
         a4j_h.C_LONG.withName("dim"),
         a4j_h.C_LONG.withName("x_stride_row"),
         a4j_h.C_LONG.withName("y_stride_row"),
-        a4j_h.C_LONG.withName("out_stride_row")
+        a4j_h.C_LONG.withName("out_stride_row"),
+        a4j_h.C_FLOAT.withName("scale"),
+        MemoryLayout.paddingLayout(4)
     ).withName("a4j_elementwise_desc");
 
     /**
@@ -232,92 +235,92 @@ public class a4j_elementwise_desc {
         struct.set(threads$LAYOUT, threads$OFFSET, fieldValue);
     }
 
-    private static final OfInt operation$LAYOUT = (OfInt)$LAYOUT.select(groupElement("operation"));
+    private static final OfInt activation$LAYOUT = (OfInt)$LAYOUT.select(groupElement("activation"));
 
     /**
      * Layout for field:
      * {@snippet lang=c :
-     * int32_t operation
+     * int32_t activation
      * }
      */
-    public static final OfInt operation$layout() {
-        return operation$LAYOUT;
+    public static final OfInt activation$layout() {
+        return activation$LAYOUT;
     }
 
-    private static final long operation$OFFSET = $LAYOUT.byteOffset(groupElement("operation"));
+    private static final long activation$OFFSET = $LAYOUT.byteOffset(groupElement("activation"));
 
     /**
      * Offset for field:
      * {@snippet lang=c :
-     * int32_t operation
+     * int32_t activation
      * }
      */
-    public static final long operation$offset() {
-        return operation$OFFSET;
+    public static final long activation$offset() {
+        return activation$OFFSET;
     }
 
     /**
      * Getter for field:
      * {@snippet lang=c :
-     * int32_t operation
+     * int32_t activation
      * }
      */
-    public static int operation(MemorySegment struct) {
-        return struct.get(operation$LAYOUT, operation$OFFSET);
+    public static int activation(MemorySegment struct) {
+        return struct.get(activation$LAYOUT, activation$OFFSET);
     }
 
     /**
      * Setter for field:
      * {@snippet lang=c :
-     * int32_t operation
+     * int32_t activation
      * }
      */
-    public static void operation(MemorySegment struct, int fieldValue) {
-        struct.set(operation$LAYOUT, operation$OFFSET, fieldValue);
+    public static void activation(MemorySegment struct, int fieldValue) {
+        struct.set(activation$LAYOUT, activation$OFFSET, fieldValue);
     }
 
-    private static final OfFloat scale$LAYOUT = (OfFloat)$LAYOUT.select(groupElement("scale"));
+    private static final OfInt combine$LAYOUT = (OfInt)$LAYOUT.select(groupElement("combine"));
 
     /**
      * Layout for field:
      * {@snippet lang=c :
-     * float scale
+     * int32_t combine
      * }
      */
-    public static final OfFloat scale$layout() {
-        return scale$LAYOUT;
+    public static final OfInt combine$layout() {
+        return combine$LAYOUT;
     }
 
-    private static final long scale$OFFSET = $LAYOUT.byteOffset(groupElement("scale"));
+    private static final long combine$OFFSET = $LAYOUT.byteOffset(groupElement("combine"));
 
     /**
      * Offset for field:
      * {@snippet lang=c :
-     * float scale
+     * int32_t combine
      * }
      */
-    public static final long scale$offset() {
-        return scale$OFFSET;
+    public static final long combine$offset() {
+        return combine$OFFSET;
     }
 
     /**
      * Getter for field:
      * {@snippet lang=c :
-     * float scale
+     * int32_t combine
      * }
      */
-    public static float scale(MemorySegment struct) {
-        return struct.get(scale$LAYOUT, scale$OFFSET);
+    public static int combine(MemorySegment struct) {
+        return struct.get(combine$LAYOUT, combine$OFFSET);
     }
 
     /**
      * Setter for field:
      * {@snippet lang=c :
-     * float scale
+     * int32_t combine
      * }
      */
-    public static void scale(MemorySegment struct, float fieldValue) {
-        struct.set(scale$LAYOUT, scale$OFFSET, fieldValue);
+    public static void combine(MemorySegment struct, int fieldValue) {
+        struct.set(combine$LAYOUT, combine$OFFSET, fieldValue);
     }
 
     private static final OfLong rows$LAYOUT = (OfLong)$LAYOUT.select(groupElement("rows"));
@@ -538,6 +541,50 @@ public class a4j_elementwise_desc {
      */
     public static void out_stride_row(MemorySegment struct, long fieldValue) {
         struct.set(out_stride_row$LAYOUT, out_stride_row$OFFSET, fieldValue);
+    }
+
+    private static final OfFloat scale$LAYOUT = (OfFloat)$LAYOUT.select(groupElement("scale"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * float scale
+     * }
+     */
+    public static final OfFloat scale$layout() {
+        return scale$LAYOUT;
+    }
+
+    private static final long scale$OFFSET = $LAYOUT.byteOffset(groupElement("scale"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * float scale
+     * }
+     */
+    public static final long scale$offset() {
+        return scale$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * float scale
+     * }
+     */
+    public static float scale(MemorySegment struct) {
+        return struct.get(scale$LAYOUT, scale$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * float scale
+     * }
+     */
+    public static void scale(MemorySegment struct, float fieldValue) {
+        struct.set(scale$LAYOUT, scale$OFFSET, fieldValue);
     }
 
     /**

@@ -23,10 +23,10 @@ public class a4j_h extends a4j_h$shared {
     static final SymbolLookup SYMBOL_LOOKUP = SymbolLookup.loaderLookup()
             .or(Linker.nativeLinker().defaultLookup());
 
-    private static final int A4J_ABI_VERSION = (int)3L;
+    private static final int A4J_ABI_VERSION = (int)4L;
     /**
      * {@snippet lang=c :
-     * #define A4J_ABI_VERSION 3
+     * #define A4J_ABI_VERSION 4
      * }
      */
     public static int A4J_ABI_VERSION() {
@@ -1972,6 +1972,96 @@ public class a4j_h extends a4j_h$shared {
     public static int A4J_PANEL() {
         return A4J_PANEL;
     }
+    private static final int A4J_IDENTITY = (int)0L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_activation.A4J_IDENTITY = 0
+     * }
+     */
+    public static int A4J_IDENTITY() {
+        return A4J_IDENTITY;
+    }
+    private static final int A4J_RELU = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_activation.A4J_RELU = 1
+     * }
+     */
+    public static int A4J_RELU() {
+        return A4J_RELU;
+    }
+    private static final int A4J_GELU = (int)2L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_activation.A4J_GELU = 2
+     * }
+     */
+    public static int A4J_GELU() {
+        return A4J_GELU;
+    }
+    private static final int A4J_GELU_TANH = (int)3L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_activation.A4J_GELU_TANH = 3
+     * }
+     */
+    public static int A4J_GELU_TANH() {
+        return A4J_GELU_TANH;
+    }
+    private static final int A4J_SILU = (int)4L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_activation.A4J_SILU = 4
+     * }
+     */
+    public static int A4J_SILU() {
+        return A4J_SILU;
+    }
+    private static final int A4J_SIGMOID = (int)5L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_activation.A4J_SIGMOID = 5
+     * }
+     */
+    public static int A4J_SIGMOID() {
+        return A4J_SIGMOID;
+    }
+    private static final int A4J_TANH = (int)6L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_activation.A4J_TANH = 6
+     * }
+     */
+    public static int A4J_TANH() {
+        return A4J_TANH;
+    }
+    private static final int A4J_SET = (int)0L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_combine.A4J_SET = 0
+     * }
+     */
+    public static int A4J_SET() {
+        return A4J_SET;
+    }
+    private static final int A4J_ADD = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_combine.A4J_ADD = 1
+     * }
+     */
+    public static int A4J_ADD() {
+        return A4J_ADD;
+    }
+    private static final int A4J_MULTIPLY = (int)2L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_combine.A4J_MULTIPLY = 2
+     * }
+     */
+    public static int A4J_MULTIPLY() {
+        return A4J_MULTIPLY;
+    }
 
     private static class a4j_linear_workspace_bytes {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
@@ -2371,69 +2461,6 @@ public class a4j_h extends a4j_h$shared {
            throw new AssertionError("should not reach here", ex$);
         }
     }
-
-    private static class a4j_swiglu {
-        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
-            a4j_h.C_INT,
-            a4j_h.C_POINTER,
-            a4j_h.C_POINTER,
-            a4j_h.C_POINTER,
-            a4j_h.C_POINTER
-        );
-
-        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("a4j_swiglu");
-
-        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
-    }
-
-    /**
-     * Function descriptor for:
-     * {@snippet lang=c :
-     * int32_t a4j_swiglu(const a4j_swiglu_desc *desc, const void *gate, const void *up, void *out)
-     * }
-     */
-    public static FunctionDescriptor a4j_swiglu$descriptor() {
-        return a4j_swiglu.DESC;
-    }
-
-    /**
-     * Downcall method handle for:
-     * {@snippet lang=c :
-     * int32_t a4j_swiglu(const a4j_swiglu_desc *desc, const void *gate, const void *up, void *out)
-     * }
-     */
-    public static MethodHandle a4j_swiglu$handle() {
-        return a4j_swiglu.HANDLE;
-    }
-
-    /**
-     * Address for:
-     * {@snippet lang=c :
-     * int32_t a4j_swiglu(const a4j_swiglu_desc *desc, const void *gate, const void *up, void *out)
-     * }
-     */
-    public static MemorySegment a4j_swiglu$address() {
-        return a4j_swiglu.ADDR;
-    }
-
-    /**
-     * {@snippet lang=c :
-     * int32_t a4j_swiglu(const a4j_swiglu_desc *desc, const void *gate, const void *up, void *out)
-     * }
-     */
-    public static int a4j_swiglu(MemorySegment desc, MemorySegment gate, MemorySegment up, MemorySegment out) {
-        var mh$ = a4j_swiglu.HANDLE;
-        try {
-            if (TRACE_DOWNCALLS) {
-                traceDowncall("a4j_swiglu", desc, gate, up, out);
-            }
-            return (int)mh$.invokeExact(desc, gate, up, out);
-        } catch (Error | RuntimeException ex) {
-           throw ex;
-        } catch (Throwable ex$) {
-           throw new AssertionError("should not reach here", ex$);
-        }
-    }
     private static final int A4J_PAIR_ADDITIVE = (int)0L;
     /**
      * {@snippet lang=c :
@@ -2551,24 +2578,6 @@ public class a4j_h extends a4j_h$shared {
         } catch (Throwable ex$) {
            throw new AssertionError("should not reach here", ex$);
         }
-    }
-    private static final int A4J_RELU = (int)0L;
-    /**
-     * {@snippet lang=c :
-     * enum a4j_operation.A4J_RELU = 0
-     * }
-     */
-    public static int A4J_RELU() {
-        return A4J_RELU;
-    }
-    private static final int A4J_SCALE_ADD = (int)1L;
-    /**
-     * {@snippet lang=c :
-     * enum a4j_operation.A4J_SCALE_ADD = 1
-     * }
-     */
-    public static int A4J_SCALE_ADD() {
-        return A4J_SCALE_ADD;
     }
 
     private static class a4j_elementwise {

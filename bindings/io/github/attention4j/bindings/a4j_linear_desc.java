@@ -19,8 +19,10 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int32_t abi_version;
  *     int32_t dtype;
  *     int32_t threads;
- *     int32_t accumulate;
+ *     int32_t weight_dtype;
  *     int32_t product;
+ *     int32_t activation;
+ *     int32_t combine;
  *     int64_t rows;
  *     int64_t dim_in;
  *     int64_t dim_out;
@@ -41,8 +43,10 @@ public class a4j_linear_desc {
         a4j_h.C_INT.withName("abi_version"),
         a4j_h.C_INT.withName("dtype"),
         a4j_h.C_INT.withName("threads"),
-        a4j_h.C_INT.withName("accumulate"),
+        a4j_h.C_INT.withName("weight_dtype"),
         a4j_h.C_INT.withName("product"),
+        a4j_h.C_INT.withName("activation"),
+        a4j_h.C_INT.withName("combine"),
         a4j_h.C_LONG.withName("rows"),
         a4j_h.C_LONG.withName("dim_in"),
         a4j_h.C_LONG.withName("dim_out"),
@@ -234,48 +238,48 @@ public class a4j_linear_desc {
         struct.set(threads$LAYOUT, threads$OFFSET, fieldValue);
     }
 
-    private static final OfInt accumulate$LAYOUT = (OfInt)$LAYOUT.select(groupElement("accumulate"));
+    private static final OfInt weight_dtype$LAYOUT = (OfInt)$LAYOUT.select(groupElement("weight_dtype"));
 
     /**
      * Layout for field:
      * {@snippet lang=c :
-     * int32_t accumulate
+     * int32_t weight_dtype
      * }
      */
-    public static final OfInt accumulate$layout() {
-        return accumulate$LAYOUT;
+    public static final OfInt weight_dtype$layout() {
+        return weight_dtype$LAYOUT;
     }
 
-    private static final long accumulate$OFFSET = $LAYOUT.byteOffset(groupElement("accumulate"));
+    private static final long weight_dtype$OFFSET = $LAYOUT.byteOffset(groupElement("weight_dtype"));
 
     /**
      * Offset for field:
      * {@snippet lang=c :
-     * int32_t accumulate
+     * int32_t weight_dtype
      * }
      */
-    public static final long accumulate$offset() {
-        return accumulate$OFFSET;
+    public static final long weight_dtype$offset() {
+        return weight_dtype$OFFSET;
     }
 
     /**
      * Getter for field:
      * {@snippet lang=c :
-     * int32_t accumulate
+     * int32_t weight_dtype
      * }
      */
-    public static int accumulate(MemorySegment struct) {
-        return struct.get(accumulate$LAYOUT, accumulate$OFFSET);
+    public static int weight_dtype(MemorySegment struct) {
+        return struct.get(weight_dtype$LAYOUT, weight_dtype$OFFSET);
     }
 
     /**
      * Setter for field:
      * {@snippet lang=c :
-     * int32_t accumulate
+     * int32_t weight_dtype
      * }
      */
-    public static void accumulate(MemorySegment struct, int fieldValue) {
-        struct.set(accumulate$LAYOUT, accumulate$OFFSET, fieldValue);
+    public static void weight_dtype(MemorySegment struct, int fieldValue) {
+        struct.set(weight_dtype$LAYOUT, weight_dtype$OFFSET, fieldValue);
     }
 
     private static final OfInt product$LAYOUT = (OfInt)$LAYOUT.select(groupElement("product"));
@@ -320,6 +324,94 @@ public class a4j_linear_desc {
      */
     public static void product(MemorySegment struct, int fieldValue) {
         struct.set(product$LAYOUT, product$OFFSET, fieldValue);
+    }
+
+    private static final OfInt activation$LAYOUT = (OfInt)$LAYOUT.select(groupElement("activation"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int32_t activation
+     * }
+     */
+    public static final OfInt activation$layout() {
+        return activation$LAYOUT;
+    }
+
+    private static final long activation$OFFSET = $LAYOUT.byteOffset(groupElement("activation"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int32_t activation
+     * }
+     */
+    public static final long activation$offset() {
+        return activation$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int32_t activation
+     * }
+     */
+    public static int activation(MemorySegment struct) {
+        return struct.get(activation$LAYOUT, activation$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int32_t activation
+     * }
+     */
+    public static void activation(MemorySegment struct, int fieldValue) {
+        struct.set(activation$LAYOUT, activation$OFFSET, fieldValue);
+    }
+
+    private static final OfInt combine$LAYOUT = (OfInt)$LAYOUT.select(groupElement("combine"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int32_t combine
+     * }
+     */
+    public static final OfInt combine$layout() {
+        return combine$LAYOUT;
+    }
+
+    private static final long combine$OFFSET = $LAYOUT.byteOffset(groupElement("combine"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int32_t combine
+     * }
+     */
+    public static final long combine$offset() {
+        return combine$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int32_t combine
+     * }
+     */
+    public static int combine(MemorySegment struct) {
+        return struct.get(combine$LAYOUT, combine$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int32_t combine
+     * }
+     */
+    public static void combine(MemorySegment struct, int fieldValue) {
+        struct.set(combine$LAYOUT, combine$OFFSET, fieldValue);
     }
 
     private static final OfLong rows$LAYOUT = (OfLong)$LAYOUT.select(groupElement("rows"));

@@ -13,7 +13,6 @@ import io.github.attention4j.bindings.a4j_merge_desc;
 import io.github.attention4j.bindings.a4j_pair_scores_desc;
 import io.github.attention4j.bindings.a4j_rms_norm_desc;
 import io.github.attention4j.bindings.a4j_rope_desc;
-import io.github.attention4j.bindings.a4j_swiglu_desc;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
@@ -60,8 +59,16 @@ public final class Descriptor {
   public static final int PAIR_GAUSSIAN = a4j_h.A4J_PAIR_GAUSSIAN();
   public static final int PAIR_BOXCAR = a4j_h.A4J_PAIR_BOXCAR();
   public static final int PAIR_EPANECHIKOV = a4j_h.A4J_PAIR_EPANECHIKOV();
+  public static final int IDENTITY = a4j_h.A4J_IDENTITY();
   public static final int RELU = a4j_h.A4J_RELU();
-  public static final int SCALE_ADD = a4j_h.A4J_SCALE_ADD();
+  public static final int GELU = a4j_h.A4J_GELU();
+  public static final int GELU_TANH = a4j_h.A4J_GELU_TANH();
+  public static final int SILU = a4j_h.A4J_SILU();
+  public static final int SIGMOID = a4j_h.A4J_SIGMOID();
+  public static final int TANH = a4j_h.A4J_TANH();
+  public static final int SET = a4j_h.A4J_SET();
+  public static final int ADD = a4j_h.A4J_ADD();
+  public static final int MULTIPLY = a4j_h.A4J_MULTIPLY();
   public static final int ROPE_HALF = a4j_h.A4J_ROPE_HALF();
   public static final int ROPE_INTERLEAVED = a4j_h.A4J_ROPE_INTERLEAVED();
 
@@ -79,7 +86,6 @@ public final class Descriptor {
   private static final long RMS_NORM_BYTES = a4j_rms_norm_desc.sizeof();
   private static final long LAYER_NORM_BYTES = a4j_layer_norm_desc.sizeof();
   private static final long ROTARY_BYTES = a4j_rope_desc.sizeof();
-  private static final long SWIGLU_BYTES = a4j_swiglu_desc.sizeof();
 
   private Descriptor() {}
 
@@ -437,8 +443,9 @@ public final class Descriptor {
   public static MemorySegment linear(
       Workspaces.Lease lease,
       int threads,
-      boolean accumulate,
       int product,
+      int activation,
+      int combine,
       long rows,
       long dimIn,
       long dimOut,
@@ -450,8 +457,10 @@ public final class Descriptor {
     a4j_linear_desc.abi_version(d, ABI_VERSION);
     a4j_linear_desc.dtype(d, F32);
     a4j_linear_desc.threads(d, threads);
-    a4j_linear_desc.accumulate(d, accumulate ? 1 : 0);
+    a4j_linear_desc.weight_dtype(d, F32);
     a4j_linear_desc.product(d, product);
+    a4j_linear_desc.activation(d, activation);
+    a4j_linear_desc.combine(d, combine);
     a4j_linear_desc.rows(d, rows);
     a4j_linear_desc.dim_in(d, dimIn);
     a4j_linear_desc.dim_out(d, dimOut);
@@ -556,27 +565,6 @@ public final class Descriptor {
     putTail(d, ROTARY_BYTES, index, position);
   }
 
-  public static MemorySegment swiGlu(
-      Workspaces.Lease lease,
-      int threads,
-      long rows,
-      long dim,
-      long gateStrideRow,
-      long upStrideRow,
-      long outStrideRow) {
-    MemorySegment d = lease.descriptor(SWIGLU_BYTES);
-    a4j_swiglu_desc.size_bytes(d, (int) SWIGLU_BYTES);
-    a4j_swiglu_desc.abi_version(d, ABI_VERSION);
-    a4j_swiglu_desc.dtype(d, F32);
-    a4j_swiglu_desc.threads(d, threads);
-    a4j_swiglu_desc.rows(d, rows);
-    a4j_swiglu_desc.dim(d, dim);
-    a4j_swiglu_desc.gate_stride_row(d, gateStrideRow);
-    a4j_swiglu_desc.up_stride_row(d, upStrideRow);
-    a4j_swiglu_desc.out_stride_row(d, outStrideRow);
-    return d;
-  }
-
   // ---- Recurrent and additive attention ----
 
   /** Starts a descriptor of pair scores with room for key lengths in its tail. */
@@ -626,7 +614,8 @@ public final class Descriptor {
   public static MemorySegment elementwise(
       Workspaces.Lease lease,
       int threads,
-      int operation,
+      int activation,
+      int combine,
       float scale,
       long rows,
       long dim,
@@ -638,7 +627,8 @@ public final class Descriptor {
     a4j_elementwise_desc.abi_version(d, ABI_VERSION);
     a4j_elementwise_desc.dtype(d, F32);
     a4j_elementwise_desc.threads(d, threads);
-    a4j_elementwise_desc.operation(d, operation);
+    a4j_elementwise_desc.activation(d, activation);
+    a4j_elementwise_desc.combine(d, combine);
     a4j_elementwise_desc.scale(d, scale);
     a4j_elementwise_desc.rows(d, rows);
     a4j_elementwise_desc.dim(d, dim);

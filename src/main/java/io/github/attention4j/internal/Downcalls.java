@@ -246,12 +246,6 @@ public final class Downcalls {
     check("a4j_rope", a4j_h.a4j_rope(descriptor, x, cos, sin, out));
   }
 
-  public static void swiGlu(
-      MemorySegment descriptor, MemorySegment gate, MemorySegment up, MemorySegment out) {
-    requireLibrary();
-    check("a4j_swiglu", a4j_h.a4j_swiglu(descriptor, gate, up, out));
-  }
-
   // ---- Recurrent and additive attention ----
 
   public static void pairScores(

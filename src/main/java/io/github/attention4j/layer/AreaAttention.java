@@ -590,7 +590,7 @@ public final class AreaAttention {
         }
       }
       dense1.inputs(0, width, false).forwardAdd(features, hidden);
-      Elementwise.relu(hidden, hidden);
+      Activation.RELU.forward(hidden, hidden);
       dense2.forward(hidden, areaKeys);
     }
   }

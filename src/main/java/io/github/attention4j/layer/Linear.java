@@ -12,10 +12,9 @@ import java.lang.foreign.MemorySegment;
 import java.util.Objects;
 
 /**
- * A linear projection: {@code out = x Wᵀ + b}, with the weight as PyTorch keeps it, {@code [dimOut,
- * dimIn]}. Many rows are a matrix product; a few are read at the speed of memory by a kernel of
- * their own. The product takes weights in another order, which it brings them into at each call;
- * {@link #packed} does so once.
+ * A linear projection: {@code out = activation(x Wᵀ + b)}, with the weight as PyTorch keeps it,
+ * {@code [dimOut, dimIn]}. For few rows the weights are read where they are, at the speed of
+ * memory. For many rows they are repacked on every call; use {@link #packed} to do it once.
  *
  * <p>All tensors are {@link io.github.attention4j.DType#F32}. Safe for any number of threads.
  */
@@ -29,10 +28,13 @@ public final class Linear {
   /** The weight in panels of {@link Descriptor#PANEL} outputs, or null. */
   private final Tensor packed;
 
-  private Linear(Tensor weight, Tensor bias, Tensor packed) {
+  private final Activation activation;
+
+  private Linear(Tensor weight, Tensor bias, Tensor packed, Activation activation) {
     this.weight = weight;
     this.bias = bias;
     this.packed = packed;
+    this.activation = activation;
     this.dimOut = weight.size(0);
     this.dimIn = weight.size(1);
     this.weightStrideRow = Checks.rowStride("weight", weight);
@@ -51,7 +53,7 @@ public final class Linear {
     Checks.input("weight", weight);
     Checks.positive("weight.dimOut", weight.size(0));
     Checks.positive("weight.dimIn", weight.size(1));
-    return new Linear(weight, null, null);
+    return new Linear(weight, null, null, Activation.IDENTITY);
   }
 
   /**
@@ -70,7 +72,7 @@ public final class Linear {
     Checks.input("bias", bias);
     Checks.contiguous("bias", bias);
     Checks.equal("bias.dim", bias.size(0), "weight.dimOut", linear.dimOut);
-    return new Linear(weight, bias, null);
+    return new Linear(weight, bias, null, Activation.IDENTITY);
   }
 
   /**
@@ -95,8 +97,9 @@ public final class Linear {
           Descriptor.linear(
               lease,
               A4j.threads(),
-              false,
               Descriptor.PRODUCT_PACKED,
+              Descriptor.IDENTITY,
+              Descriptor.SET,
               0,
               dimIn,
               dimOut,
@@ -105,7 +108,30 @@ public final class Linear {
               dimOut);
       Downcalls.linearPack(d, Checks.first(weight), Checks.first(copy));
     }
-    return new Linear(weight, bias, copy);
+    return new Linear(weight, bias, copy, activation);
+  }
+
+  /**
+   * Returns a projection of the same weights that applies a function to its results, while they are
+   * in the cache: {@code out = activation(x Wᵀ + b)}.
+   *
+   * @param activation the function, in place of the one that this projection has
+   * @return a projection that shares weight, bias and packed weights with this one
+   */
+  public Linear withActivation(Activation activation) {
+    return new Linear(weight, bias, packed, Objects.requireNonNull(activation, "activation"));
+  }
+
+  /** Refuses a projection that already has the activation that a layer adds to it. */
+  void requireNoActivation(String name) {
+    if (activation != Activation.IDENTITY) {
+      throw new IllegalArgumentException(
+          name
+              + ".activation must be IDENTITY, the layer adds its own: "
+              + name
+              + ".activation="
+              + activation);
+    }
   }
 
   /**
@@ -118,12 +144,16 @@ public final class Linear {
           packed.slice(0, start / Descriptor.PANEL, Math.ceilDiv(count, (long) Descriptor.PANEL));
     }
     return new Linear(
-        weight.slice(0, start, count), bias == null ? null : bias.slice(0, start, count), panels);
+        weight.slice(0, start, count),
+        bias == null ? null : bias.slice(0, start, count),
+        panels,
+        activation);
   }
 
   /** The part that some of its inputs have in the sum; with or without the bias. */
   Linear inputs(long start, long count, boolean withBias) {
-    return new Linear(weight.slice(1, start, count), withBias ? bias : null, null);
+    return new Linear(
+        weight.slice(1, start, count), withBias ? bias : null, null, Activation.IDENTITY);
   }
 
   /**
@@ -157,11 +187,12 @@ public final class Linear {
    *     had
    */
   public void forward(Tensor x, Tensor out) {
-    run(x, out, false);
+    run(x, out, Descriptor.SET);
   }
 
   /**
-   * Projects each row and adds the result to what {@code out} holds, as a residual connection does.
+   * Projects each row and adds the result, after its activation, to what {@code out} holds, as a
+   * residual connection does.
    *
    * @param x {@code [..., dimIn]}, as in {@link #forward}. Not modified.
    * @param out {@code [..., dimOut]}, with as many rows. Modified.
@@ -172,10 +203,24 @@ public final class Linear {
    *     had
    */
   public void forwardAdd(Tensor x, Tensor out) {
-    run(x, out, true);
+    run(x, out, Descriptor.ADD);
   }
 
-  private void run(Tensor x, Tensor out, boolean accumulate) {
+  /**
+   * Projects each row and multiplies what {@code out} holds by the result, as gated units do: with
+   * {@link Activation#SILU}, after {@code up.forward(x, out)}, this is SwiGLU.
+   *
+   * @param x {@code [..., dimIn]}, as in {@link #forward}. Not modified.
+   * @param out {@code [..., dimOut]}, with as many rows. Modified.
+   * @throws IllegalArgumentException if types, sizes, strides or alignment do not fit, or out is
+   *     read-only or overlaps x, the weight or the bias
+   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
+   */
+  public void forwardMultiply(Tensor x, Tensor out) {
+    run(x, out, Descriptor.MULTIPLY);
+  }
+
+  private void run(Tensor x, Tensor out, int combine) {
     Rows.check("x", x);
     Rows.check("out", out);
     Checks.input("x", x);
@@ -197,7 +242,7 @@ public final class Linear {
     }
     if (Rows.needSplitting(x, out)) {
       for (long i = 0; i < x.size(0); i++) {
-        run(x.select(0, i), out.select(0, i), accumulate);
+        run(x.select(0, i), out.select(0, i), combine);
       }
       return;
     }
@@ -208,8 +253,9 @@ public final class Linear {
           Descriptor.linear(
               lease,
               A4j.threads(),
-              accumulate,
               product(),
+              activation.code(),
+              combine,
               rows,
               dimIn,
               dimOut,

@@ -27,7 +27,9 @@ public final class PositionwiseFfn {
    */
   private static final long ROWS = 512;
 
+  /** With its activation. */
   private final Linear dense1;
+
   private final Linear dense2;
 
   private PositionwiseFfn(Linear dense1, Linear dense2) {
@@ -41,13 +43,15 @@ public final class PositionwiseFfn {
    * @param dense1 to the hidden width
    * @param dense2 from the hidden width
    * @return the network
-   * @throws IllegalArgumentException if the hidden widths differ
+   * @throws IllegalArgumentException if the hidden widths differ, or dense1 has an activation of
+   *     its own
    */
   public static PositionwiseFfn of(Linear dense1, Linear dense2) {
     Objects.requireNonNull(dense1, "dense1");
     Objects.requireNonNull(dense2, "dense2");
     Checks.equal("dense2.dimIn", dense2.dimIn(), "dense1.dimOut", dense1.dimOut());
-    return new PositionwiseFfn(dense1, dense2);
+    dense1.requireNoActivation("dense1");
+    return new PositionwiseFfn(dense1.withActivation(Activation.RELU), dense2);
   }
 
   /**
@@ -135,7 +139,6 @@ public final class PositionwiseFfn {
       shape[shape.length - 1] = dense1.dimOut();
       Tensor hidden = scratch.room(shape);
       dense1.forward(x, hidden);
-      Elementwise.relu(hidden, hidden);
       dense2.forward(hidden, out);
     }
   }

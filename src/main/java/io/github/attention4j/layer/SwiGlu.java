@@ -1,13 +1,8 @@
 package io.github.attention4j.layer;
 
-import io.github.attention4j.A4j;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.internal.Checks;
-import io.github.attention4j.internal.Descriptor;
-import io.github.attention4j.internal.Downcalls;
 import io.github.attention4j.internal.Scratch;
-import io.github.attention4j.internal.Workspaces;
-import java.lang.foreign.MemorySegment;
 import java.util.Objects;
 
 /**
@@ -20,7 +15,9 @@ import java.util.Objects;
  * <p>All tensors are {@link io.github.attention4j.DType#F32}. Safe for any number of threads.
  */
 public final class SwiGlu {
+  /** With its activation. */
   private final Linear gate;
+
   private final Linear up;
   private final Linear down;
 
@@ -37,7 +34,7 @@ public final class SwiGlu {
    * @param up from dim to the hidden width
    * @param down from the hidden width to dim
    * @return the network
-   * @throws IllegalArgumentException if the widths do not fit
+   * @throws IllegalArgumentException if the widths do not fit, or gate has an activation of its own
    */
   public static SwiGlu of(Linear gate, Linear up, Linear down) {
     Objects.requireNonNull(gate, "gate");
@@ -46,7 +43,8 @@ public final class SwiGlu {
     Checks.equal("up.dimIn", up.dimIn(), "gate.dimIn", gate.dimIn());
     Checks.equal("up.dimOut", up.dimOut(), "gate.dimOut", gate.dimOut());
     Checks.equal("down.dimIn", down.dimIn(), "gate.dimOut", gate.dimOut());
-    return new SwiGlu(gate, up, down);
+    gate.requireNoActivation("gate");
+    return new SwiGlu(gate.withActivation(Activation.SILU), up, down);
   }
 
   /**
@@ -84,16 +82,13 @@ public final class SwiGlu {
   private void run(Tensor x, Tensor out, boolean add) {
     Rows.check("x", x);
     try (Scratch scratch = new Scratch()) {
-      long rows = Checks.rows(x);
-      Tensor gated = scratch.room(rows, gate.dimOut());
-      Tensor upper = scratch.room(rows, up.dimOut());
-      gate.forward(x, gated);
-      up.forward(x, upper);
-      multiply(gated, upper, gated);
+      Tensor hidden = scratch.room(Checks.rows(x), up.dimOut());
+      up.forward(x, hidden);
+      gate.forwardMultiply(x, hidden);
       if (add) {
-        down.forwardAdd(gated, out);
+        down.forwardAdd(hidden, out);
       } else {
-        down.forward(gated, out);
+        down.forward(hidden, out);
       }
     }
   }
@@ -110,33 +105,6 @@ public final class SwiGlu {
    * @throws io.github.attention4j.AttentionException if the native library is not to be had
    */
   public static void multiply(Tensor gate, Tensor up, Tensor out) {
-    Rows.check("gate", gate);
-    Rows.check("up", up);
-    Rows.check("out", out);
-    Checks.input("gate", gate);
-    Checks.input("up", up);
-    Checks.output("out", out);
-    Checks.shape("up", up, "the shape of gate", gate.shape());
-    Checks.shape("out", out, "the shape of gate", gate.shape());
-    long gateStrideRow = Checks.rowStride("gate", gate);
-    long upStrideRow = Checks.rowStride("up", up);
-    long outStrideRow = Checks.rowStride("out", out);
-    Checks.sameOrDisjoint("out", out, "gate", gate);
-    Checks.sameOrDisjoint("out", out, "up", up);
-    if (out.count() == 0) {
-      return;
-    }
-    try (Workspaces.Lease lease = Workspaces.lease()) {
-      MemorySegment d =
-          Descriptor.swiGlu(
-              lease,
-              A4j.threads(),
-              Checks.rows(out),
-              out.size(-1),
-              gateStrideRow,
-              upStrideRow,
-              outStrideRow);
-      Downcalls.swiGlu(d, Checks.first(gate), Checks.first(up), Checks.first(out));
-    }
+    Activation.SILU.gate(gate, up, out);
   }
 }

@@ -471,7 +471,7 @@ public final class TransformerMemory {
       gamma.forward(read.x, gates);
       Tensor candidates = scratch.floats(all, len, valDepth());
       candidate.forward(read.x, candidates);
-      Elementwise.relu(candidates, candidates);
+      Activation.RELU.forward(candidates, candidates);
       Tensor erased = scratch.floats(all, len, items);
       erase.forward(read.x, erased);
       Tensor logits = scratch.floats(all, len, items);

@@ -1,0 +1,32 @@
+/*
+ * The vocabulary of the kernels, and what is built from its words alone. A tier includes its own vec_*.h before; a file that is
+ * opened by itself, in an editor, gets the words of the baseline.
+ */
+#ifndef A4J_WORDS_H
+#define A4J_WORDS_H
+
+#ifndef A4J_VEC_H
+#if defined(__aarch64__)
+#include "vec_neon.h"
+#else
+#include "vec_sse2.h"
+#endif
+#endif
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../kernels.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* The first n lanes, 0 <= n <= A4J_LANES; the others are read as 0 and never written. Nothing to decide if n is constant. */
+INLINE vf v_load_n(const float *p, int n) { return n == A4J_LANES ? v_load(p) : v_load_part(p, n); }
+INLINE void v_store_n(float *p, vf a, int n) {
+  if (n == A4J_LANES)
+    v_store(p, a);
+  else
+    v_store_part(p, a, n);
+}
+
+#endif
