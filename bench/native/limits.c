@@ -310,7 +310,6 @@ EXPORT double limits_call(__typeof__(a4j_attention) *attention, __typeof__(a4j_a
   a4j_attention_desc desc = {
       .size_bytes = sizeof desc,
       .abi_version = A4J_ABI_VERSION,
-      .dtype = A4J_F32,
       .threads = threads,
       .window_left = A4J_UNBOUNDED,
       .window_right = A4J_UNBOUNDED,
@@ -324,18 +323,18 @@ EXPORT double limits_call(__typeof__(a4j_attention) *attention, __typeof__(a4j_a
       .len_k = len_k,
       .dim_qk = dim,
       .dim_v = dim,
-      .q_stride_batch = heads * len_q * dim,
-      .q_stride_head = len_q * dim,
-      .q_stride_row = dim,
-      .k_stride_batch = heads * len_k * dim,
-      .k_stride_head = len_k * dim,
-      .k_stride_row = dim,
-      .v_stride_batch = heads * len_k * dim,
-      .v_stride_head = len_k * dim,
-      .v_stride_row = dim,
-      .out_stride_batch = heads * len_q * dim,
-      .out_stride_head = len_q * dim,
-      .out_stride_row = dim,
+      .q.stride_batch = heads * len_q * dim,
+      .q.stride_head = len_q * dim,
+      .q.stride_row = dim,
+      .k.stride_batch = heads * len_k * dim,
+      .k.stride_head = len_k * dim,
+      .k.stride_row = dim,
+      .v.stride_batch = heads * len_k * dim,
+      .v.stride_head = len_k * dim,
+      .v.stride_row = dim,
+      .out.stride_batch = heads * len_q * dim,
+      .out.stride_head = len_q * dim,
+      .out.stride_row = dim,
       .scale = 0.125f,
       .keep_scale = 1,
   };
@@ -346,8 +345,7 @@ EXPORT double limits_call(__typeof__(a4j_attention) *attention, __typeof__(a4j_a
   int32_t status = A4J_OK;
   const int64_t start = nanos();
   for (int64_t call = 0; call < calls && status == A4J_OK; call++) {
-    status = attention(&desc, q, k, v, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, out, NULL, NULL,
-                       NULL, NULL, workspace, bytes);
+    status = attention(&desc, q, k, v, out, workspace, bytes);
   }
   const int64_t elapsed = nanos() - start;
   free(workspace);

@@ -68,6 +68,32 @@ enum a4j_status {
 
 enum a4j_dtype { A4J_F32 = 0 };
 
+/* In which numbers attention multiplies. */
+enum a4j_arithmetic {
+  A4J_ARITHMETIC_EXACT = 0 /* products of the numbers as they are stored, in float32 */
+};
+
+/*
+ * How the rows of a tensor with heads lie in memory: rows of `dim` elements side by side, and the distances from one row, map,
+ * head and batch to the next, in elements. What a tensor does not have (maps, pages, scales) is 0.
+ *
+ * The keys and values of attention may come in pages of page_rows rows each: row j of batch b is row j % page_rows of page number
+ * pages[b * pages_stride_batch + j / page_rows], and stride_batch is the distance from one page to the next. `pages` counts the
+ * pages that there are.
+ *
+ * Scales are float32, one a row, laid out by strides of their own. Row times scale is what the row stands for.
+ */
+typedef struct a4j_view {
+  int32_t dtype;     /* enum a4j_dtype */
+  int32_t page_rows; /* a multiple of A4J_PAGE_ROWS, or 0: not paged */
+  int64_t stride_batch, stride_head, stride_map, stride_row;
+  int64_t scale_stride_batch, scale_stride_head, scale_stride_map, scale_stride_row;
+  int64_t pages, pages_stride_batch;
+} a4j_view;
+
+/* Pages hold a multiple of so many rows. */
+enum { A4J_PAGE_ROWS = 64 };
+
 /* Where row i stands among the keys: its position p is i + offset. n is the number of keys of its batch. */
 enum a4j_align {
   A4J_ALIGN_TOP_LEFT = 0,     /* offset 0: the first row stands at the first key */
@@ -215,7 +241,7 @@ A4J_API int32_t a4j_use_blas(const void *cblas_sgemm);
 typedef struct a4j_attention_desc {
   int32_t size_bytes;
   int32_t abi_version;
-  int32_t dtype;        /* of q, k, v and out: A4J_F32 */
+  int32_t arithmetic;   /* enum a4j_arithmetic */
   int32_t threads;      /* >= 1 */
   int32_t align;        /* enum a4j_align */
   int32_t maps;         /* softmax maps that make one output head: 1, or 2 for differential attention */
@@ -237,10 +263,7 @@ typedef struct a4j_attention_desc {
   int64_t window_left, window_right; /* >= 0, or A4J_UNBOUNDED */
   int64_t chunk;                     /* keys of an attention chunk, or 0 */
   int64_t key_limit;                 /* no row sees a key from here on; len_k where there is no such limit */
-  int64_t q_stride_batch, q_stride_head, q_stride_map, q_stride_row;
-  int64_t k_stride_batch, k_stride_head, k_stride_map, k_stride_row;
-  int64_t v_stride_batch, v_stride_head, v_stride_part, v_stride_row;
-  int64_t out_stride_batch, out_stride_head, out_stride_row;
+  a4j_view q, k, v, out;
   int64_t mask_stride_batch, mask_stride_head, mask_stride_row, mask_stride_key;
   int64_t key_mask_stride_batch; /* its keys lie side by side */
   int64_t bias_stride_batch, bias_stride_head, bias_stride_row, bias_stride_key;
@@ -284,15 +307,31 @@ typedef struct a4j_attention_desc {
 } a4j_attention_desc;
 
 /*
- * Scratch for a4j_attention with this descriptor, or minus a status. It grows with threads, not with len_q * len_k; with len_k
+ * Scratch for a4j_attention and a4j_attention_full with this descriptor, or minus a status. It grows with threads, not with len_q * len_k; with len_k
  * where weights are hardened, for which each thread holds up to 48 rows of them.
  */
 A4J_API int64_t a4j_attention_workspace_bytes(const a4j_attention_desc *desc);
 
 /*
- * q        [batch, heads_q, maps, len_q, dim_qk]  dtype
- * k        [batch, heads_kv, maps, len_k, dim_qk] dtype
- * v        [batch, heads_kv, value_parts, len_k, dim_v / value_parts] dtype
+ * Attention without further inputs and outputs.
+ *
+ * q   [batch, heads_q, maps, len_q, dim_qk]  q.dtype
+ * k   [batch, heads_kv, maps, len_k, dim_qk] k.dtype
+ * v   [batch, heads_kv, value_parts, len_k, dim_v / value_parts] v.dtype; its stride_map is that of the parts
+ * out [batch, heads_q, len_q, dim_v] out.dtype, written whole; it has no maps
+ *
+ * Returns A4J_OK, A4J_NULL_POINTER, A4J_BAD_DESCRIPTOR, A4J_BAD_ABI, A4J_BAD_SIZE, A4J_BAD_OPTION, A4J_BAD_POSITION (an entry
+ * of the tail is out of its bounds), A4J_BAD_PROGRAM, A4J_SIZE_OVERFLOW, A4J_SMALL_WORKSPACE, A4J_MISALIGNED,
+ * A4J_UNSUPPORTED_DTYPE.
+ */
+A4J_API int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, void *out,
+                              void *workspace, int64_t workspace_bytes);
+
+/*
+ * Attention with everything that the descriptor can ask for. Beside the tensors of a4j_attention:
+ *
+ * k_scales, v_scales: float, by the scale strides of k and v; NULL where their type has no scales
+ * k_pages, v_pages: page numbers, int32_t, by pages_stride_batch; NULL where k and v are not paged
  * mask     [batch, heads_q, len_q, len_k] bytes, 0 hides the key; or NULL. Keys from key_limit on are not read
  * key_mask [batch, len_k] bytes, 0 hides the key; or NULL. The same
  * bias     [batch, heads_q, len_q, len_k] float, added to the scaled, capped logits, -infinity hides the key; or NULL. The same
@@ -302,22 +341,20 @@ A4J_API int64_t a4j_attention_workspace_bytes(const a4j_attention_desc *desc);
  * noise    [batch, heads_q, len_q, len_k] float, u of the noise; or NULL: drawn, where noisy is 1
  * lambda   [batch, heads_q, len_q] float; NULL where maps is 1
  * table_0 to table_3: the programs' tables, of float or int32_t; NULL where not used
- * out      [batch, heads_q, len_q, dim_v] dtype, written whole
  * lse      [batch, heads_q, maps, len_q] float, natural logarithm; or NULL
  * weights  [batch, heads_q, len_q, len_k] float, contiguous: W before dropout, written whole; or NULL. Costs a second pass over q k^T
  * scores   [batch, heads_q, maps, len_q, len_k] float, contiguous: the logits at scores_stage, written whole; or NULL. The same
  * work     how many scores this call computed for `out`, lanes of the vectors without a row included; or NULL
  *
- * The strides of the descriptor say where each lies, 0 where a tensor is broadcast.
- * Returns A4J_OK, A4J_NULL_POINTER, A4J_BAD_DESCRIPTOR, A4J_BAD_ABI, A4J_BAD_SIZE, A4J_BAD_OPTION, A4J_BAD_POSITION (an entry
- * of the tail lies out of its bounds), A4J_BAD_PROGRAM, A4J_SIZE_OVERFLOW, A4J_SMALL_WORKSPACE, A4J_MISALIGNED,
- * A4J_UNSUPPORTED_DTYPE.
+ * The strides of the descriptor are 0 where a tensor is broadcast. Returns what a4j_attention returns.
  */
-A4J_API int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, const uint8_t *mask,
-                              const uint8_t *key_mask, const float *bias, const uint8_t *keep, const float *relative_keys,
-                              const float *relative_values, const float *noise, const float *lambda, const void *table_0,
-                              const void *table_1, const void *table_2, const void *table_3, void *out, float *lse,
-                              float *weights, float *scores, int64_t *work, void *workspace, int64_t workspace_bytes);
+A4J_API int32_t a4j_attention_full(const a4j_attention_desc *desc, const void *q, const void *k, const void *v,
+                                   const float *k_scales, const float *v_scales, const int32_t *k_pages, const int32_t *v_pages,
+                                   const uint8_t *mask, const uint8_t *key_mask, const float *bias, const uint8_t *keep,
+                                   const float *relative_keys, const float *relative_values, const float *noise,
+                                   const float *lambda, const void *table_0, const void *table_1, const void *table_2,
+                                   const void *table_3, void *out, float *lse, float *weights, float *scores, int64_t *work,
+                                   void *workspace, int64_t workspace_bytes);
 
 /* The mask of the dropout that a4j_attention draws with the same sizes, seed, rate and shared dimensions. */
 typedef struct a4j_dropout_desc {
@@ -538,7 +575,6 @@ typedef struct a4j_layer_norm_desc {
   int64_t rows, dim;
   int64_t x_stride_row, out_stride_row;
   float epsilon;
-  int32_t reserved; /* 0 */
 } a4j_layer_norm_desc;
 
 /*
@@ -563,8 +599,6 @@ typedef struct a4j_rope_desc {
   int32_t abi_version;
   int32_t dtype; /* A4J_F32 */
   int32_t threads;
-  int32_t style;    /* enum a4j_rope_style */
-  int32_t reserved; /* 0 */
   int64_t batch, heads, len, dim;
   int64_t rotary_dim; /* even, <= dim */
   int64_t table_rows;
@@ -573,6 +607,7 @@ typedef struct a4j_rope_desc {
   int64_t position_start;         /* row i has position position_start + i, unless positions are given */
   int64_t positions_offset;       /* int32_t in the tail, position of row i of batch b at [b * positions_stride_batch + i] */
   int64_t positions_stride_batch; /* len, or 0 where all batches share one list */
+  int32_t style;                  /* enum a4j_rope_style */
 } a4j_rope_desc;
 
 /*
@@ -611,7 +646,6 @@ typedef struct a4j_pair_scores_desc {
   int64_t key_lengths_offset; /* int32_t in the tail, each in [0, len_k]: keys from there on get -infinity; 0: all are valid */
   int64_t key_lengths_stride_batch, key_lengths_stride_row; /* (1, 0): one a batch; (len_q, 1): one a row */
   float scale;                                              /* finite; not read by A4J_PAIR_ADDITIVE */
-  int32_t reserved;                                         /* 0 */
 } a4j_pair_scores_desc;
 
 /*
@@ -682,14 +716,13 @@ typedef struct a4j_area_desc {
   int32_t abi_version;
   int32_t dtype; /* of x: A4J_F32 */
   int32_t threads;
-  float epsilon;    /* finite, >= 0; tensor2tensor has 1e-6 */
-  int32_t reserved; /* 0 */
   int64_t batch, heads;
   int64_t height, width; /* of the memory; a head has height * width rows */
   int64_t dim;
   int64_t max_height, max_width; /* >= 1; may be larger than the memory */
   int64_t x_stride_batch, x_stride_head, x_stride_row;
   int64_t mean_stride_row, sum_stride_row, max_stride_row, deviation_stride_row; /* each at least dim, where it is wanted */
+  float epsilon;                                                                 /* finite, >= 0; tensor2tensor has 1e-6 */
 } a4j_area_desc;
 
 /*

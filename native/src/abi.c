@@ -36,7 +36,7 @@ static const struct line lines[] = {
     CONSTANT(A4J_BAD_DESCRIPTOR), CONSTANT(A4J_BAD_ABI), CONSTANT(A4J_BAD_SIZE), CONSTANT(A4J_BAD_OPTION),
     CONSTANT(A4J_SIZE_OVERFLOW), CONSTANT(A4J_SMALL_WORKSPACE), CONSTANT(A4J_MISALIGNED), CONSTANT(A4J_BAD_POSITION), CONSTANT(A4J_BAD_PROGRAM),
     CONSTANT(A4J_UNSUPPORTED_DTYPE), CONSTANT(A4J_ISA_UNKNOWN), CONSTANT(A4J_ISA_UNAVAILABLE), CONSTANT(A4J_NO_BLAS),
-    CONSTANT(A4J_F32), CONSTANT(A4J_ALIGN_TOP_LEFT), CONSTANT(A4J_ALIGN_BOTTOM_RIGHT), CONSTANT(A4J_ALIGN_OFFSETS),
+    CONSTANT(A4J_F32), CONSTANT(A4J_ARITHMETIC_EXACT), CONSTANT(A4J_PAGE_ROWS), CONSTANT(A4J_ALIGN_TOP_LEFT), CONSTANT(A4J_ALIGN_BOTTOM_RIGHT), CONSTANT(A4J_ALIGN_OFFSETS),
     CONSTANT(A4J_UNBOUNDED), CONSTANT(A4J_STAGE_SCALED), CONSTANT(A4J_STAGE_CAPPED), CONSTANT(A4J_STAGE_LOGITS),
     CONSTANT(A4J_BEYOND_CLIP), CONSTANT(A4J_BEYOND_ZERO), CONSTANT(A4J_HARDEN_NONE), CONSTANT(A4J_HARDEN_TOP_K),
     CONSTANT(A4J_HARDEN_SUBTRACT), CONSTANT(A4J_SHARED_BATCH), CONSTANT(A4J_SHARED_HEAD), CONSTANT(A4J_SHARED_ROW),
@@ -59,13 +59,17 @@ static const struct line lines[] = {
     CONSTANT(A4J_OP_INT_EQUAL), CONSTANT(A4J_OP_AND), CONSTANT(A4J_OP_OR), CONSTANT(A4J_OP_NOT), CONSTANT(A4J_OP_SELECT),
     CONSTANT(A4J_OP_INT_SELECT),
 
+#define OWNER a4j_view
+    STRUCT, FIELD(dtype), FIELD(page_rows), FIELD(stride_batch), FIELD(stride_head), FIELD(stride_map), FIELD(stride_row),
+    FIELD(scale_stride_batch), FIELD(scale_stride_head), FIELD(scale_stride_map), FIELD(scale_stride_row), FIELD(pages),
+    FIELD(pages_stride_batch),
+#undef OWNER
+
 #define OWNER a4j_attention_desc
-    STRUCT, FIELD(size_bytes), FIELD(abi_version), FIELD(dtype), FIELD(threads), FIELD(align), FIELD(maps), FIELD(key_map),
+    STRUCT, FIELD(size_bytes), FIELD(abi_version), FIELD(arithmetic), FIELD(threads), FIELD(align), FIELD(maps), FIELD(key_map),
     FIELD(value_parts), FIELD(lambda_form), FIELD(scores_stage), FIELD(beyond), FIELD(harden), FIELD(noisy), FIELD(dropout), FIELD(batch), FIELD(heads_q), FIELD(heads_kv), FIELD(len_q),
     FIELD(len_k), FIELD(dim_qk), FIELD(dim_v), FIELD(window_left), FIELD(window_right), FIELD(chunk), FIELD(key_limit),
-    FIELD(q_stride_batch), FIELD(q_stride_head), FIELD(q_stride_map), FIELD(q_stride_row), FIELD(k_stride_batch),
-    FIELD(k_stride_head), FIELD(k_stride_map), FIELD(k_stride_row), FIELD(v_stride_batch), FIELD(v_stride_head),
-    FIELD(v_stride_part), FIELD(v_stride_row), FIELD(out_stride_batch), FIELD(out_stride_head), FIELD(out_stride_row),
+    FIELD(q), FIELD(k), FIELD(v), FIELD(out),
     FIELD(mask_stride_batch), FIELD(mask_stride_head), FIELD(mask_stride_row), FIELD(mask_stride_key),
     FIELD(key_mask_stride_batch), FIELD(bias_stride_batch), FIELD(bias_stride_head), FIELD(bias_stride_row),
     FIELD(bias_stride_key), FIELD(keep_stride_batch), FIELD(keep_stride_head), FIELD(keep_stride_row), FIELD(keep_stride_key),
@@ -106,21 +110,21 @@ static const struct line lines[] = {
 
 #define OWNER a4j_layer_norm_desc
     STRUCT, FIELD(size_bytes), FIELD(abi_version), FIELD(dtype), FIELD(threads), FIELD(rows), FIELD(dim), FIELD(x_stride_row),
-    FIELD(out_stride_row), FIELD(epsilon), FIELD(reserved),
+    FIELD(out_stride_row), FIELD(epsilon),
 #undef OWNER
 
 #define OWNER a4j_rope_desc
-    STRUCT, FIELD(size_bytes), FIELD(abi_version), FIELD(dtype), FIELD(threads), FIELD(style), FIELD(reserved), FIELD(batch),
+    STRUCT, FIELD(size_bytes), FIELD(abi_version), FIELD(dtype), FIELD(threads), FIELD(batch),
     FIELD(heads), FIELD(len), FIELD(dim), FIELD(rotary_dim), FIELD(table_rows), FIELD(x_stride_batch), FIELD(x_stride_head),
     FIELD(x_stride_row), FIELD(out_stride_batch), FIELD(out_stride_head), FIELD(out_stride_row), FIELD(position_start),
-    FIELD(positions_offset), FIELD(positions_stride_batch),
+    FIELD(positions_offset), FIELD(positions_stride_batch), FIELD(style),
 #undef OWNER
 
 #define OWNER a4j_pair_scores_desc
     STRUCT, FIELD(size_bytes), FIELD(abi_version), FIELD(dtype), FIELD(threads), FIELD(form), FIELD(empty_rows), FIELD(batch),
     FIELD(len_q), FIELD(len_k), FIELD(dim), FIELD(q_stride_batch), FIELD(q_stride_row), FIELD(k_stride_batch),
     FIELD(k_stride_row), FIELD(key_lengths_offset), FIELD(key_lengths_stride_batch), FIELD(key_lengths_stride_row),
-    FIELD(scale), FIELD(reserved),
+    FIELD(scale),
 #undef OWNER
 
 #define OWNER a4j_elementwise_desc
@@ -134,10 +138,10 @@ static const struct line lines[] = {
 #undef OWNER
 
 #define OWNER a4j_area_desc
-    STRUCT, FIELD(size_bytes), FIELD(abi_version), FIELD(dtype), FIELD(threads), FIELD(epsilon), FIELD(reserved), FIELD(batch),
+    STRUCT, FIELD(size_bytes), FIELD(abi_version), FIELD(dtype), FIELD(threads), FIELD(batch),
     FIELD(heads), FIELD(height), FIELD(width), FIELD(dim), FIELD(max_height), FIELD(max_width), FIELD(x_stride_batch),
     FIELD(x_stride_head), FIELD(x_stride_row), FIELD(mean_stride_row), FIELD(sum_stride_row), FIELD(max_stride_row),
-    FIELD(deviation_stride_row),
+    FIELD(deviation_stride_row), FIELD(epsilon),
 #undef OWNER
 
 #define OWNER a4j_dropout_desc

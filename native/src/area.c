@@ -30,7 +30,7 @@ int32_t a4j_area_features(const a4j_area_desc *desc, const void *x, const float 
   A4J_DEFAULT_FLOATS;
   int32_t status = a4j_check_head(desc, sizeof *desc);
   if (status != A4J_OK) return status;
-  if (desc->reserved != 0 || !isfinite(desc->epsilon) || desc->epsilon < 0) return A4J_BAD_OPTION;
+  if (!isfinite(desc->epsilon) || desc->epsilon < 0) return A4J_BAD_OPTION;
   if (desc->max_height < 1 || desc->max_width < 1) return A4J_BAD_SIZE;
   const int64_t highest = smaller(desc->max_height, desc->height), widest = smaller(desc->max_width, desc->width);
   status =

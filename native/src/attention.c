@@ -122,14 +122,21 @@ static int options_of_weights(const a4j_attention_desc *d) {
 }
 
 static int32_t check_options(const a4j_attention_desc *d) {
-  const int valid = d->maps >= 1 && d->maps <= 2 && d->value_parts >= 1 && d->value_parts <= 2 &&
-                    d->align >= A4J_ALIGN_TOP_LEFT && d->align <= A4J_ALIGN_OFFSETS && d->key_map >= A4J_KEY_PAIRS &&
-                    d->key_map <= A4J_KEY_HEADS && d->lambda_form >= A4J_LAMBDA_AS_GIVEN &&
+  const int valid = d->arithmetic == A4J_ARITHMETIC_EXACT && d->maps >= 1 && d->maps <= 2 && d->value_parts >= 1 &&
+                    d->value_parts <= 2 && d->align >= A4J_ALIGN_TOP_LEFT && d->align <= A4J_ALIGN_OFFSETS &&
+                    d->key_map >= A4J_KEY_PAIRS && d->key_map <= A4J_KEY_HEADS && d->lambda_form >= A4J_LAMBDA_AS_GIVEN &&
                     d->lambda_form <= A4J_LAMBDA_SIGMOID && d->scores_stage >= A4J_STAGE_SCALED &&
                     d->scores_stage <= A4J_STAGE_LOGITS && d->window_left >= A4J_UNBOUNDED &&
                     d->window_right >= A4J_UNBOUNDED && (d->align != A4J_ALIGN_OFFSETS || d->row_offsets_offset != 0) &&
                     isfinite(d->scale) && isfinite(d->softcap) && d->softcap >= 0;
   return valid && options_of_weights(d) ? A4J_OK : A4J_BAD_OPTION;
+}
+
+/* Whether a tensor's elements are of a type that the kernels read, and lie in no pages. */
+static int is_plain(const a4j_view *view) { return view->dtype == A4J_F32 && view->page_rows == 0; }
+
+static int32_t check_views(const a4j_attention_desc *d) {
+  return is_plain(&d->q) && is_plain(&d->k) && is_plain(&d->v) && is_plain(&d->out) ? A4J_OK : A4J_UNSUPPORTED_DTYPE;
 }
 
 static int32_t check_shape(const a4j_attention_desc *d) {
@@ -239,8 +246,9 @@ static int32_t check_programs(const a4j_attention_desc *d, const void *const *ta
 
 static int32_t check(const a4j_attention_desc *d, struct plan *p) {
   struct a4j_attention_call *c = &p->call;
-  int32_t status = a4j_check_head(d, sizeof *d);
+  int32_t status = a4j_check_version(d, sizeof *d);
   if (status == A4J_OK) status = check_options(d);
+  if (status == A4J_OK) status = check_views(d);
   if (status == A4J_OK) status = check_shape(d);
   if (status != A4J_OK) return status;
   c->desc = d;
@@ -265,7 +273,7 @@ static int32_t check(const a4j_attention_desc *d, struct plan *p) {
 
 /* Whether all batches read the same keys and values, and are short enough to lie side by side. */
 static int batches_share_keys(const a4j_attention_desc *d, const struct plan *p) {
-  return d->batch > 1 && !p->packed && d->k_stride_batch == 0 && d->v_stride_batch == 0 && d->len_q * p->group < A4J_TILE_MAX;
+  return d->batch > 1 && !p->packed && d->k.stride_batch == 0 && d->v.stride_batch == 0 && d->len_q * p->group < A4J_TILE_MAX;
 }
 
 static void make_cut(const a4j_attention_desc *d, const struct plan *p, int64_t len_q, int64_t len_k, struct cut *c) {
@@ -404,6 +412,13 @@ struct run {
   _Atomic int64_t work;
 };
 
+/* The rows of one head of keys or values, from row `begin` on. */
+static struct a4j_rows rows_of(const a4j_view *view, const void *tensor, int64_t b, int64_t head, int64_t map, int64_t begin) {
+  const float *first = tensor;
+  first += b * view->stride_batch + head * view->stride_head + map * view->stride_map + begin * view->stride_row;
+  return (struct a4j_rows){first, view->stride_row};
+}
+
 /* All rows and keys of a stack of a batch, as one tile. */
 static void find_tile(const struct plan *p, const struct cut *cut, int64_t b, int64_t stack, struct a4j_tile *t) {
   const struct a4j_attention_call *c = &p->call;
@@ -426,9 +441,9 @@ static void find_tile(const struct plan *p, const struct cut *cut, int64_t b, in
       head = x / 2;
       map = x % 2;
     }
-    t->k[m] = c->k + b * d->k_stride_batch + head * d->k_stride_head + map * d->k_stride_map + k_begin * d->k_stride_row;
+    t->k[m] = rows_of(&d->k, c->k, b, head, map, k_begin);
   }
-  t->v = c->v + b * d->v_stride_batch + h_kv * d->v_stride_head + k_begin * d->v_stride_row;
+  for (int part = 0; part < d->value_parts; part++) t->v[part] = rows_of(&d->v, c->v, b, h_kv, part, k_begin);
 }
 
 static float *partial_of(const struct run *r, const struct cut *cut, int64_t b, int64_t stack, int64_t chunk) {
@@ -530,11 +545,12 @@ static void run_all(struct run *r, int64_t (*task)(const struct run *, int64_t, 
   a4j_team_run((int32_t)min64(r->tasks, r->plan->threads), work_on, r);
 }
 
-int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, const uint8_t *mask,
-                      const uint8_t *key_mask, const float *bias, const uint8_t *keep, const float *relative_keys,
-                      const float *relative_values, const float *noise, const float *lambda, const void *table_0,
-                      const void *table_1, const void *table_2, const void *table_3, void *out, float *lse, float *weights,
-                      float *scores, int64_t *work, void *workspace, int64_t bytes) {
+int32_t a4j_attention_full(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, const float *k_scales,
+                           const float *v_scales, const int32_t *k_pages, const int32_t *v_pages, const uint8_t *mask,
+                           const uint8_t *key_mask, const float *bias, const uint8_t *keep, const float *relative_keys,
+                           const float *relative_values, const float *noise, const float *lambda, const void *table_0,
+                           const void *table_1, const void *table_2, const void *table_3, void *out, float *lse, float *weights,
+                           float *scores, int64_t *work, void *workspace, int64_t bytes) {
   A4J_DEFAULT_FLOATS;
   struct plan plan;
   int64_t needed;
@@ -550,6 +566,7 @@ int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void 
   if (bytes < needed) return A4J_SMALL_WORKSPACE;
   if ((keep != NULL || desc->dropout) && !(desc->keep_scale > 0 && isfinite(desc->keep_scale))) return A4J_BAD_OPTION;
   if (keep != NULL && desc->dropout) return A4J_BAD_OPTION;
+  if (k_scales != NULL || v_scales != NULL || k_pages != NULL || v_pages != NULL) return A4J_BAD_OPTION;
   if (plan.packed && (mask != NULL || key_mask != NULL || bias != NULL || keep != NULL || weights != NULL || scores != NULL))
     return A4J_BAD_OPTION;
   const void *const tables[] = {table_0, table_1, table_2, table_3};
@@ -583,4 +600,10 @@ int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void 
     run_all(&run, merge_task, plan.packed ? desc->heads_q : plan.cut.stacks);
   if (work != NULL) *work = atomic_load_explicit(&run.work, memory_order_relaxed);
   return A4J_OK;
+}
+
+int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, void *out, void *workspace,
+                      int64_t bytes) {
+  return a4j_attention_full(desc, q, k, v, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+                            NULL, NULL, out, NULL, NULL, NULL, NULL, workspace, bytes);
 }

@@ -7,7 +7,7 @@
 
 #include "a4j.h"
 
-/* The first fields of every descriptor. */
+/* The first fields of every descriptor; attention, whose tensors have types of their own, has another field for dtype. */
 struct a4j_desc_head {
   int32_t size_bytes;
   int32_t abi_version;
@@ -15,16 +15,22 @@ struct a4j_desc_head {
   int32_t threads;
 };
 
-/* The head of a descriptor whose struct has struct_bytes: its size, version, element type and thread count. */
-static inline int32_t a4j_check_head(const void *desc, size_t struct_bytes) {
+/* The head of a descriptor whose struct has struct_bytes: its size, version and thread count. */
+static inline int32_t a4j_check_version(const void *desc, size_t struct_bytes) {
   const struct a4j_desc_head *head = desc;
   if (head == NULL) return A4J_NULL_POINTER;
   if (head->size_bytes < (int32_t)sizeof *head) return A4J_BAD_DESCRIPTOR;
   if (head->abi_version != A4J_ABI_VERSION) return A4J_BAD_ABI;
   if ((size_t)head->size_bytes < struct_bytes) return A4J_BAD_DESCRIPTOR;
-  if (head->dtype != A4J_F32) return A4J_UNSUPPORTED_DTYPE;
   if (head->threads < 1) return A4J_BAD_OPTION;
   return A4J_OK;
+}
+
+/* The same, and the element type. */
+static inline int32_t a4j_check_head(const void *desc, size_t struct_bytes) {
+  const int32_t status = a4j_check_version(desc, struct_bytes);
+  if (status != A4J_OK) return status;
+  return ((const struct a4j_desc_head *)desc)->dtype == A4J_F32 ? A4J_OK : A4J_UNSUPPORTED_DTYPE;
 }
 
 /* Points *array at count int32_t of the tail, or at NULL where offset is 0. */

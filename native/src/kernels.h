@@ -29,12 +29,19 @@ enum {
 /* What one call of attention was given: the checked descriptor, its tensors, and the arrays of its tail (NULL for none). */
 struct a4j_attention_call {
   const a4j_attention_desc *desc;
-  const float *q, *k, *v, *bias, *relative_keys, *relative_values, *noise, *lambda;
+  const void *k, *v;
+  const float *q, *bias, *relative_keys, *relative_values, *noise, *lambda;
   const uint8_t *mask, *key_mask, *keep;
   float *out, *lse, *weights, *scores;
   const int32_t *key_lengths, *row_offsets, *q_begins, *k_begins, *range_starts, *ranges;
   const float *slopes, *sinks;
   const struct a4j_program *mask_program, *score_program; /* or NULL */
+};
+
+/* Where the rows of one head are stored: the keys of one map, or one part of the values. */
+struct a4j_rows {
+  const void *first; /* row 0 */
+  int64_t stride;    /* elements from one row to the next */
 };
 
 /*
@@ -43,7 +50,7 @@ struct a4j_attention_call {
  */
 struct a4j_tile {
   const struct a4j_attention_call *call;
-  const float *k[2], *v;      /* of each map, at the first key */
+  struct a4j_rows k[2], v[2]; /* the keys of each map, the parts of the values */
   int64_t batch, head;        /* the first of the stack */
   int64_t stack, stack_heads; /* rows of heads and batches that lie side by side; how many of them are heads of one batch */
   int64_t len_q, len_k;       /* rows and keys of the batch */

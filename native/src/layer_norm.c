@@ -29,7 +29,6 @@ int32_t a4j_layer_norm(const a4j_layer_norm_desc *desc, const void *x, const flo
   A4J_DEFAULT_FLOATS;
   int32_t status = a4j_check_head(desc, sizeof *desc);
   if (status != A4J_OK) return status;
-  if (desc->reserved != 0) return A4J_BAD_OPTION;
   status = a4j_check_sizes(2, (const int64_t[]){desc->rows, desc->dim});
   if (status != A4J_OK) return status;
   if (desc->rows == 0 || desc->dim == 0) return A4J_OK;

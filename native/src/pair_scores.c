@@ -73,7 +73,7 @@ int32_t a4j_pair_scores(const a4j_pair_scores_desc *desc, const void *q, const v
   int32_t status = a4j_check_head(desc, sizeof *desc);
   if (status != A4J_OK) return status;
   if (desc->form < A4J_PAIR_ADDITIVE || desc->form > A4J_PAIR_EPANECHIKOV || desc->empty_rows < A4J_EMPTY_UNSEEN ||
-      desc->empty_rows > A4J_EMPTY_ALIKE || desc->reserved != 0 || !isfinite(desc->scale))
+      desc->empty_rows > A4J_EMPTY_ALIKE || !isfinite(desc->scale))
     return A4J_BAD_OPTION;
   status = a4j_check_sizes(3, (const int64_t[]){desc->batch, desc->len_q, desc->len_k});
   if (status == A4J_OK) status = a4j_check_sizes(3, (const int64_t[]){desc->batch, desc->len_q, desc->dim});

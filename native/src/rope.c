@@ -53,7 +53,7 @@ int32_t a4j_rope(const a4j_rope_desc *desc, const void *x, const float *cos, con
   A4J_DEFAULT_FLOATS;
   int32_t status = a4j_check_head(desc, sizeof *desc);
   if (status != A4J_OK) return status;
-  if ((desc->style != A4J_ROPE_HALF && desc->style != A4J_ROPE_INTERLEAVED) || desc->reserved != 0) return A4J_BAD_OPTION;
+  if (desc->style != A4J_ROPE_HALF && desc->style != A4J_ROPE_INTERLEAVED) return A4J_BAD_OPTION;
   status = a4j_check_sizes(4, (const int64_t[]){desc->batch, desc->heads, desc->len, desc->dim});
   if (status != A4J_OK) return status;
   status = a4j_check_sizes(2, (const int64_t[]){desc->table_rows, desc->rotary_dim});

@@ -106,29 +106,29 @@ struct problem *make(struct shape s) {
 
   const int64_t q_width = d->heads_q * s.maps * s.dim_qk, k_width = s.heads_kv * k_maps * s.dim_qk;
   const int64_t v_width = s.heads_kv * s.dim_v, out_width = d->heads_q * s.dim_v;
-  d->q_stride_map = s.dim_qk;
-  d->q_stride_head = s.maps * s.dim_qk;
-  d->q_stride_row = q_width + s.gap;
-  d->q_stride_batch = packed ? 0 : s.len_q * d->q_stride_row;
-  d->k_stride_map = s.one_key ? 0 : s.dim_qk;
-  d->k_stride_head = k_maps * s.dim_qk;
-  d->k_stride_row = k_width + s.gap;
-  d->k_stride_batch = packed || s.shared_keys ? 0 : s.len_k * d->k_stride_row;
+  d->q.stride_map = s.dim_qk;
+  d->q.stride_head = s.maps * s.dim_qk;
+  d->q.stride_row = q_width + s.gap;
+  d->q.stride_batch = packed ? 0 : s.len_q * d->q.stride_row;
+  d->k.stride_map = s.one_key ? 0 : s.dim_qk;
+  d->k.stride_head = k_maps * s.dim_qk;
+  d->k.stride_row = k_width + s.gap;
+  d->k.stride_batch = packed || s.shared_keys ? 0 : s.len_k * d->k.stride_row;
   /* The halves of each value row lie where two narrow heads would: all first halves, then all second ones. */
-  d->v_stride_head = s.dim_v / s.value_parts;
-  d->v_stride_part = v_width / s.value_parts;
-  d->v_stride_row = v_width + s.gap;
-  d->v_stride_batch = packed || s.shared_keys ? 0 : s.len_k * d->v_stride_row;
-  d->out_stride_head = s.dim_v;
-  d->out_stride_row = out_width + s.gap;
-  d->out_stride_batch = packed ? 0 : s.len_q * d->out_stride_row;
+  d->v.stride_head = s.dim_v / s.value_parts;
+  d->v.stride_map = v_width / s.value_parts;
+  d->v.stride_row = v_width + s.gap;
+  d->v.stride_batch = packed || s.shared_keys ? 0 : s.len_k * d->v.stride_row;
+  d->out.stride_head = s.dim_v;
+  d->out.stride_row = out_width + s.gap;
+  d->out.stride_batch = packed ? 0 : s.len_q * d->out.stride_row;
   d->lse_stride_map = packed ? q_rows : s.len_q;
   d->lse_stride_head = s.maps * d->lse_stride_map;
   d->lse_stride_batch = packed ? 0 : d->heads_q * d->lse_stride_head;
   p->q = random_rows(q_rows, q_width, s.gap, s.range, &p->q_count);
   p->k = random_rows(k_rows, k_width, s.gap, s.range, &p->k_count);
   p->v = random_rows(k_rows, v_width, s.gap, 1, &p->v_count);
-  p->out_count = q_rows == 0 ? 0 : q_rows * d->out_stride_row - s.gap;
+  p->out_count = q_rows == 0 ? 0 : q_rows * d->out.stride_row - s.gap;
   p->lse_count = q_rows * d->heads_q * s.maps;
   p->out = floats(p->out_count + 2 * GUARD);
   p->lse = floats(p->lse_count + 2 * GUARD);
@@ -139,9 +139,9 @@ struct problem *make(struct shape s) {
     d->lambda_stride_batch = packed ? 0 : d->heads_q * s.len_q;
   }
   if (s.backwards && k_rows > 0) {
-    p->k_shift = (k_rows - 1) * d->k_stride_row;
-    p->v_shift = (k_rows - 1) * d->v_stride_row;
-    int64_t *strides[] = {&d->k_stride_row, &d->v_stride_row, &d->k_stride_batch, &d->v_stride_batch};
+    p->k_shift = (k_rows - 1) * d->k.stride_row;
+    p->v_shift = (k_rows - 1) * d->v.stride_row;
+    int64_t *strides[] = {&d->k.stride_row, &d->v.stride_row, &d->k.stride_batch, &d->v.stride_batch};
     for (int i = 0; i < 4; i++) *strides[i] = -*strides[i];
   }
   p->in = (struct attention_call){.d = d, .q = p->q, .k = p->k + p->k_shift, .v = p->v + p->v_shift, .lambda = p->lambda};

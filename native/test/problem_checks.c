@@ -24,19 +24,19 @@ static int64_t k_offset(const struct problem *p, int64_t b, int64_t h, int m, in
   const a4j_attention_desc *d = p->d;
   const int64_t group = d->heads_q / d->heads_kv, x = (2 * h + m) / group;
   const bool heads = d->maps == 2 && d->key_map == A4J_KEY_HEADS;
-  return p->k_shift + b * d->k_stride_batch + (heads ? x / 2 : h / group) * d->k_stride_head +
-         (heads ? x % 2 : m) * d->k_stride_map + (keys_of(d, b).begin + j) * d->k_stride_row;
+  return p->k_shift + b * d->k.stride_batch + (heads ? x / 2 : h / group) * d->k.stride_head +
+         (heads ? x % 2 : m) * d->k.stride_map + (keys_of(d, b).begin + j) * d->k.stride_row;
 }
 
 static int64_t v_offset(const struct problem *p, int64_t b, int64_t h, int part, int64_t j) {
   const a4j_attention_desc *d = p->d;
-  return p->v_shift + b * d->v_stride_batch + h / (d->heads_q / d->heads_kv) * d->v_stride_head + part * d->v_stride_part +
-         (keys_of(d, b).begin + j) * d->v_stride_row;
+  return p->v_shift + b * d->v.stride_batch + h / (d->heads_q / d->heads_kv) * d->v.stride_head + part * d->v.stride_map +
+         (keys_of(d, b).begin + j) * d->v.stride_row;
 }
 
 static int64_t q_offset(const struct problem *p, int64_t b, int64_t h, int m, int64_t i) {
   const a4j_attention_desc *d = p->d;
-  return b * d->q_stride_batch + h * d->q_stride_head + m * d->q_stride_map + (rows_of(d, b).begin + i) * d->q_stride_row;
+  return b * d->q.stride_batch + h * d->q.stride_head + m * d->q.stride_map + (rows_of(d, b).begin + i) * d->q.stride_row;
 }
 
 static int64_t bias_offset(const a4j_attention_desc *d, int64_t b, int64_t h, int64_t i, int64_t j) {
@@ -168,16 +168,17 @@ int32_t status_of(struct problem *p) {
   if (workspace == NULL) abort();
   /* Nothing may be read there before it is written. */
   memset(workspace, 0xff, (size_t)bytes);
-  const int32_t status = a4j_attention(p->d, c->q, c->k, c->v, c->mask, c->key_mask, c->bias, c->keep, c->relative_keys,
-                                       c->relative_values, c->noise, c->lambda, c->tables[0], c->tables[1], c->tables[2],
-                                       c->tables[3], out, lse, weights, scores, &p->work, workspace, bytes);
+  const int32_t status =
+      a4j_attention_full(p->d, c->q, c->k, c->v, NULL, NULL, NULL, NULL, c->mask, c->key_mask, c->bias, c->keep,
+                         c->relative_keys, c->relative_values, c->noise, c->lambda, c->tables[0], c->tables[1], c->tables[2],
+                         c->tables[3], out, lse, weights, scores, &p->work, workspace, bytes);
   free(workspace);
   return answer < 0 && status != -answer ? -1 : status;
 }
 
 static int64_t out_offset(const struct problem *p, int64_t b, int64_t h, int64_t i) {
   const a4j_attention_desc *d = p->d;
-  return GUARD + b * d->out_stride_batch + h * d->out_stride_head + (rows_of(d, b).begin + i) * d->out_stride_row;
+  return GUARD + b * d->out.stride_batch + h * d->out.stride_head + (rows_of(d, b).begin + i) * d->out.stride_row;
 }
 
 static int64_t lse_offset(const struct problem *p, int64_t b, int64_t h, int m, int64_t i) {

@@ -249,7 +249,6 @@ static void shouldRefuseAreasThatADescriptorCannotMean(void) {
   AREAS(d.abi_version = 0, A4J_BAD_ABI);
   AREAS(d.dtype = 1, A4J_UNSUPPORTED_DTYPE);
   AREAS(d.threads = 0, A4J_BAD_OPTION);
-  AREAS(d.reserved = 1, A4J_BAD_OPTION);
   AREAS(d.epsilon = NAN, A4J_BAD_OPTION);
   AREAS(d.epsilon = -1e-6f, A4J_BAD_OPTION);
   AREAS(d.max_height = 0, A4J_BAD_SIZE);

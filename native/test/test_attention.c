@@ -183,7 +183,7 @@ static void shouldRefuseWhatTheDescriptorCannotMean(void) {
   REFUSE(A4J_BAD_DESCRIPTOR, plain(), p->d->size_bytes = 8);
   REFUSE(A4J_BAD_DESCRIPTOR, plain(), p->d->size_bytes -= 4);
   REFUSE(A4J_BAD_ABI, plain(), p->d->abi_version++);
-  REFUSE(A4J_UNSUPPORTED_DTYPE, plain(), p->d->dtype = 9);
+  REFUSE(A4J_UNSUPPORTED_DTYPE, plain(), p->d->k.dtype = 9);
   REFUSE(A4J_BAD_OPTION, plain(), p->d->threads = 0);
   REFUSE(A4J_BAD_OPTION, plain(), p->d->maps = 3);
   REFUSE(A4J_BAD_OPTION, plain(), p->d->align = 7);
@@ -280,8 +280,7 @@ static void shouldRefuseWhatIsNotThere(void) {
   const struct attention_call *c = &p->in;
   const int64_t bytes = a4j_attention_workspace_bytes(p->d);
   char *workspace = aligned_alloc(64, (size_t)(bytes + 63) / 64 * 64 + 64);
-#define STATUS(desc, out, workspace, bytes)                                                                                    \
-  a4j_attention(desc, c->q, c->k, c->v, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, out, 0, 0, 0, 0, workspace, bytes)
+#define STATUS(desc, out, workspace, bytes) a4j_attention(desc, c->q, c->k, c->v, out, workspace, bytes)
   CHECK_INT(STATUS(p->d, p->out, workspace, bytes), A4J_OK);
   CHECK_INT(STATUS(NULL, p->out, workspace, bytes), A4J_NULL_POINTER);
   CHECK_INT(STATUS(p->d, NULL, workspace, bytes), A4J_NULL_POINTER);

@@ -242,7 +242,7 @@ static void shouldKeepPackedSequencesApart(void) {
         set_causal(p->d, causal);
         /* Each sequence in turn is NaN: all others are as they were. */
         for (int b = 0; causal == 1 && b < 6; b++) {
-          float *k = p->k + keys_of(p->d, b).begin * p->d->k_stride_row, before[8];
+          float *k = p->k + keys_of(p->d, b).begin * p->d->k.stride_row, before[8];
           if (keys_of(p->d, b).count == 0) continue;
           memcpy(before, k, sizeof before);
           for (int e = 0; e < 8; e++) k[e] = NAN;
@@ -351,9 +351,9 @@ static struct problem alone(const struct problem *p, int64_t b) {
   one.d->q_begins_offset = one.d->k_begins_offset = 0;
   if (one.d->row_offsets_offset != 0) one.d->row_offsets_offset += 4 * b;
   if (one.d->key_lengths_offset != 0) one.d->key_lengths_offset += 4 * b;
-  one.in.q += rows.begin * p->d->q_stride_row;
-  one.in.k += keys.begin * p->d->k_stride_row;
-  one.in.v += keys.begin * p->d->v_stride_row;
+  one.in.q += rows.begin * p->d->q.stride_row;
+  one.in.k += keys.begin * p->d->k.stride_row;
+  one.in.v += keys.begin * p->d->v.stride_row;
   if (one.in.lambda != NULL) one.in.lambda += rows.begin * p->d->lambda_stride_row;
   return one;
 }
@@ -455,8 +455,8 @@ static void unshare(struct problem *p) {
   free(p->k), free(p->v);
   p->in.k = p->k = k;
   p->in.v = p->v = v;
-  p->d->k_stride_batch = p->k_count;
-  p->d->v_stride_batch = p->v_count;
+  p->d->k.stride_batch = p->k_count;
+  p->d->v.stride_batch = p->v_count;
 }
 
 static void shouldReadSharedKeysAsItReadsCopies(void) {

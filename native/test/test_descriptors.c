@@ -14,7 +14,7 @@
 #include "a4j.h"
 #include "check.h"
 
-enum { TRIALS = 200000, MOST_FIELDS = 120, MOST_TAIL = 24, MOST_BYTES = 4096, MOST_SPOILT = 4 };
+enum { TRIALS = 200000, MOST_FIELDS = 160, MOST_TAIL = 24, MOST_BYTES = 4096, MOST_SPOILT = 4 };
 
 /* Splitmix64, seeded anew for each function. */
 static uint64_t state;
@@ -40,8 +40,9 @@ static int64_t try_attention_workspace(const void *desc) {
 
 static int64_t try_attention(const void *desc) {
   int64_t workspace_bytes = draw() & 1 ? (int64_t)sizeof anything : (int64_t)draw();
-  return a4j_attention(desc, NULL, NULL, NULL, maybe(), maybe(), maybe(), maybe(), maybe(), maybe(), maybe(), maybe(), maybe(),
-                       maybe(), maybe(), maybe(), NULL, maybe(), maybe(), maybe(), NULL, maybe(), workspace_bytes);
+  return a4j_attention_full(desc, NULL, NULL, NULL, maybe(), maybe(), maybe(), maybe(), maybe(), maybe(), maybe(), maybe(),
+                            maybe(), maybe(), maybe(), maybe(), maybe(), maybe(), maybe(), maybe(), NULL, maybe(), maybe(),
+                            maybe(), NULL, maybe(), workspace_bytes);
 }
 
 static int64_t try_merge(const void *desc) { return a4j_merge(desc, NULL, NULL, NULL, NULL, NULL, maybe()); }
@@ -77,17 +78,33 @@ struct layout {
   struct field field[MOST_FIELDS];
 };
 
+/* Appends the fields of a struct whose own begins at `base` and is called `prefix`; the fields of a nested view one by one. */
+static void add_fields(struct layout *layout, const char *name, const char *prefix, int base) {
+  size_t length = strlen(name);
+  for (const char *line = a4j_abi_layout(); *line != '\0'; line = strchr(line, '\n') + 1) {
+    struct field field = {"", 0, 0};
+    char own[40];
+    if (strncmp(line, name, length) != 0 || line[length] != '.' || layout->fields == MOST_FIELDS ||
+        sscanf(line + length + 1, "%39s %d %d", own, &field.offset, &field.bytes) != 3)
+      continue;
+    snprintf(field.name, sizeof field.name, "%s%s", prefix, own);
+    field.offset += base;
+    if (field.bytes > 8) {
+      strcat(field.name, ".");
+      add_fields(layout, "a4j_view", field.name, field.offset);
+    } else {
+      layout->field[layout->fields++] = field;
+    }
+  }
+}
+
 static struct layout layout_of(const char *name) {
   struct layout layout = {0, 0, {{"", 0, 0}}};
   size_t length = strlen(name);
-  for (const char *line = a4j_abi_layout(); *line != '\0'; line = strchr(line, '\n') + 1) {
-    struct field *field = &layout.field[layout.fields];
+  for (const char *line = a4j_abi_layout(); *line != '\0'; line = strchr(line, '\n') + 1)
     if (strncmp(line, "struct ", 7) == 0 && strncmp(line + 7, name, length) == 0 && line[7 + length] == ' ')
       layout.bytes = atoi(line + 7 + length);
-    else if (strncmp(line, name, length) == 0 && line[length] == '.' && layout.fields < MOST_FIELDS &&
-             sscanf(line + length + 1, "%63s %d %d", field->name, &field->offset, &field->bytes) == 3)
-      layout.fields++;
-  }
+  add_fields(&layout, name, "", 0);
   return layout;
 }
 
@@ -122,8 +139,9 @@ static void write_valid(char *desc, const struct layout *layout, int size_bytes)
       put(desc, field, 1);
     else if (is(field, "lengths_offset"))
       put(desc, field, layout->bytes);
-    else if (field->bytes == 4 || ends(field->name, "_offset") || ends(field->name, "_words") || is(field, "range_rows") ||
-             is(field, "range_lists") || is(field, "key_lengths_stride_row") || is(field, "position_start"))
+    else if (field->bytes == 4 || ends(field->name, "_offset") || strstr(field->name, ".pages") != NULL ||
+             ends(field->name, "_words") || is(field, "range_rows") || is(field, "range_lists") ||
+             is(field, "key_lengths_stride_row") || is(field, "position_start"))
       put(desc, field, 0);
     else
       put(desc, field, 8);

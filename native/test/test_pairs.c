@@ -178,7 +178,6 @@ static void shouldRefuseScoresThatADescriptorCannotMean(void) {
   SCORE(block.d.form = 4, A4J_BAD_OPTION);
   SCORE(block.d.form = -1, A4J_BAD_OPTION);
   SCORE(block.d.empty_rows = 2, A4J_BAD_OPTION);
-  SCORE(block.d.reserved = 1, A4J_BAD_OPTION);
   SCORE(block.d.scale = INFINITY, A4J_BAD_OPTION);
   SCORE(block.d.threads = 0, A4J_BAD_OPTION);
   SCORE(block.d.len_k = -1, A4J_BAD_SIZE);

@@ -13,12 +13,20 @@
 #endif
 #endif
 
+#include <float.h>
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "../kernels.h"
 
+#define LOG2_E 0x1.715476p+0f
 #define INLINE static inline __attribute__((always_inline))
+
+INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* The first n lanes, 0 <= n <= A4J_LANES; the others are read as 0 and never written. Nothing to decide if n is constant. */
 INLINE vf v_load_n(const float *p, int n) { return n == A4J_LANES ? v_load(p) : v_load_part(p, n); }

@@ -19,8 +19,6 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int32_t abi_version;
  *     int32_t dtype;
  *     int32_t threads;
- *     float epsilon;
- *     int32_t reserved;
  *     int64_t batch;
  *     int64_t heads;
  *     int64_t height;
@@ -35,6 +33,7 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int64_t sum_stride_row;
  *     int64_t max_stride_row;
  *     int64_t deviation_stride_row;
+ *     float epsilon;
  * }
  * }
  */
@@ -49,8 +48,6 @@ public class a4j_area_desc {
         a4j_h.C_INT.withName("abi_version"),
         a4j_h.C_INT.withName("dtype"),
         a4j_h.C_INT.withName("threads"),
-        a4j_h.C_FLOAT.withName("epsilon"),
-        a4j_h.C_INT.withName("reserved"),
         a4j_h.C_LONG.withName("batch"),
         a4j_h.C_LONG.withName("heads"),
         a4j_h.C_LONG.withName("height"),
@@ -64,7 +61,9 @@ public class a4j_area_desc {
         a4j_h.C_LONG.withName("mean_stride_row"),
         a4j_h.C_LONG.withName("sum_stride_row"),
         a4j_h.C_LONG.withName("max_stride_row"),
-        a4j_h.C_LONG.withName("deviation_stride_row")
+        a4j_h.C_LONG.withName("deviation_stride_row"),
+        a4j_h.C_FLOAT.withName("epsilon"),
+        MemoryLayout.paddingLayout(4)
     ).withName("a4j_area_desc");
 
     /**
@@ -248,94 +247,6 @@ public class a4j_area_desc {
      */
     public static void threads(MemorySegment struct, int fieldValue) {
         struct.set(threads$LAYOUT, threads$OFFSET, fieldValue);
-    }
-
-    private static final OfFloat epsilon$LAYOUT = (OfFloat)$LAYOUT.select(groupElement("epsilon"));
-
-    /**
-     * Layout for field:
-     * {@snippet lang=c :
-     * float epsilon
-     * }
-     */
-    public static final OfFloat epsilon$layout() {
-        return epsilon$LAYOUT;
-    }
-
-    private static final long epsilon$OFFSET = $LAYOUT.byteOffset(groupElement("epsilon"));
-
-    /**
-     * Offset for field:
-     * {@snippet lang=c :
-     * float epsilon
-     * }
-     */
-    public static final long epsilon$offset() {
-        return epsilon$OFFSET;
-    }
-
-    /**
-     * Getter for field:
-     * {@snippet lang=c :
-     * float epsilon
-     * }
-     */
-    public static float epsilon(MemorySegment struct) {
-        return struct.get(epsilon$LAYOUT, epsilon$OFFSET);
-    }
-
-    /**
-     * Setter for field:
-     * {@snippet lang=c :
-     * float epsilon
-     * }
-     */
-    public static void epsilon(MemorySegment struct, float fieldValue) {
-        struct.set(epsilon$LAYOUT, epsilon$OFFSET, fieldValue);
-    }
-
-    private static final OfInt reserved$LAYOUT = (OfInt)$LAYOUT.select(groupElement("reserved"));
-
-    /**
-     * Layout for field:
-     * {@snippet lang=c :
-     * int32_t reserved
-     * }
-     */
-    public static final OfInt reserved$layout() {
-        return reserved$LAYOUT;
-    }
-
-    private static final long reserved$OFFSET = $LAYOUT.byteOffset(groupElement("reserved"));
-
-    /**
-     * Offset for field:
-     * {@snippet lang=c :
-     * int32_t reserved
-     * }
-     */
-    public static final long reserved$offset() {
-        return reserved$OFFSET;
-    }
-
-    /**
-     * Getter for field:
-     * {@snippet lang=c :
-     * int32_t reserved
-     * }
-     */
-    public static int reserved(MemorySegment struct) {
-        return struct.get(reserved$LAYOUT, reserved$OFFSET);
-    }
-
-    /**
-     * Setter for field:
-     * {@snippet lang=c :
-     * int32_t reserved
-     * }
-     */
-    public static void reserved(MemorySegment struct, int fieldValue) {
-        struct.set(reserved$LAYOUT, reserved$OFFSET, fieldValue);
     }
 
     private static final OfLong batch$LAYOUT = (OfLong)$LAYOUT.select(groupElement("batch"));
@@ -952,6 +863,50 @@ public class a4j_area_desc {
      */
     public static void deviation_stride_row(MemorySegment struct, long fieldValue) {
         struct.set(deviation_stride_row$LAYOUT, deviation_stride_row$OFFSET, fieldValue);
+    }
+
+    private static final OfFloat epsilon$LAYOUT = (OfFloat)$LAYOUT.select(groupElement("epsilon"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * float epsilon
+     * }
+     */
+    public static final OfFloat epsilon$layout() {
+        return epsilon$LAYOUT;
+    }
+
+    private static final long epsilon$OFFSET = $LAYOUT.byteOffset(groupElement("epsilon"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * float epsilon
+     * }
+     */
+    public static final long epsilon$offset() {
+        return epsilon$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * float epsilon
+     * }
+     */
+    public static float epsilon(MemorySegment struct) {
+        return struct.get(epsilon$LAYOUT, epsilon$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * float epsilon
+     * }
+     */
+    public static void epsilon(MemorySegment struct, float fieldValue) {
+        struct.set(epsilon$LAYOUT, epsilon$OFFSET, fieldValue);
     }
 
     /**

@@ -17,7 +17,7 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  * struct a4j_attention_desc {
  *     int32_t size_bytes;
  *     int32_t abi_version;
- *     int32_t dtype;
+ *     int32_t arithmetic;
  *     int32_t threads;
  *     int32_t align;
  *     int32_t maps;
@@ -40,21 +40,10 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int64_t window_right;
  *     int64_t chunk;
  *     int64_t key_limit;
- *     int64_t q_stride_batch;
- *     int64_t q_stride_head;
- *     int64_t q_stride_map;
- *     int64_t q_stride_row;
- *     int64_t k_stride_batch;
- *     int64_t k_stride_head;
- *     int64_t k_stride_map;
- *     int64_t k_stride_row;
- *     int64_t v_stride_batch;
- *     int64_t v_stride_head;
- *     int64_t v_stride_part;
- *     int64_t v_stride_row;
- *     int64_t out_stride_batch;
- *     int64_t out_stride_head;
- *     int64_t out_stride_row;
+ *     a4j_view q;
+ *     a4j_view k;
+ *     a4j_view v;
+ *     a4j_view out;
  *     int64_t mask_stride_batch;
  *     int64_t mask_stride_head;
  *     int64_t mask_stride_row;
@@ -128,7 +117,7 @@ public class a4j_attention_desc {
     private static final GroupLayout $LAYOUT = MemoryLayout.structLayout(
         a4j_h.C_INT.withName("size_bytes"),
         a4j_h.C_INT.withName("abi_version"),
-        a4j_h.C_INT.withName("dtype"),
+        a4j_h.C_INT.withName("arithmetic"),
         a4j_h.C_INT.withName("threads"),
         a4j_h.C_INT.withName("align"),
         a4j_h.C_INT.withName("maps"),
@@ -151,21 +140,10 @@ public class a4j_attention_desc {
         a4j_h.C_LONG.withName("window_right"),
         a4j_h.C_LONG.withName("chunk"),
         a4j_h.C_LONG.withName("key_limit"),
-        a4j_h.C_LONG.withName("q_stride_batch"),
-        a4j_h.C_LONG.withName("q_stride_head"),
-        a4j_h.C_LONG.withName("q_stride_map"),
-        a4j_h.C_LONG.withName("q_stride_row"),
-        a4j_h.C_LONG.withName("k_stride_batch"),
-        a4j_h.C_LONG.withName("k_stride_head"),
-        a4j_h.C_LONG.withName("k_stride_map"),
-        a4j_h.C_LONG.withName("k_stride_row"),
-        a4j_h.C_LONG.withName("v_stride_batch"),
-        a4j_h.C_LONG.withName("v_stride_head"),
-        a4j_h.C_LONG.withName("v_stride_part"),
-        a4j_h.C_LONG.withName("v_stride_row"),
-        a4j_h.C_LONG.withName("out_stride_batch"),
-        a4j_h.C_LONG.withName("out_stride_head"),
-        a4j_h.C_LONG.withName("out_stride_row"),
+        a4j_view.layout().withName("q"),
+        a4j_view.layout().withName("k"),
+        a4j_view.layout().withName("v"),
+        a4j_view.layout().withName("out"),
         a4j_h.C_LONG.withName("mask_stride_batch"),
         a4j_h.C_LONG.withName("mask_stride_head"),
         a4j_h.C_LONG.withName("mask_stride_row"),
@@ -324,48 +302,48 @@ public class a4j_attention_desc {
         struct.set(abi_version$LAYOUT, abi_version$OFFSET, fieldValue);
     }
 
-    private static final OfInt dtype$LAYOUT = (OfInt)$LAYOUT.select(groupElement("dtype"));
+    private static final OfInt arithmetic$LAYOUT = (OfInt)$LAYOUT.select(groupElement("arithmetic"));
 
     /**
      * Layout for field:
      * {@snippet lang=c :
-     * int32_t dtype
+     * int32_t arithmetic
      * }
      */
-    public static final OfInt dtype$layout() {
-        return dtype$LAYOUT;
+    public static final OfInt arithmetic$layout() {
+        return arithmetic$LAYOUT;
     }
 
-    private static final long dtype$OFFSET = $LAYOUT.byteOffset(groupElement("dtype"));
+    private static final long arithmetic$OFFSET = $LAYOUT.byteOffset(groupElement("arithmetic"));
 
     /**
      * Offset for field:
      * {@snippet lang=c :
-     * int32_t dtype
+     * int32_t arithmetic
      * }
      */
-    public static final long dtype$offset() {
-        return dtype$OFFSET;
+    public static final long arithmetic$offset() {
+        return arithmetic$OFFSET;
     }
 
     /**
      * Getter for field:
      * {@snippet lang=c :
-     * int32_t dtype
+     * int32_t arithmetic
      * }
      */
-    public static int dtype(MemorySegment struct) {
-        return struct.get(dtype$LAYOUT, dtype$OFFSET);
+    public static int arithmetic(MemorySegment struct) {
+        return struct.get(arithmetic$LAYOUT, arithmetic$OFFSET);
     }
 
     /**
      * Setter for field:
      * {@snippet lang=c :
-     * int32_t dtype
+     * int32_t arithmetic
      * }
      */
-    public static void dtype(MemorySegment struct, int fieldValue) {
-        struct.set(dtype$LAYOUT, dtype$OFFSET, fieldValue);
+    public static void arithmetic(MemorySegment struct, int fieldValue) {
+        struct.set(arithmetic$LAYOUT, arithmetic$OFFSET, fieldValue);
     }
 
     private static final OfInt threads$LAYOUT = (OfInt)$LAYOUT.select(groupElement("threads"));
@@ -1336,664 +1314,180 @@ public class a4j_attention_desc {
         struct.set(key_limit$LAYOUT, key_limit$OFFSET, fieldValue);
     }
 
-    private static final OfLong q_stride_batch$LAYOUT = (OfLong)$LAYOUT.select(groupElement("q_stride_batch"));
+    private static final GroupLayout q$LAYOUT = (GroupLayout)$LAYOUT.select(groupElement("q"));
 
     /**
      * Layout for field:
      * {@snippet lang=c :
-     * int64_t q_stride_batch
+     * a4j_view q
      * }
      */
-    public static final OfLong q_stride_batch$layout() {
-        return q_stride_batch$LAYOUT;
+    public static final GroupLayout q$layout() {
+        return q$LAYOUT;
     }
 
-    private static final long q_stride_batch$OFFSET = $LAYOUT.byteOffset(groupElement("q_stride_batch"));
+    private static final long q$OFFSET = $LAYOUT.byteOffset(groupElement("q"));
 
     /**
      * Offset for field:
      * {@snippet lang=c :
-     * int64_t q_stride_batch
+     * a4j_view q
      * }
      */
-    public static final long q_stride_batch$offset() {
-        return q_stride_batch$OFFSET;
+    public static final long q$offset() {
+        return q$OFFSET;
     }
 
     /**
      * Getter for field:
      * {@snippet lang=c :
-     * int64_t q_stride_batch
+     * a4j_view q
      * }
      */
-    public static long q_stride_batch(MemorySegment struct) {
-        return struct.get(q_stride_batch$LAYOUT, q_stride_batch$OFFSET);
+    public static MemorySegment q(MemorySegment struct) {
+        return struct.asSlice(q$OFFSET, q$LAYOUT.byteSize());
     }
 
     /**
      * Setter for field:
      * {@snippet lang=c :
-     * int64_t q_stride_batch
+     * a4j_view q
      * }
      */
-    public static void q_stride_batch(MemorySegment struct, long fieldValue) {
-        struct.set(q_stride_batch$LAYOUT, q_stride_batch$OFFSET, fieldValue);
+    public static void q(MemorySegment struct, MemorySegment fieldValue) {
+        MemorySegment.copy(fieldValue, 0L, struct, q$OFFSET, q$LAYOUT.byteSize());
     }
 
-    private static final OfLong q_stride_head$LAYOUT = (OfLong)$LAYOUT.select(groupElement("q_stride_head"));
+    private static final GroupLayout k$LAYOUT = (GroupLayout)$LAYOUT.select(groupElement("k"));
 
     /**
      * Layout for field:
      * {@snippet lang=c :
-     * int64_t q_stride_head
+     * a4j_view k
      * }
      */
-    public static final OfLong q_stride_head$layout() {
-        return q_stride_head$LAYOUT;
+    public static final GroupLayout k$layout() {
+        return k$LAYOUT;
     }
 
-    private static final long q_stride_head$OFFSET = $LAYOUT.byteOffset(groupElement("q_stride_head"));
+    private static final long k$OFFSET = $LAYOUT.byteOffset(groupElement("k"));
 
     /**
      * Offset for field:
      * {@snippet lang=c :
-     * int64_t q_stride_head
+     * a4j_view k
      * }
      */
-    public static final long q_stride_head$offset() {
-        return q_stride_head$OFFSET;
+    public static final long k$offset() {
+        return k$OFFSET;
     }
 
     /**
      * Getter for field:
      * {@snippet lang=c :
-     * int64_t q_stride_head
+     * a4j_view k
      * }
      */
-    public static long q_stride_head(MemorySegment struct) {
-        return struct.get(q_stride_head$LAYOUT, q_stride_head$OFFSET);
+    public static MemorySegment k(MemorySegment struct) {
+        return struct.asSlice(k$OFFSET, k$LAYOUT.byteSize());
     }
 
     /**
      * Setter for field:
      * {@snippet lang=c :
-     * int64_t q_stride_head
+     * a4j_view k
      * }
      */
-    public static void q_stride_head(MemorySegment struct, long fieldValue) {
-        struct.set(q_stride_head$LAYOUT, q_stride_head$OFFSET, fieldValue);
+    public static void k(MemorySegment struct, MemorySegment fieldValue) {
+        MemorySegment.copy(fieldValue, 0L, struct, k$OFFSET, k$LAYOUT.byteSize());
     }
 
-    private static final OfLong q_stride_map$LAYOUT = (OfLong)$LAYOUT.select(groupElement("q_stride_map"));
+    private static final GroupLayout v$LAYOUT = (GroupLayout)$LAYOUT.select(groupElement("v"));
 
     /**
      * Layout for field:
      * {@snippet lang=c :
-     * int64_t q_stride_map
+     * a4j_view v
      * }
      */
-    public static final OfLong q_stride_map$layout() {
-        return q_stride_map$LAYOUT;
+    public static final GroupLayout v$layout() {
+        return v$LAYOUT;
     }
 
-    private static final long q_stride_map$OFFSET = $LAYOUT.byteOffset(groupElement("q_stride_map"));
+    private static final long v$OFFSET = $LAYOUT.byteOffset(groupElement("v"));
 
     /**
      * Offset for field:
      * {@snippet lang=c :
-     * int64_t q_stride_map
+     * a4j_view v
      * }
      */
-    public static final long q_stride_map$offset() {
-        return q_stride_map$OFFSET;
+    public static final long v$offset() {
+        return v$OFFSET;
     }
 
     /**
      * Getter for field:
      * {@snippet lang=c :
-     * int64_t q_stride_map
+     * a4j_view v
      * }
      */
-    public static long q_stride_map(MemorySegment struct) {
-        return struct.get(q_stride_map$LAYOUT, q_stride_map$OFFSET);
+    public static MemorySegment v(MemorySegment struct) {
+        return struct.asSlice(v$OFFSET, v$LAYOUT.byteSize());
     }
 
     /**
      * Setter for field:
      * {@snippet lang=c :
-     * int64_t q_stride_map
+     * a4j_view v
      * }
      */
-    public static void q_stride_map(MemorySegment struct, long fieldValue) {
-        struct.set(q_stride_map$LAYOUT, q_stride_map$OFFSET, fieldValue);
+    public static void v(MemorySegment struct, MemorySegment fieldValue) {
+        MemorySegment.copy(fieldValue, 0L, struct, v$OFFSET, v$LAYOUT.byteSize());
     }
 
-    private static final OfLong q_stride_row$LAYOUT = (OfLong)$LAYOUT.select(groupElement("q_stride_row"));
+    private static final GroupLayout out$LAYOUT = (GroupLayout)$LAYOUT.select(groupElement("out"));
 
     /**
      * Layout for field:
      * {@snippet lang=c :
-     * int64_t q_stride_row
+     * a4j_view out
      * }
      */
-    public static final OfLong q_stride_row$layout() {
-        return q_stride_row$LAYOUT;
+    public static final GroupLayout out$layout() {
+        return out$LAYOUT;
     }
 
-    private static final long q_stride_row$OFFSET = $LAYOUT.byteOffset(groupElement("q_stride_row"));
+    private static final long out$OFFSET = $LAYOUT.byteOffset(groupElement("out"));
 
     /**
      * Offset for field:
      * {@snippet lang=c :
-     * int64_t q_stride_row
+     * a4j_view out
      * }
      */
-    public static final long q_stride_row$offset() {
-        return q_stride_row$OFFSET;
+    public static final long out$offset() {
+        return out$OFFSET;
     }
 
     /**
      * Getter for field:
      * {@snippet lang=c :
-     * int64_t q_stride_row
+     * a4j_view out
      * }
      */
-    public static long q_stride_row(MemorySegment struct) {
-        return struct.get(q_stride_row$LAYOUT, q_stride_row$OFFSET);
+    public static MemorySegment out(MemorySegment struct) {
+        return struct.asSlice(out$OFFSET, out$LAYOUT.byteSize());
     }
 
     /**
      * Setter for field:
      * {@snippet lang=c :
-     * int64_t q_stride_row
+     * a4j_view out
      * }
      */
-    public static void q_stride_row(MemorySegment struct, long fieldValue) {
-        struct.set(q_stride_row$LAYOUT, q_stride_row$OFFSET, fieldValue);
-    }
-
-    private static final OfLong k_stride_batch$LAYOUT = (OfLong)$LAYOUT.select(groupElement("k_stride_batch"));
-
-    /**
-     * Layout for field:
-     * {@snippet lang=c :
-     * int64_t k_stride_batch
-     * }
-     */
-    public static final OfLong k_stride_batch$layout() {
-        return k_stride_batch$LAYOUT;
-    }
-
-    private static final long k_stride_batch$OFFSET = $LAYOUT.byteOffset(groupElement("k_stride_batch"));
-
-    /**
-     * Offset for field:
-     * {@snippet lang=c :
-     * int64_t k_stride_batch
-     * }
-     */
-    public static final long k_stride_batch$offset() {
-        return k_stride_batch$OFFSET;
-    }
-
-    /**
-     * Getter for field:
-     * {@snippet lang=c :
-     * int64_t k_stride_batch
-     * }
-     */
-    public static long k_stride_batch(MemorySegment struct) {
-        return struct.get(k_stride_batch$LAYOUT, k_stride_batch$OFFSET);
-    }
-
-    /**
-     * Setter for field:
-     * {@snippet lang=c :
-     * int64_t k_stride_batch
-     * }
-     */
-    public static void k_stride_batch(MemorySegment struct, long fieldValue) {
-        struct.set(k_stride_batch$LAYOUT, k_stride_batch$OFFSET, fieldValue);
-    }
-
-    private static final OfLong k_stride_head$LAYOUT = (OfLong)$LAYOUT.select(groupElement("k_stride_head"));
-
-    /**
-     * Layout for field:
-     * {@snippet lang=c :
-     * int64_t k_stride_head
-     * }
-     */
-    public static final OfLong k_stride_head$layout() {
-        return k_stride_head$LAYOUT;
-    }
-
-    private static final long k_stride_head$OFFSET = $LAYOUT.byteOffset(groupElement("k_stride_head"));
-
-    /**
-     * Offset for field:
-     * {@snippet lang=c :
-     * int64_t k_stride_head
-     * }
-     */
-    public static final long k_stride_head$offset() {
-        return k_stride_head$OFFSET;
-    }
-
-    /**
-     * Getter for field:
-     * {@snippet lang=c :
-     * int64_t k_stride_head
-     * }
-     */
-    public static long k_stride_head(MemorySegment struct) {
-        return struct.get(k_stride_head$LAYOUT, k_stride_head$OFFSET);
-    }
-
-    /**
-     * Setter for field:
-     * {@snippet lang=c :
-     * int64_t k_stride_head
-     * }
-     */
-    public static void k_stride_head(MemorySegment struct, long fieldValue) {
-        struct.set(k_stride_head$LAYOUT, k_stride_head$OFFSET, fieldValue);
-    }
-
-    private static final OfLong k_stride_map$LAYOUT = (OfLong)$LAYOUT.select(groupElement("k_stride_map"));
-
-    /**
-     * Layout for field:
-     * {@snippet lang=c :
-     * int64_t k_stride_map
-     * }
-     */
-    public static final OfLong k_stride_map$layout() {
-        return k_stride_map$LAYOUT;
-    }
-
-    private static final long k_stride_map$OFFSET = $LAYOUT.byteOffset(groupElement("k_stride_map"));
-
-    /**
-     * Offset for field:
-     * {@snippet lang=c :
-     * int64_t k_stride_map
-     * }
-     */
-    public static final long k_stride_map$offset() {
-        return k_stride_map$OFFSET;
-    }
-
-    /**
-     * Getter for field:
-     * {@snippet lang=c :
-     * int64_t k_stride_map
-     * }
-     */
-    public static long k_stride_map(MemorySegment struct) {
-        return struct.get(k_stride_map$LAYOUT, k_stride_map$OFFSET);
-    }
-
-    /**
-     * Setter for field:
-     * {@snippet lang=c :
-     * int64_t k_stride_map
-     * }
-     */
-    public static void k_stride_map(MemorySegment struct, long fieldValue) {
-        struct.set(k_stride_map$LAYOUT, k_stride_map$OFFSET, fieldValue);
-    }
-
-    private static final OfLong k_stride_row$LAYOUT = (OfLong)$LAYOUT.select(groupElement("k_stride_row"));
-
-    /**
-     * Layout for field:
-     * {@snippet lang=c :
-     * int64_t k_stride_row
-     * }
-     */
-    public static final OfLong k_stride_row$layout() {
-        return k_stride_row$LAYOUT;
-    }
-
-    private static final long k_stride_row$OFFSET = $LAYOUT.byteOffset(groupElement("k_stride_row"));
-
-    /**
-     * Offset for field:
-     * {@snippet lang=c :
-     * int64_t k_stride_row
-     * }
-     */
-    public static final long k_stride_row$offset() {
-        return k_stride_row$OFFSET;
-    }
-
-    /**
-     * Getter for field:
-     * {@snippet lang=c :
-     * int64_t k_stride_row
-     * }
-     */
-    public static long k_stride_row(MemorySegment struct) {
-        return struct.get(k_stride_row$LAYOUT, k_stride_row$OFFSET);
-    }
-
-    /**
-     * Setter for field:
-     * {@snippet lang=c :
-     * int64_t k_stride_row
-     * }
-     */
-    public static void k_stride_row(MemorySegment struct, long fieldValue) {
-        struct.set(k_stride_row$LAYOUT, k_stride_row$OFFSET, fieldValue);
-    }
-
-    private static final OfLong v_stride_batch$LAYOUT = (OfLong)$LAYOUT.select(groupElement("v_stride_batch"));
-
-    /**
-     * Layout for field:
-     * {@snippet lang=c :
-     * int64_t v_stride_batch
-     * }
-     */
-    public static final OfLong v_stride_batch$layout() {
-        return v_stride_batch$LAYOUT;
-    }
-
-    private static final long v_stride_batch$OFFSET = $LAYOUT.byteOffset(groupElement("v_stride_batch"));
-
-    /**
-     * Offset for field:
-     * {@snippet lang=c :
-     * int64_t v_stride_batch
-     * }
-     */
-    public static final long v_stride_batch$offset() {
-        return v_stride_batch$OFFSET;
-    }
-
-    /**
-     * Getter for field:
-     * {@snippet lang=c :
-     * int64_t v_stride_batch
-     * }
-     */
-    public static long v_stride_batch(MemorySegment struct) {
-        return struct.get(v_stride_batch$LAYOUT, v_stride_batch$OFFSET);
-    }
-
-    /**
-     * Setter for field:
-     * {@snippet lang=c :
-     * int64_t v_stride_batch
-     * }
-     */
-    public static void v_stride_batch(MemorySegment struct, long fieldValue) {
-        struct.set(v_stride_batch$LAYOUT, v_stride_batch$OFFSET, fieldValue);
-    }
-
-    private static final OfLong v_stride_head$LAYOUT = (OfLong)$LAYOUT.select(groupElement("v_stride_head"));
-
-    /**
-     * Layout for field:
-     * {@snippet lang=c :
-     * int64_t v_stride_head
-     * }
-     */
-    public static final OfLong v_stride_head$layout() {
-        return v_stride_head$LAYOUT;
-    }
-
-    private static final long v_stride_head$OFFSET = $LAYOUT.byteOffset(groupElement("v_stride_head"));
-
-    /**
-     * Offset for field:
-     * {@snippet lang=c :
-     * int64_t v_stride_head
-     * }
-     */
-    public static final long v_stride_head$offset() {
-        return v_stride_head$OFFSET;
-    }
-
-    /**
-     * Getter for field:
-     * {@snippet lang=c :
-     * int64_t v_stride_head
-     * }
-     */
-    public static long v_stride_head(MemorySegment struct) {
-        return struct.get(v_stride_head$LAYOUT, v_stride_head$OFFSET);
-    }
-
-    /**
-     * Setter for field:
-     * {@snippet lang=c :
-     * int64_t v_stride_head
-     * }
-     */
-    public static void v_stride_head(MemorySegment struct, long fieldValue) {
-        struct.set(v_stride_head$LAYOUT, v_stride_head$OFFSET, fieldValue);
-    }
-
-    private static final OfLong v_stride_part$LAYOUT = (OfLong)$LAYOUT.select(groupElement("v_stride_part"));
-
-    /**
-     * Layout for field:
-     * {@snippet lang=c :
-     * int64_t v_stride_part
-     * }
-     */
-    public static final OfLong v_stride_part$layout() {
-        return v_stride_part$LAYOUT;
-    }
-
-    private static final long v_stride_part$OFFSET = $LAYOUT.byteOffset(groupElement("v_stride_part"));
-
-    /**
-     * Offset for field:
-     * {@snippet lang=c :
-     * int64_t v_stride_part
-     * }
-     */
-    public static final long v_stride_part$offset() {
-        return v_stride_part$OFFSET;
-    }
-
-    /**
-     * Getter for field:
-     * {@snippet lang=c :
-     * int64_t v_stride_part
-     * }
-     */
-    public static long v_stride_part(MemorySegment struct) {
-        return struct.get(v_stride_part$LAYOUT, v_stride_part$OFFSET);
-    }
-
-    /**
-     * Setter for field:
-     * {@snippet lang=c :
-     * int64_t v_stride_part
-     * }
-     */
-    public static void v_stride_part(MemorySegment struct, long fieldValue) {
-        struct.set(v_stride_part$LAYOUT, v_stride_part$OFFSET, fieldValue);
-    }
-
-    private static final OfLong v_stride_row$LAYOUT = (OfLong)$LAYOUT.select(groupElement("v_stride_row"));
-
-    /**
-     * Layout for field:
-     * {@snippet lang=c :
-     * int64_t v_stride_row
-     * }
-     */
-    public static final OfLong v_stride_row$layout() {
-        return v_stride_row$LAYOUT;
-    }
-
-    private static final long v_stride_row$OFFSET = $LAYOUT.byteOffset(groupElement("v_stride_row"));
-
-    /**
-     * Offset for field:
-     * {@snippet lang=c :
-     * int64_t v_stride_row
-     * }
-     */
-    public static final long v_stride_row$offset() {
-        return v_stride_row$OFFSET;
-    }
-
-    /**
-     * Getter for field:
-     * {@snippet lang=c :
-     * int64_t v_stride_row
-     * }
-     */
-    public static long v_stride_row(MemorySegment struct) {
-        return struct.get(v_stride_row$LAYOUT, v_stride_row$OFFSET);
-    }
-
-    /**
-     * Setter for field:
-     * {@snippet lang=c :
-     * int64_t v_stride_row
-     * }
-     */
-    public static void v_stride_row(MemorySegment struct, long fieldValue) {
-        struct.set(v_stride_row$LAYOUT, v_stride_row$OFFSET, fieldValue);
-    }
-
-    private static final OfLong out_stride_batch$LAYOUT = (OfLong)$LAYOUT.select(groupElement("out_stride_batch"));
-
-    /**
-     * Layout for field:
-     * {@snippet lang=c :
-     * int64_t out_stride_batch
-     * }
-     */
-    public static final OfLong out_stride_batch$layout() {
-        return out_stride_batch$LAYOUT;
-    }
-
-    private static final long out_stride_batch$OFFSET = $LAYOUT.byteOffset(groupElement("out_stride_batch"));
-
-    /**
-     * Offset for field:
-     * {@snippet lang=c :
-     * int64_t out_stride_batch
-     * }
-     */
-    public static final long out_stride_batch$offset() {
-        return out_stride_batch$OFFSET;
-    }
-
-    /**
-     * Getter for field:
-     * {@snippet lang=c :
-     * int64_t out_stride_batch
-     * }
-     */
-    public static long out_stride_batch(MemorySegment struct) {
-        return struct.get(out_stride_batch$LAYOUT, out_stride_batch$OFFSET);
-    }
-
-    /**
-     * Setter for field:
-     * {@snippet lang=c :
-     * int64_t out_stride_batch
-     * }
-     */
-    public static void out_stride_batch(MemorySegment struct, long fieldValue) {
-        struct.set(out_stride_batch$LAYOUT, out_stride_batch$OFFSET, fieldValue);
-    }
-
-    private static final OfLong out_stride_head$LAYOUT = (OfLong)$LAYOUT.select(groupElement("out_stride_head"));
-
-    /**
-     * Layout for field:
-     * {@snippet lang=c :
-     * int64_t out_stride_head
-     * }
-     */
-    public static final OfLong out_stride_head$layout() {
-        return out_stride_head$LAYOUT;
-    }
-
-    private static final long out_stride_head$OFFSET = $LAYOUT.byteOffset(groupElement("out_stride_head"));
-
-    /**
-     * Offset for field:
-     * {@snippet lang=c :
-     * int64_t out_stride_head
-     * }
-     */
-    public static final long out_stride_head$offset() {
-        return out_stride_head$OFFSET;
-    }
-
-    /**
-     * Getter for field:
-     * {@snippet lang=c :
-     * int64_t out_stride_head
-     * }
-     */
-    public static long out_stride_head(MemorySegment struct) {
-        return struct.get(out_stride_head$LAYOUT, out_stride_head$OFFSET);
-    }
-
-    /**
-     * Setter for field:
-     * {@snippet lang=c :
-     * int64_t out_stride_head
-     * }
-     */
-    public static void out_stride_head(MemorySegment struct, long fieldValue) {
-        struct.set(out_stride_head$LAYOUT, out_stride_head$OFFSET, fieldValue);
-    }
-
-    private static final OfLong out_stride_row$LAYOUT = (OfLong)$LAYOUT.select(groupElement("out_stride_row"));
-
-    /**
-     * Layout for field:
-     * {@snippet lang=c :
-     * int64_t out_stride_row
-     * }
-     */
-    public static final OfLong out_stride_row$layout() {
-        return out_stride_row$LAYOUT;
-    }
-
-    private static final long out_stride_row$OFFSET = $LAYOUT.byteOffset(groupElement("out_stride_row"));
-
-    /**
-     * Offset for field:
-     * {@snippet lang=c :
-     * int64_t out_stride_row
-     * }
-     */
-    public static final long out_stride_row$offset() {
-        return out_stride_row$OFFSET;
-    }
-
-    /**
-     * Getter for field:
-     * {@snippet lang=c :
-     * int64_t out_stride_row
-     * }
-     */
-    public static long out_stride_row(MemorySegment struct) {
-        return struct.get(out_stride_row$LAYOUT, out_stride_row$OFFSET);
-    }
-
-    /**
-     * Setter for field:
-     * {@snippet lang=c :
-     * int64_t out_stride_row
-     * }
-     */
-    public static void out_stride_row(MemorySegment struct, long fieldValue) {
-        struct.set(out_stride_row$LAYOUT, out_stride_row$OFFSET, fieldValue);
+    public static void out(MemorySegment struct, MemorySegment fieldValue) {
+        MemorySegment.copy(fieldValue, 0L, struct, out$OFFSET, out$LAYOUT.byteSize());
     }
 
     private static final OfLong mask_stride_batch$LAYOUT = (OfLong)$LAYOUT.select(groupElement("mask_stride_batch"));

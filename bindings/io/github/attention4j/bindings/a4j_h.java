@@ -185,6 +185,24 @@ public class a4j_h extends a4j_h$shared {
     public static int A4J_F32() {
         return A4J_F32;
     }
+    private static final int A4J_ARITHMETIC_EXACT = (int)0L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_arithmetic.A4J_ARITHMETIC_EXACT = 0
+     * }
+     */
+    public static int A4J_ARITHMETIC_EXACT() {
+        return A4J_ARITHMETIC_EXACT;
+    }
+    private static final int A4J_PAGE_ROWS = (int)64L;
+    /**
+     * {@snippet lang=c :
+     * enum enum (unnamed at ./native/include/a4j.h:95:1).A4J_PAGE_ROWS = 64
+     * }
+     */
+    public static int A4J_PAGE_ROWS() {
+        return A4J_PAGE_ROWS;
+    }
     private static final int A4J_ALIGN_TOP_LEFT = (int)0L;
     /**
      * {@snippet lang=c :
@@ -215,7 +233,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_UNBOUNDED = (int)-1L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:79:1).A4J_UNBOUNDED = -1
+     * enum enum (unnamed at ./native/include/a4j.h:105:1).A4J_UNBOUNDED = -1
      * }
      */
     public static int A4J_UNBOUNDED() {
@@ -1261,6 +1279,76 @@ public class a4j_h extends a4j_h$shared {
             a4j_h.C_POINTER,
             a4j_h.C_POINTER,
             a4j_h.C_POINTER,
+            a4j_h.C_LONG
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("a4j_attention");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, void *out, void *workspace, int64_t workspace_bytes)
+     * }
+     */
+    public static FunctionDescriptor a4j_attention$descriptor() {
+        return a4j_attention.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, void *out, void *workspace, int64_t workspace_bytes)
+     * }
+     */
+    public static MethodHandle a4j_attention$handle() {
+        return a4j_attention.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, void *out, void *workspace, int64_t workspace_bytes)
+     * }
+     */
+    public static MemorySegment a4j_attention$address() {
+        return a4j_attention.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, void *out, void *workspace, int64_t workspace_bytes)
+     * }
+     */
+    public static int a4j_attention(MemorySegment desc, MemorySegment q, MemorySegment k, MemorySegment v, MemorySegment out, MemorySegment workspace, long workspace_bytes) {
+        var mh$ = a4j_attention.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("a4j_attention", desc, q, k, v, out, workspace, workspace_bytes);
+            }
+            return (int)mh$.invokeExact(desc, q, k, v, out, workspace, workspace_bytes);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class a4j_attention_full {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            a4j_h.C_INT,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
             a4j_h.C_POINTER,
             a4j_h.C_POINTER,
             a4j_h.C_POINTER,
@@ -1280,7 +1368,7 @@ public class a4j_h extends a4j_h$shared {
             a4j_h.C_LONG
         );
 
-        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("a4j_attention");
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("a4j_attention_full");
 
         public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
     }
@@ -1288,45 +1376,45 @@ public class a4j_h extends a4j_h$shared {
     /**
      * Function descriptor for:
      * {@snippet lang=c :
-     * int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, const uint8_t *mask, const uint8_t *key_mask, const float *bias, const uint8_t *keep, const float *relative_keys, const float *relative_values, const float *noise, const float *lambda, const void *table_0, const void *table_1, const void *table_2, const void *table_3, void *out, float *lse, float *weights, float *scores, int64_t *work, void *workspace, int64_t workspace_bytes)
+     * int32_t a4j_attention_full(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, const float *k_scales, const float *v_scales, const int32_t *k_pages, const int32_t *v_pages, const uint8_t *mask, const uint8_t *key_mask, const float *bias, const uint8_t *keep, const float *relative_keys, const float *relative_values, const float *noise, const float *lambda, const void *table_0, const void *table_1, const void *table_2, const void *table_3, void *out, float *lse, float *weights, float *scores, int64_t *work, void *workspace, int64_t workspace_bytes)
      * }
      */
-    public static FunctionDescriptor a4j_attention$descriptor() {
-        return a4j_attention.DESC;
+    public static FunctionDescriptor a4j_attention_full$descriptor() {
+        return a4j_attention_full.DESC;
     }
 
     /**
      * Downcall method handle for:
      * {@snippet lang=c :
-     * int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, const uint8_t *mask, const uint8_t *key_mask, const float *bias, const uint8_t *keep, const float *relative_keys, const float *relative_values, const float *noise, const float *lambda, const void *table_0, const void *table_1, const void *table_2, const void *table_3, void *out, float *lse, float *weights, float *scores, int64_t *work, void *workspace, int64_t workspace_bytes)
+     * int32_t a4j_attention_full(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, const float *k_scales, const float *v_scales, const int32_t *k_pages, const int32_t *v_pages, const uint8_t *mask, const uint8_t *key_mask, const float *bias, const uint8_t *keep, const float *relative_keys, const float *relative_values, const float *noise, const float *lambda, const void *table_0, const void *table_1, const void *table_2, const void *table_3, void *out, float *lse, float *weights, float *scores, int64_t *work, void *workspace, int64_t workspace_bytes)
      * }
      */
-    public static MethodHandle a4j_attention$handle() {
-        return a4j_attention.HANDLE;
+    public static MethodHandle a4j_attention_full$handle() {
+        return a4j_attention_full.HANDLE;
     }
 
     /**
      * Address for:
      * {@snippet lang=c :
-     * int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, const uint8_t *mask, const uint8_t *key_mask, const float *bias, const uint8_t *keep, const float *relative_keys, const float *relative_values, const float *noise, const float *lambda, const void *table_0, const void *table_1, const void *table_2, const void *table_3, void *out, float *lse, float *weights, float *scores, int64_t *work, void *workspace, int64_t workspace_bytes)
+     * int32_t a4j_attention_full(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, const float *k_scales, const float *v_scales, const int32_t *k_pages, const int32_t *v_pages, const uint8_t *mask, const uint8_t *key_mask, const float *bias, const uint8_t *keep, const float *relative_keys, const float *relative_values, const float *noise, const float *lambda, const void *table_0, const void *table_1, const void *table_2, const void *table_3, void *out, float *lse, float *weights, float *scores, int64_t *work, void *workspace, int64_t workspace_bytes)
      * }
      */
-    public static MemorySegment a4j_attention$address() {
-        return a4j_attention.ADDR;
+    public static MemorySegment a4j_attention_full$address() {
+        return a4j_attention_full.ADDR;
     }
 
     /**
      * {@snippet lang=c :
-     * int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, const uint8_t *mask, const uint8_t *key_mask, const float *bias, const uint8_t *keep, const float *relative_keys, const float *relative_values, const float *noise, const float *lambda, const void *table_0, const void *table_1, const void *table_2, const void *table_3, void *out, float *lse, float *weights, float *scores, int64_t *work, void *workspace, int64_t workspace_bytes)
+     * int32_t a4j_attention_full(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, const float *k_scales, const float *v_scales, const int32_t *k_pages, const int32_t *v_pages, const uint8_t *mask, const uint8_t *key_mask, const float *bias, const uint8_t *keep, const float *relative_keys, const float *relative_values, const float *noise, const float *lambda, const void *table_0, const void *table_1, const void *table_2, const void *table_3, void *out, float *lse, float *weights, float *scores, int64_t *work, void *workspace, int64_t workspace_bytes)
      * }
      */
-    public static int a4j_attention(MemorySegment desc, MemorySegment q, MemorySegment k, MemorySegment v, MemorySegment mask, MemorySegment key_mask, MemorySegment bias, MemorySegment keep, MemorySegment relative_keys, MemorySegment relative_values, MemorySegment noise, MemorySegment lambda, MemorySegment table_0, MemorySegment table_1, MemorySegment table_2, MemorySegment table_3, MemorySegment out, MemorySegment lse, MemorySegment weights, MemorySegment scores, MemorySegment work, MemorySegment workspace, long workspace_bytes) {
-        var mh$ = a4j_attention.HANDLE;
+    public static int a4j_attention_full(MemorySegment desc, MemorySegment q, MemorySegment k, MemorySegment v, MemorySegment k_scales, MemorySegment v_scales, MemorySegment k_pages, MemorySegment v_pages, MemorySegment mask, MemorySegment key_mask, MemorySegment bias, MemorySegment keep, MemorySegment relative_keys, MemorySegment relative_values, MemorySegment noise, MemorySegment lambda, MemorySegment table_0, MemorySegment table_1, MemorySegment table_2, MemorySegment table_3, MemorySegment out, MemorySegment lse, MemorySegment weights, MemorySegment scores, MemorySegment work, MemorySegment workspace, long workspace_bytes) {
+        var mh$ = a4j_attention_full.HANDLE;
         try {
             if (TRACE_DOWNCALLS) {
-                traceDowncall("a4j_attention", desc, q, k, v, mask, key_mask, bias, keep, relative_keys, relative_values, noise, lambda, table_0, table_1, table_2, table_3, out, lse, weights, scores, work, workspace, workspace_bytes);
+                traceDowncall("a4j_attention_full", desc, q, k, v, k_scales, v_scales, k_pages, v_pages, mask, key_mask, bias, keep, relative_keys, relative_values, noise, lambda, table_0, table_1, table_2, table_3, out, lse, weights, scores, work, workspace, workspace_bytes);
             }
-            return (int)mh$.invokeExact(desc, q, k, v, mask, key_mask, bias, keep, relative_keys, relative_values, noise, lambda, table_0, table_1, table_2, table_3, out, lse, weights, scores, work, workspace, workspace_bytes);
+            return (int)mh$.invokeExact(desc, q, k, v, k_scales, v_scales, k_pages, v_pages, mask, key_mask, bias, keep, relative_keys, relative_values, noise, lambda, table_0, table_1, table_2, table_3, out, lse, weights, scores, work, workspace, workspace_bytes);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {
@@ -1397,7 +1485,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_PROGRAM_MAX = (int)64L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:353:1).A4J_PROGRAM_MAX = 64
+     * enum enum (unnamed at ./native/include/a4j.h:390:1).A4J_PROGRAM_MAX = 64
      * }
      */
     public static int A4J_PROGRAM_MAX() {
@@ -1406,7 +1494,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_PROGRAM_LIVE = (int)32L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:353:1).A4J_PROGRAM_LIVE = 32
+     * enum enum (unnamed at ./native/include/a4j.h:390:1).A4J_PROGRAM_LIVE = 32
      * }
      */
     public static int A4J_PROGRAM_LIVE() {
@@ -1966,7 +2054,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_PANEL = (int)48L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:458:1).A4J_PANEL = 48
+     * enum enum (unnamed at ./native/include/a4j.h:495:1).A4J_PANEL = 48
      * }
      */
     public static int A4J_PANEL() {

@@ -24,7 +24,6 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int64_t x_stride_row;
  *     int64_t out_stride_row;
  *     float epsilon;
- *     int32_t reserved;
  * }
  * }
  */
@@ -44,7 +43,7 @@ public class a4j_layer_norm_desc {
         a4j_h.C_LONG.withName("x_stride_row"),
         a4j_h.C_LONG.withName("out_stride_row"),
         a4j_h.C_FLOAT.withName("epsilon"),
-        a4j_h.C_INT.withName("reserved")
+        MemoryLayout.paddingLayout(4)
     ).withName("a4j_layer_norm_desc");
 
     /**
@@ -448,50 +447,6 @@ public class a4j_layer_norm_desc {
      */
     public static void epsilon(MemorySegment struct, float fieldValue) {
         struct.set(epsilon$LAYOUT, epsilon$OFFSET, fieldValue);
-    }
-
-    private static final OfInt reserved$LAYOUT = (OfInt)$LAYOUT.select(groupElement("reserved"));
-
-    /**
-     * Layout for field:
-     * {@snippet lang=c :
-     * int32_t reserved
-     * }
-     */
-    public static final OfInt reserved$layout() {
-        return reserved$LAYOUT;
-    }
-
-    private static final long reserved$OFFSET = $LAYOUT.byteOffset(groupElement("reserved"));
-
-    /**
-     * Offset for field:
-     * {@snippet lang=c :
-     * int32_t reserved
-     * }
-     */
-    public static final long reserved$offset() {
-        return reserved$OFFSET;
-    }
-
-    /**
-     * Getter for field:
-     * {@snippet lang=c :
-     * int32_t reserved
-     * }
-     */
-    public static int reserved(MemorySegment struct) {
-        return struct.get(reserved$LAYOUT, reserved$OFFSET);
-    }
-
-    /**
-     * Setter for field:
-     * {@snippet lang=c :
-     * int32_t reserved
-     * }
-     */
-    public static void reserved(MemorySegment struct, int fieldValue) {
-        struct.set(reserved$LAYOUT, reserved$OFFSET, fieldValue);
     }
 
     /**

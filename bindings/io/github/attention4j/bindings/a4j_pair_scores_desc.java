@@ -33,7 +33,6 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int64_t key_lengths_stride_batch;
  *     int64_t key_lengths_stride_row;
  *     float scale;
- *     int32_t reserved;
  * }
  * }
  */
@@ -62,7 +61,7 @@ public class a4j_pair_scores_desc {
         a4j_h.C_LONG.withName("key_lengths_stride_batch"),
         a4j_h.C_LONG.withName("key_lengths_stride_row"),
         a4j_h.C_FLOAT.withName("scale"),
-        a4j_h.C_INT.withName("reserved")
+        MemoryLayout.paddingLayout(4)
     ).withName("a4j_pair_scores_desc");
 
     /**
@@ -862,50 +861,6 @@ public class a4j_pair_scores_desc {
      */
     public static void scale(MemorySegment struct, float fieldValue) {
         struct.set(scale$LAYOUT, scale$OFFSET, fieldValue);
-    }
-
-    private static final OfInt reserved$LAYOUT = (OfInt)$LAYOUT.select(groupElement("reserved"));
-
-    /**
-     * Layout for field:
-     * {@snippet lang=c :
-     * int32_t reserved
-     * }
-     */
-    public static final OfInt reserved$layout() {
-        return reserved$LAYOUT;
-    }
-
-    private static final long reserved$OFFSET = $LAYOUT.byteOffset(groupElement("reserved"));
-
-    /**
-     * Offset for field:
-     * {@snippet lang=c :
-     * int32_t reserved
-     * }
-     */
-    public static final long reserved$offset() {
-        return reserved$OFFSET;
-    }
-
-    /**
-     * Getter for field:
-     * {@snippet lang=c :
-     * int32_t reserved
-     * }
-     */
-    public static int reserved(MemorySegment struct) {
-        return struct.get(reserved$LAYOUT, reserved$OFFSET);
-    }
-
-    /**
-     * Setter for field:
-     * {@snippet lang=c :
-     * int32_t reserved
-     * }
-     */
-    public static void reserved(MemorySegment struct, int fieldValue) {
-        struct.set(reserved$LAYOUT, reserved$OFFSET, fieldValue);
     }
 
     /**

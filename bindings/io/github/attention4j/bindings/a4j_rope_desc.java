@@ -19,8 +19,6 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int32_t abi_version;
  *     int32_t dtype;
  *     int32_t threads;
- *     int32_t style;
- *     int32_t reserved;
  *     int64_t batch;
  *     int64_t heads;
  *     int64_t len;
@@ -36,6 +34,7 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int64_t position_start;
  *     int64_t positions_offset;
  *     int64_t positions_stride_batch;
+ *     int32_t style;
  * }
  * }
  */
@@ -50,8 +49,6 @@ public class a4j_rope_desc {
         a4j_h.C_INT.withName("abi_version"),
         a4j_h.C_INT.withName("dtype"),
         a4j_h.C_INT.withName("threads"),
-        a4j_h.C_INT.withName("style"),
-        a4j_h.C_INT.withName("reserved"),
         a4j_h.C_LONG.withName("batch"),
         a4j_h.C_LONG.withName("heads"),
         a4j_h.C_LONG.withName("len"),
@@ -66,7 +63,9 @@ public class a4j_rope_desc {
         a4j_h.C_LONG.withName("out_stride_row"),
         a4j_h.C_LONG.withName("position_start"),
         a4j_h.C_LONG.withName("positions_offset"),
-        a4j_h.C_LONG.withName("positions_stride_batch")
+        a4j_h.C_LONG.withName("positions_stride_batch"),
+        a4j_h.C_INT.withName("style"),
+        MemoryLayout.paddingLayout(4)
     ).withName("a4j_rope_desc");
 
     /**
@@ -250,94 +249,6 @@ public class a4j_rope_desc {
      */
     public static void threads(MemorySegment struct, int fieldValue) {
         struct.set(threads$LAYOUT, threads$OFFSET, fieldValue);
-    }
-
-    private static final OfInt style$LAYOUT = (OfInt)$LAYOUT.select(groupElement("style"));
-
-    /**
-     * Layout for field:
-     * {@snippet lang=c :
-     * int32_t style
-     * }
-     */
-    public static final OfInt style$layout() {
-        return style$LAYOUT;
-    }
-
-    private static final long style$OFFSET = $LAYOUT.byteOffset(groupElement("style"));
-
-    /**
-     * Offset for field:
-     * {@snippet lang=c :
-     * int32_t style
-     * }
-     */
-    public static final long style$offset() {
-        return style$OFFSET;
-    }
-
-    /**
-     * Getter for field:
-     * {@snippet lang=c :
-     * int32_t style
-     * }
-     */
-    public static int style(MemorySegment struct) {
-        return struct.get(style$LAYOUT, style$OFFSET);
-    }
-
-    /**
-     * Setter for field:
-     * {@snippet lang=c :
-     * int32_t style
-     * }
-     */
-    public static void style(MemorySegment struct, int fieldValue) {
-        struct.set(style$LAYOUT, style$OFFSET, fieldValue);
-    }
-
-    private static final OfInt reserved$LAYOUT = (OfInt)$LAYOUT.select(groupElement("reserved"));
-
-    /**
-     * Layout for field:
-     * {@snippet lang=c :
-     * int32_t reserved
-     * }
-     */
-    public static final OfInt reserved$layout() {
-        return reserved$LAYOUT;
-    }
-
-    private static final long reserved$OFFSET = $LAYOUT.byteOffset(groupElement("reserved"));
-
-    /**
-     * Offset for field:
-     * {@snippet lang=c :
-     * int32_t reserved
-     * }
-     */
-    public static final long reserved$offset() {
-        return reserved$OFFSET;
-    }
-
-    /**
-     * Getter for field:
-     * {@snippet lang=c :
-     * int32_t reserved
-     * }
-     */
-    public static int reserved(MemorySegment struct) {
-        return struct.get(reserved$LAYOUT, reserved$OFFSET);
-    }
-
-    /**
-     * Setter for field:
-     * {@snippet lang=c :
-     * int32_t reserved
-     * }
-     */
-    public static void reserved(MemorySegment struct, int fieldValue) {
-        struct.set(reserved$LAYOUT, reserved$OFFSET, fieldValue);
     }
 
     private static final OfLong batch$LAYOUT = (OfLong)$LAYOUT.select(groupElement("batch"));
@@ -998,6 +909,50 @@ public class a4j_rope_desc {
      */
     public static void positions_stride_batch(MemorySegment struct, long fieldValue) {
         struct.set(positions_stride_batch$LAYOUT, positions_stride_batch$OFFSET, fieldValue);
+    }
+
+    private static final OfInt style$LAYOUT = (OfInt)$LAYOUT.select(groupElement("style"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int32_t style
+     * }
+     */
+    public static final OfInt style$layout() {
+        return style$LAYOUT;
+    }
+
+    private static final long style$OFFSET = $LAYOUT.byteOffset(groupElement("style"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int32_t style
+     * }
+     */
+    public static final long style$offset() {
+        return style$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int32_t style
+     * }
+     */
+    public static int style(MemorySegment struct) {
+        return struct.get(style$LAYOUT, style$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int32_t style
+     * }
+     */
+    public static void style(MemorySegment struct, int fieldValue) {
+        struct.set(style$LAYOUT, style$OFFSET, fieldValue);
     }
 
     /**

@@ -192,10 +192,10 @@ final class AttentionCall {
     Descriptor.maps(d, maps, keyMap, valueParts, lambdaForm);
     Descriptor.sizes(d, batch, headsQ, headsKv, lenQ, lenK, dimQk, dimV);
     Descriptor.window(d, mask.windowLeft(), mask.windowRight(), mask.chunk(), keyLimit);
-    Descriptor.queryStrides(d, batchStride(q), strideHeadQ, strideMapQ, q.stride(-2));
-    Descriptor.keyStrides(d, batchStride(k), strideHeadK, strideMapK, k.stride(-2));
-    Descriptor.valueStrides(d, batchStride(v), strideHeadV, stridePartV, v.stride(-2));
-    Descriptor.outStrides(d, batchStride(out), headStride(out), out.stride(-2));
+    Descriptor.query(d, batchStride(q), strideHeadQ, strideMapQ, q.stride(-2));
+    Descriptor.keys(d, batchStride(k), strideHeadK, strideMapK, k.stride(-2));
+    Descriptor.values(d, batchStride(v), strideHeadV, stridePartV, v.stride(-2));
+    Descriptor.out(d, batchStride(out), headStride(out), out.stride(-2));
   }
 
   private void runWith(Options options, Extras extras) {

@@ -13,6 +13,7 @@ import io.github.attention4j.bindings.a4j_merge_desc;
 import io.github.attention4j.bindings.a4j_pair_scores_desc;
 import io.github.attention4j.bindings.a4j_rms_norm_desc;
 import io.github.attention4j.bindings.a4j_rope_desc;
+import io.github.attention4j.bindings.a4j_view;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
@@ -152,7 +153,6 @@ public final class Descriptor {
     MemorySegment d = lease.descriptor(bytes);
     a4j_attention_desc.size_bytes(d, (int) bytes);
     a4j_attention_desc.abi_version(d, ABI_VERSION);
-    a4j_attention_desc.dtype(d, F32);
     return d;
   }
 
@@ -258,31 +258,28 @@ public final class Descriptor {
     a4j_attention_desc.dim_v(d, dimV);
   }
 
-  public static void queryStrides(MemorySegment d, long batch, long head, long map, long row) {
-    a4j_attention_desc.q_stride_batch(d, batch);
-    a4j_attention_desc.q_stride_head(d, head);
-    a4j_attention_desc.q_stride_map(d, map);
-    a4j_attention_desc.q_stride_row(d, row);
+  public static void query(MemorySegment d, long batch, long head, long map, long row) {
+    view(a4j_attention_desc.q(d), batch, head, map, row);
   }
 
-  public static void keyStrides(MemorySegment d, long batch, long head, long map, long row) {
-    a4j_attention_desc.k_stride_batch(d, batch);
-    a4j_attention_desc.k_stride_head(d, head);
-    a4j_attention_desc.k_stride_map(d, map);
-    a4j_attention_desc.k_stride_row(d, row);
+  public static void keys(MemorySegment d, long batch, long head, long map, long row) {
+    view(a4j_attention_desc.k(d), batch, head, map, row);
   }
 
-  public static void valueStrides(MemorySegment d, long batch, long head, long part, long row) {
-    a4j_attention_desc.v_stride_batch(d, batch);
-    a4j_attention_desc.v_stride_head(d, head);
-    a4j_attention_desc.v_stride_part(d, part);
-    a4j_attention_desc.v_stride_row(d, row);
+  public static void values(MemorySegment d, long batch, long head, long part, long row) {
+    view(a4j_attention_desc.v(d), batch, head, part, row);
   }
 
-  public static void outStrides(MemorySegment d, long batch, long head, long row) {
-    a4j_attention_desc.out_stride_batch(d, batch);
-    a4j_attention_desc.out_stride_head(d, head);
-    a4j_attention_desc.out_stride_row(d, row);
+  public static void out(MemorySegment d, long batch, long head, long row) {
+    view(a4j_attention_desc.out(d), batch, head, 0, row);
+  }
+
+  private static void view(MemorySegment view, long batch, long head, long map, long row) {
+    a4j_view.dtype(view, F32);
+    a4j_view.stride_batch(view, batch);
+    a4j_view.stride_head(view, head);
+    a4j_view.stride_map(view, map);
+    a4j_view.stride_row(view, row);
   }
 
   public static void maskStrides(MemorySegment d, long batch, long head, long row, long key) {

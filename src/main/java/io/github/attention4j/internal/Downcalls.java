@@ -19,8 +19,6 @@ public final class Downcalls {
   /** The first status that is not about the caller's arguments. */
   private static final int FIRST_MACHINE_STATUS = 40;
 
-  private static final MemorySegment NULL = MemorySegment.NULL;
-
   private static boolean multipliesByBlas;
   private static volatile boolean loaded;
 
@@ -55,6 +53,10 @@ public final class Downcalls {
     public MemorySegment q = MemorySegment.NULL;
     public MemorySegment k = MemorySegment.NULL;
     public MemorySegment v = MemorySegment.NULL;
+    public MemorySegment keyScales = MemorySegment.NULL;
+    public MemorySegment valueScales = MemorySegment.NULL;
+    public MemorySegment keyPages = MemorySegment.NULL;
+    public MemorySegment valuePages = MemorySegment.NULL;
     public MemorySegment mask = MemorySegment.NULL;
     public MemorySegment keyMask = MemorySegment.NULL;
     public MemorySegment bias = MemorySegment.NULL;
@@ -101,30 +103,7 @@ public final class Downcalls {
       MemorySegment v,
       MemorySegment out,
       MemorySegment workspace) {
-    return a4j_h.a4j_attention(
-        descriptor,
-        q,
-        k,
-        v,
-        NULL,
-        NULL,
-        NULL,
-        NULL,
-        NULL,
-        NULL,
-        NULL,
-        NULL,
-        NULL,
-        NULL,
-        NULL,
-        NULL,
-        out,
-        NULL,
-        NULL,
-        NULL,
-        NULL,
-        workspace,
-        workspace.byteSize());
+    return a4j_h.a4j_attention(descriptor, q, k, v, out, workspace, workspace.byteSize());
   }
 
   /**
@@ -143,16 +122,20 @@ public final class Downcalls {
       workspace = lease.workspace(attentionWorkspaceBytes(descriptor));
       status = attention(descriptor, buffers, workspace);
     }
-    check("a4j_attention", status);
+    check("a4j_attention_full", status);
   }
 
   private static int attention(
       MemorySegment descriptor, AttentionBuffers buffers, MemorySegment workspace) {
-    return a4j_h.a4j_attention(
+    return a4j_h.a4j_attention_full(
         descriptor,
         buffers.q,
         buffers.k,
         buffers.v,
+        buffers.keyScales,
+        buffers.valueScales,
+        buffers.keyPages,
+        buffers.valuePages,
         buffers.mask,
         buffers.keyMask,
         buffers.bias,
