@@ -16,7 +16,7 @@ import io.github.attention4j.Mask;
 import io.github.attention4j.RelativePositions;
 import io.github.attention4j.Sequences;
 import io.github.attention4j.Tensor;
-import io.github.attention4j.layer.LocalMasks;
+import io.github.attention4j.classics.t2t.LocalMasks;
 import java.lang.foreign.Arena;
 import java.util.ArrayList;
 import java.util.Arrays;

@@ -3,7 +3,7 @@ package io.github.attention4j.bench;
 import io.github.attention4j.A4j;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.demo.PlainCausalLm;
-import io.github.attention4j.model.CausalLm;
+import io.github.attention4j.models.CausalLm;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.nio.file.Path;
@@ -41,7 +41,7 @@ import org.openjdk.jmh.annotations.Warmup;
 @Measurement(iterations = 4, time = 400, timeUnit = TimeUnit.MILLISECONDS)
 public class StepBenchmark {
   static final int STEPS = 128;
-  static final Path MODEL = Path.of("../src/demo/resources/models/llama");
+  static final Path MODEL = Path.of("../src/demo/main/resources/models/llama");
 
   @Param("2")
   public int threads;

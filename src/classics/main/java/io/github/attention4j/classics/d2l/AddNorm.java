@@ -1,0 +1,78 @@
+package io.github.attention4j.classics.d2l;
+
+import io.github.attention4j.Tensor;
+import io.github.attention4j.internal.Rows;
+import io.github.attention4j.internal.Weights;
+import io.github.attention4j.io.SafeTensors;
+import io.github.attention4j.layer.Elementwise;
+import io.github.attention4j.layer.LayerNorm;
+import java.lang.foreign.Arena;
+import java.util.Objects;
+
+/**
+ * A residual connection and the norm behind it (post-norm), {@code AddNorm} of "Dive into Deep
+ * Learning" (chapter 11.7):
+ *
+ * <pre>
+ *   out = LayerNorm(x + y)
+ * </pre>
+ *
+ * <p>All tensors are {@link io.github.attention4j.DType#F32}. Immutable and safe for any number of
+ * threads.
+ */
+public final class AddNorm {
+  private final LayerNorm norm;
+
+  private AddNorm(LayerNorm norm) {
+    this.norm = norm;
+  }
+
+  /**
+   * Makes the connection.
+   *
+   * @param norm what is applied to the sum
+   * @return the connection
+   */
+  public static AddNorm of(LayerNorm norm) {
+    return new AddNorm(Objects.requireNonNull(norm, "norm"));
+  }
+
+  /**
+   * Reads {@code ln.weight} and {@code ln.bias}; the norm is over as many of the last dimensions as
+   * they have, with an epsilon of 10⁻⁵.
+   *
+   * @param file holds the tensors, all of those below the prefix
+   * @param prefix what their names begin with, for example {@code "encoder.blks.block0.addnorm1."}
+   * @param arena for copies of weights that are not F32 or lie misaligned in the file
+   * @return the connection
+   * @throws IllegalArgumentException if a tensor is missing, one is not known, or the shapes differ
+   * @throws IllegalStateException if an arena is closed or confined to another thread
+   * @throws OutOfMemoryError if there is no memory for a copy
+   */
+  public static AddNorm load(SafeTensors file, String prefix, Arena arena) {
+    Weights weights = new Weights(file, prefix, arena);
+    AddNorm addNorm = of(LayerNorm.of(weights.get("ln.weight"), weights.get("ln.bias")));
+    weights.requireAllRead();
+    return addNorm;
+  }
+
+  /**
+   * Adds and normalises.
+   *
+   * @param x {@code [..., dim]}, rows at one distance, at least within each index of the first
+   *     dimension. Not modified, unless it is out.
+   * @param y of the same shape, likewise. Not modified, unless it is out.
+   * @param out of the same shape, likewise; may be x or y. Modified.
+   * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, or out is
+   *     read-only or overlaps x or y in any other way than being it, or a weight
+   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
+   * @throws io.github.attention4j.AttentionException if the native library is not to be had
+   */
+  public void forward(Tensor x, Tensor y, Tensor out) {
+    Rows.check("x", x);
+    Rows.check("y", y);
+    Rows.check("out", out);
+    Elementwise.scaleAdd(x, 1, y, out);
+    norm.forward(out, out);
+  }
+}

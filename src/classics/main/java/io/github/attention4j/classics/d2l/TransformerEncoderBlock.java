@@ -1,0 +1,137 @@
+package io.github.attention4j.classics.d2l;
+
+import io.github.attention4j.DType;
+import io.github.attention4j.Tensor;
+import io.github.attention4j.internal.Checks;
+import io.github.attention4j.internal.Scratch;
+import io.github.attention4j.internal.Weights;
+import io.github.attention4j.io.SafeTensors;
+import io.github.attention4j.layer.MultiHeadAttention;
+import io.github.attention4j.layer.ValidLens;
+import java.lang.foreign.Arena;
+import java.util.Objects;
+
+/**
+ * A block of the encoder of "Attention Is All You Need" (Vaswani et al., 2017), {@code
+ * TransformerEncoderBlock} of "Dive into Deep Learning" (chapter 11.7), post-norm:
+ *
+ * <pre>
+ *   y   = addnorm1(x, attention(x, x, x, validLens))
+ *   out = addnorm2(y, ffn(y))
+ * </pre>
+ *
+ * <p>All tensors are {@link DType#F32}. Dropout is off. Immutable and safe for any number of
+ * threads.
+ */
+public final class TransformerEncoderBlock {
+  private final MultiHeadAttention attention;
+  private final AddNorm addNorm1;
+  private final PositionwiseFfn ffn;
+  private final AddNorm addNorm2;
+
+  private TransformerEncoderBlock(
+      MultiHeadAttention attention, AddNorm addNorm1, PositionwiseFfn ffn, AddNorm addNorm2) {
+    this.attention = attention;
+    this.addNorm1 = addNorm1;
+    this.ffn = ffn;
+    this.addNorm2 = addNorm2;
+  }
+
+  /**
+   * Makes a block of its parts.
+   *
+   * @param attention reads the sequence itself
+   * @param addNorm1 behind it
+   * @param ffn works on each position
+   * @param addNorm2 behind it
+   * @return the block
+   */
+  public static TransformerEncoderBlock of(
+      MultiHeadAttention attention, AddNorm addNorm1, PositionwiseFfn ffn, AddNorm addNorm2) {
+    return new TransformerEncoderBlock(
+        Objects.requireNonNull(attention, "attention"),
+        Objects.requireNonNull(addNorm1, "addNorm1"),
+        Objects.requireNonNull(ffn, "ffn"),
+        Objects.requireNonNull(addNorm2, "addNorm2"));
+  }
+
+  /**
+   * Reads {@code attention}, {@code addnorm1}, {@code ffn} and {@code addnorm2}, each by the book's
+   * names.
+   *
+   * @param file holds the tensors, all of those below the prefix
+   * @param prefix what their names begin with, for example {@code "encoder.blks.block0."}
+   * @param numHeads the book's {@code num_heads}
+   * @param arena for copies of weights that are not F32 or lie misaligned in the file
+   * @return the block
+   * @throws IllegalArgumentException if a tensor is missing, one is not known, or the shapes do not
+   *     fit one another or the number of heads
+   * @throws IllegalStateException if an arena is closed or confined to another thread
+   * @throws OutOfMemoryError if there is no memory for a copy
+   */
+  public static TransformerEncoderBlock load(
+      SafeTensors file, String prefix, long numHeads, Arena arena) {
+    Weights weights = new Weights(file, prefix, arena);
+    TransformerEncoderBlock block =
+        of(
+            MultiHeadAttention.loadD2l(file, weights.part("attention"), numHeads, arena),
+            AddNorm.load(file, weights.part("addnorm1"), arena),
+            PositionwiseFfn.load(file, weights.part("ffn"), arena),
+            AddNorm.load(file, weights.part("addnorm2"), arena));
+    weights.requireAllRead();
+    return block;
+  }
+
+  /**
+   * Applies the block.
+   *
+   * @param x {@code [batch, len, dim]}. Not modified.
+   * @param validLens how many of the positions are valid
+   * @param out of the same shape. Modified.
+   * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, the lengths
+   *     are for another batch, or out is read-only or overlaps x or a weight
+   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
+   * @throws OutOfMemoryError if there is no memory to compute in
+   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
+   *     had
+   */
+  public void forward(Tensor x, ValidLens validLens, Tensor out) {
+    run(x, validLens, out, null);
+  }
+
+  /**
+   * Applies the block and gives the weights of its attention.
+   *
+   * @param x {@code [batch, len, dim]}. Not modified.
+   * @param validLens how many of the positions are valid
+   * @param out of the same shape. Modified.
+   * @param weights {@code [batch, heads, len, len]}, contiguous. Modified.
+   * @throws IllegalArgumentException as {@link #forward(Tensor, ValidLens, Tensor)}, and if weights
+   *     does not fit
+   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
+   * @throws OutOfMemoryError if there is no memory to compute in
+   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
+   *     had
+   */
+  public void forward(Tensor x, ValidLens validLens, Tensor out, Tensor weights) {
+    run(x, validLens, out, Objects.requireNonNull(weights, "weights"));
+  }
+
+  private void run(Tensor x, ValidLens validLens, Tensor out, Tensor weights) {
+    Checks.rank("x", Objects.requireNonNull(x, "x"), 3);
+    Checks.shape("out", Objects.requireNonNull(out, "out"), "the shape of x", x.shape());
+    Checks.output("out", out);
+    Checks.disjoint("out", out, "x", x);
+    try (Scratch scratch = new Scratch()) {
+      Tensor y = scratch.room(x.shape());
+      if (weights == null) {
+        attention.forward(x, x, x, validLens, y);
+      } else {
+        attention.forward(x, x, x, validLens, y, weights);
+      }
+      addNorm1.forward(x, y, y);
+      ffn.forward(y, out);
+      addNorm2.forward(y, out, out);
+    }
+  }
+}

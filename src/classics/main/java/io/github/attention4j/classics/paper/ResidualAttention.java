@@ -1,0 +1,152 @@
+package io.github.attention4j.classics.paper;
+
+import io.github.attention4j.Extras;
+import io.github.attention4j.Mask;
+import io.github.attention4j.Tensor;
+import io.github.attention4j.classics.d2l.AddNorm;
+import io.github.attention4j.internal.Checks;
+import io.github.attention4j.internal.Linears;
+import io.github.attention4j.internal.Weights;
+import io.github.attention4j.io.SafeTensors;
+import io.github.attention4j.layer.LayerNorm;
+import io.github.attention4j.layer.MultiHeadAttention;
+import java.lang.foreign.Arena;
+import java.util.Objects;
+
+/**
+ * Multi-head attention with its residual connection and the norm behind it, as "Attention Is All
+ * You Need" (Vaswani et al., 2017) draws it and walks through the paper program it:
+ *
+ * <pre>
+ *   out = LayerNorm(query + linear_final(concat of head_h) )
+ * </pre>
+ *
+ * <p>A well-known program of this layer has four slips. What the paper means holds here:
+ *
+ * <ul>
+ *   <li>It splits heads by {@code view(batch * heads, -1, dim)} without transposing, which mixes
+ *       positions. Here head h reads the h-th part of each row.
+ *   <li>It scales by {@code (dim / heads)^−1/2}, dim being a head's width already. Here by {@code
+ *       dim^−1/2} of a head.
+ *   <li>It repeats the mask head by head where rows go batch by batch. Here the mask of batch b
+ *       counts for every head of batch b.
+ *   <li>It asks {@code if attn_mask:}, which a tensor cannot answer. Here a mask that is given
+ *       counts, and its true means masked, as there.
+ * </ul>
+ *
+ * A query whose keys are all masked gets NaN there, and no attention here: its row is {@code
+ * LayerNorm(query + bias of linear_final)}.
+ *
+ * <p>All tensors but masks are {@link io.github.attention4j.DType#F32}. Dropout is off. Immutable
+ * and safe for any number of threads.
+ */
+public final class ResidualAttention {
+  private final MultiHeadAttention attention;
+  private final AddNorm addNorm;
+
+  private ResidualAttention(MultiHeadAttention attention, AddNorm addNorm) {
+    this.attention = attention;
+    this.addNorm = addNorm;
+  }
+
+  /**
+   * Makes the layer.
+   *
+   * @param attention what is added to the queries
+   * @param norm what is applied to the sum
+   * @return the layer
+   */
+  public static ResidualAttention of(MultiHeadAttention attention, LayerNorm norm) {
+    return new ResidualAttention(Objects.requireNonNull(attention, "attention"), AddNorm.of(norm));
+  }
+
+  /**
+   * Reads {@code linear_q}, {@code linear_k}, {@code linear_v}, {@code linear_final} and {@code
+   * layer_norm}, each with {@code .weight} and {@code .bias}; epsilon is 10⁻⁵.
+   *
+   * @param file holds the tensors, all of those below the prefix
+   * @param prefix what their names begin with
+   * @param numHeads the number of heads
+   * @param arena for copies of weights that are not F32 or lie misaligned in the file
+   * @return the layer
+   * @throws IllegalArgumentException if a tensor is missing, one is not known, or the shapes do not
+   *     fit one another or the number of heads
+   * @throws IllegalStateException if an arena is closed or confined to another thread
+   * @throws OutOfMemoryError if there is no memory for a copy
+   */
+  public static ResidualAttention load(
+      SafeTensors file, String prefix, long numHeads, Arena arena) {
+    Weights weights = new Weights(file, prefix, arena);
+    MultiHeadAttention attention =
+        MultiHeadAttention.builder(
+                Linears.read(weights, "linear_q", "linear_q.bias"),
+                Linears.read(weights, "linear_k", "linear_k.bias"),
+                Linears.read(weights, "linear_v", "linear_v.bias"),
+                Linears.read(weights, "linear_final", "linear_final.bias"))
+            .heads(numHeads)
+            .build();
+    LayerNorm norm = LayerNorm.of(weights.get("layer_norm.weight"), weights.get("layer_norm.bias"));
+    weights.requireAllRead();
+    return of(attention, norm);
+  }
+
+  /**
+   * Applies the layer without a mask.
+   *
+   * @param query {@code [batch, lenQ, dimModel]}. Not modified.
+   * @param key {@code [batch, lenK, dimModel]}. Not modified.
+   * @param value {@code [batch, lenK, dimModel]}. Not modified.
+   * @param out {@code [batch, lenQ, dimModel]}. Modified.
+   * @throws IllegalArgumentException if types, ranks, shapes, strides or alignment do not fit, or
+   *     out is read-only or overlaps an input or a weight
+   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
+   * @throws OutOfMemoryError if there is no memory for queries, keys and values
+   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
+   *     had
+   */
+  public void forward(Tensor query, Tensor key, Tensor value, Tensor out) {
+    run(query, key, value, null, out, Extras.none());
+  }
+
+  /**
+   * Applies the layer under a mask.
+   *
+   * @param query {@code [batch, lenQ, dimModel]}. Not modified.
+   * @param key {@code [batch, lenK, dimModel]}. Not modified.
+   * @param value {@code [batch, lenK, dimModel]}. Not modified.
+   * @param attnMask {@link io.github.attention4j.DType#BOOL} {@code [batch, lenQ, lenK]}, <b>true =
+   *     masked</b>, as {@link SequenceMasks} makes it; null for none. Not modified.
+   * @param out {@code [batch, lenQ, dimModel]}. Modified.
+   * @param extras logsumexp {@code [batch, heads, lenQ]}, weights {@code [batch, heads, lenQ,
+   *     lenK]}; its outputs are modified
+   * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, Tensor)}, and if
+   *     the mask or an extra does not fit
+   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
+   * @throws OutOfMemoryError if there is no memory for queries, keys, values and the mask
+   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
+   *     had
+   */
+  public void forward(
+      Tensor query, Tensor key, Tensor value, Tensor attnMask, Tensor out, Extras extras) {
+    run(query, key, value, attnMask, out, extras);
+  }
+
+  private void run(
+      Tensor query, Tensor key, Tensor value, Tensor attnMask, Tensor out, Extras extras) {
+    Objects.requireNonNull(query, "query");
+    Objects.requireNonNull(key, "key");
+    Objects.requireNonNull(out, "out");
+    try (Arena arena = Arena.ofConfined()) {
+      Mask mask = Mask.none();
+      if (attnMask != null) {
+        Checks.rank("query", query, 3);
+        Checks.rank("key", key, 3);
+        Checks.shape(
+            "attnMask", attnMask, "[batch, lenQ, lenK]", query.size(0), query.size(1), key.size(1));
+        mask = SequenceMasks.hiding(arena, attnMask.unsqueeze(1));
+      }
+      attention.forward(query, key, value, mask, out, extras);
+      addNorm.forward(query, out, out);
+    }
+  }
+}

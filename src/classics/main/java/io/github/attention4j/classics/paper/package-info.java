@@ -1,0 +1,8 @@
+/**
+ * The layers of <i>Attention Is All You Need</i> (Vaswani et al. 2017) under the paper's names:
+ * sinusoidal positions, padding and sequence masks, and multi-head attention with its residual
+ * connection and norm.
+ *
+ * <p>What {@link io.github.attention4j.layer} says of layers holds here too.
+ */
+package io.github.attention4j.classics.paper;

@@ -1,0 +1,74 @@
+package io.github.attention4j.internal;
+
+import io.github.attention4j.Tensor;
+import java.util.Arrays;
+
+/** From which dimension on a norm takes what it normalises, and the views that follow from it. */
+public final class NormAxis {
+  private NormAxis() {}
+
+  /** A weight or bias says by its rank how many dimensions belong to a row. */
+  public static void checkParameter(String name, Tensor parameter) {
+    if (parameter.rank() < 1) {
+      throw new IllegalArgumentException(
+          name + ".rank must be at least 1 [..., dim]: " + name + ".rank=0");
+    }
+    Checks.input(name, parameter);
+    Checks.contiguous(name, parameter);
+  }
+
+  public static float checkEpsilon(double epsilon) {
+    if (!(epsilon >= 0) || !Float.isFinite((float) epsilon)) {
+      throw new IllegalArgumentException(
+          "epsilon must be a finite float and not negative: epsilon=" + epsilon);
+    }
+    return (float) epsilon;
+  }
+
+  /** The number of the first dimension of a row; a negative axis counts from the end. */
+  public static int first(int axis, Tensor x) {
+    int rank = x.rank();
+    if (axis < -rank || axis >= rank) {
+      throw new IllegalArgumentException(
+          "axis must lie in [-x.rank, x.rank): axis=" + axis + ", x.rank=" + rank);
+    }
+    return axis < 0 ? axis + rank : axis;
+  }
+
+  /** The parameter has the shape of one row of x. */
+  public static void checkFits(String name, Tensor parameter, Tensor x, int first) {
+    if (parameter.rank() == 1 && first == x.rank() - 1) {
+      Checks.equal(name, "x", "dim", parameter.size(0), x.size(-1));
+      return;
+    }
+    long[] row = Arrays.copyOfRange(x.shape(), first, x.rank());
+    if (!Arrays.equals(parameter.shape(), row)) {
+      Checks.shape(name, parameter, "the shape of x from dimension " + first + " on", row);
+    }
+  }
+
+  /** Takes the dimensions of a row as one. */
+  public static Tensor flat(String name, Tensor tensor, int first) {
+    int last = tensor.rank() - 1;
+    if (first == last) {
+      return tensor;
+    }
+    long width = 1;
+    for (int i = last; i >= first; i--) {
+      if (tensor.size(i) != 1 && tensor.stride(i) != width) {
+        throw new IllegalArgumentException(
+            name
+                + " must have its elements side by side from dimension "
+                + first
+                + " on: shape="
+                + Arrays.toString(tensor.shape())
+                + ", strides="
+                + Arrays.toString(tensor.strides()));
+      }
+      width *= tensor.size(i);
+    }
+    long[] shape = Arrays.copyOf(tensor.shape(), first + 1);
+    shape[first] = width;
+    return tensor.reshape(shape);
+  }
+}

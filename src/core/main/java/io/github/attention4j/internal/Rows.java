@@ -1,0 +1,41 @@
+package io.github.attention4j.internal;
+
+import io.github.attention4j.Tensor;
+import java.util.Objects;
+
+/** What layers that work row by row ask of their tensors. */
+public final class Rows {
+  private Rows() {}
+
+  /** There is a last dimension. */
+  public static void check(String name, Tensor tensor) {
+    if (Objects.requireNonNull(tensor, name).rank() < 1) {
+      throw new IllegalArgumentException(
+          name + ".rank must be at least 1 [..., dim]: " + name + ".rank=0");
+    }
+  }
+
+  /**
+   * Whether rows lie at one distance only within each index of the first dimension, as in a slice
+   * of every sequence of a batch: then each index is a call of its own.
+   */
+  public static boolean needSplitting(Tensor x, Tensor out) {
+    return x.rank() > 2
+        && out.rank() == x.rank()
+        && out.size(0) == x.size(0)
+        && !(evenlySpaced(x) && evenlySpaced(out));
+  }
+
+  private static boolean evenlySpaced(Tensor tensor) {
+    long follows = -1;
+    for (int i = tensor.rank() - 2; i >= 0; i--) {
+      if (tensor.size(i) != 1) {
+        if (follows >= 0 && tensor.stride(i) != follows) {
+          return false;
+        }
+        follows = tensor.stride(i) * tensor.size(i);
+      }
+    }
+    return true;
+  }
+}

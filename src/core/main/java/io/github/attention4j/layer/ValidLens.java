@@ -1,0 +1,230 @@
+package io.github.attention4j.layer;
+
+import io.github.attention4j.Attention;
+import io.github.attention4j.DType;
+import io.github.attention4j.Extras;
+import io.github.attention4j.Mask;
+import io.github.attention4j.Tensor;
+import io.github.attention4j.internal.Checks;
+import io.github.attention4j.internal.Scratch;
+import java.util.Arrays;
+import java.util.Objects;
+
+/**
+ * How many keys are valid, the {@code valid_lens} of "Dive into Deep Learning" (Zhang, Lipton, Li,
+ * Smola, chapter 11): one number for each batch, or one for each query. Keys from that number on
+ * are padding.
+ *
+ * <pre>{@code
+ * DotProductAttention.forward(queries, keys, values, ValidLens.of(2, 6), out);
+ * }</pre>
+ *
+ * <p>The book replaces the score of a padded key by −10⁶ before softmax, with consequences that
+ * hold here too:
+ *
+ * <ul>
+ *   <li>Behind a valid key the weight of padding is exactly 0. (Here it is so whatever lies in the
+ *       padding; in the book NaN in a padded value spreads, as 0 · NaN is NaN.)
+ *   <li>Where a length is 0 all scores are the same, so that the weights are {@code 1 / lenK} for
+ *       all keys, padded ones too, and the result is the plain average of the values. This differs
+ *       from {@link Mask#keyLengths}, which gives 0.
+ *   <li>A length above lenK hides nothing.
+ * </ul>
+ *
+ * <p>Immutable and safe for any number of threads. A tensor is read at each call, and belongs to
+ * the caller.
+ */
+public final class ValidLens {
+  private static final ValidLens NONE = new ValidLens(null, null);
+
+  /** At most one is not null. */
+  private final int[] lens;
+
+  private final Tensor tensor;
+
+  private ValidLens(int[] lens, Tensor tensor) {
+    this.lens = lens;
+    this.tensor = tensor;
+  }
+
+  /**
+   * Says that all keys are valid, the book's {@code None}.
+   *
+   * @return the lengths that hide nothing
+   */
+  public static ValidLens none() {
+    return NONE;
+  }
+
+  /**
+   * Gives each batch its number of valid keys.
+   *
+   * @param lens for each batch the number of keys, not negative. Copied.
+   * @return the lengths
+   * @throws IllegalArgumentException if a length is negative
+   */
+  public static ValidLens of(int... lens) {
+    int[] own = Objects.requireNonNull(lens, "lens").clone();
+    for (int b = 0; b < own.length; b++) {
+      requireLength("[" + b + "]", own[b]);
+    }
+    return new ValidLens(own, null);
+  }
+
+  /**
+   * Gives each batch, or each query, its number of valid keys, which is read at each call.
+   *
+   * @param lens {@link DType#I32} {@code [batch]} or {@code [batch, lenQ]}, not negative. Not
+   *     modified.
+   * @return the lengths
+   * @throws IllegalArgumentException if the type is not I32, or the rank neither 1 nor 2
+   */
+  public static ValidLens of(Tensor lens) {
+    if (Objects.requireNonNull(lens, "lens").dtype() != DType.I32) {
+      throw new IllegalArgumentException(
+          "validLens.dtype must be I32: validLens.dtype=" + lens.dtype());
+    }
+    if (lens.rank() != 1 && lens.rank() != 2) {
+      throw new IllegalArgumentException(
+          "validLens.rank must be 1 [batch] or 2 [batch, lenQ]: validLens.rank=" + lens.rank());
+    }
+    return new ValidLens(null, lens);
+  }
+
+  private static int requireLength(String index, int length) {
+    if (length < 0) {
+      throw new IllegalArgumentException(
+          "validLens" + index + " must not be negative: validLens" + index + "=" + length);
+    }
+    return length;
+  }
+
+  // ---- For the layers ----
+
+  /** Whether all keys are valid. */
+  public boolean isNone() {
+    return this == NONE;
+  }
+
+  /** Whether each query has its own length. */
+  public boolean perQuery() {
+    return tensor != null && tensor.rank() == 2;
+  }
+
+  /** Compares the lengths with the queries that they are for. */
+  public void check(long batch, long lenQ) {
+    if (lens != null) {
+      Checks.equal("validLens.length", lens.length, "queries.batch", batch);
+    } else if (tensor != null) {
+      Checks.reachable("validLens", tensor);
+      Checks.equal("validLens", "queries", "batch", tensor.size(0), batch);
+      if (perQuery()) {
+        Checks.equal("validLens", "queries", "lenQ", tensor.size(1), lenQ);
+      }
+    }
+  }
+
+  /** The number of valid keys of one query, at most lenK. */
+  public int length(long b, long i, long lenK) {
+    int length;
+    if (isNone()) {
+      return Math.toIntExact(lenK);
+    } else if (lens != null) {
+      length = lens[(int) b];
+    } else if (perQuery()) {
+      length = requireLength("[" + b + ", " + i + "]", tensor.getInt(b, i));
+    } else {
+      length = requireLength("[" + b + "]", tensor.getInt(b));
+    }
+    return (int) Math.min(length, lenK);
+  }
+
+  private int[] lengths(long batch, long lenK) {
+    int[] lengths = new int[Math.toIntExact(batch)];
+    Arrays.setAll(lengths, b -> length(b, 0, lenK));
+    return lengths;
+  }
+
+  /**
+   * Computes attention under these lengths, and the attention's own mask. Tensors are those of
+   * {@link Attention#forward(Tensor, Tensor, Tensor, Tensor)}.
+   *
+   * @param weights as in {@link Extras#weights}, or null
+   */
+  public void attend(
+      Attention attention,
+      Tensor q,
+      Tensor k,
+      Tensor v,
+      Tensor out,
+      Tensor weights,
+      Scratch scratch) {
+    Extras extras = weights == null ? Extras.none() : Extras.none().weights(weights);
+    if (isNone()) {
+      attention.forward(q, k, v, out, extras);
+      return;
+    }
+    long batch = q.size(0);
+    long lenQ = q.size(-2);
+    long lenK = k.size(-2);
+    check(batch, lenQ);
+    Mask valid =
+        perQuery()
+            ? perQueryMask(batch, lenQ, lenK, scratch)
+            : Mask.keyLengths(lengths(batch, lenK));
+    attention.withMask(attention.mask().and(valid)).forward(q, k, v, out, extras);
+    if (lenK > 0) {
+      averageEmptyRows(v, out, weights, lenQ, lenK, scratch);
+    }
+  }
+
+  private Mask perQueryMask(long batch, long lenQ, long lenK, Scratch scratch) {
+    Tensor lengths = scratch.ints(batch, lenQ);
+    for (long b = 0; b < batch; b++) {
+      for (long i = 0; i < lenQ; i++) {
+        lengths.setInt(length(b, i, lenK), b, i);
+      }
+    }
+    return Mask.keyLengths(lengths);
+  }
+
+  /** What the mask left as 0 becomes the average over all keys, for runs of queries at a time. */
+  private void averageEmptyRows(
+      Tensor v, Tensor out, Tensor weights, long lenQ, long lenK, Scratch scratch) {
+    Tensor zero = null;
+    for (long b = 0; b < out.size(0); b++) {
+      long i = 0;
+      while (i < lenQ) {
+        if (length(b, i, lenK) > 0) {
+          i += perQuery() ? 1 : lenQ;
+          continue;
+        }
+        long first = i;
+        while (i < lenQ && length(b, i, lenK) == 0) {
+          i += perQuery() ? 1 : lenQ;
+        }
+        zero = zero == null ? scratch.floats(1, 1, 1, 1) : zero;
+        average(zero, v.slice(0, b, 1), out.slice(0, b, 1).slice(-2, first, i - first));
+        if (weights != null) {
+          weights.slice(0, b, 1).slice(-2, first, i - first).fill(1f / lenK);
+        }
+      }
+    }
+  }
+
+  /**
+   * Attention of queries and keys that are 0, a head of width 1 each, which nothing can disturb.
+   */
+  private static void average(Tensor zero, Tensor v, Tensor out) {
+    Tensor queries = zero.expand(2, out.size(-2));
+    Tensor keys = zero.expand(2, v.size(-2));
+    if (v.rank() == 4) {
+      queries = queries.expand(1, out.size(1));
+      keys = keys.expand(1, v.size(1));
+    } else {
+      queries = queries.select(1, 0);
+      keys = keys.select(1, 0);
+    }
+    Attention.builder().build().forward(queries, keys, v, out);
+  }
+}

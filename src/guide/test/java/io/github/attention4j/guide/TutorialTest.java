@@ -1,0 +1,269 @@
+package io.github.attention4j.guide;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.github.attention4j.Alibi;
+import io.github.attention4j.Alignment;
+import io.github.attention4j.Attention;
+import io.github.attention4j.DType;
+import io.github.attention4j.Differential;
+import io.github.attention4j.FloatExpression;
+import io.github.attention4j.IntExpression;
+import io.github.attention4j.KeyRanges;
+import io.github.attention4j.KvCache;
+import io.github.attention4j.Mask;
+import io.github.attention4j.Score;
+import io.github.attention4j.Score.FloatTable;
+import io.github.attention4j.Score.IntTable;
+import io.github.attention4j.Sequences;
+import io.github.attention4j.Tensor;
+import io.github.attention4j.models.CausalLm;
+import io.github.attention4j.models.Sampler;
+import io.github.attention4j.testing.Snippets;
+import java.lang.foreign.Arena;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.Random;
+import org.junit.jupiter.api.Test;
+
+/** The README's Java, which stands here line by line, does what the README says. */
+class TutorialTest {
+  private final Random random = new Random(17);
+
+  private float[] normal(int count) {
+    float[] values = new float[count];
+    for (int i = 0; i < count; i++) {
+      values[i] = (float) random.nextGaussian();
+    }
+    return values;
+  }
+
+  @Test
+  void shouldAttendOverFloats() {
+    float[] queries = normal(128 * 512);
+    float[] keys = normal(128 * 512);
+    float[] values = normal(128 * 512);
+    float[] result;
+
+    try (Arena arena = Arena.ofConfined()) {
+      // 128 tokens, 8 heads of 64: [batch, length, heads * dim] as [batch, heads, length, dim].
+      Tensor q = Tensor.of(arena, queries, 1, 128, 512).splitHeads(8);
+      Tensor k = Tensor.of(arena, keys, 1, 128, 512).splitHeads(8);
+      Tensor v = Tensor.of(arena, values, 1, 128, 512).splitHeads(8);
+      Tensor out = Tensor.allocate(arena, DType.F32, 1, 8, 128, 64);
+      Attention attention = Attention.builder().mask(Mask.causal(Alignment.TOP_LEFT)).build();
+      attention.forward(q, k, v, out);
+      result = out.toFloatArray();
+    }
+
+    // The first query sees the first key alone.
+    assertArrayEquals(Arrays.copyOf(values, 64), Arrays.copyOf(result, 64));
+    assertEquals(128 * 512, result.length);
+  }
+
+  @Test
+  void shouldSubtractOneMapFromTheOther() {
+    float lambda = 0.25f;
+    try (Arena arena = Arena.ofConfined()) {
+      Tensor q = Tensor.of(arena, normal(128 * 512), 1, 128, 512).splitHeads(8);
+      Tensor k = Tensor.of(arena, normal(128 * 512), 1, 128, 512).splitHeads(8);
+      float[] values = normal(128 * 512);
+      Tensor v = Tensor.of(arena, values, 1, 128, 512).splitHeads(4);
+      Tensor out = Tensor.allocate(arena, DType.F32, 1, 4, 128, 128);
+
+      // Eight heads are four pairs (2h, 2h + 1); v and out have four heads of 128.
+      Differential.builder()
+          .mask(Mask.causal(Alignment.TOP_LEFT))
+          .build()
+          .forward(q, k, v, lambda, out);
+
+      for (int d = 0; d < 128; d++) {
+        assertEquals((1 - lambda) * values[d], out.getFloat(0, 0, 0, d), 1e-6);
+      }
+    }
+  }
+
+  @Test
+  void shouldHideWhatAMaskHides() {
+    try (Arena arena = Arena.ofConfined()) {
+      Tensor q = Tensor.of(arena, normal(2 * 128 * 64), 2, 128, 64).splitHeads(4);
+      Tensor k = Tensor.of(arena, normal(2 * 128 * 64), 2, 128, 64).splitHeads(4);
+      float[] values = normal(2 * 128 * 64);
+      Tensor v = Tensor.of(arena, values, 2, 128, 64).splitHeads(4);
+      Tensor out = Tensor.allocate(arena, DType.F32, 2, 4, 128, 16);
+      boolean[][] seen = new boolean[8][8];
+      seen[3][5] = true;
+
+      // A window of 32 tokens, soft-capped logits; batch 0 has 128 keys, batch 1 has 90.
+      Mask local = Mask.window(31, 0, Alignment.BOTTOM_RIGHT).and(Mask.keyLengths(128, 90));
+      Attention.builder().mask(local).softCap(50).build().forward(q, k, v, out);
+
+      // The 39th query of batch 1 stands at its first key.
+      assertEquals(0f, out.getFloat(1, 2, 37, 0));
+      assertEquals(v.getFloat(1, 2, 0, 0), out.getFloat(1, 2, 38, 0));
+
+      // Any pattern of blocks: which 16 rows see which 16 keys.
+      Mask sparse = Mask.keyRanges(KeyRanges.ofBlocks(16, 16, 128, seen));
+      Attention.builder().mask(sparse).build().forward(q, k, v, out);
+
+      assertEquals(0f, out.getFloat(0, 0, 47, 3));
+      assertTrue(out.getFloat(0, 0, 48, 3) != 0);
+    }
+  }
+
+  @Test
+  void shouldScoreByAnExpression() {
+    try (Arena arena = Arena.ofConfined()) {
+      Tensor q = Tensor.of(arena, normal(128 * 512), 1, 128, 512).splitHeads(8);
+      Tensor k = Tensor.of(arena, normal(128 * 512), 1, 128, 512).splitHeads(8);
+      Tensor v = Tensor.of(arena, normal(128 * 512), 1, 128, 512).splitHeads(8);
+      Tensor out = Tensor.allocate(arena, DType.F32, 1, 8, 128, 64);
+      Tensor slopes = Tensor.of(arena, Alibi.slopes(8), 8);
+      Tensor documents = Tensor.allocate(arena, DType.I32, 128);
+      for (int i = 0; i < 128; i++) {
+        documents.setInt(i / 50, i);
+      }
+
+      // ALiBi with learned slopes, within documents that were packed into one row.
+      IntTable document = Score.ints(documents); // [length]: the document of each token
+      FloatTable slope = Score.floats(slopes); // [heads]
+      IntExpression distance = Score.query().minus(Score.key());
+      FloatExpression penalty = slope.at(Score.head()).times(distance.abs().toFloat());
+      Attention.builder()
+          .mask(
+              Mask.causal(Alignment.TOP_LEFT)
+                  .and(Mask.where(document.at(Score.query()).equalTo(document.at(Score.key())))))
+          .score(Score.score().minus(penalty))
+          .build()
+          .forward(q, k, v, out);
+
+      // The first token of the second document sees nothing but itself.
+      assertEquals(v.getFloat(0, 5, 50, 9), out.getFloat(0, 5, 50, 9));
+      // The second document alone, by the built-in form.
+      Tensor alone = Tensor.allocate(arena, DType.F32, 1, 8, 50, 64);
+      Attention.builder()
+          .mask(Mask.causal(Alignment.TOP_LEFT))
+          .alibi(Alignment.TOP_LEFT, Alibi.slopes(8))
+          .build()
+          .forward(q.slice(2, 50, 50), k.slice(2, 50, 50), v.slice(2, 50, 50), alone);
+      assertArrayEquals(alone.toFloatArray(), out.slice(2, 50, 50).toFloatArray(), 1e-5f);
+    }
+  }
+
+  @Test
+  void shouldPackSequences() {
+    try (Arena arena = Arena.ofConfined()) {
+      Tensor q = Tensor.of(arena, normal(13 * 64), 13, 4, 16);
+      Tensor k = Tensor.of(arena, normal(13 * 64), 13, 4, 16);
+      Tensor v = Tensor.of(arena, normal(13 * 64), 13, 4, 16);
+      Tensor out = Tensor.allocate(arena, DType.F32, 13, 4, 16);
+
+      Sequences sequences = Sequences.ofLengths(5, 1, 7); // q, k, v and out are [13, heads, dim]
+      Attention attention = Attention.builder().mask(Mask.causal(Alignment.TOP_LEFT)).build();
+      attention.forwardPacked(q, sequences, k, v, sequences, out);
+
+      for (int first : new int[] {0, 5, 6}) {
+        assertEquals(v.getFloat(first, 3, 7), out.getFloat(first, 3, 7));
+      }
+    }
+  }
+
+  @Test
+  void shouldSubtractWithALambdaForEachToken() {
+    try (Arena arena = Arena.ofConfined()) {
+      Tensor q = Tensor.of(arena, normal(128 * 512), 1, 128, 512).splitHeads(8);
+      Tensor k = Tensor.of(arena, normal(128 * 128), 1, 128, 128).splitHeads(2);
+      Tensor v = Tensor.of(arena, normal(128 * 128), 1, 128, 128).splitHeads(2);
+      Tensor lambda = Tensor.of(arena, normal(128 * 4), 1, 128, 4);
+      Tensor out = Tensor.allocate(arena, DType.F32, 1, 4, 128, 64);
+
+      Differential v2 =
+          Differential.builder()
+              .mask(Mask.causal(Alignment.TOP_LEFT))
+              .keyMap(Differential.KeyMap.SHARED)
+              .lambdaForm(Differential.LambdaForm.SIGMOID)
+              .build();
+      // lambda is a projection [batch, length, pairs].
+      v2.forward(q, k, v, lambda.transpose(1, 2), out);
+
+      double rest = 1 - 1 / (1 + Math.exp(-lambda.getFloat(0, 0, 3)));
+      assertEquals(rest * v.getFloat(0, 1, 0, 9), out.getFloat(0, 3, 0, 9), 1e-6);
+    }
+  }
+
+  @Test
+  void shouldContinueOnePromptSeveralTimes() {
+    try (Arena arena = Arena.ofConfined()) {
+      Tensor promptK = Tensor.of(arena, normal(100 * 512), 1, 100, 512).splitHeads(8);
+      Tensor promptV = Tensor.of(arena, normal(100 * 512), 1, 100, 512).splitHeads(8);
+      Tensor nextQ = Tensor.of(arena, normal(4 * 512), 4, 1, 512).splitHeads(8);
+      Tensor nextK = Tensor.of(arena, normal(4 * 512), 4, 1, 512).splitHeads(8);
+      Tensor nextV = Tensor.of(arena, normal(4 * 512), 4, 1, 512).splitHeads(8);
+      Tensor nextOut = Tensor.allocate(arena, DType.F32, 4, 8, 1, 64);
+      Attention attention = Attention.builder().build();
+
+      KvCache prefix = KvCache.allocate(arena, 1, 8, 128, 64);
+      KvCache continuations = KvCache.allocate(arena, 4, 8, 128, 64);
+      prefix.append(promptK, promptV);
+      continuations.append(nextK, nextV); // each batch its own next token
+      attention.forward(nextQ, prefix, continuations, nextOut);
+
+      // The third continuation, as if it were alone.
+      prefix.append(nextK.slice(0, 2, 1), nextV.slice(0, 2, 1));
+      Tensor alone = Tensor.allocate(arena, DType.F32, 1, 8, 1, 64);
+      attention.forward(nextQ.slice(0, 2, 1), prefix, alone);
+      assertArrayEquals(alone.toFloatArray(), nextOut.slice(0, 2, 1).toFloatArray(), 1e-5f);
+    }
+  }
+
+  @Test
+  void shouldDecodeFromACache() {
+    try (Arena arena = Arena.ofConfined()) {
+      Tensor q = Tensor.of(arena, normal(129 * 512), 1, 129, 512).splitHeads(8);
+      Tensor k = Tensor.of(arena, normal(129 * 512), 1, 129, 512).splitHeads(8);
+      Tensor v = Tensor.of(arena, normal(129 * 512), 1, 129, 512).splitHeads(8);
+      Tensor whole = Tensor.allocate(arena, DType.F32, q.shape());
+      Tensor pieces = Tensor.allocate(arena, DType.F32, q.shape());
+      Attention.builder().mask(Mask.causal(Alignment.TOP_LEFT)).build().forward(q, k, v, whole);
+      Tensor promptQ = q.slice(2, 0, 128);
+      Tensor promptK = k.slice(2, 0, 128);
+      Tensor promptV = v.slice(2, 0, 128);
+      Tensor promptOut = pieces.slice(2, 0, 128);
+      Tensor nextQ = q.slice(2, 128, 1);
+      Tensor nextK = k.slice(2, 128, 1);
+      Tensor nextV = v.slice(2, 128, 1);
+      Tensor nextOut = pieces.slice(2, 128, 1);
+
+      KvCache cache = KvCache.allocate(arena, 1, 8, 4096, 64); // batch, heads, capacity, dim
+      Attention attention = Attention.builder().build(); // causal is what a cache implies
+      cache.append(promptK, promptV);
+      attention.forward(promptQ, cache, promptOut);
+      cache.append(nextK, nextV); // one token more, as often as there is room
+      attention.forward(nextQ, cache, nextOut);
+
+      assertArrayEquals(whole.toFloatArray(), pieces.toFloatArray(), 1e-5f);
+    }
+  }
+
+  @Test
+  void shouldGenerateFromACheckpoint() throws Exception {
+    String directory = "src/demo/main/resources/models/llama";
+    StringBuilder text = new StringBuilder();
+
+    try (CausalLm model = CausalLm.open(Path.of(directory))) {
+      int[] prompt = "ROMEO:\n".chars().toArray(); // these models read bytes
+      Sampler sampler = Sampler.builder().temperature(0.5).topP(0.9).seed(2).build();
+      model.generate(prompt, 100, sampler, token -> text.append((char) token));
+    }
+
+    assertEquals(100, text.length());
+    assertTrue(text.toString().matches("[\\p{Print}\n]+"), text.toString());
+  }
+
+  @Test
+  void shouldStandInTheReadmeLineByLine() {
+    Snippets.requireRunBy(TutorialTest.class, Path.of("README.md"), 10);
+  }
+}

@@ -1,0 +1,329 @@
+package io.github.attention4j.models;
+
+import io.github.attention4j.Tensor;
+import java.util.Arrays;
+import java.util.Objects;
+
+/**
+ * Chooses the next token by the logits of all.
+ *
+ * <p>{@link #greedy} takes the likeliest. Otherwise a token is drawn with the probabilities {@code
+ * softmax(logits / temperature)}, of which {@code topK} keeps the k likeliest tokens and then
+ * {@code topP} the fewest likeliest whose share of what is left reaches p. Among equals the smaller
+ * token counts as the likelier one.
+ *
+ * <p>Draws are numbered, and draw n of a seed is always the same: a SplitMix64 sequence (Steele,
+ * Lea and Flood, "Fast splittable pseudorandom number generators", 2014) whose n-th number is
+ * computed directly. A session numbers its draws by the position of the token in the text.
+ *
+ * <pre>{@code
+ * Sampler sampler = Sampler.builder().temperature(0.8).topP(0.95).seed(1).build();
+ * }</pre>
+ *
+ * <p>Immutable and safe for any number of threads.
+ */
+public final class Sampler {
+  private static final Sampler GREEDY = new Builder().temperature(0).build();
+
+  private static final long GOLDEN_GAMMA = 0x9E3779B97F4A7C15L;
+
+  private final double temperature;
+  private final int topK;
+  private final double topP;
+  private final long seed;
+
+  private Sampler(Builder builder) {
+    temperature = builder.temperature;
+    topK = builder.topK;
+    topP = builder.topP;
+    seed = builder.seed;
+  }
+
+  /**
+   * Returns the sampler that always takes the likeliest token.
+   *
+   * @return a sampler without chance
+   */
+  public static Sampler greedy() {
+    return GREEDY;
+  }
+
+  /**
+   * Starts a sampler of temperature 1, without limits, of seed 0.
+   *
+   * @return a builder
+   */
+  public static Builder builder() {
+    return new Builder();
+  }
+
+  /**
+   * Chooses a token.
+   *
+   * @param logits of all tokens, {@code [vocabulary]}, of a float type; −∞ for a token that must
+   *     not be chosen. Not modified.
+   * @param draw the number of the draw, at will; the same number gives the same token
+   * @return the token
+   * @throws IllegalArgumentException if logits have another rank or type, there is none, one is
+   *     NaN, or the largest is infinite
+   * @throws IllegalStateException if the logits' arena is closed
+   */
+  public int next(Tensor logits, long draw) {
+    Objects.requireNonNull(logits, "logits");
+    if (logits.rank() != 1) {
+      throw new IllegalArgumentException(
+          "logits.rank must be 1 [vocabulary]: logits.rank=" + logits.rank());
+    }
+    return next(logits.toFloatArray(), draw, new Scratch());
+  }
+
+  /** What choosing needs beside the logits; kept by whoever chooses again and again. */
+  static final class Scratch {
+    private double[] weights = {};
+    private long[] keys = {};
+
+    private void reserve(int tokens) {
+      if (weights.length < tokens) {
+        weights = new double[tokens];
+        keys = new long[tokens];
+      }
+    }
+  }
+
+  int next(float[] logits, long draw, Scratch scratch) {
+    int best = largest(logits);
+    if (temperature == 0 || topK == 1) {
+      return best;
+    }
+    scratch.reserve(logits.length);
+    double[] weights = scratch.weights;
+    double sum = 0;
+    for (int i = 0; i < logits.length; i++) {
+      weights[i] = Math.exp(((double) logits[i] - logits[best]) / temperature);
+      sum += weights[i];
+    }
+    double uniform = uniform(draw);
+    if (topK >= logits.length && topP >= 1) {
+      return drawn(weights, logits.length, uniform * sum, best);
+    }
+    long[] keys = scratch.keys;
+    int kept = candidates(logits, weights, sum, keys);
+    if (topK < kept) {
+      keepLikeliest(keys, kept, topK);
+      kept = topK;
+      sum = 0;
+      for (int i = 0; i < kept; i++) {
+        sum += weights[(int) keys[i]];
+      }
+    }
+    Arrays.sort(keys, 0, kept);
+    return drawnFromNucleus(weights, keys, kept, topP * sum, uniform);
+  }
+
+  private static int largest(float[] logits) {
+    if (logits.length == 0) {
+      throw new IllegalArgumentException("logits must have at least 1 token: logits=0");
+    }
+    int best = 0;
+    for (int i = 0; i < logits.length; i++) {
+      if (Float.isNaN(logits[i])) {
+        throw new IllegalArgumentException("logits must be numbers: logits[" + i + "]=NaN");
+      }
+      if (logits[i] > logits[best]) {
+        best = i;
+      }
+    }
+    if (Float.isInfinite(logits[best])) {
+      throw new IllegalArgumentException(
+          "the largest of logits must be finite: logits[" + best + "]=" + logits[best]);
+    }
+    return best;
+  }
+
+  /** The token at which the sum of the weights so far exceeds the one wanted. */
+  private static int drawn(double[] weights, int tokens, double wanted, int otherwise) {
+    double sum = 0;
+    for (int i = 0; i < tokens; i++) {
+      sum += weights[i];
+      if (sum > wanted) {
+        return i;
+      }
+    }
+    return otherwise;
+  }
+
+  /**
+   * Lists the tokens that may be drawn. With top-k and top-p, all of them may; with top-p alone,
+   * those below the least weight that matters are left out: even all tokens of the vocabulary with
+   * less than {@code (1 − p) / vocabulary} of the sum would not have {@code 1 − p} of it.
+   *
+   * <p>A key sorts by falling logit, then by token: the logit's bits in an order that integers
+   * understand, then the token.
+   */
+  private int candidates(float[] logits, double[] weights, double sum, long[] keys) {
+    double least = topK < logits.length ? 0 : (1 - topP) / logits.length * sum;
+    int kept = 0;
+    for (int i = 0; i < logits.length; i++) {
+      if (weights[i] > 0 && weights[i] >= least) {
+        int bits = Float.floatToIntBits(logits[i] + 0f);
+        int ordered = bits < 0 ? bits ^ 0x7fffffff : bits;
+        keys[kept++] = ((long) ~ordered << 32) | i;
+      }
+    }
+    return kept;
+  }
+
+  /**
+   * Moves the {@code wanted} smallest keys to the front: a heap with the largest of them on top.
+   */
+  private static void keepLikeliest(long[] keys, int count, int wanted) {
+    for (int i = wanted / 2 - 1; i >= 0; i--) {
+      sink(keys, wanted, i);
+    }
+    for (int i = wanted; i < count; i++) {
+      if (keys[i] < keys[0]) {
+        keys[0] = keys[i];
+        sink(keys, wanted, 0);
+      }
+    }
+  }
+
+  private static void sink(long[] heap, int size, int start) {
+    long key = heap[start];
+    int at = start;
+    while (2 * at + 1 < size) {
+      int child = 2 * at + 1;
+      if (child + 1 < size && heap[child + 1] > heap[child]) {
+        child++;
+      }
+      if (heap[child] <= key) {
+        break;
+      }
+      heap[at] = heap[child];
+      at = child;
+    }
+    heap[at] = key;
+  }
+
+  /** Takes keys in order until their weights reach {@code enough}, and draws among them. */
+  private static int drawnFromNucleus(
+      double[] weights, long[] keys, int kept, double enough, double uniform) {
+    int nucleus = 0;
+    double share = 0;
+    while (nucleus < kept && (nucleus == 0 || share < enough)) {
+      share += weights[(int) keys[nucleus++]];
+    }
+    double wanted = uniform * share;
+    double passed = 0;
+    for (int i = 0; i < nucleus; i++) {
+      passed += weights[(int) keys[i]];
+      if (passed > wanted) {
+        return (int) keys[i];
+      }
+    }
+    return (int) keys[0];
+  }
+
+  /** A number from [0, 1): the n-th of the SplitMix64 sequence that the seed begins. */
+  private double uniform(long n) {
+    long z = seed + (n + 1) * GOLDEN_GAMMA;
+    z = (z ^ (z >>> 30)) * 0xBF58476D1CE4E5B9L;
+    z = (z ^ (z >>> 27)) * 0x94D049BB133111EBL;
+    z ^= z >>> 31;
+    return (z >>> 11) * 0x1p-53;
+  }
+
+  /**
+   * Shows the options.
+   *
+   * @return for people
+   */
+  @Override
+  public String toString() {
+    if (temperature == 0) {
+      return "greedy";
+    }
+    return "temperature="
+        + temperature
+        + (topK < Integer.MAX_VALUE ? ", topK=" + topK : "")
+        + (topP < 1 ? ", topP=" + topP : "")
+        + ", seed="
+        + seed;
+  }
+
+  /** Collects the options of a {@link Sampler}. Not safe for several threads. */
+  public static final class Builder {
+    private double temperature = 1;
+    private int topK = Integer.MAX_VALUE;
+    private double topP = 1;
+    private long seed;
+
+    private Builder() {}
+
+    /**
+     * Chooses what logits are divided by: below 1 prefers the likely, above 1 the surprising.
+     *
+     * @param temperature finite and not negative; 0 takes the likeliest token, always
+     * @return this builder
+     * @throws IllegalArgumentException if the temperature is negative, NaN or infinite
+     */
+    public Builder temperature(double temperature) {
+      if (!(temperature >= 0) || Double.isInfinite(temperature)) {
+        throw new IllegalArgumentException(
+            "temperature must be finite and not negative: temperature=" + temperature);
+      }
+      this.temperature = temperature;
+      return this;
+    }
+
+    /**
+     * Keeps the k likeliest tokens only.
+     *
+     * @param k at least 1; more than the vocabulary keeps all
+     * @return this builder
+     * @throws IllegalArgumentException if {@code k < 1}
+     */
+    public Builder topK(int k) {
+      if (k < 1) {
+        throw new IllegalArgumentException("topK must be at least 1: topK=" + k);
+      }
+      this.topK = k;
+      return this;
+    }
+
+    /**
+     * Keeps the fewest likeliest tokens whose share reaches p; one at least.
+     *
+     * @param p above 0, at most 1, which keeps all
+     * @return this builder
+     * @throws IllegalArgumentException if p lies outside (0, 1]
+     */
+    public Builder topP(double p) {
+      if (!(p > 0 && p <= 1)) {
+        throw new IllegalArgumentException("topP must lie in (0, 1]: topP=" + p);
+      }
+      this.topP = p;
+      return this;
+    }
+
+    /**
+     * Chooses the sequence of chances.
+     *
+     * @param seed any number
+     * @return this builder
+     */
+    public Builder seed(long seed) {
+      this.seed = seed;
+      return this;
+    }
+
+    /**
+     * Makes the sampler.
+     *
+     * @return an immutable sampler with the options chosen so far
+     */
+    public Sampler build() {
+      return new Sampler(this);
+    }
+  }
+}

@@ -1,0 +1,6 @@
+/** Models from checkpoint files, built on attention4j. */
+module io.github.attention4j.models {
+  requires transitive io.github.attention4j;
+
+  exports io.github.attention4j.models;
+}

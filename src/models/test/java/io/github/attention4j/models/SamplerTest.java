@@ -1,0 +1,283 @@
+package io.github.attention4j.models;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.github.attention4j.DType;
+import io.github.attention4j.Tensor;
+import java.lang.foreign.Arena;
+import java.util.Arrays;
+import java.util.Set;
+import java.util.SplittableRandom;
+import java.util.TreeSet;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+class SamplerTest {
+  private static final float[] LOGITS = logits(0.4, 0.1, 0.3, 0.2);
+
+  private static final int DRAWS = 100_000;
+
+  @Test
+  void shouldTakeTheLikeliestWhenGreedy() {
+    assertEquals(2, next(Sampler.greedy(), new float[] {-1, 0, 3, 2}, 0));
+  }
+
+  @Test
+  void shouldTakeTheFirstOfEqualsWhenGreedy() {
+    assertEquals(1, next(Sampler.greedy(), new float[] {-1, 3, 3, 2}, 5));
+    assertEquals(0, next(Sampler.greedy(), new float[] {-0f, 0f}, 0));
+  }
+
+  @ParameterizedTest
+  @ValueSource(doubles = {1, 0.5, 2})
+  void shouldDrawWithTheProbabilitiesOfTheTemperature(double temperature) {
+    double[] wanted = new double[4];
+    double sum = 0;
+    for (int i = 0; i < 4; i++) {
+      wanted[i] = Math.exp(LOGITS[i] / temperature);
+      sum += wanted[i];
+    }
+    double[] shares = shares(Sampler.builder().temperature(temperature).seed(7), LOGITS);
+    for (int i = 0; i < 4; i++) {
+      assertShare(wanted[i] / sum, shares[i], "token " + i);
+    }
+  }
+
+  @Test
+  void shouldDrawAmongTheKLikeliest() {
+    double[] shares = shares(Sampler.builder().topK(2), LOGITS);
+    assertShare(0.4 / 0.7, shares[0], "token 0");
+    assertShare(0.3 / 0.7, shares[2], "token 2");
+    assertEquals(1, shares[0] + shares[2]);
+  }
+
+  /** The shares, falling, are 0.4, 0.3, 0.2 and 0.1. */
+  @ParameterizedTest
+  @CsvSource({
+    "1e-9, 1",
+    "0.399, 1",
+    "0.401, 2",
+    "0.699, 2",
+    "0.701, 3",
+    "0.899, 3",
+    "0.901, 4",
+    "1, 4"
+  })
+  void shouldDrawAmongTheFewestThatReachP(double p, int tokens) {
+    int[] byShare = {0, 2, 3, 1};
+    Set<Integer> wanted = new TreeSet<>();
+    double sum = 0;
+    for (int i = 0; i < tokens; i++) {
+      wanted.add(byShare[i]);
+      sum += 0.4 - 0.1 * i;
+    }
+    double[] shares = shares(Sampler.builder().topP(p), LOGITS);
+    for (int i = 0; i < 4; i++) {
+      assertShare(wanted.contains(byShare[i]) ? (0.4 - 0.1 * i) / sum : 0, shares[byShare[i]], "");
+    }
+  }
+
+  @Test
+  void shouldCutByPWhatKLeft() {
+    // Of 0.4, 0.3 and 0.2 are left; 0.4 is a share of 0.444, with 0.3 one of 0.778.
+    double[] shares = shares(Sampler.builder().topK(3).topP(0.44), LOGITS);
+    assertEquals(1, shares[0]);
+    shares = shares(Sampler.builder().topK(3).topP(0.45), LOGITS);
+    assertShare(0.4 / 0.7, shares[0], "token 0");
+    assertShare(0.3 / 0.7, shares[2], "token 2");
+    assertEquals(1, shares[0] + shares[2]);
+  }
+
+  @Test
+  void shouldPreferTheSmallerTokenAmongEquals() {
+    float[] equal = new float[9];
+    double[] shares = shares(Sampler.builder().topK(3), equal);
+    assertEquals(1, shares[0] + shares[1] + shares[2]);
+    shares = shares(Sampler.builder().topP(0.3), equal);
+    assertEquals(1, shares[0] + shares[1] + shares[2]);
+  }
+
+  @Test
+  void shouldKeepAllWithLimitsThatExcludeNothing() {
+    Sampler free = Sampler.builder().seed(3).build();
+    Sampler wide = Sampler.builder().seed(3).topK(4).topP(1).build();
+    for (int i = 0; i < 1000; i++) {
+      assertEquals(next(free, LOGITS, i), next(wide, LOGITS, i));
+    }
+  }
+
+  /** Against plain sorting, with many logits of either sign and the vocabulary of a real model. */
+  @ParameterizedTest
+  @CsvSource({"1, 1", "40, 1", "5000, 0.9", "40, 0.5", "100000, 0.8", "100000, 0.999999"})
+  void shouldFindTheLikeliestOfMany(int topK, double topP) {
+    SplittableRandom random = new SplittableRandom(5);
+    float[] logits = new float[32_000];
+    for (int i = 0; i < logits.length; i++) {
+      logits[i] = (float) (8 * random.nextDouble() - 4);
+    }
+    Integer[] sorted = new Integer[logits.length];
+    Arrays.setAll(sorted, i -> i);
+    Arrays.sort(sorted, (a, b) -> Float.compare(logits[b], logits[a]));
+    int kept = Math.min(topK, logits.length);
+    double sum = 0;
+    for (int i = 0; i < kept; i++) {
+      sum += Math.exp(logits[sorted[i]]);
+    }
+    double share = 0;
+    int nucleus = 0;
+    while (nucleus < kept && share < topP * sum) {
+      share += Math.exp(logits[sorted[nucleus++]]);
+    }
+    Set<Integer> allowed = new TreeSet<>(Arrays.asList(sorted).subList(0, nucleus));
+    Sampler sampler = Sampler.builder().topK(topK).topP(topP).build();
+    Sampler.Scratch scratch = new Sampler.Scratch();
+    Set<Integer> drawn = new TreeSet<>();
+    for (int i = 0; i < 500; i++) {
+      drawn.add(sampler.next(logits, i, scratch));
+    }
+    assertTrue(allowed.containsAll(drawn), () -> "allowed " + allowed.size() + ", got " + drawn);
+    assertTrue(drawn.size() > Math.min(nucleus, 500) / 2, () -> "drawn " + drawn);
+  }
+
+  @Test
+  void shouldNeverDrawWhatIsExcluded() {
+    float[] logits = {Float.NEGATIVE_INFINITY, 1, Float.NEGATIVE_INFINITY, 1};
+    double[] shares = shares(Sampler.builder().temperature(1e9), logits);
+    assertEquals(0, shares[0] + shares[2]);
+    shares = shares(Sampler.builder().topK(3), logits);
+    assertEquals(0, shares[0] + shares[2]);
+  }
+
+  @ParameterizedTest
+  @ValueSource(doubles = {0, Double.MIN_VALUE, 1e-30, 1e-4})
+  void shouldBecomeGreedyAsTheTemperatureFalls(double temperature) {
+    Sampler sampler = Sampler.builder().temperature(temperature).build();
+    for (int i = 0; i < 1000; i++) {
+      assertEquals(0, next(sampler, LOGITS, i));
+    }
+  }
+
+  @Test
+  void shouldSurviveLogitsWhoseExponentialOverflows() {
+    double[] shares = shares(Sampler.builder(), new float[] {3e38f, -3e38f, 3e38f});
+    assertShare(0.5, shares[0], "token 0");
+    assertShare(0.5, shares[2], "token 2");
+  }
+
+  @Test
+  void shouldNumberTheDrawsOfASplittableRandom() {
+    float[] even = new float[1 << 20];
+    Sampler sampler = Sampler.builder().seed(-99).build();
+    SplittableRandom random = new SplittableRandom(-99);
+    Sampler.Scratch scratch = new Sampler.Scratch();
+    for (int i = 0; i < 20; i++) {
+      int wanted = (int) (random.nextDouble() * even.length);
+      assertEquals(wanted, sampler.next(even, i, scratch), "draw " + i);
+    }
+  }
+
+  @Test
+  void shouldDrawTheSameAgainAndOtherwiseForAnotherSeed() {
+    StringBuilder first = new StringBuilder();
+    StringBuilder again = new StringBuilder();
+    StringBuilder other = new StringBuilder();
+    for (int i = 0; i < 50; i++) {
+      first.append(next(Sampler.builder().seed(1).build(), LOGITS, i));
+      again.append(next(Sampler.builder().seed(1).build(), LOGITS, i));
+      other.append(next(Sampler.builder().seed(2).build(), LOGITS, i));
+    }
+    assertEquals(first.toString(), again.toString());
+    assertTrue(!first.toString().contentEquals(other));
+  }
+
+  @Test
+  void shouldRefuseLogitsThatSayNothing() {
+    assertEquals("logits must be numbers: logits[1]=NaN", refusal(new float[] {0, Float.NaN, 1}));
+    assertEquals(
+        "the largest of logits must be finite: logits[2]=Infinity",
+        refusal(new float[] {0, 1, Float.POSITIVE_INFINITY}));
+    assertEquals(
+        "the largest of logits must be finite: logits[0]=-Infinity",
+        refusal(new float[] {Float.NEGATIVE_INFINITY}));
+    assertEquals("logits must have at least 1 token: logits=0", refusal(new float[0]));
+    try (Arena arena = Arena.ofConfined()) {
+      Tensor rows = Tensor.allocate(arena, DType.F32, 1, 4);
+      assertEquals(
+          "logits.rank must be 1 [vocabulary]: logits.rank=2",
+          assertThrows(
+                  IllegalArgumentException.class, () -> Sampler.builder().build().next(rows, 0))
+              .getMessage());
+    }
+  }
+
+  @Test
+  void shouldRefuseOptionsOutsideTheirRange() {
+    Sampler.Builder builder = Sampler.builder();
+    assertRefused(
+        "temperature must be finite and not negative: temperature=-0.1",
+        () -> builder.temperature(-0.1));
+    assertRefused(
+        "temperature must be finite and not negative: temperature=NaN",
+        () -> builder.temperature(Double.NaN));
+    assertRefused(
+        "temperature must be finite and not negative: temperature=Infinity",
+        () -> builder.temperature(Double.POSITIVE_INFINITY));
+    assertRefused("topK must be at least 1: topK=0", () -> builder.topK(0));
+    assertRefused("topP must lie in (0, 1]: topP=0.0", () -> builder.topP(0));
+    assertRefused("topP must lie in (0, 1]: topP=1.1", () -> builder.topP(1.1));
+    assertRefused("topP must lie in (0, 1]: topP=NaN", () -> builder.topP(Double.NaN));
+  }
+
+  @Test
+  void shouldShowItsOptions() {
+    assertEquals("greedy", Sampler.greedy().toString());
+    assertEquals(
+        "temperature=0.8, topK=40, topP=0.9, seed=1",
+        Sampler.builder().temperature(0.8).topK(40).topP(0.9).seed(1).build().toString());
+    assertEquals("temperature=1.0, seed=0", Sampler.builder().build().toString());
+  }
+
+  private static void assertRefused(String message, Runnable call) {
+    assertEquals(message, assertThrows(IllegalArgumentException.class, call::run).getMessage());
+  }
+
+  private static String refusal(float[] logits) {
+    return assertThrows(
+            IllegalArgumentException.class, () -> next(Sampler.builder().build(), logits, 0))
+        .getMessage();
+  }
+
+  private static int next(Sampler sampler, float[] logits, long draw) {
+    try (Arena arena = Arena.ofConfined()) {
+      return sampler.next(Tensor.of(arena, logits, logits.length), draw);
+    }
+  }
+
+  private static double[] shares(Sampler.Builder builder, float[] logits) {
+    Sampler sampler = builder.build();
+    Sampler.Scratch scratch = new Sampler.Scratch();
+    int[] counts = new int[logits.length];
+    for (int i = 0; i < DRAWS; i++) {
+      counts[sampler.next(logits, i, scratch)]++;
+    }
+    return Arrays.stream(counts).mapToDouble(count -> (double) count / DRAWS).toArray();
+  }
+
+  /** Four standard deviations of a share of so many draws; none at all for 0 and 1. */
+  private static void assertShare(double wanted, double got, String what) {
+    double deviation = Math.sqrt(wanted * (1 - wanted) / DRAWS);
+    assertEquals(wanted, got, 4 * deviation + 1e-9, what);
+  }
+
+  private static float[] logits(double... shares) {
+    float[] logits = new float[shares.length];
+    for (int i = 0; i < shares.length; i++) {
+      logits[i] = (float) Math.log(shares[i]);
+    }
+    return logits;
+  }
+}
