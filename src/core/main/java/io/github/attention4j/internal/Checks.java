@@ -195,8 +195,11 @@ public final class Checks {
   /**
    * An output shares no byte with another tensor. Views of one buffer are welcome where it can be
    * shown that they interleave without touching, as the q, k and v of one packed projection do.
+   * Both must be reachable: the address of freed memory may belong to another tensor by now.
    */
   public static void disjoint(String outName, Tensor out, String name, Tensor tensor) {
+    reachable(outName, out);
+    reachable(name, tensor);
     if (out.count() == 0 || tensor.count() == 0) {
       return;
     }
