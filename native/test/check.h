@@ -6,9 +6,16 @@
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static int check_failures;
+
+/* What random tests begin with: A4J_TEST_SEED, or 1. */
+static inline uint64_t check_seed(void) {
+  const char *text = getenv("A4J_TEST_SEED");
+  return text == NULL ? 1 : strtoull(text, NULL, 10);
+}
 
 /* CHECK(condition, format, ...): the sentence names both numbers. */
 #define CHECK(condition, ...)                                                                                                  \

@@ -739,7 +739,7 @@ int main(void) {
       continue;
     }
     CHECK_INT(a4j_isa_select(a4j_isa_name(i)), A4J_OK);
-    seed = 1;
+    seed = check_seed();
     printf("tier %s, seed %" PRIu64 "\n", a4j_isa_active(), seed);
     RUN(shouldMatchTheFormulaForRandomCombinationsOfAllOptions);
     RUN(shouldNotLetHiddenValuesLeak);

@@ -284,7 +284,7 @@ static void spoil(const char *struct_name, int64_t (*try)(const void *desc)) {
         layout.bytes, layout.fields);
   const int failures = check_failures;
   int answers[64] = {0};
-  state = 1;
+  state = check_seed();
   for (int trial = 0; trial < TRIALS && check_failures == failures; trial++) {
     char *whole = make_valid(struct_name, &layout, trial == 0);
     int32_t size_bytes;
@@ -337,7 +337,7 @@ static void spoil(const char *struct_name, int64_t (*try)(const void *desc)) {
 /* What a trial of attention starts from is refused for nothing but the NULL pointers, or masks of a packed batch. */
 static void attention_takes_every_valid_option(void) {
   const struct layout layout = layout_of("a4j_attention_desc");
-  state = 1;
+  state = check_seed();
   for (int trial = 0; trial < TRIALS / 10; trial++) {
     char *desc = make_valid("a4j_attention_desc", &layout, false);
     const bool packed = ((const a4j_attention_desc *)desc)->q_begins_offset != 0;
