@@ -36,7 +36,7 @@ int32_t a4j_os_wake(_Atomic uint32_t *word, int32_t count);
 typedef uintptr_t a4j_os_thread;
 
 /*
- * Starts a thread named "a4j-team" that runs fn, on the process's processors, with a stack of A4J_OS_STACK bytes, without the
+ * Starts a thread that runs fn, named "a4j-team" if threads have names, on the process's processors, with a stack of A4J_OS_STACK bytes, without the
  * signals that are meant for the process. 0, or a sentence about why the system refused.
  */
 const char *a4j_os_start(a4j_os_thread *thread, void (*fn)(void));
