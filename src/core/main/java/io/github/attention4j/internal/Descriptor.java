@@ -32,61 +32,67 @@ import java.util.List;
  * </pre>
  */
 public final class Descriptor {
-  // What the header names, for those who fill in options.
-  public static final int ALIGN_TOP_LEFT = a4j_h.A4J_ALIGN_TOP_LEFT();
-  public static final int ALIGN_BOTTOM_RIGHT = a4j_h.A4J_ALIGN_BOTTOM_RIGHT();
-  public static final int ALIGN_OFFSETS = a4j_h.A4J_ALIGN_OFFSETS();
-  public static final int STAGE_SCALED = a4j_h.A4J_STAGE_SCALED();
-  public static final int STAGE_CAPPED = a4j_h.A4J_STAGE_CAPPED();
-  public static final int STAGE_LOGITS = a4j_h.A4J_STAGE_LOGITS();
-  public static final int BEYOND_CLIP = a4j_h.A4J_BEYOND_CLIP();
-  public static final int BEYOND_ZERO = a4j_h.A4J_BEYOND_ZERO();
-  public static final int LAMBDA_AS_GIVEN = a4j_h.A4J_LAMBDA_AS_GIVEN();
-  public static final int LAMBDA_SIGMOID = a4j_h.A4J_LAMBDA_SIGMOID();
-  public static final int HARDEN_TOP_K = a4j_h.A4J_HARDEN_TOP_K();
-  public static final int HARDEN_SUBTRACT = a4j_h.A4J_HARDEN_SUBTRACT();
-  public static final int SHARED_BATCH = a4j_h.A4J_SHARED_BATCH();
-  public static final int SHARED_HEAD = a4j_h.A4J_SHARED_HEAD();
-  public static final int SHARED_ROW = a4j_h.A4J_SHARED_ROW();
-  public static final int SHARED_KEY = a4j_h.A4J_SHARED_KEY();
-  public static final long UNBOUNDED = a4j_h.A4J_UNBOUNDED();
-  public static final int KEY_PAIRS = a4j_h.A4J_KEY_PAIRS();
-  public static final int KEY_HEADS = a4j_h.A4J_KEY_HEADS();
-  public static final int PRODUCT_OWN = a4j_h.A4J_PRODUCT_OWN();
-  public static final int PRODUCT_BLAS = a4j_h.A4J_PRODUCT_BLAS();
-  public static final int PRODUCT_PACKED = a4j_h.A4J_PRODUCT_PACKED();
-  public static final int PANEL = a4j_h.A4J_PANEL();
-  public static final int PAIR_ADDITIVE = a4j_h.A4J_PAIR_ADDITIVE();
-  public static final int PAIR_GAUSSIAN = a4j_h.A4J_PAIR_GAUSSIAN();
-  public static final int PAIR_BOXCAR = a4j_h.A4J_PAIR_BOXCAR();
-  public static final int PAIR_EPANECHIKOV = a4j_h.A4J_PAIR_EPANECHIKOV();
-  public static final int IDENTITY = a4j_h.A4J_IDENTITY();
-  public static final int RELU = a4j_h.A4J_RELU();
-  public static final int GELU = a4j_h.A4J_GELU();
-  public static final int GELU_TANH = a4j_h.A4J_GELU_TANH();
-  public static final int SILU = a4j_h.A4J_SILU();
-  public static final int SIGMOID = a4j_h.A4J_SIGMOID();
-  public static final int TANH = a4j_h.A4J_TANH();
-  public static final int SET = a4j_h.A4J_SET();
-  public static final int ADD = a4j_h.A4J_ADD();
-  public static final int MULTIPLY = a4j_h.A4J_MULTIPLY();
-  public static final int ROPE_HALF = a4j_h.A4J_ROPE_HALF();
-  public static final int ROPE_INTERLEAVED = a4j_h.A4J_ROPE_INTERLEAVED();
+  // The constants of the header, as literals that a test compares with the bindings: a class that
+  // reads them in its static fields initialises even if the JVM does not allow native access.
+  public static final int ALIGN_TOP_LEFT = 0;
+  public static final int ALIGN_BOTTOM_RIGHT = 1;
+  public static final int ALIGN_OFFSETS = 2;
+  public static final int STAGE_SCALED = 0;
+  public static final int STAGE_CAPPED = 1;
+  public static final int STAGE_LOGITS = 2;
+  public static final int BEYOND_CLIP = 0;
+  public static final int BEYOND_ZERO = 1;
+  public static final int LAMBDA_AS_GIVEN = 0;
+  public static final int LAMBDA_SIGMOID = 1;
+  public static final int HARDEN_TOP_K = 1;
+  public static final int HARDEN_SUBTRACT = 2;
+  public static final int SHARED_BATCH = 1;
+  public static final int SHARED_HEAD = 2;
+  public static final int SHARED_ROW = 4;
+  public static final int SHARED_KEY = 8;
+  public static final long UNBOUNDED = -1;
+  public static final int KEY_PAIRS = 0;
+  public static final int KEY_HEADS = 1;
+  public static final int PRODUCT_OWN = 0;
+  public static final int PRODUCT_BLAS = 1;
+  public static final int PRODUCT_PACKED = 2;
+  public static final int PANEL = 48;
+  public static final int PAIR_ADDITIVE = 0;
+  public static final int PAIR_GAUSSIAN = 1;
+  public static final int PAIR_BOXCAR = 2;
+  public static final int PAIR_EPANECHIKOV = 3;
+  public static final int IDENTITY = 0;
+  public static final int RELU = 1;
+  public static final int GELU = 2;
+  public static final int GELU_TANH = 3;
+  public static final int SILU = 4;
+  public static final int SIGMOID = 5;
+  public static final int TANH = 6;
+  public static final int SET = 0;
+  public static final int ADD = 1;
+  public static final int MULTIPLY = 2;
+  public static final int ROPE_HALF = 0;
+  public static final int ROPE_INTERLEAVED = 1;
 
-  private static final int ABI_VERSION = a4j_h.A4J_ABI_VERSION();
-  private static final int F32 = a4j_h.A4J_F32();
-  private static final long ATTENTION_BYTES = a4j_attention_desc.sizeof();
-  private static final long MERGE_BYTES = a4j_merge_desc.sizeof();
-  private static final long APPEND_BYTES = a4j_kv_append_desc.sizeof();
-  private static final long LINEAR_BYTES = a4j_linear_desc.sizeof();
-  private static final long PAIR_SCORES_BYTES = a4j_pair_scores_desc.sizeof();
-  private static final long ELEMENTWISE_BYTES = a4j_elementwise_desc.sizeof();
-  private static final long GRU_BYTES = a4j_gru_desc.sizeof();
-  private static final long DROPOUT_BYTES = a4j_dropout_desc.sizeof();
-  private static final long AREA_BYTES = a4j_area_desc.sizeof();
-  private static final long RMS_NORM_BYTES = a4j_rms_norm_desc.sizeof();
-  private static final long LAYER_NORM_BYTES = a4j_layer_norm_desc.sizeof();
-  private static final long ROTARY_BYTES = a4j_rope_desc.sizeof();
+  /** In a class of its own, which is initialised after the native library is loaded. */
+  private static final class Struct {
+    static final int ABI_VERSION = a4j_h.A4J_ABI_VERSION();
+    static final int F32 = a4j_h.A4J_F32();
+    static final long ATTENTION_BYTES = a4j_attention_desc.sizeof();
+    static final long MERGE_BYTES = a4j_merge_desc.sizeof();
+    static final long APPEND_BYTES = a4j_kv_append_desc.sizeof();
+    static final long LINEAR_BYTES = a4j_linear_desc.sizeof();
+    static final long PAIR_SCORES_BYTES = a4j_pair_scores_desc.sizeof();
+    static final long ELEMENTWISE_BYTES = a4j_elementwise_desc.sizeof();
+    static final long GRU_BYTES = a4j_gru_desc.sizeof();
+    static final long DROPOUT_BYTES = a4j_dropout_desc.sizeof();
+    static final long AREA_BYTES = a4j_area_desc.sizeof();
+    static final long RMS_NORM_BYTES = a4j_rms_norm_desc.sizeof();
+    static final long LAYER_NORM_BYTES = a4j_layer_norm_desc.sizeof();
+    static final long ROTARY_BYTES = a4j_rope_desc.sizeof();
+
+    private Struct() {}
+  }
 
   private Descriptor() {}
 
@@ -98,7 +104,7 @@ public final class Descriptor {
    */
   public static final class Tail {
     private final List<Object> arrays = new ArrayList<>();
-    private long bytes = ATTENTION_BYTES;
+    private long bytes = Struct.ATTENTION_BYTES;
 
     /** Appends an array, which must not change until the descriptor is made; returns its offset. */
     public long ints(int[] values) {
@@ -125,7 +131,7 @@ public final class Descriptor {
     }
 
     private void copyTo(MemorySegment d) {
-      long offset = ATTENTION_BYTES;
+      long offset = Struct.ATTENTION_BYTES;
       for (Object array : arrays) {
         MemorySegment from =
             array instanceof int[] ints
@@ -146,13 +152,13 @@ public final class Descriptor {
 
   /** Starts an attention descriptor without a tail. */
   public static MemorySegment attention(Workspaces.Lease lease) {
-    return attention(lease, ATTENTION_BYTES);
+    return attention(lease, Struct.ATTENTION_BYTES);
   }
 
   private static MemorySegment attention(Workspaces.Lease lease, long bytes) {
     MemorySegment d = lease.descriptor(bytes);
     a4j_attention_desc.size_bytes(d, (int) bytes);
-    a4j_attention_desc.abi_version(d, ABI_VERSION);
+    a4j_attention_desc.abi_version(d, Struct.ABI_VERSION);
     return d;
   }
 
@@ -275,7 +281,7 @@ public final class Descriptor {
   }
 
   private static void view(MemorySegment view, long batch, long head, long map, long row) {
-    a4j_view.dtype(view, F32);
+    a4j_view.dtype(view, Struct.F32);
     a4j_view.stride_batch(view, batch);
     a4j_view.stride_head(view, head);
     a4j_view.stride_map(view, map);
@@ -362,10 +368,10 @@ public final class Descriptor {
 
   public static MemorySegment merge(
       Workspaces.Lease lease, int threads, long batch, long heads, long len, long dim) {
-    MemorySegment d = lease.descriptor(MERGE_BYTES);
-    a4j_merge_desc.size_bytes(d, (int) MERGE_BYTES);
-    a4j_merge_desc.abi_version(d, ABI_VERSION);
-    a4j_merge_desc.dtype(d, F32);
+    MemorySegment d = lease.descriptor(Struct.MERGE_BYTES);
+    a4j_merge_desc.size_bytes(d, (int) Struct.MERGE_BYTES);
+    a4j_merge_desc.abi_version(d, Struct.ABI_VERSION);
+    a4j_merge_desc.dtype(d, Struct.F32);
     a4j_merge_desc.threads(d, threads);
     a4j_merge_desc.batch(d, batch);
     a4j_merge_desc.heads(d, heads);
@@ -405,20 +411,20 @@ public final class Descriptor {
       int[] lengths,
       int[] counts) {
     int batch = lengths.length;
-    long countsOffset = APPEND_BYTES + (long) batch * Integer.BYTES;
-    MemorySegment d = lease.descriptor(withTail(APPEND_BYTES, 2L * batch));
+    long countsOffset = Struct.APPEND_BYTES + (long) batch * Integer.BYTES;
+    MemorySegment d = lease.descriptor(withTail(Struct.APPEND_BYTES, 2L * batch));
     a4j_kv_append_desc.size_bytes(d, (int) d.byteSize());
-    a4j_kv_append_desc.abi_version(d, ABI_VERSION);
-    a4j_kv_append_desc.dtype(d, F32);
+    a4j_kv_append_desc.abi_version(d, Struct.ABI_VERSION);
+    a4j_kv_append_desc.dtype(d, Struct.F32);
     a4j_kv_append_desc.threads(d, threads);
     a4j_kv_append_desc.batch(d, batch);
     a4j_kv_append_desc.heads(d, heads);
     a4j_kv_append_desc.len_new(d, lenNew);
     a4j_kv_append_desc.capacity(d, capacity);
     a4j_kv_append_desc.dim(d, dim);
-    a4j_kv_append_desc.lengths_offset(d, APPEND_BYTES);
+    a4j_kv_append_desc.lengths_offset(d, Struct.APPEND_BYTES);
     a4j_kv_append_desc.counts_offset(d, countsOffset);
-    MemorySegment.copy(lengths, 0, d, ValueLayout.JAVA_INT, APPEND_BYTES, batch);
+    MemorySegment.copy(lengths, 0, d, ValueLayout.JAVA_INT, Struct.APPEND_BYTES, batch);
     MemorySegment.copy(counts, 0, d, ValueLayout.JAVA_INT, countsOffset, batch);
     return d;
   }
@@ -449,12 +455,12 @@ public final class Descriptor {
       long xStrideRow,
       long weightStrideRow,
       long outStrideRow) {
-    MemorySegment d = lease.descriptor(LINEAR_BYTES);
-    a4j_linear_desc.size_bytes(d, (int) LINEAR_BYTES);
-    a4j_linear_desc.abi_version(d, ABI_VERSION);
-    a4j_linear_desc.dtype(d, F32);
+    MemorySegment d = lease.descriptor(Struct.LINEAR_BYTES);
+    a4j_linear_desc.size_bytes(d, (int) Struct.LINEAR_BYTES);
+    a4j_linear_desc.abi_version(d, Struct.ABI_VERSION);
+    a4j_linear_desc.dtype(d, Struct.F32);
     a4j_linear_desc.threads(d, threads);
-    a4j_linear_desc.weight_dtype(d, F32);
+    a4j_linear_desc.weight_dtype(d, Struct.F32);
     a4j_linear_desc.product(d, product);
     a4j_linear_desc.activation(d, activation);
     a4j_linear_desc.combine(d, combine);
@@ -476,10 +482,10 @@ public final class Descriptor {
       long outStrideRow,
       float epsilon,
       float scale) {
-    MemorySegment d = lease.descriptor(RMS_NORM_BYTES);
-    a4j_rms_norm_desc.size_bytes(d, (int) RMS_NORM_BYTES);
-    a4j_rms_norm_desc.abi_version(d, ABI_VERSION);
-    a4j_rms_norm_desc.dtype(d, F32);
+    MemorySegment d = lease.descriptor(Struct.RMS_NORM_BYTES);
+    a4j_rms_norm_desc.size_bytes(d, (int) Struct.RMS_NORM_BYTES);
+    a4j_rms_norm_desc.abi_version(d, Struct.ABI_VERSION);
+    a4j_rms_norm_desc.dtype(d, Struct.F32);
     a4j_rms_norm_desc.threads(d, threads);
     a4j_rms_norm_desc.rows(d, rows);
     a4j_rms_norm_desc.dim(d, dim);
@@ -498,10 +504,10 @@ public final class Descriptor {
       long xStrideRow,
       long outStrideRow,
       float epsilon) {
-    MemorySegment d = lease.descriptor(LAYER_NORM_BYTES);
-    a4j_layer_norm_desc.size_bytes(d, (int) LAYER_NORM_BYTES);
-    a4j_layer_norm_desc.abi_version(d, ABI_VERSION);
-    a4j_layer_norm_desc.dtype(d, F32);
+    MemorySegment d = lease.descriptor(Struct.LAYER_NORM_BYTES);
+    a4j_layer_norm_desc.size_bytes(d, (int) Struct.LAYER_NORM_BYTES);
+    a4j_layer_norm_desc.abi_version(d, Struct.ABI_VERSION);
+    a4j_layer_norm_desc.dtype(d, Struct.F32);
     a4j_layer_norm_desc.threads(d, threads);
     a4j_layer_norm_desc.rows(d, rows);
     a4j_layer_norm_desc.dim(d, dim);
@@ -519,15 +525,15 @@ public final class Descriptor {
       long rotaryDim,
       long tableRows,
       long positions) {
-    MemorySegment d = lease.descriptor(withTail(ROTARY_BYTES, positions));
+    MemorySegment d = lease.descriptor(withTail(Struct.ROTARY_BYTES, positions));
     a4j_rope_desc.size_bytes(d, (int) d.byteSize());
-    a4j_rope_desc.abi_version(d, ABI_VERSION);
-    a4j_rope_desc.dtype(d, F32);
+    a4j_rope_desc.abi_version(d, Struct.ABI_VERSION);
+    a4j_rope_desc.dtype(d, Struct.F32);
     a4j_rope_desc.threads(d, threads);
     a4j_rope_desc.style(d, style);
     a4j_rope_desc.rotary_dim(d, rotaryDim);
     a4j_rope_desc.table_rows(d, tableRows);
-    a4j_rope_desc.positions_offset(d, positions == 0 ? 0 : ROTARY_BYTES);
+    a4j_rope_desc.positions_offset(d, positions == 0 ? 0 : Struct.ROTARY_BYTES);
     return d;
   }
 
@@ -559,7 +565,7 @@ public final class Descriptor {
   }
 
   public static void position(MemorySegment d, long index, int position) {
-    putTail(d, ROTARY_BYTES, index, position);
+    putTail(d, Struct.ROTARY_BYTES, index, position);
   }
 
   // ---- Recurrent and additive attention ----
@@ -572,16 +578,16 @@ public final class Descriptor {
       float scale,
       boolean emptyRowsAlike,
       long keyLengths) {
-    MemorySegment d = lease.descriptor(withTail(PAIR_SCORES_BYTES, keyLengths));
+    MemorySegment d = lease.descriptor(withTail(Struct.PAIR_SCORES_BYTES, keyLengths));
     a4j_pair_scores_desc.size_bytes(d, (int) d.byteSize());
-    a4j_pair_scores_desc.abi_version(d, ABI_VERSION);
-    a4j_pair_scores_desc.dtype(d, F32);
+    a4j_pair_scores_desc.abi_version(d, Struct.ABI_VERSION);
+    a4j_pair_scores_desc.dtype(d, Struct.F32);
     a4j_pair_scores_desc.threads(d, threads);
     a4j_pair_scores_desc.form(d, form);
     a4j_pair_scores_desc.scale(d, scale);
     a4j_pair_scores_desc.empty_rows(
         d, emptyRowsAlike ? a4j_h.A4J_EMPTY_ALIKE() : a4j_h.A4J_EMPTY_UNSEEN());
-    a4j_pair_scores_desc.key_lengths_offset(d, keyLengths == 0 ? 0 : PAIR_SCORES_BYTES);
+    a4j_pair_scores_desc.key_lengths_offset(d, keyLengths == 0 ? 0 : Struct.PAIR_SCORES_BYTES);
     return d;
   }
 
@@ -605,7 +611,7 @@ public final class Descriptor {
   }
 
   public static void pairLength(MemorySegment d, long index, int length) {
-    putTail(d, PAIR_SCORES_BYTES, index, length);
+    putTail(d, Struct.PAIR_SCORES_BYTES, index, length);
   }
 
   public static MemorySegment elementwise(
@@ -619,10 +625,10 @@ public final class Descriptor {
       long xStrideRow,
       long yStrideRow,
       long outStrideRow) {
-    MemorySegment d = lease.descriptor(ELEMENTWISE_BYTES);
-    a4j_elementwise_desc.size_bytes(d, (int) ELEMENTWISE_BYTES);
-    a4j_elementwise_desc.abi_version(d, ABI_VERSION);
-    a4j_elementwise_desc.dtype(d, F32);
+    MemorySegment d = lease.descriptor(Struct.ELEMENTWISE_BYTES);
+    a4j_elementwise_desc.size_bytes(d, (int) Struct.ELEMENTWISE_BYTES);
+    a4j_elementwise_desc.abi_version(d, Struct.ABI_VERSION);
+    a4j_elementwise_desc.dtype(d, Struct.F32);
     a4j_elementwise_desc.threads(d, threads);
     a4j_elementwise_desc.activation(d, activation);
     a4j_elementwise_desc.combine(d, combine);
@@ -644,10 +650,10 @@ public final class Descriptor {
       long uStrideRow,
       long hStrideRow,
       long outStrideRow) {
-    MemorySegment d = lease.descriptor(GRU_BYTES);
-    a4j_gru_desc.size_bytes(d, (int) GRU_BYTES);
-    a4j_gru_desc.abi_version(d, ABI_VERSION);
-    a4j_gru_desc.dtype(d, F32);
+    MemorySegment d = lease.descriptor(Struct.GRU_BYTES);
+    a4j_gru_desc.size_bytes(d, (int) Struct.GRU_BYTES);
+    a4j_gru_desc.abi_version(d, Struct.ABI_VERSION);
+    a4j_gru_desc.dtype(d, Struct.F32);
     a4j_gru_desc.threads(d, threads);
     a4j_gru_desc.rows(d, rows);
     a4j_gru_desc.dim(d, dim);
@@ -671,10 +677,10 @@ public final class Descriptor {
       long heads,
       long lenQ,
       long lenK) {
-    MemorySegment d = lease.descriptor(DROPOUT_BYTES);
-    a4j_dropout_desc.size_bytes(d, (int) DROPOUT_BYTES);
-    a4j_dropout_desc.abi_version(d, ABI_VERSION);
-    a4j_dropout_desc.dtype(d, F32);
+    MemorySegment d = lease.descriptor(Struct.DROPOUT_BYTES);
+    a4j_dropout_desc.size_bytes(d, (int) Struct.DROPOUT_BYTES);
+    a4j_dropout_desc.abi_version(d, Struct.ABI_VERSION);
+    a4j_dropout_desc.dtype(d, Struct.F32);
     a4j_dropout_desc.threads(d, threads);
     a4j_dropout_desc.shared(d, shared);
     a4j_dropout_desc.rate(d, rate);
@@ -689,10 +695,10 @@ public final class Descriptor {
   /** Starts a descriptor of area features. */
   public static MemorySegment areas(
       Workspaces.Lease lease, int threads, float epsilon, long batch, long heads, long dim) {
-    MemorySegment d = lease.descriptor(AREA_BYTES);
-    a4j_area_desc.size_bytes(d, (int) AREA_BYTES);
-    a4j_area_desc.abi_version(d, ABI_VERSION);
-    a4j_area_desc.dtype(d, F32);
+    MemorySegment d = lease.descriptor(Struct.AREA_BYTES);
+    a4j_area_desc.size_bytes(d, (int) Struct.AREA_BYTES);
+    a4j_area_desc.abi_version(d, Struct.ABI_VERSION);
+    a4j_area_desc.dtype(d, Struct.F32);
     a4j_area_desc.threads(d, threads);
     a4j_area_desc.epsilon(d, epsilon);
     a4j_area_desc.batch(d, batch);

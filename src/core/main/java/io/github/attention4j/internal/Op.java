@@ -1,59 +1,60 @@
 package io.github.attention4j.internal;
 
-import io.github.attention4j.bindings.a4j_h;
-
-/** The instructions of programs, as {@code a4j.h} numbers them; see "Programs" there. */
+/**
+ * The instructions of programs, as {@code a4j.h} numbers them; see "Programs" there. The numbers
+ * are literals, compared with the bindings by a test, for the reason that {@link Descriptor} gives.
+ */
 public enum Op {
-  SCORE(a4j_h.A4J_OP_SCORE()),
-  BATCH(a4j_h.A4J_OP_BATCH()),
-  HEAD(a4j_h.A4J_OP_HEAD()),
-  QUERY(a4j_h.A4J_OP_QUERY()),
-  POSITION(a4j_h.A4J_OP_POSITION()),
-  KEY(a4j_h.A4J_OP_KEY()),
-  FLOAT(a4j_h.A4J_OP_FLOAT()),
-  INT(a4j_h.A4J_OP_INT()),
-  LOAD_FLOAT(a4j_h.A4J_OP_LOAD_FLOAT()),
-  LOAD_INT(a4j_h.A4J_OP_LOAD_INT()),
-  TO_FLOAT(a4j_h.A4J_OP_TO_FLOAT()),
-  TO_INT(a4j_h.A4J_OP_TO_INT()),
-  NEG(a4j_h.A4J_OP_NEG()),
-  ABS(a4j_h.A4J_OP_ABS()),
-  EXP(a4j_h.A4J_OP_EXP()),
-  LOG(a4j_h.A4J_OP_LOG()),
-  TANH(a4j_h.A4J_OP_TANH()),
-  SQRT(a4j_h.A4J_OP_SQRT()),
-  ADD(a4j_h.A4J_OP_ADD()),
-  SUB(a4j_h.A4J_OP_SUB()),
-  MUL(a4j_h.A4J_OP_MUL()),
-  DIV(a4j_h.A4J_OP_DIV()),
-  MIN(a4j_h.A4J_OP_MIN()),
-  MAX(a4j_h.A4J_OP_MAX()),
-  INT_NEG(a4j_h.A4J_OP_INT_NEG()),
-  INT_ABS(a4j_h.A4J_OP_INT_ABS()),
-  INT_ADD(a4j_h.A4J_OP_INT_ADD()),
-  INT_SUB(a4j_h.A4J_OP_INT_SUB()),
-  INT_MUL(a4j_h.A4J_OP_INT_MUL()),
-  INT_DIV(a4j_h.A4J_OP_INT_DIV()),
-  INT_MOD(a4j_h.A4J_OP_INT_MOD()),
-  INT_MIN(a4j_h.A4J_OP_INT_MIN()),
-  INT_MAX(a4j_h.A4J_OP_INT_MAX()),
-  LESS(a4j_h.A4J_OP_LESS()),
-  LESS_EQUAL(a4j_h.A4J_OP_LESS_EQUAL()),
-  EQUAL(a4j_h.A4J_OP_EQUAL()),
-  INT_LESS(a4j_h.A4J_OP_INT_LESS()),
-  INT_LESS_EQUAL(a4j_h.A4J_OP_INT_LESS_EQUAL()),
-  INT_EQUAL(a4j_h.A4J_OP_INT_EQUAL()),
-  AND(a4j_h.A4J_OP_AND()),
-  OR(a4j_h.A4J_OP_OR()),
-  NOT(a4j_h.A4J_OP_NOT()),
-  SELECT(a4j_h.A4J_OP_SELECT()),
-  INT_SELECT(a4j_h.A4J_OP_INT_SELECT());
+  SCORE(1),
+  BATCH(2),
+  HEAD(3),
+  QUERY(4),
+  POSITION(5),
+  KEY(6),
+  FLOAT(7),
+  INT(8),
+  LOAD_FLOAT(9),
+  LOAD_INT(10),
+  TO_FLOAT(11),
+  TO_INT(12),
+  NEG(13),
+  ABS(14),
+  EXP(15),
+  LOG(16),
+  TANH(17),
+  SQRT(18),
+  ADD(19),
+  SUB(20),
+  MUL(21),
+  DIV(22),
+  MIN(23),
+  MAX(24),
+  INT_NEG(25),
+  INT_ABS(26),
+  INT_ADD(27),
+  INT_SUB(28),
+  INT_MUL(29),
+  INT_DIV(30),
+  INT_MOD(31),
+  INT_MIN(32),
+  INT_MAX(33),
+  LESS(34),
+  LESS_EQUAL(35),
+  EQUAL(36),
+  INT_LESS(37),
+  INT_LESS_EQUAL(38),
+  INT_EQUAL(39),
+  AND(40),
+  OR(41),
+  NOT(42),
+  SELECT(43),
+  INT_SELECT(44);
 
   /** The most instructions of a program. */
-  public static final int MOST = a4j_h.A4J_PROGRAM_MAX();
+  public static final int MOST = 64;
 
   /** The most values that wait for a later instruction at any time. */
-  public static final int MOST_LIVE = a4j_h.A4J_PROGRAM_LIVE();
+  public static final int MOST_LIVE = 32;
 
   /** The most tables of a call. */
   public static final int MOST_TABLES = 4;

@@ -64,7 +64,10 @@ public final class Workspaces {
     private MemorySegment inputs = MemorySegment.NULL;
     private MemorySegment workspace = MemorySegment.NULL;
 
-    private Lease() {}
+    /** Every call begins with a lease: what cannot be loaded is said before anything else fails. */
+    private Lease() {
+      NativeLibrary.load();
+    }
 
     /** Returns room for a descriptor and its tail, all zero. What was there before is gone. */
     public MemorySegment descriptor(long bytes) {

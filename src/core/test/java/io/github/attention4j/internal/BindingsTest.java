@@ -13,6 +13,7 @@ import java.lang.foreign.MemoryLayout;
 import java.lang.foreign.MemoryLayout.PathElement;
 import java.lang.foreign.MemorySegment;
 import java.lang.invoke.MethodType;
+import java.lang.reflect.Field;
 import java.lang.reflect.Method;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -98,6 +99,22 @@ class BindingsTest {
                               a4j_h.class.getMethod(name + "$descriptor").invoke(null);
                       assertEquals(functions.get(name), descriptor.toMethodType(), name);
                     }));
+  }
+
+  /** Descriptor and Op repeat the header's numbers as literals, so that they always initialise. */
+  @Test
+  void shouldRepeatTheConstantsOfTheHeaderRightly() throws Exception {
+    for (Field field : Descriptor.class.getFields()) {
+      assertEquals(
+          ((Number) a4j_h.class.getMethod("A4J_" + field.getName()).invoke(null)).longValue(),
+          ((Number) field.get(null)).longValue(),
+          field.getName());
+    }
+    for (Op op : Op.values()) {
+      assertEquals(a4j_h.class.getMethod("A4J_OP_" + op.name()).invoke(null), op.code(), op.name());
+    }
+    assertEquals(a4j_h.A4J_PROGRAM_MAX(), Op.MOST);
+    assertEquals(a4j_h.A4J_PROGRAM_LIVE(), Op.MOST_LIVE);
   }
 
   /** The generated classes, by reflection, as lines of the form that a4j_abi_layout has. */
