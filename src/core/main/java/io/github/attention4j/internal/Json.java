@@ -14,7 +14,8 @@ import java.util.Map;
  * Reads JSON as RFC 8259 defines it, and nothing beyond: no comments, no trailing commas, no NaN.
  * Stricter than the RFC where it leaves a choice: UTF-8 must be valid and every surrogate paired,
  * names within an object must differ, and nesting is limited, so that hostile input ends in a
- * sentence and not in a stack overflow.
+ * sentence and not in a stack overflow. {@link #parseAsPythonWrites} also accepts what Python's
+ * {@code json} module adds to the RFC.
  */
 public final class Json {
   /** Configurations and headers nest three or four deep. */
@@ -23,10 +24,12 @@ public final class Json {
   private static final int SHOWN_CHARS = 80;
 
   private final String text;
+  private final boolean python;
   private int at;
 
-  private Json(String text) {
+  private Json(String text, boolean python) {
     this.text = text;
+    this.python = python;
   }
 
   /** Says what is wrong with a text, and where. */
@@ -48,15 +51,20 @@ public final class Json {
    * @throws MalformedException if the bytes are not UTF-8, or the text is not JSON
    */
   public static Object parse(byte[] utf8) throws MalformedException {
+    return new Json(decode(utf8), false).whole();
+  }
+
+  /**
+   * Parses as {@link #parse}, and also accepts the literals {@code NaN}, {@code Infinity} and
+   * {@code -Infinity}, and a byte-order mark before the text.
+   *
+   * @param utf8 the text. Not modified.
+   * @return as {@link #parse}; the literals become {@link Double}
+   * @throws MalformedException if the bytes are not UTF-8, or the text is not such JSON
+   */
+  public static Object parseAsPythonWrites(byte[] utf8) throws MalformedException {
     String text = decode(utf8);
-    Json json = new Json(text);
-    json.skipSpace();
-    Object value = json.value(0);
-    json.skipSpace();
-    if (json.at < text.length()) {
-      throw json.unexpected("the end");
-    }
-    return value;
+    return new Json(text.startsWith("\uFEFF") ? text.substring(1) : text, true).whole();
   }
 
   /**
@@ -115,10 +123,27 @@ public final class Json {
     return chars.flip().toString();
   }
 
+  private Object whole() throws MalformedException {
+    skipSpace();
+    Object value = value(0);
+    skipSpace();
+    if (at < text.length()) {
+      throw unexpected("the end");
+    }
+    return value;
+  }
+
   private Object value(int depth) throws MalformedException {
     if (depth > MAX_DEPTH) {
       throw new MalformedException(
           "nesting must be at most " + MAX_DEPTH + " deep: depth=" + depth + " at character " + at);
+    }
+    if (python && text.startsWith("NaN", at)) {
+      return literal("NaN", Double.NaN);
+    } else if (python && text.startsWith("Infinity", at)) {
+      return literal("Infinity", Double.POSITIVE_INFINITY);
+    } else if (python && text.startsWith("-Infinity", at)) {
+      return literal("-Infinity", Double.NEGATIVE_INFINITY);
     }
     return switch (peek()) {
       case '{' -> object(depth);

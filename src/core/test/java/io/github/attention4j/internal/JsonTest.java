@@ -25,6 +25,20 @@ class JsonTest {
   }
 
   @Test
+  void shouldReadWhatPythonAddsOnlyWhereItIsAskedFor() throws Json.MalformedException {
+    String text = "[NaN, Infinity, -Infinity, -1]";
+    byte[] marked = ("\uFEFF" + text).getBytes(StandardCharsets.UTF_8);
+    assertEquals(
+        List.of(Double.NaN, Double.POSITIVE_INFINITY, Double.NEGATIVE_INFINITY, -1L),
+        Json.parseAsPythonWrites(marked));
+    assertThrows(Json.MalformedException.class, () -> parse(text));
+    assertThrows(Json.MalformedException.class, () -> Json.parse(marked));
+    assertThrows(
+        Json.MalformedException.class,
+        () -> Json.parseAsPythonWrites("[Infinit]".getBytes(StandardCharsets.UTF_8)));
+  }
+
+  @Test
   void shouldKeepTheOrderOfMembers() throws Json.MalformedException {
     Map<?, ?> map = (Map<?, ?>) parse("{\"z\":1,\"a\":2,\"m\":3}");
     assertEquals(List.of("z", "a", "m"), List.copyOf(map.keySet()));
