@@ -66,7 +66,18 @@ enum a4j_status {
   A4J_NO_BLAS = 42          /* a matrix product was asked for before a4j_use_blas */
 };
 
-enum a4j_dtype { A4J_F32 = 0 };
+/*
+ * How numbers are stored. A kernel widens them exactly and computes in float32 unless it says otherwise.
+ *
+ *            bits, highest first                       largest     least normal   least
+ *   F32      1 sign, 8 exponent, 23 fraction           3.4e38      2^-126         2^-149
+ *   BF16     1 sign, 8 exponent, 7 fraction            3.39e38     2^-126         2^-133
+ *   F16      1 sign, 5 exponent, 10 fraction           65504       2^-14          2^-24
+ *
+ * All are little-endian. F32 rounds to BF16 and F16 to nearest, ties to even: what is too large becomes infinite, from
+ * 2^128 - 2^119 and 65520 on; denormals are kept; NaN stays NaN, made quiet, with the upper bits of its payload.
+ */
+enum a4j_dtype { A4J_F32 = 0, A4J_BF16 = 1, A4J_F16 = 2 };
 
 /* In which numbers attention multiplies. */
 enum a4j_arithmetic {
@@ -672,6 +683,20 @@ typedef struct a4j_elementwise_desc {
 
 /* x, y, out [rows, dim]; y may be NULL with A4J_SET. out may be x or y (with its stride). */
 A4J_API int32_t a4j_elementwise(const a4j_elementwise_desc *desc, const void *x, const void *y, void *out);
+
+/* Conversion of numbers; see enum a4j_dtype. */
+typedef struct a4j_convert_desc {
+  int32_t size_bytes;
+  int32_t abi_version;
+  int32_t dtype; /* of x: A4J_F32, A4J_BF16 or A4J_F16 */
+  int32_t threads;
+  int64_t rows, dim;
+  int64_t x_stride_row, out_stride_row;
+  int32_t out_dtype; /* likewise */
+} a4j_convert_desc;
+
+/* x, out [rows, dim]. */
+A4J_API int32_t a4j_convert(const a4j_convert_desc *desc, const void *x, void *out);
 
 /*
  * The gates of a gated recurrent unit (Cho et al. 2014, in the form of cuDNN and PyTorch): with x and u the three parts of

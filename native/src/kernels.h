@@ -93,11 +93,13 @@ struct a4j_kernels {
   void (*program_mask)(const struct a4j_program *program, const struct a4j_patch *patch, uint64_t *sets);
 
   /* out[r][c] = (accumulate ? out[r][c] : 0) + bias[c] + <x[r], weight[c]>; bias may be NULL. The bits of a result do not
-     depend on the other rows and columns of the call. */
-  void (*linear)(int64_t rows, int64_t cols, int64_t dim_in, const float *x, int64_t x_stride_row, const float *weight,
-                 int64_t weight_stride_row, const float *bias, int accumulate, float *out, int64_t out_stride_row);
+     depend on the other rows and columns of the call. Weights are A4J_F32, A4J_BF16 or A4J_F16. */
+  void (*linear)(int64_t rows, int64_t cols, int64_t dim_in, const float *x, int64_t x_stride_row, int32_t weight_dtype,
+                 const void *weight, int64_t weight_stride_row, const float *bias, int accumulate, float *out,
+                 int64_t out_stride_row);
   /* panel[d][c] = weight[c][d] for d in [0, depth) and columns [0, cols), at most A4J_PANEL; 0 for the columns behind. */
-  void (*pack_panel)(int64_t cols, int64_t depth, const float *weight, int64_t weight_stride_row, float *panel);
+  void (*pack_panel)(int64_t cols, int64_t depth, int32_t weight_dtype, const void *weight, int64_t weight_stride_row,
+                     float *panel);
   /* out[r][c] = (accumulate ? out[r][c] : 0) + bias[c] + sum over d of x[r][d] * panel[d][c]; bias may be NULL. The same holds. */
   void (*panel_product)(int64_t rows, int64_t cols, int64_t depth, const float *x, int64_t x_stride_row, const float *panel,
                         const float *bias, int accumulate, float *out, int64_t out_stride_row);
@@ -117,6 +119,8 @@ struct a4j_kernels {
                           float *scores);
   void (*square_distances)(int64_t keys, int64_t dim, const float *q, const float *k, int64_t k_stride_row, float scale,
                            float *distances);
+  /* Converts `count` numbers of the types A4J_F32, A4J_BF16 and A4J_F16. */
+  void (*convert)(int64_t count, int32_t from, const void *x, int32_t to, void *out);
   /* One row: out = combine(y, activation(x)), with A4J_ADD y + scale * activation(x); out may be x or y. A4J_SET does not
      use y. */
   void (*combine)(int64_t dim, int32_t activation, int32_t combine, float scale, const float *x, const float *y, float *out);

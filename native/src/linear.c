@@ -56,7 +56,8 @@ enum { WEIGHTS_BYTES = 256 * 1024 };
 struct call {
   const struct a4j_kernels *kernels;
   const a4j_linear_desc *desc;
-  const float *x, *weight, *bias;
+  const float *x, *bias;
+  const void *weight;
   float *out, *workspace;
   int64_t rows_step, cols_step; /* of a unit of work */
   int64_t col_units;
@@ -71,6 +72,11 @@ static int64_t ceil_div(int64_t whole, int64_t part) { return (whole - 1) / part
 static int64_t even_step(int64_t whole, int64_t most) {
   enum { MULTIPLE = 16 };
   return ceil_div(ceil_div(whole, ceil_div(whole, most)), MULTIPLE) * MULTIPLE;
+}
+
+static const void *weight_at(const struct call *call, int64_t col, int64_t d) {
+  const a4j_linear_desc *desc = call->desc;
+  return (const char *)call->weight + (col * desc->weight_stride_row + d) * a4j_dtype_bytes(desc->weight_dtype);
 }
 
 /* ---- From sums to results ---- */
@@ -102,10 +108,10 @@ static int64_t unpacked_rows(const a4j_linear_desc *desc) {
   return desc->product == A4J_PRODUCT_BLAS ? UNPACKED_ROWS_BLAS : UNPACKED_ROWS;
 }
 
-/* sgemm counts in int, and can add its result to out but not multiply by it or add what was activated. */
+/* sgemm knows float32 only, counts in int, and can add its result to out but not multiply by it or add what was activated. */
 static int fits_sgemm(const a4j_linear_desc *desc) {
   return desc->dim_in <= INT32_MAX && desc->x_stride_row <= INT32_MAX && desc->weight_stride_row <= INT32_MAX &&
-         desc->out_stride_row <= INT32_MAX && !needs_block(desc);
+         desc->out_stride_row <= INT32_MAX && desc->weight_dtype == A4J_F32 && !needs_block(desc);
 }
 
 /* Whether a call packs its weights itself. */
@@ -128,9 +134,9 @@ enum { BLOCK_COLS = 96 };
 static void own_tile(const struct call *call, int64_t row, int64_t rows, int64_t col, int64_t cols, int accumulate, float *sums,
                      int64_t sums_stride) {
   const a4j_linear_desc *desc = call->desc;
-  call->kernels->linear(rows, cols, desc->dim_in, call->x + row * desc->x_stride_row, desc->x_stride_row,
-                        call->weight + col * desc->weight_stride_row, desc->weight_stride_row,
-                        call->bias == NULL ? NULL : call->bias + col, accumulate, sums, sums_stride);
+  call->kernels->linear(rows, cols, desc->dim_in, call->x + row * desc->x_stride_row, desc->x_stride_row, desc->weight_dtype,
+                        weight_at(call, col, 0), desc->weight_stride_row, call->bias == NULL ? NULL : call->bias + col,
+                        accumulate, sums, sums_stride);
 }
 
 static void own_block(const struct call *call, int64_t row, int64_t row_end, int64_t col, int64_t cols) {
@@ -208,10 +214,9 @@ static void panel_unit(struct call *call, int64_t unit, float *scratch) {
     const int64_t depth = min(step, desc->dim_in - d);
     const float *panel = scratch;
     if (desc->product == A4J_PRODUCT_PACKED)
-      panel = call->weight + col * desc->dim_in + d * A4J_PANEL;
+      panel = (const float *)call->weight + col * desc->dim_in + d * A4J_PANEL;
     else
-      call->kernels->pack_panel(cols, depth, call->weight + col * desc->weight_stride_row + d, desc->weight_stride_row,
-                                scratch);
+      call->kernels->pack_panel(cols, depth, desc->weight_dtype, weight_at(call, col, d), desc->weight_stride_row, scratch);
     call->kernels->panel_product(rows, cols, depth, call->x + row * desc->x_stride_row + d, desc->x_stride_row, panel,
                                  d > 0 || call->bias == NULL ? NULL : call->bias + col, d > 0 || accumulates(desc), sums,
                                  sums_stride);
@@ -252,7 +257,7 @@ static void pack_units(const void *context, int64_t unit, int64_t unit_end) {
   const a4j_linear_desc *desc = call->desc;
   for (; unit < unit_end; unit++) {
     const int64_t col = unit * A4J_PANEL;
-    call->kernels->pack_panel(min(A4J_PANEL, desc->dim_out - col), desc->dim_in, call->weight + col * desc->weight_stride_row,
+    call->kernels->pack_panel(min(A4J_PANEL, desc->dim_out - col), desc->dim_in, desc->weight_dtype, weight_at(call, col, 0),
                               desc->weight_stride_row, call->out + col * desc->dim_in);
   }
 }
@@ -282,7 +287,7 @@ static void sgemm_units(const void *context, int64_t unit, int64_t unit_end) {
     float beta = call->bias != NULL || accumulates(desc) ? 1.0f : 0.0f;
     float *out = call->out + row * desc->out_stride_row + col;
     multiply(ROW_MAJOR, NO_TRANS, TRANS, (int)rows, (int)cols, (int)desc->dim_in, 1.0f, call->x + row * desc->x_stride_row,
-             (int)desc->x_stride_row, call->weight + col * desc->weight_stride_row, (int)desc->weight_stride_row, beta, out,
+             (int)desc->x_stride_row, weight_at(call, col, 0), (int)desc->weight_stride_row, beta, out,
              (int)desc->out_stride_row);
     if (finishes(desc)) finish(call, row, rows, col, cols, out, desc->out_stride_row);
   }
@@ -309,7 +314,7 @@ int32_t a4j_use_blas(const void *cblas_sgemm) {
 static int32_t check(const a4j_linear_desc *desc) {
   int32_t status = a4j_check_head(desc, sizeof *desc);
   if (status != A4J_OK) return status;
-  if (desc->weight_dtype != A4J_F32) return A4J_UNSUPPORTED_DTYPE;
+  if (!a4j_is_float(desc->weight_dtype)) return A4J_UNSUPPORTED_DTYPE;
   if (!a4j_is_activation(desc->activation) || !a4j_is_combine(desc->combine) || desc->product < A4J_PRODUCT_OWN ||
       desc->product > A4J_PRODUCT_PACKED)
     return A4J_BAD_OPTION;

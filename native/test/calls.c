@@ -189,6 +189,14 @@ static int32_t elements(struct layer *l, int32_t threads, int activation, int co
 static int32_t scale_add(void *call, int32_t threads) { return elements(call, threads, A4J_IDENTITY, A4J_ADD); }
 static int32_t gate(void *call, int32_t threads) { return elements(call, threads, A4J_GELU, A4J_MULTIPLY); }
 
+static int32_t convert(void *call, int32_t threads) {
+  struct layer *l = call;
+  clear(l);
+  const a4j_convert_desc d = {HEAD(a4j_convert_desc), .rows = ROWS,           .dim = WIDE,
+                              .x_stride_row = WIDE,   .out_stride_row = WIDE, .out_dtype = A4J_BF16};
+  return a4j_convert(&d, l->x, l->out);
+}
+
 static int32_t gru(void *call, int32_t threads) {
   struct layer *l = call;
   clear(l);
@@ -265,6 +273,7 @@ const struct call_kind call_kinds[] = {
     {"rope", STACK, layer, rope, hash_layer},
     {"pair_scores", STACK, layer, pair_scores, hash_layer},
     {"elementwise: scale and add", STACK, layer, scale_add, hash_layer},
+    {"convert", STACK, layer, convert, hash_layer},
     {"elementwise: gate", STACK, layer, gate, hash_layer},
     {"gru", STACK, layer, gru, hash_layer},
     {"area_features", STACK, layer, areas, hash_layer},

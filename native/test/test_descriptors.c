@@ -64,6 +64,8 @@ static int64_t try_rope(const void *desc) { return a4j_rope(desc, NULL, NULL, NU
 
 static int64_t try_elementwise(const void *desc) { return a4j_elementwise(desc, NULL, NULL, NULL); }
 
+static int64_t try_convert(const void *desc) { return a4j_convert(desc, NULL, NULL); }
+
 static int64_t try_dropout(const void *desc) { return a4j_dropout(desc, NULL); }
 
 static int64_t try_area(const void *desc) { return a4j_area_features(desc, NULL, NULL, NULL, NULL, NULL, NULL); }
@@ -363,6 +365,7 @@ static void rms_norm_answers_every_descriptor(void) { spoil("a4j_rms_norm_desc",
 static void layer_norm_answers_every_descriptor(void) { spoil("a4j_layer_norm_desc", try_layer_norm); }
 static void rope_answers_every_descriptor(void) { spoil("a4j_rope_desc", try_rope); }
 static void elementwise_answers_every_descriptor(void) { spoil("a4j_elementwise_desc", try_elementwise); }
+static void convert_answers_every_descriptor(void) { spoil("a4j_convert_desc", try_convert); }
 static void dropout_answers_every_descriptor(void) { spoil("a4j_dropout_desc", try_dropout); }
 static void area_answers_every_descriptor(void) { spoil("a4j_area_desc", try_area); }
 
@@ -376,6 +379,7 @@ static void no_descriptor_is_a_null_pointer(void) {
   CHECK_INT(try_layer_norm(NULL), A4J_NULL_POINTER);
   CHECK_INT(try_rope(NULL), A4J_NULL_POINTER);
   CHECK_INT(try_elementwise(NULL), A4J_NULL_POINTER);
+  CHECK_INT(try_convert(NULL), A4J_NULL_POINTER);
   CHECK_INT(try_area(NULL), A4J_NULL_POINTER);
   CHECK_INT(try_dropout(NULL), A4J_NULL_POINTER);
 }
@@ -406,6 +410,7 @@ int main(void) {
   RUN(layer_norm_answers_every_descriptor);
   RUN(rope_answers_every_descriptor);
   RUN(elementwise_answers_every_descriptor);
+  RUN(convert_answers_every_descriptor);
   RUN(area_answers_every_descriptor);
   RUN(dropout_answers_every_descriptor);
   return CHECK_RESULT();

@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "half.h"
 #include "layer_cases.h"
 #include "reference_layers.h"
 
@@ -285,6 +286,61 @@ static void epiloguesApart(void) {
 }
 static void shouldFinishWithTheBitsOfTwoSteps(void) { on_every_tier(epiloguesApart); }
 
+/* ---- Weights of 16 bits ---- */
+
+/* Weights of 16 bits beside the same numbers in float32, whose place they take for one call: the same bits. */
+static void storedBy(int dtype, int product, int64_t rows, int64_t dim_in, int64_t dim_out) {
+  struct problem p = make(rows, dim_in, dim_out, up_to(3));
+  const int64_t stride = dim_in + up_to(3);
+  uint16_t *stored = malloc(sizeof *stored * (size_t)(dim_out * stride + 1));
+  for (int64_t c = 0; c < dim_out; c++)
+    for (int64_t d = 0; d < dim_in; d++) {
+      float *weight = &p.weight.data[c * p.weight.stride + d];
+      if (next() % 50 == 0) *weight = ldexpf(*weight, -20); /* denormal in F16 */
+      stored[c * stride + d] = half_nearest(dtype, (double)*weight);
+      *weight = (float)half_value(dtype, stored[c * stride + d]);
+    }
+  p.d.activation = (int32_t)up_to(A4J_TANH), p.d.combine = (int32_t)up_to(A4J_MULTIPLY);
+  struct tensor start = copy_of(&p.out);
+  struct problem plain = p;
+  if (product == A4J_PRODUCT_PACKED) pack(&plain);
+  CHECK_INT(run(&plain, 1), A4J_OK);
+  struct tensor wanted = copy_of(&p.out);
+  memcpy(p.out.base, start.base, sizeof(float) * (size_t)start.total);
+
+  struct problem reduced = p;
+  reduced.d.weight_dtype = dtype;
+  reduced.d.weight_stride_row = stride;
+  reduced.weight.data = (float *)(void *)stored;
+  struct tensor packed = {0};
+  if (product == A4J_PRODUCT_PACKED) {
+    packed = tensor(((dim_out - 1) / A4J_PANEL + 1) * dim_in, A4J_PANEL, 0, 1);
+    CHECK_INT(a4j_linear_pack(&reduced.d, stored, packed.data), A4J_OK);
+    check_guards(&packed, "packed");
+    reduced.weight = packed;
+    reduced.d.product = A4J_PRODUCT_PACKED;
+  }
+  reduced.d.threads = 1 + (int32_t)up_to(2);
+  CHECK_INT(run(&reduced, 1), A4J_OK);
+  CHECK(same(&p.out, &wanted), "type %d product %d %d x %d x %d: other bits than with the widened weights", dtype, product,
+        (int)rows, (int)dim_in, (int)dim_out);
+  check_guards(&p.out, "stored");
+  free(stored), free(start.base), free(wanted.base), free(packed.base);
+  if (product == A4J_PRODUCT_PACKED) free(plain.weight.base), p.weight.base = NULL;
+  release(&p);
+}
+static void storedOnThisTier(void) {
+  static const int64_t rows[] = {1, 2, 3, 4, 7, 33, 97, 130};
+  static const int64_t dims_in[] = {1, 7, 16, 33, 192, 1100};
+  for (int dtype = A4J_BF16; dtype <= A4J_F16; dtype++)
+    for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
+      for (size_t i = 0; i < sizeof dims_in / sizeof *dims_in; i++) {
+        storedBy(dtype, A4J_PRODUCT_OWN, rows[r], dims_in[i], 1 + up_to(70));
+        storedBy(dtype, A4J_PRODUCT_PACKED, rows[r], dims_in[i], 1 + up_to(70));
+      }
+}
+static void shouldGiveTheBitsOfTheWidenedWeights(void) { on_every_tier(storedOnThisTier); }
+
 static void rowsAloneBy(int product) {
   struct problem p = make(45, 1100, 53, 0);
   if (product == A4J_PRODUCT_PACKED) pack(&p);
@@ -441,6 +497,7 @@ int main(void) {
   RUN(shouldMatchTheFormulaWithPackedWeights);
   RUN(shouldGiveTheSameBitsWhetherWeightsWerePackedBefore);
   RUN(shouldGiveTheSameBitsForEveryThreadCount);
+  RUN(shouldGiveTheBitsOfTheWidenedWeights);
   RUN(shouldFinishWithTheBitsOfTwoSteps);
   RUN(shouldGiveARowTheSameBitsAloneAndAmongOthers);
   RUN(shouldShowNanWhereItBelongsAndNowhereElse);

@@ -4,6 +4,7 @@
 
 #include <immintrin.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "exp2.h"
 
@@ -28,6 +29,43 @@ static inline __m256i v_first(int n) {
 }
 static inline vf v_load_part(const float *p, int n) { return _mm256_maskload_ps(p, v_first(n)); }
 static inline void v_store_part(float *p, vf a, int n) { _mm256_maskstore_ps(p, v_first(n), a); }
+
+/* Numbers of 16 bits, widened exactly, and rounded to the nearest, ties to even. A NaN becomes a quiet one. */
+static inline vf v_load_bf16(const uint16_t *p) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)), 16));
+}
+static inline vf v_load_f16(const uint16_t *p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)); }
+static inline vf v_load_bf16_part(const uint16_t *p, int n) {
+  uint16_t t[A4J_LANES] = {0};
+  memcpy(t, p, (size_t)n * sizeof *p);
+  return v_load_bf16(t);
+}
+static inline vf v_load_f16_part(const uint16_t *p, int n) {
+  uint16_t t[A4J_LANES] = {0};
+  memcpy(t, p, (size_t)n * sizeof *p);
+  return v_load_f16(t);
+}
+static inline void v_store_bf16(uint16_t *p, vf a) {
+  const __m256i bits = _mm256_castps_si256(a), high = _mm256_srli_epi32(bits, 16);
+  const __m256i odd = _mm256_and_si256(high, _mm256_set1_epi32(1));
+  const __m256i rounded = _mm256_srli_epi32(_mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
+  const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(a, a, _CMP_UNORD_Q));
+  const __m256i words = _mm256_blendv_epi8(rounded, _mm256_or_si256(high, _mm256_set1_epi32(0x40)), nan);
+  _mm_storeu_si128((__m128i *)p, _mm_packus_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
+}
+static inline void v_store_f16(uint16_t *p, vf a) {
+  _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
+}
+static inline void v_store_bf16_part(uint16_t *p, vf a, int n) {
+  uint16_t t[A4J_LANES];
+  v_store_bf16(t, a);
+  memcpy(p, t, (size_t)n * sizeof *p);
+}
+static inline void v_store_f16_part(uint16_t *p, vf a, int n) {
+  uint16_t t[A4J_LANES];
+  v_store_f16(t, a);
+  memcpy(p, t, (size_t)n * sizeof *p);
+}
 
 static inline vf v_add(vf a, vf b) { return _mm256_add_ps(a, b); }
 static inline vf v_sub(vf a, vf b) { return _mm256_sub_ps(a, b); }

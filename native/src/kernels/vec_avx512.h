@@ -37,6 +37,26 @@ static inline __mmask16 v_first(int n) { return (__mmask16)((1u << n) - 1u); }
 static inline vf v_load_part(const float *p, int n) { return _mm512_maskz_loadu_ps(v_first(n), p); }
 static inline void v_store_part(float *p, vf a, int n) { _mm512_mask_storeu_ps(p, v_first(n), a); }
 
+/* Numbers of 16 bits, widened exactly, and rounded to the nearest, ties to even. A NaN becomes a quiet one. */
+static inline vf v_from_bf16(__m256i a) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(a), 16)); }
+static inline vf v_load_bf16(const uint16_t *p) { return v_from_bf16(_mm256_loadu_si256((const __m256i *)p)); }
+static inline vf v_load_bf16_part(const uint16_t *p, int n) { return v_from_bf16(_mm256_maskz_loadu_epi16(v_first(n), p)); }
+static inline vf v_load_f16(const uint16_t *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
+static inline vf v_load_f16_part(const uint16_t *p, int n) { return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(v_first(n), p)); }
+/* In integers: vcvtneps2bf16 takes denormals for zeros. */
+static inline __m256i v_to_bf16(vf a) {
+  const __m512i bits = _mm512_castps_si512(a), high = _mm512_srli_epi32(bits, 16);
+  const __m512i odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
+  const __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
+  const __mmask16 nan = _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q);
+  return _mm512_cvtepi32_epi16(_mm512_mask_or_epi32(rounded, nan, high, _mm512_set1_epi32(0x40)));
+}
+static inline void v_store_bf16(uint16_t *p, vf a) { _mm256_storeu_si256((__m256i *)p, v_to_bf16(a)); }
+static inline void v_store_bf16_part(uint16_t *p, vf a, int n) { _mm256_mask_storeu_epi16(p, v_first(n), v_to_bf16(a)); }
+static inline __m256i v_to_f16(vf a) { return _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+static inline void v_store_f16(uint16_t *p, vf a) { _mm256_storeu_si256((__m256i *)p, v_to_f16(a)); }
+static inline void v_store_f16_part(uint16_t *p, vf a, int n) { _mm256_mask_storeu_epi16(p, v_first(n), v_to_f16(a)); }
+
 static inline vf v_add(vf a, vf b) { return _mm512_add_ps(a, b); }
 static inline vf v_sub(vf a, vf b) { return _mm512_sub_ps(a, b); }
 static inline vf v_mul(vf a, vf b) { return _mm512_mul_ps(a, b); }

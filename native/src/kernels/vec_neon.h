@@ -35,6 +35,37 @@ static inline void v_store_part(float *p, vf a, int n) {
   memcpy(p, t, (size_t)n * sizeof *p);
 }
 
+/* Numbers of 16 bits, widened exactly, and rounded to the nearest, ties to even. A NaN becomes a quiet one. */
+static inline vf v_load_bf16(const uint16_t *p) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16)); }
+static inline vf v_load_f16(const uint16_t *p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
+static inline vf v_load_bf16_part(const uint16_t *p, int n) {
+  uint16_t t[A4J_LANES] = {0};
+  memcpy(t, p, (size_t)n * sizeof *p);
+  return v_load_bf16(t);
+}
+static inline vf v_load_f16_part(const uint16_t *p, int n) {
+  uint16_t t[A4J_LANES] = {0};
+  memcpy(t, p, (size_t)n * sizeof *p);
+  return v_load_f16(t);
+}
+static inline void v_store_bf16(uint16_t *p, vf a) {
+  const uint32x4_t bits = vreinterpretq_u32_f32(a), high = vshrq_n_u32(bits, 16);
+  const uint32x4_t odd = vandq_u32(high, vdupq_n_u32(1));
+  const uint32x4_t rounded = vshrq_n_u32(vaddq_u32(bits, vaddq_u32(odd, vdupq_n_u32(0x7fff))), 16);
+  vst1_u16(p, vmovn_u32(vbslq_u32(vceqq_f32(a, a), rounded, vorrq_u32(high, vdupq_n_u32(0x40)))));
+}
+static inline void v_store_f16(uint16_t *p, vf a) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(a))); }
+static inline void v_store_bf16_part(uint16_t *p, vf a, int n) {
+  uint16_t t[A4J_LANES];
+  v_store_bf16(t, a);
+  memcpy(p, t, (size_t)n * sizeof *p);
+}
+static inline void v_store_f16_part(uint16_t *p, vf a, int n) {
+  uint16_t t[A4J_LANES];
+  v_store_f16(t, a);
+  memcpy(p, t, (size_t)n * sizeof *p);
+}
+
 static inline vf v_add(vf a, vf b) { return vaddq_f32(a, b); }
 static inline vf v_sub(vf a, vf b) { return vsubq_f32(a, b); }
 static inline vf v_mul(vf a, vf b) { return vmulq_f32(a, b); }

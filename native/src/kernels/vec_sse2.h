@@ -61,6 +61,76 @@ static inline vmask v_is_negative_zero(vf a) {
   return _mm_castsi128_ps(_mm_cmpeq_epi32(_mm_castps_si128(a), _mm_set1_epi32(INT32_MIN)));
 }
 
+/* Numbers of 16 bits, widened exactly, and rounded to the nearest, ties to even. A NaN becomes a quiet one. */
+static inline vf v_load_bf16(const uint16_t *p) {
+  return _mm_castsi128_ps(_mm_unpacklo_epi16(_mm_setzero_si128(), _mm_loadl_epi64((const __m128i *)p)));
+}
+/* A product by 2^112 moves the exponent, of denormals too; only infinity and NaN need their own. */
+static inline vf v_load_f16(const uint16_t *p) {
+  const __m128i half = _mm_unpacklo_epi16(_mm_loadl_epi64((const __m128i *)p), _mm_setzero_si128());
+  const __m128i sign = _mm_slli_epi32(_mm_and_si128(half, _mm_set1_epi32(0x8000)), 16);
+  const __m128i size = _mm_slli_epi32(_mm_and_si128(half, _mm_set1_epi32(0x7fff)), 13);
+  const __m128i not_finite = _mm_cmpgt_epi32(size, _mm_set1_epi32(0x0f7fffff));
+  const __m128i nan = _mm_cmpgt_epi32(size, _mm_set1_epi32(0x0f800000));
+  const __m128i finite = _mm_castps_si128(_mm_mul_ps(_mm_castsi128_ps(size), v_set1(0x1p112f)));
+  const __m128i other =
+      _mm_or_si128(_mm_or_si128(size, _mm_set1_epi32(0x7f800000)), _mm_and_si128(nan, _mm_set1_epi32(0x400000)));
+  return _mm_castsi128_ps(
+      _mm_or_si128(sign, _mm_or_si128(_mm_andnot_si128(not_finite, finite), _mm_and_si128(not_finite, other))));
+}
+static inline vf v_load_bf16_part(const uint16_t *p, int n) {
+  uint16_t t[A4J_LANES] = {0};
+  memcpy(t, p, (size_t)n * sizeof *p);
+  return v_load_bf16(t);
+}
+static inline vf v_load_f16_part(const uint16_t *p, int n) {
+  uint16_t t[A4J_LANES] = {0};
+  memcpy(t, p, (size_t)n * sizeof *p);
+  return v_load_f16(t);
+}
+static inline __m128i i_select(__m128i m, __m128i a, __m128i b) {
+  return _mm_or_si128(_mm_and_si128(m, a), _mm_andnot_si128(m, b));
+}
+/* The low halves of the lanes; packing saturates, so they are made signed first. */
+static inline void i_store_words(uint16_t *p, __m128i a) {
+  a = _mm_srai_epi32(_mm_slli_epi32(a, 16), 16);
+  _mm_storel_epi64((__m128i *)p, _mm_packs_epi32(a, a));
+}
+static inline void v_store_bf16(uint16_t *p, vf a) {
+  const __m128i bits = _mm_castps_si128(a), high = _mm_srli_epi32(bits, 16);
+  const __m128i odd = _mm_and_si128(high, _mm_set1_epi32(1));
+  const __m128i rounded = _mm_srli_epi32(_mm_add_epi32(bits, _mm_add_epi32(odd, _mm_set1_epi32(0x7fff))), 16);
+  const __m128i nan = _mm_castps_si128(_mm_cmpunord_ps(a, a));
+  i_store_words(p, i_select(nan, _mm_or_si128(high, _mm_set1_epi32(0x40)), rounded));
+}
+/*
+ * Below 2^-14 the sum with 1/2 rounds at the place of the last bit of a denormal; above, the exponent is moved and half a place is
+ * added, less a bit if the last place is even, which may carry into infinity.
+ */
+static inline void v_store_f16(uint16_t *p, vf a) {
+  const __m128i bits = _mm_castps_si128(a), size = _mm_and_si128(bits, _mm_set1_epi32(INT32_MAX));
+  const __m128i sign = _mm_srli_epi32(_mm_and_si128(bits, _mm_set1_epi32(INT32_MIN)), 16);
+  const __m128i half = _mm_castps_si128(v_set1(0.5f));
+  const __m128i small = _mm_sub_epi32(_mm_castps_si128(_mm_add_ps(_mm_castsi128_ps(size), v_set1(0.5f))), half);
+  const __m128i odd = _mm_and_si128(_mm_srli_epi32(size, 13), _mm_set1_epi32(1));
+  const __m128i moved = _mm_add_epi32(size, _mm_add_epi32(odd, _mm_set1_epi32(0xfff - (112 << 23))));
+  __m128i result = i_select(_mm_cmpgt_epi32(_mm_set1_epi32(0x38800000), size), small, _mm_srli_epi32(moved, 13));
+  result = i_select(_mm_cmpgt_epi32(size, _mm_set1_epi32(0x477fffff)), _mm_set1_epi32(0x7c00), result);
+  const __m128i nan = _mm_or_si128(_mm_set1_epi32(0x7e00), _mm_and_si128(_mm_srli_epi32(size, 13), _mm_set1_epi32(0x3ff)));
+  result = i_select(_mm_cmpgt_epi32(size, _mm_set1_epi32(0x7f800000)), nan, result);
+  i_store_words(p, _mm_or_si128(sign, result));
+}
+static inline void v_store_bf16_part(uint16_t *p, vf a, int n) {
+  uint16_t t[A4J_LANES];
+  v_store_bf16(t, a);
+  memcpy(p, t, (size_t)n * sizeof *p);
+}
+static inline void v_store_f16_part(uint16_t *p, vf a, int n) {
+  uint16_t t[A4J_LANES];
+  v_store_f16(t, a);
+  memcpy(p, t, (size_t)n * sizeof *p);
+}
+
 /* The lanes of m as bits, lane 0 first. */
 static inline uint32_t v_bits(vmask m) { return (uint32_t)_mm_movemask_ps(m); }
 /* Lanes i in which bit number `bit` of sets[i] is 1. */

@@ -37,4 +37,30 @@ INLINE void v_store_n(float *p, vf a, int n) {
     v_store_part(p, a, n);
 }
 
+/* n lanes of a row, from number `at` on, of numbers stored as dtype: A4J_F32, A4J_BF16 or A4J_F16. dtype is a constant. */
+INLINE vf v_load_as(const int dtype, const void *row, int64_t at, int n) {
+  if (dtype == A4J_F32) return v_load_n((const float *)row + at, n);
+  const uint16_t *p = (const uint16_t *)row + at;
+  if (dtype == A4J_BF16) return n == A4J_LANES ? v_load_bf16(p) : v_load_bf16_part(p, n);
+  return n == A4J_LANES ? v_load_f16(p) : v_load_f16_part(p, n);
+}
+INLINE void v_store_as(const int dtype, void *row, int64_t at, vf a, int n) {
+  uint16_t *p = (uint16_t *)row + at;
+  if (dtype == A4J_F32)
+    v_store_n((float *)row + at, a, n);
+  else if (dtype == A4J_BF16 && n == A4J_LANES)
+    v_store_bf16(p, a);
+  else if (dtype == A4J_BF16)
+    v_store_bf16_part(p, a, n);
+  else if (n == A4J_LANES)
+    v_store_f16(p, a);
+  else
+    v_store_f16_part(p, a, n);
+}
+
+/* The address of element number `at` of a row of such numbers. */
+INLINE const void *element_of(const int dtype, const void *row, int64_t at) {
+  return (const char *)row + at * (dtype == A4J_F32 ? 4 : 2);
+}
+
 #endif

@@ -1,0 +1,42 @@
+/* Numbers of 16 bits by their definition: the oracle of conversions, and numbers for tests of storage. */
+#ifndef A4J_TEST_HALF_H
+#define A4J_TEST_HALF_H
+
+#include <math.h>
+#include <stdint.h>
+
+#include "a4j.h"
+
+/* What 16 bits stand for; NaN as NaN. */
+static inline double half_value(int dtype, uint16_t bits) {
+  const int fraction_bits = dtype == A4J_BF16 ? 7 : 10, exponent_bits = 15 - fraction_bits;
+  const int exponent = bits >> fraction_bits & ((1 << exponent_bits) - 1), fraction = bits & ((1 << fraction_bits) - 1);
+  const int bias = (1 << (exponent_bits - 1)) - 1;
+  const double sign = bits & 0x8000 ? -1 : 1;
+  if (exponent == (1 << exponent_bits) - 1) return fraction != 0 ? NAN : sign * INFINITY;
+  if (exponent == 0) return sign * ldexp(fraction, 1 - bias - fraction_bits);
+  return sign * ldexp(1 + ldexp(fraction, -fraction_bits), exponent - bias);
+}
+
+/* The bits nearest to a number that is not NaN, the even ones of two: found among all, which are in order. */
+static inline uint16_t half_nearest(int dtype, double x) {
+  const uint16_t infinite = dtype == A4J_BF16 ? 0x7f80 : 0x7c00, sign = signbit(x) ? 0x8000 : 0;
+  const double size = fabs(x);
+  int low = 0, high = infinite; /* value(low) <= size < value(high), unless size is infinite */
+  if (isinf(size)) return sign | infinite;
+  while (high - low > 1) {
+    const int middle = (low + high) / 2;
+    if (half_value(dtype, (uint16_t)middle) <= size)
+      low = middle;
+    else
+      high = middle;
+  }
+  /* Beyond the largest, the next step counts as if the exponents went on. */
+  const double below = half_value(dtype, (uint16_t)low);
+  const double above =
+      high == infinite ? 2 * below - half_value(dtype, (uint16_t)(low - 1)) : half_value(dtype, (uint16_t)high);
+  const double down = size - below, up = above - size;
+  return sign | (uint16_t)(down < up || (down == up && low % 2 == 0) ? low : high);
+}
+
+#endif
