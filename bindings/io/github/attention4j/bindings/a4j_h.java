@@ -185,6 +185,24 @@ public class a4j_h extends a4j_h$shared {
     public static int A4J_F32() {
         return A4J_F32;
     }
+    private static final int A4J_BF16 = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_dtype.A4J_BF16 = 1
+     * }
+     */
+    public static int A4J_BF16() {
+        return A4J_BF16;
+    }
+    private static final int A4J_F16 = (int)2L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_dtype.A4J_F16 = 2
+     * }
+     */
+    public static int A4J_F16() {
+        return A4J_F16;
+    }
     private static final int A4J_ARITHMETIC_EXACT = (int)0L;
     /**
      * {@snippet lang=c :
@@ -197,7 +215,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_PAGE_ROWS = (int)64L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:95:1).A4J_PAGE_ROWS = 64
+     * enum enum (unnamed at ./native/include/a4j.h:106:1).A4J_PAGE_ROWS = 64
      * }
      */
     public static int A4J_PAGE_ROWS() {
@@ -233,7 +251,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_UNBOUNDED = (int)-1L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:105:1).A4J_UNBOUNDED = -1
+     * enum enum (unnamed at ./native/include/a4j.h:116:1).A4J_UNBOUNDED = -1
      * }
      */
     public static int A4J_UNBOUNDED() {
@@ -1485,7 +1503,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_PROGRAM_MAX = (int)64L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:390:1).A4J_PROGRAM_MAX = 64
+     * enum enum (unnamed at ./native/include/a4j.h:401:1).A4J_PROGRAM_MAX = 64
      * }
      */
     public static int A4J_PROGRAM_MAX() {
@@ -1494,7 +1512,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_PROGRAM_LIVE = (int)32L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:390:1).A4J_PROGRAM_LIVE = 32
+     * enum enum (unnamed at ./native/include/a4j.h:401:1).A4J_PROGRAM_LIVE = 32
      * }
      */
     public static int A4J_PROGRAM_LIVE() {
@@ -2054,7 +2072,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_PANEL = (int)48L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:495:1).A4J_PANEL = 48
+     * enum enum (unnamed at ./native/include/a4j.h:506:1).A4J_PANEL = 48
      * }
      */
     public static int A4J_PANEL() {
@@ -2724,6 +2742,68 @@ public class a4j_h extends a4j_h$shared {
                 traceDowncall("a4j_elementwise", desc, x, y, out);
             }
             return (int)mh$.invokeExact(desc, x, y, out);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class a4j_convert {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            a4j_h.C_INT,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("a4j_convert");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t a4j_convert(const a4j_convert_desc *desc, const void *x, void *out)
+     * }
+     */
+    public static FunctionDescriptor a4j_convert$descriptor() {
+        return a4j_convert.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t a4j_convert(const a4j_convert_desc *desc, const void *x, void *out)
+     * }
+     */
+    public static MethodHandle a4j_convert$handle() {
+        return a4j_convert.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t a4j_convert(const a4j_convert_desc *desc, const void *x, void *out)
+     * }
+     */
+    public static MemorySegment a4j_convert$address() {
+        return a4j_convert.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t a4j_convert(const a4j_convert_desc *desc, const void *x, void *out)
+     * }
+     */
+    public static int a4j_convert(MemorySegment desc, MemorySegment x, MemorySegment out) {
+        var mh$ = a4j_convert.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("a4j_convert", desc, x, out);
+            }
+            return (int)mh$.invokeExact(desc, x, out);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {

@@ -1,5 +1,8 @@
 package io.github.attention4j;
 
+import io.github.attention4j.internal.Descriptor;
+import io.github.attention4j.internal.Downcalls;
+import io.github.attention4j.internal.Workspaces;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -61,6 +64,9 @@ public final class Tensor {
   private static final ValueLayout.OfInt INT = ValueLayout.JAVA_INT_UNALIGNED;
   private static final ValueLayout.OfLong LONG = ValueLayout.JAVA_LONG_UNALIGNED;
   private static final ValueLayout.OfByte BYTE = ValueLayout.JAVA_BYTE;
+
+  /** From so many elements on, a conversion is worth a native call on several threads. */
+  private static final long LONG_RUN = 4096;
 
   private final MemorySegment segment;
   private final DType dtype;
@@ -1010,8 +1016,23 @@ public final class Tensor {
         });
   }
 
+  private boolean convertsNatively(Tensor source) {
+    return dtype.isFloat()
+        && segment.isNative()
+        && source.segment.isNative()
+        && segment.address() % dtype.bytes() == 0
+        && source.segment.address() % source.dtype.bytes() == 0;
+  }
+
   private void convertRun(Tensor source, long from, long fromStep, long to, long toStep, long n) {
-    if (dtype.isFloat()) {
+    if (n >= LONG_RUN && fromStep == 1 && toStep == 1 && convertsNatively(source)) {
+      try (Workspaces.Lease lease = Workspaces.lease()) {
+        Downcalls.convert(
+            Descriptor.convert(lease, A4j.threads(), source.dtype, dtype, n),
+            source.segment.asSlice(from * source.dtype.bytes(), n * source.dtype.bytes()),
+            segment.asSlice(to * dtype.bytes(), n * dtype.bytes()));
+      }
+    } else if (dtype.isFloat()) {
       for (long i = 0; i < n; i++) {
         float value = loadFloat(source.segment, source.dtype, from + i * fromStep);
         storeFloat(segment, dtype, to + i * toStep, value);

@@ -38,6 +38,15 @@ public final class Checks {
     }
   }
 
+  /** A tensor of numbers that native code will read and widen: F32, BF16 or F16. */
+  public static void realInput(String name, Tensor tensor) {
+    if (!tensor.dtype().isFloat()) {
+      throw new IllegalArgumentException(
+          name + ".dtype must be F32, BF16 or F16: " + name + ".dtype=" + tensor.dtype());
+    }
+    input(name, tensor, tensor.dtype());
+  }
+
   /** A tensor of floats that native code will write: also writable, without sharing elements. */
   public static void output(String name, Tensor tensor) {
     output(name, tensor, DType.F32);

@@ -1,7 +1,9 @@
 package io.github.attention4j.internal;
 
+import io.github.attention4j.DType;
 import io.github.attention4j.bindings.a4j_area_desc;
 import io.github.attention4j.bindings.a4j_attention_desc;
+import io.github.attention4j.bindings.a4j_convert_desc;
 import io.github.attention4j.bindings.a4j_dropout_desc;
 import io.github.attention4j.bindings.a4j_elementwise_desc;
 import io.github.attention4j.bindings.a4j_gru_desc;
@@ -84,6 +86,7 @@ public final class Descriptor {
     static final long LINEAR_BYTES = a4j_linear_desc.sizeof();
     static final long PAIR_SCORES_BYTES = a4j_pair_scores_desc.sizeof();
     static final long ELEMENTWISE_BYTES = a4j_elementwise_desc.sizeof();
+    static final long CONVERT_BYTES = a4j_convert_desc.sizeof();
     static final long GRU_BYTES = a4j_gru_desc.sizeof();
     static final long DROPOUT_BYTES = a4j_dropout_desc.sizeof();
     static final long AREA_BYTES = a4j_area_desc.sizeof();
@@ -95,6 +98,16 @@ public final class Descriptor {
   }
 
   private Descriptor() {}
+
+  /** The number that the header gives to a type that kernels read. */
+  private static int code(DType dtype) {
+    return switch (dtype) {
+      case F32 -> Struct.F32;
+      case BF16 -> a4j_h.A4J_BF16();
+      case F16 -> a4j_h.A4J_F16();
+      case I32, I64, BOOL -> throw new IllegalArgumentException("not a type of kernels: " + dtype);
+    };
+  }
 
   // ---- Attention ----
 
@@ -446,6 +459,7 @@ public final class Descriptor {
   public static MemorySegment linear(
       Workspaces.Lease lease,
       int threads,
+      DType weightDType,
       int product,
       int activation,
       int combine,
@@ -460,7 +474,7 @@ public final class Descriptor {
     a4j_linear_desc.abi_version(d, Struct.ABI_VERSION);
     a4j_linear_desc.dtype(d, Struct.F32);
     a4j_linear_desc.threads(d, threads);
-    a4j_linear_desc.weight_dtype(d, Struct.F32);
+    a4j_linear_desc.weight_dtype(d, code(weightDType));
     a4j_linear_desc.product(d, product);
     a4j_linear_desc.activation(d, activation);
     a4j_linear_desc.combine(d, combine);
@@ -638,6 +652,21 @@ public final class Descriptor {
     a4j_elementwise_desc.x_stride_row(d, xStrideRow);
     a4j_elementwise_desc.y_stride_row(d, yStrideRow);
     a4j_elementwise_desc.out_stride_row(d, outStrideRow);
+    return d;
+  }
+
+  public static MemorySegment convert(
+      Workspaces.Lease lease, int threads, DType from, DType to, long count) {
+    MemorySegment d = lease.descriptor(Struct.CONVERT_BYTES);
+    a4j_convert_desc.size_bytes(d, (int) Struct.CONVERT_BYTES);
+    a4j_convert_desc.abi_version(d, Struct.ABI_VERSION);
+    a4j_convert_desc.dtype(d, code(from));
+    a4j_convert_desc.threads(d, threads);
+    a4j_convert_desc.rows(d, 1);
+    a4j_convert_desc.dim(d, count);
+    a4j_convert_desc.x_stride_row(d, count);
+    a4j_convert_desc.out_stride_row(d, count);
+    a4j_convert_desc.out_dtype(d, code(to));
     return d;
   }
 

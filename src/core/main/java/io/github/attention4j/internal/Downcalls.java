@@ -247,6 +247,11 @@ public final class Downcalls {
     check("a4j_elementwise", a4j_h.a4j_elementwise(descriptor, x, y, out));
   }
 
+  public static void convert(MemorySegment descriptor, MemorySegment x, MemorySegment out) {
+    requireLibrary();
+    check("a4j_convert", a4j_h.a4j_convert(descriptor, x, out));
+  }
+
   public static void gru(
       MemorySegment descriptor,
       MemorySegment x,

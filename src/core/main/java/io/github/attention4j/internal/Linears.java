@@ -14,7 +14,7 @@ public final class Linears {
    * parameters {@code name} and {@code biasName}; without bias where there is none.
    */
   public static Linear read(Weights weights, String name, String biasName) {
-    var weight = weights.get(name + ".weight", name);
+    var weight = weights.getStored(name + ".weight", name);
     return weights.has(name + ".bias", biasName)
         ? Linear.of(weight, weights.get(name + ".bias", biasName))
         : Linear.of(weight);

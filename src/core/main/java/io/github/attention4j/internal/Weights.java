@@ -46,15 +46,28 @@ public final class Weights {
 
   /** The tensor of the first of these names, as floats where native code can read them. */
   public Tensor get(String... names) {
+    Tensor tensor = take(names);
+    return tensor.dtype() == DType.F32 && aligned(tensor) ? tensor : tensor.toF32(arena);
+  }
+
+  /** The same as it is stored, if native code can widen it: F32, BF16 or F16, else as floats. */
+  public Tensor getStored(String... names) {
+    Tensor tensor = take(names);
+    return tensor.dtype().isFloat() && aligned(tensor) ? tensor : tensor.toF32(arena);
+  }
+
+  private static boolean aligned(Tensor tensor) {
+    return tensor.segment().address() % tensor.dtype().bytes() == 0;
+  }
+
+  private Tensor take(String... names) {
     String name = found(names);
     if (name == null) {
       throw new IllegalArgumentException(
           file + " must have the tensor " + describe(names) + ": it has " + listUnread());
     }
     unread.remove(name);
-    Tensor tensor = file.get(name);
-    boolean aligned = tensor.segment().address() % tensor.dtype().bytes() == 0;
-    return tensor.dtype() == DType.F32 && aligned ? tensor : tensor.toF32(arena);
+    return file.get(name);
   }
 
   /** Takes note that the layer knows this tensor, if there is one, but does not read it. */

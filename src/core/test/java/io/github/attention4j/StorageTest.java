@@ -1,0 +1,112 @@
+package io.github.attention4j;
+
+import static io.github.attention4j.testing.Checked.onEveryTier;
+import static io.github.attention4j.testing.Checked.random;
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+
+import io.github.attention4j.layer.Activation;
+import io.github.attention4j.layer.Linear;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.nio.channels.FileChannel;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.util.Random;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.function.Executable;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Numbers of 16 bits: conversions, and weights that are read as they are stored. */
+class StorageTest {
+  private static final DType[] HALVES = {DType.BF16, DType.F16};
+
+  private final Random random = new Random(3);
+
+  private static void refuse(String message, Executable call) {
+    assertEquals(message, assertThrows(IllegalArgumentException.class, call).getMessage());
+  }
+
+  private static Tensor stored(Arena arena, Tensor x, DType dtype) {
+    return Tensor.allocate(arena, dtype, x.shape()).copyFrom(x);
+  }
+
+  @Test
+  void shouldConvertLongTensorsWithTheBitsOfSingleElements() {
+    try (Arena arena = Arena.ofShared()) {
+      Tensor x = random(arena, random, 3, 5000);
+      x.setFloat(Float.NaN, 0, 0);
+      x.setFloat(Float.NEGATIVE_INFINITY, 0, 1);
+      x.setFloat(1e-41f, 0, 2);
+      x.setFloat(-0.0f, 0, 3);
+      x.setFloat(65520, 0, 4);
+      for (DType dtype : HALVES) {
+        Tensor single = Tensor.allocate(arena, dtype, 1);
+        onEveryTier(
+            () -> {
+              Tensor whole = stored(arena, x, dtype);
+              Tensor wide = whole.toF32(arena);
+              for (int r = 0; r < 3; r++) {
+                for (int c = 0; c < 5000; c++) {
+                  single.setFloat(x.getFloat(r, c), 0);
+                  assertEquals(single.getFloat(0), whole.getFloat(r, c));
+                  assertEquals(single.getFloat(0), wide.getFloat(r, c));
+                }
+              }
+            });
+      }
+    }
+  }
+
+  @Test
+  void shouldProjectByStoredWeightsWithTheBitsOfWidenedOnes(@TempDir Path directory)
+      throws Exception {
+    for (DType dtype : HALVES) {
+      try (Arena arena = Arena.ofShared()) {
+        Tensor weight = stored(arena, random(arena, random, 70, 300), dtype);
+        Path file = directory.resolve(dtype.name());
+        Files.write(file, new byte[6]);
+        try (FileChannel channel =
+            FileChannel.open(file, StandardOpenOption.READ, StandardOpenOption.WRITE)) {
+          channel.write(weight.segment().asByteBuffer(), 6);
+          MemorySegment mapped =
+              channel.map(FileChannel.MapMode.READ_ONLY, 0, channel.size(), arena);
+          Tensor inFile = Tensor.of(mapped.asSlice(6, 2 * 70 * 300), dtype, 70, 300);
+          Tensor bias = random(arena, random, 70);
+          Linear wide = Linear.of(weight.toF32(arena), bias);
+          for (int rows : new int[] {1, 3, 40, 150}) {
+            Tensor x = random(arena, random, rows, 300);
+            Tensor expected = Tensor.allocate(arena, DType.F32, rows, 70);
+            Tensor out = Tensor.allocate(arena, DType.F32, rows, 70);
+            onEveryTier(
+                () -> {
+                  wide.withActivation(Activation.GELU).forward(x, expected);
+                  Linear linear = Linear.of(inFile, bias).withActivation(Activation.GELU);
+                  linear.forward(x, out);
+                  assertArrayEquals(expected.toFloatArray(), out.toFloatArray());
+                  wide.packed(arena).forward(x, expected);
+                  Linear.of(inFile, bias).packed(arena).forward(x, out);
+                  assertArrayEquals(expected.toFloatArray(), out.toFloatArray());
+                });
+          }
+        }
+      }
+    }
+  }
+
+  @Test
+  void shouldRefuseWeightsThatAreNoRealNumbers() {
+    try (Arena arena = Arena.ofConfined()) {
+      refuse(
+          "weight.dtype must be F32, BF16 or F16: weight.dtype=I32",
+          () -> Linear.of(Tensor.allocate(arena, DType.I32, 2, 3)));
+      refuse(
+          "bias.dtype must be F32: bias.dtype=BF16",
+          () ->
+              Linear.of(
+                  Tensor.allocate(arena, DType.BF16, 2, 3), Tensor.allocate(arena, DType.BF16, 2)));
+    }
+  }
+}
