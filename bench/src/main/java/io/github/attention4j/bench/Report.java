@@ -29,13 +29,6 @@ final class Report {
   private static final double MIB = 1 << 20;
 
   private static final Path DIRECTORY = Path.of("results");
-  private static final Path README = Path.of("../README.md");
-  private static final String README_BEGIN = "<!-- results:begin -->\n";
-  private static final String README_END = "<!-- results:end -->\n";
-
-  /** What the README shows of all shapes. */
-  private static final List<String> README_ROWS =
-      List.of("P3", "P4", "P5", "P6", "P7", "P11", "D1", "D4", "D5", "X1", "L1", "L3");
 
   private final List<Row> rows = new ArrayList<>();
   private final Map<String, Experiment.Result> calls = new LinkedHashMap<>();
@@ -168,10 +161,7 @@ final class Report {
     System.out.println("twice the work by " + what + ": " + ratios);
   }
 
-  /**
-   * Writes {@code results/<name>.md} and {@code .json}, and a summary into the README between its
-   * two marks; a partial run is printed only.
-   */
+  /** Writes {@code results/<name>.md} and {@code .json}; a partial run is only printed. */
   void write(String name, Map<String, String> machine, int mostThreads, boolean complete)
       throws IOException {
     String markdown = markdown(machine, mostThreads);
@@ -181,98 +171,7 @@ final class Report {
       Files.createDirectories(DIRECTORY);
       Files.writeString(DIRECTORY.resolve(name + ".md"), markdown);
       Files.writeString(DIRECTORY.resolve(name + ".json"), json(machine, mostThreads));
-      writeReadme(name, machine, mostThreads);
     }
-  }
-
-  private void writeReadme(String name, Map<String, String> machine, int threads)
-      throws IOException {
-    String readme = Files.readString(README);
-    int begin = readme.indexOf(README_BEGIN);
-    int end = readme.indexOf(README_END);
-    if (begin < 0 || end < begin) {
-      throw new IOException(README + " has no place for results");
-    }
-    String head = readme.substring(0, begin + README_BEGIN.length());
-    Files.writeString(README, head + summary(name, machine, threads) + readme.substring(end));
-  }
-
-  // ---- The README's summary ----
-
-  private String summary(String name, Map<String, String> machine, int threads) {
-    StringBuilder text = new StringBuilder();
-    text.append(
-        """
-        %s, %d threads, float32; medians, all taking turns in one process. *Of the limit*: share of \
-        the peak of fused multiply-adds, or, where a row has one query, of the speed at which its \
-        keys and values (or weights) can be read at all. *Vector API*, *plain Java*: how many times \
-        as fast as our tuned `jdk.incubator.vector` code, and as scalar loops, with the same threads.
-
-        | | such a call | ms | GFLOP/s | of the limit | Vector API | plain Java |
-        |---|---|---:|---:|---:|---:|---:|
-        """
-            .formatted(machine.get("CPU"), threads));
-    for (String wanted : README_ROWS) {
-      for (Row row : select(row -> row.name.equals(wanted) && row.threads == threads)) {
-        text.append(
-            "| %s | %s | %s | %s | %s | %s | %s |\n"
-                .formatted(
-                    row.name,
-                    row.source,
-                    number(row.millis(FUSED)),
-                    number(row.gflops(FUSED)),
-                    percent(row.bytes > 0 ? row.shareOfMemory(FUSED) : row.shareOfPeak(FUSED)),
-                    times(row.ahead(VECTOR)),
-                    times(row.ahead(PLAIN))));
-      }
-    }
-    options(text);
-    text.append(
-        """
-
-        All shapes, one thread, what a call costs, aims and *where we lose*: \
-        [`bench/results/%s.md`](bench/results/%s.md).
-        """
-            .formatted(name, name));
-    return text.toString();
-  }
-
-  /** What each option costs, and how little memory the longest call needs. */
-  private void options(StringBuilder text) {
-    if (options.isEmpty()) {
-      return;
-    }
-    text.append("\nOptions, each against a call of the same shape without it:\n\n");
-    text.append("| | | ms | time |\n|---|---|---:|---:|\n");
-    for (OptionGroup group : options) {
-      for (OptionCalls.Call call : group.calls) {
-        text.append(
-            "| %s | %s | %s | %s |\n"
-                .formatted(
-                    call.name(),
-                    call.isBase() ? group.title : "of " + call.against(),
-                    number(group.result.median(call.name()) / 1e6),
-                    call.isBase() ? "" : number(group.ratio(call)) + " x"));
-      }
-    }
-    if (memory != null) {
-      text.append(
-          """
-
-          Causal attention over %d tokens, whose scores would fill %s GiB, takes %s s and %s MiB a \
-          thread beside its tensors.
-          """
-              .formatted(
-                  LongContext.SHAPE.lenK(),
-                  number(scoreBytes() / MIB / 1024),
-                  number(memory.nanos() / 1e9),
-                  number(memory.moreBytesPerThread() / MIB)));
-    }
-  }
-
-  /** What the matrix of scores of {@link LongContext} would take. */
-  private static double scoreBytes() {
-    return 4.0 * LongContext.SHAPE.lenQ() * LongContext.SHAPE.lenK();
   }
 
   // ---- Markdown ----

@@ -28,7 +28,7 @@ import java.util.Arrays;
 import java.util.Random;
 import org.junit.jupiter.api.Test;
 
-/** The README's Java, which stands here line by line, does what the README says. */
+/** Runs the Java of the README and of "Attention by example". */
 class TutorialTest {
   private final Random random = new Random(17);
 
@@ -263,7 +263,8 @@ class TutorialTest {
   }
 
   @Test
-  void shouldStandInTheReadmeLineByLine() {
-    Snippets.requireRunBy(TutorialTest.class, Path.of("README.md"), 10);
+  void shouldRunEveryBlockOfTheReadmeAndOfAttentionByExample() {
+    Snippets.requireRunBy(TutorialTest.class, Path.of("README.md"), 4);
+    Snippets.requireRunBy(TutorialTest.class, Path.of("src/guide/attention.md"), 6);
   }
 }
