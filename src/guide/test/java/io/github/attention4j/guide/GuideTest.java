@@ -66,7 +66,10 @@ class GuideTest {
     }
   }
 
-  /** What a table's second column shows as code is a public name of the library. */
+  /**
+   * What a table's second column shows as code is a public name of the library; the page about the
+   * code itself also names internals and tests.
+   */
   @Test
   void shouldNameWhatThereIs() throws Exception {
     Set<String> types = new HashSet<>();
@@ -82,6 +85,9 @@ class GuideTest {
     }
     int checked = 0;
     for (Path page : pages()) {
+      if (page.endsWith("architecture.md")) {
+        continue;
+      }
       for (String line : Files.readAllLines(page)) {
         String[] cells = line.split(" \\| ");
         if (!line.startsWith("| ") || cells.length < 2) {
