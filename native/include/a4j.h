@@ -73,11 +73,12 @@ enum a4j_status {
  *   F32      1 sign, 8 exponent, 23 fraction           3.4e38      2^-126         2^-149
  *   BF16     1 sign, 8 exponent, 7 fraction            3.39e38     2^-126         2^-133
  *   F16      1 sign, 5 exponent, 10 fraction           65504       2^-14          2^-24
+ *   I8       two's complement, times a scale           127         1
  *
  * All are little-endian. F32 rounds to BF16 and F16 to nearest, ties to even: what is too large becomes infinite, from
  * 2^128 - 2^119 and 65520 on; denormals are kept; NaN stays NaN, made quiet, with the upper bits of its payload.
  */
-enum a4j_dtype { A4J_F32 = 0, A4J_BF16 = 1, A4J_F16 = 2 };
+enum a4j_dtype { A4J_F32 = 0, A4J_BF16 = 1, A4J_F16 = 2, A4J_I8 = 3 };
 
 /* In which numbers attention multiplies. */
 enum a4j_arithmetic {

@@ -75,7 +75,7 @@ struct plan {
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 static int64_t parts(int64_t count, int64_t size) { return (count + size - 1) / size; }
-static int64_t whole_lines(int64_t floats) { return parts(floats, 16) * 16; }
+static int64_t whole_lines(int64_t floats) { return parts(floats, A4J_LINE_FLOATS) * A4J_LINE_FLOATS; }
 
 /* What one tile keeps along its way: running maximum and sum, Q and O of each map, products and weights by distance. */
 static int64_t tile_floats(const a4j_attention_desc *d) {
@@ -95,14 +95,14 @@ static int held_floats(const a4j_attention_desc *d, int64_t *floats) {
 
 /*
  * Scratch for one thread, enough for either kernel and for every tier: a workspace stays large enough when another tier is
- * selected or weights are asked for. Tiles: four blocks (logits, bias, keep, weights), what each tile keeps, and the rows
- * that it holds. Few rows: logits and q of each map and row. Merging: one output row.
+ * selected or weights are asked for. Tiles: four blocks (logits, bias, keep, weights), room to widen keys and values, what each
+ * tile keeps, and the rows that it holds. Few rows: logits and q of each map and row. Merging: two output rows.
  */
 static int32_t scratch_floats(const a4j_attention_desc *d, int64_t tiles, int64_t *floats) {
-  const int64_t tile = A4J_TILE_MAX * 4 * A4J_KEY_BLOCK + tiles * tile_floats(d);
+  const int64_t tile = A4J_TILE_MAX * 4 * A4J_KEY_BLOCK + a4j_room_floats(d) + tiles * tile_floats(d);
   const int64_t few = 2 * A4J_FEW_ROWS * (A4J_KEY_BLOCK + whole_lines(d->dim_qk));
   int64_t held;
-  if (!held_floats(d, &held) || __builtin_add_overflow(held, whole_lines(max64(max64(tile, few), d->dim_v)) + 16, &held))
+  if (!held_floats(d, &held) || __builtin_add_overflow(held, whole_lines(max64(max64(tile, few), 2 * d->dim_v)) + 16, &held))
     return A4J_SIZE_OVERFLOW;
   *floats = held / 16 * 16;
   return A4J_OK;
@@ -132,11 +132,33 @@ static int32_t check_options(const a4j_attention_desc *d) {
   return valid && options_of_weights(d) ? A4J_OK : A4J_BAD_OPTION;
 }
 
-/* Whether a tensor's elements are of a type that the kernels read, and lie in no pages. */
-static int is_plain(const a4j_view *view) { return view->dtype == A4J_F32 && view->page_rows == 0; }
-
+/* Types that the kernels read and write, and pages that keys and values share. */
 static int32_t check_views(const a4j_attention_desc *d) {
-  return is_plain(&d->q) && is_plain(&d->k) && is_plain(&d->v) && is_plain(&d->out) ? A4J_OK : A4J_UNSUPPORTED_DTYPE;
+  const int stored = (a4j_is_float(d->k.dtype) || d->k.dtype == A4J_I8) && d->k.dtype == d->v.dtype;
+  if (!a4j_is_float(d->q.dtype) || !a4j_is_float(d->out.dtype) || !stored) return A4J_UNSUPPORTED_DTYPE;
+  const int paged = d->k.page_rows > 0;
+  if (d->q.page_rows != 0 || d->out.page_rows != 0 || d->k.page_rows < 0 || d->k.page_rows != d->v.page_rows ||
+      d->k.page_rows % A4J_PAGE_ROWS != 0 || (paged && d->k_begins_offset != 0))
+    return A4J_BAD_OPTION;
+  return d->k.pages < 0 || d->v.pages < 0 ? A4J_BAD_SIZE : A4J_OK;
+}
+
+/*
+ * Whether each page that holds keys of a batch exists. Keys behind a batch's length are not read, unless scores of every key are
+ * asked for.
+ */
+static int32_t check_pages(const struct a4j_attention_call *c, const a4j_view *view, const int32_t *pages) {
+  const a4j_attention_desc *d = c->desc;
+  const int each_key = c->scores != NULL && d->scores_stage != A4J_STAGE_LOGITS;
+  for (int64_t b = 0; b < d->batch && view->page_rows > 0; b++) {
+    const int short_batch = !each_key && c->key_lengths != NULL && d->key_lengths_stride_row == 0;
+    const int64_t keys = short_batch ? c->key_lengths[b * d->key_lengths_stride_batch] : d->len_k;
+    for (int64_t i = 0; i * view->page_rows < keys; i++) {
+      const int32_t page = pages[b * view->pages_stride_batch + i];
+      if (page < 0 || page >= view->pages) return A4J_BAD_POSITION;
+    }
+  }
+  return A4J_OK;
 }
 
 static int32_t check_shape(const a4j_attention_desc *d) {
@@ -273,7 +295,8 @@ static int32_t check(const a4j_attention_desc *d, struct plan *p) {
 
 /* Whether all batches read the same keys and values, and are short enough to lie side by side. */
 static int batches_share_keys(const a4j_attention_desc *d, const struct plan *p) {
-  return d->batch > 1 && !p->packed && d->k.stride_batch == 0 && d->v.stride_batch == 0 && d->len_q * p->group < A4J_TILE_MAX;
+  return d->batch > 1 && !p->packed && d->k.page_rows == 0 && d->k.stride_batch == 0 && d->v.stride_batch == 0 &&
+         d->len_q * p->group < A4J_TILE_MAX;
 }
 
 static void make_cut(const a4j_attention_desc *d, const struct plan *p, int64_t len_q, int64_t len_k, struct cut *c) {
@@ -413,10 +436,24 @@ struct run {
 };
 
 /* The rows of one head of keys or values, from row `begin` on. */
-static struct a4j_rows rows_of(const a4j_view *view, const void *tensor, int64_t b, int64_t head, int64_t map, int64_t begin) {
-  const float *first = tensor;
-  first += b * view->stride_batch + head * view->stride_head + map * view->stride_map + begin * view->stride_row;
-  return (struct a4j_rows){first, view->stride_row};
+static struct a4j_rows rows_of(const a4j_view *view, const void *tensor, const float *scales, const int32_t *pages, int64_t b,
+                               int64_t head, int64_t map, int64_t begin) {
+  const int64_t bytes = view->dtype == A4J_I8 ? 1 : a4j_dtype_bytes(view->dtype);
+  int64_t at = head * view->stride_head + map * view->stride_map + begin * view->stride_row;
+  int64_t scale_at = head * view->scale_stride_head + map * view->scale_stride_map + begin * view->scale_stride_row;
+  if (view->page_rows == 0) {
+    at += b * view->stride_batch;
+    scale_at += b * view->scale_stride_batch;
+  }
+  return (struct a4j_rows){.first = (const char *)tensor + at * bytes,
+                           .stride = view->stride_row,
+                           .storage = view->dtype,
+                           .page_rows = view->page_rows,
+                           .pages = view->page_rows == 0 ? NULL : pages + b * view->pages_stride_batch,
+                           .page_stride = view->stride_batch,
+                           .scales = scales == NULL ? NULL : scales + scale_at,
+                           .scale_stride = view->scale_stride_row,
+                           .scale_page_stride = view->scale_stride_batch};
 }
 
 /* All rows and keys of a stack of a batch, as one tile. */
@@ -441,9 +478,10 @@ static void find_tile(const struct plan *p, const struct cut *cut, int64_t b, in
       head = x / 2;
       map = x % 2;
     }
-    t->k[m] = rows_of(&d->k, c->k, b, head, map, k_begin);
+    t->k[m] = rows_of(&d->k, c->k, c->k_scales, c->k_pages, b, head, map, k_begin);
   }
-  for (int part = 0; part < d->value_parts; part++) t->v[part] = rows_of(&d->v, c->v, b, h_kv, part, k_begin);
+  for (int part = 0; part < d->value_parts; part++)
+    t->v[part] = rows_of(&d->v, c->v, c->v_scales, c->v_pages, b, h_kv, part, k_begin);
 }
 
 static float *partial_of(const struct run *r, const struct cut *cut, int64_t b, int64_t stack, int64_t chunk) {
@@ -467,7 +505,7 @@ static int64_t tiles_task(const struct run *r, const struct cut *cut, int64_t b,
     tile_rows(p, cut, i, &tiles[count].row_begin, &tiles[count].rows);
     if (tiles[count].rows > 0) count++;
   }
-  if (count > 0) p->kernels->attention_tiles(tiles, count, scratch);
+  if (count > 0) p->kernels->attention_tiles[p->call.desc->k.dtype](tiles, count, scratch);
   int64_t work = 0;
   for (int i = 0; i < count; i++) work += tiles[i].work;
   return work;
@@ -484,9 +522,9 @@ static int64_t chunk_task(const struct run *r, const struct cut *cut, int64_t b,
   t.key_end = min64(t.key_begin + cut->chunk_keys, t.len_k);
   t.partial = partial_of(r, cut, b, stack, chunk) + partial_offset(p->call.desc, t.row_begin);
   if (cut->few)
-    p->kernels->attention_rows(&t, scratch);
+    p->kernels->attention_rows[p->call.desc->k.dtype](&t, scratch);
   else
-    p->kernels->attention_tiles(&t, 1, scratch);
+    p->kernels->attention_tiles[p->call.desc->k.dtype](&t, 1, scratch);
   return t.work;
 }
 
@@ -566,7 +604,12 @@ int32_t a4j_attention_full(const a4j_attention_desc *desc, const void *q, const 
   if (bytes < needed) return A4J_SMALL_WORKSPACE;
   if ((keep != NULL || desc->dropout) && !(desc->keep_scale > 0 && isfinite(desc->keep_scale))) return A4J_BAD_OPTION;
   if (keep != NULL && desc->dropout) return A4J_BAD_OPTION;
-  if (k_scales != NULL || v_scales != NULL || k_pages != NULL || v_pages != NULL) return A4J_BAD_OPTION;
+  const int scaled = desc->k.dtype == A4J_I8, paged = desc->k.page_rows > 0;
+  if ((!scaled && (k_scales != NULL || v_scales != NULL)) || (!paged && (k_pages != NULL || v_pages != NULL)))
+    return A4J_BAD_OPTION;
+  if (desc->len_k > 0 &&
+      ((scaled && (k_scales == NULL || v_scales == NULL)) || (paged && (k_pages == NULL || v_pages == NULL))))
+    return A4J_NULL_POINTER;
   if (plan.packed && (mask != NULL || key_mask != NULL || bias != NULL || keep != NULL || weights != NULL || scores != NULL))
     return A4J_BAD_OPTION;
   const void *const tables[] = {table_0, table_1, table_2, table_3};
@@ -589,6 +632,13 @@ int32_t a4j_attention_full(const a4j_attention_desc *desc, const void *q, const 
   plan.call.lse = lse;
   plan.call.weights = weights;
   plan.call.scores = scores;
+  plan.call.k_scales = k_scales;
+  plan.call.v_scales = v_scales;
+  plan.call.k_pages = k_pages;
+  plan.call.v_pages = v_pages;
+  status = check_pages(&plan.call, &desc->k, k_pages);
+  if (status == A4J_OK) status = check_pages(&plan.call, &desc->v, v_pages);
+  if (status != A4J_OK) return status;
   if (!plan.whole && (weights != NULL || scores != NULL)) {
     plan.whole = 1;
     status = make_cuts(&plan);

@@ -16,6 +16,8 @@ enum {
   A4J_KEY_BLOCK = 64,      /* keys that one step of the online softmax takes */
   A4J_KEY_STRIP = 256,     /* keys that a group of tiles walks, one tile after the other, before it goes on */
   A4J_LANES_MIN = 4,       /* the fewest lanes of any tier */
+  A4J_LINE_FLOATS = 16,    /* floats in a line of the cache */
+  A4J_STORAGES = 4,        /* types of stored keys and values, enum a4j_dtype */
   A4J_TILE_MAX = 48,       /* the most rows of any tier's attention tile */
   A4J_TILE_GROUP = 4,      /* the most tiles of a group */
   A4J_FEW_ROWS = 8,        /* the most rows of each map that attention_rows takes */
@@ -29,19 +31,28 @@ enum {
 /* What one call of attention was given: the checked descriptor, its tensors, and the arrays of its tail (NULL for none). */
 struct a4j_attention_call {
   const a4j_attention_desc *desc;
-  const void *k, *v;
-  const float *q, *bias, *relative_keys, *relative_values, *noise, *lambda;
+  const void *q, *k, *v;
+  const float *k_scales, *v_scales;
+  const int32_t *k_pages, *v_pages;
+  const float *bias, *relative_keys, *relative_values, *noise, *lambda;
   const uint8_t *mask, *key_mask, *keep;
-  float *out, *lse, *weights, *scores;
+  void *out;
+  float *lse, *weights, *scores;
   const int32_t *key_lengths, *row_offsets, *q_begins, *k_begins, *range_starts, *ranges;
   const float *slopes, *sinks;
   const struct a4j_program *mask_program, *score_program; /* or NULL */
 };
 
-/* Where the rows of one head are stored: the keys of one map, or one part of the values. */
+/* Where the rows of one head are stored: the keys of one map, or one part of the values. Strides are in elements. */
 struct a4j_rows {
-  const void *first; /* row 0 */
-  int64_t stride;    /* elements from one row to the next */
+  const void *first; /* row 0, of page 0 if there are pages */
+  int64_t stride;
+  int32_t storage;      /* enum a4j_dtype */
+  int32_t page_rows;    /* rows of a page, or 0 */
+  const int32_t *pages; /* the numbers of the pages, row 0 first */
+  int64_t page_stride;
+  const float *scales; /* of row 0 (of page 0), or NULL */
+  int64_t scale_stride, scale_page_stride;
 };
 
 /*
@@ -63,6 +74,12 @@ struct a4j_tile {
   int64_t work;               /* scores computed, added up here */
 };
 
+/* Floats of scratch in which a tile widens a block of keys or values. */
+static inline int64_t a4j_room_floats(const a4j_attention_desc *d) {
+  const int64_t part_dim = d->dim_v / d->value_parts, dim = d->dim_qk > part_dim ? d->dim_qk : part_dim;
+  return d->k.dtype == A4J_F32 ? 0 : A4J_KEY_BLOCK * ((dim + A4J_LINE_FLOATS - 1) / A4J_LINE_FLOATS * A4J_LINE_FLOATS);
+}
+
 /* What one call of area features was given. */
 struct a4j_area_call {
   const a4j_area_desc *desc;
@@ -76,10 +93,11 @@ struct a4j_kernels {
   const char *isa;
   int32_t lanes;     /* floats in a vector */
   int32_t tile_rows; /* rows of a tile at the most */
-  /* Attention for up to A4J_TILE_GROUP tiles of the same keys and values: to out, lse, weights and scores, or to partial. */
-  void (*attention_tiles)(struct a4j_tile *tiles, int count, float *scratch);
+  /* Attention for up to A4J_TILE_GROUP tiles of the same keys and values, by their storage: to out, lse, weights and scores, or to
+     partial. */
+  void (*attention_tiles[A4J_STORAGES])(struct a4j_tile *tiles, int count, float *scratch);
   /* The same for one tile of up to A4J_FEW_ROWS rows, always to partial; o is not written where no row sees any of the keys. */
-  void (*attention_rows)(struct a4j_tile *tile, float *scratch);
+  void (*attention_rows[A4J_STORAGES])(struct a4j_tile *tile, float *scratch);
   /* Adds `count` partial results of a tile, `stride` floats apart, in their order, and writes out and lse. */
   void (*merge_rows)(const struct a4j_tile *tile, const float *partials, int64_t stride, int64_t count, float *scratch);
 

@@ -166,6 +166,8 @@ void release(struct problem *p) {
                  p->relative_keys,
                  p->relative_values,
                  p->noise,
+                 p->k_scales,
+                 p->v_scales,
                  p};
   for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) free(all[i]);
 }

@@ -51,6 +51,10 @@ struct problem {
   int64_t out_count, lse_count, weights_count, scores_count;
   int64_t work;
   uint64_t seed; /* what it was made from */
+  /* How q, k and v, and out are stored when it runs (stored.c); the arrays above hold the floats that they stand for. */
+  int q_storage, kv_storage, out_storage;
+  float *k_scales, *v_scales; /* of A4J_I8: laid out as k and v, each row's at its first element */
+  int64_t page_rows;          /* 0: k and v are not paged */
 };
 
 struct problem *make(struct shape shape);
@@ -91,6 +95,11 @@ void with_scores(struct problem *p, int stage);
 /* logsumexp as [maps, heads, batch, len] with a gap behind each row, instead of [batch, heads, maps, len]. */
 void with_lse_turned(struct problem *p);
 
+/* Storage, in stored.c: rounds what is stored to what it can stand for. Pages cannot be had with packed keys. */
+void with_query_storage(struct problem *p, int q_storage, int out_storage);
+void with_kv_storage(struct problem *p, int storage);
+void with_pages(struct problem *p, int64_t page_rows);
+
 /* Appends an array to the descriptor's tail; its offset. */
 int64_t append(struct problem *p, const void *array, int64_t bytes);
 
@@ -115,6 +124,10 @@ const char *fault_of(struct problem *p);
  * tiles of 48 rows and whole blocks of 64 keys need that hold at least one of them.
  */
 const char *work_fault_of(const struct problem *p);
+
+/* a4j_attention_full over copies of q, k and v as they are stored, in stored.c; out, lse, weights and scores as status_of has
+   them. */
+int32_t run_stored(struct problem *p, float *out, float *lse, float *weights, float *scores);
 
 /* Of all bits of all outputs. */
 uint64_t hash_of(const struct problem *p);

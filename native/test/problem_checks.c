@@ -144,7 +144,7 @@ void put_nan(struct problem *p) {
                 {p->relative_values, n.relative_values, p->relative_values_count, p->d->dim_v}};
   int64_t x;
   do x = up_to(5);
-  while (x > 2 && places[x].count == 0);
+  while ((x > 2 && places[x].count == 0) || ((x == 1 || x == 2) && p->kv_storage == A4J_I8)); /* a scale is a whole row's */
   const int64_t at = any_of(places[x].marks, places[x].count);
   if (at >= 0) places[x].to[at + up_to(places[x].width - 1)] = NAN;
   free_needs(n);
@@ -159,21 +159,10 @@ static float *cleared(float *output, int64_t count) {
 }
 
 int32_t status_of(struct problem *p) {
-  const struct attention_call *c = &p->in;
   float *out = cleared(p->out, p->out_count), *lse = cleared(p->lse, p->lse_count);
   float *weights = cleared(p->weights, p->weights_count), *scores = cleared(p->scores, p->scores_count);
   p->work = -1;
-  const int64_t answer = a4j_attention_workspace_bytes(p->d), bytes = answer < 0 ? 0 : answer;
-  void *workspace = aligned_alloc(A4J_WORKSPACE_ALIGNMENT, (size_t)(bytes + 63) / 64 * 64 + 64);
-  if (workspace == NULL) abort();
-  /* Nothing may be read there before it is written. */
-  memset(workspace, 0xff, (size_t)bytes);
-  const int32_t status =
-      a4j_attention_full(p->d, c->q, c->k, c->v, NULL, NULL, NULL, NULL, c->mask, c->key_mask, c->bias, c->keep,
-                         c->relative_keys, c->relative_values, c->noise, c->lambda, c->tables[0], c->tables[1], c->tables[2],
-                         c->tables[3], out, lse, weights, scores, &p->work, workspace, bytes);
-  free(workspace);
-  return answer < 0 && status != -answer ? -1 : status;
+  return run_stored(p, out, lse, weights, scores);
 }
 
 static int64_t out_offset(const struct problem *p, int64_t b, int64_t h, int64_t i) {
@@ -210,14 +199,15 @@ static char sentence[1024];
 static const char *fault(const struct problem *p, const char *what) {
   const a4j_attention_desc *d = p->d;
   snprintf(sentence, sizeof sentence,
-           "%s; seed=%" PRIu64
+           "%s; seed=%" PRIu64 " storage=%d,%d,%d pages=%" PRId64
            " maps=%d key_map=%d parts=%d batch=%d heads=%d/%d len=%d,%d dims=%d,%d%s%s align=%d window=%" PRId64 ",%" PRId64
            " chunk=%d limit=%d lengths=%s ranges=%d mask=%d key_mask=%d bias=%d keep=%d softcap=%g alibi=%d sinks=%d "
            "relative=%d,%" PRId64 ",%d first=%" PRId64 " harden=%d,%" PRId64
            " noise=%d dropout=%d,%d weights=%d scores=%d mask_program=%d score_program=%d threads=%d scale=%g tier=%s",
-           what, p->seed, d->maps, d->key_map, d->value_parts, (int)d->batch, (int)d->heads_q, (int)d->heads_kv, (int)d->len_q,
-           (int)d->len_k, (int)d->dim_qk, (int)d->dim_v, d->q_begins_offset ? " packed" : "", d->lambda_form ? " sigmoid" : "",
-           d->align, d->window_left, d->window_right, (int)d->chunk, (int)d->key_limit,
+           what, p->seed, p->q_storage, p->kv_storage, p->out_storage, p->page_rows, d->maps, d->key_map, d->value_parts,
+           (int)d->batch, (int)d->heads_q, (int)d->heads_kv, (int)d->len_q, (int)d->len_k, (int)d->dim_qk, (int)d->dim_v,
+           d->q_begins_offset ? " packed" : "", d->lambda_form ? " sigmoid" : "", d->align, d->window_left, d->window_right,
+           (int)d->chunk, (int)d->key_limit,
            d->key_lengths_offset == 0  ? "none"
            : d->key_lengths_stride_row ? "rows"
                                        : "batch",
@@ -240,15 +230,22 @@ struct agreement {
   const float *got;
   int64_t count;
   bool *compared;
+  int storage;                  /* its type: the error of rounding to it is no error */
   double error, plain, largest; /* ours, that of the plain float program, the largest finite number wanted */
   int64_t worst;                /* where our error is largest */
   double worst_wanted;
 };
 
+/* Half a unit in the last place of a number near x. */
+static double half_unit(int storage, double x) {
+  if (storage == A4J_F32 || !isfinite(x)) return 0;
+  return storage == A4J_BF16 ? fmax(fabs(x) * 0x1p-8, 0x1p-134) : fmax(fabs(x) * 0x1p-11, 0x1p-25);
+}
+
 static void add(struct agreement *a, int64_t at, float plain, double wanted, double hardness) {
   a->compared[at] = true;
   if (isinf(hardness) && !isnan(wanted) && isfinite(a->got[at])) return;
-  const double error = distance(a->got[at], wanted) / hardness;
+  const double error = fmax(0, distance(a->got[at], wanted) - half_unit(a->storage, wanted)) / hardness;
   if (error > a->error) {
     a->worst = at;
     a->worst_wanted = wanted;
@@ -296,7 +293,7 @@ const char *fault_of(struct problem *p) {
   reference_attention_f64(&p->in, out, lse, weights, scores, hardness);
   reference_attention_f32(&p->in, out32, lse32, weights32, scores32, NULL);
 
-  struct agreement all[] = {{.name = "out", .got = p->out, .count = p->out_count},
+  struct agreement all[] = {{.name = "out", .got = p->out, .count = p->out_count, .storage = p->out_storage},
                             {.name = "lse", .got = p->lse, .count = p->lse_count},
                             {.name = "weights", .got = p->weights, .count = p->weights_count},
                             {.name = "scores", .got = p->scores, .count = p->scores_count}};

@@ -148,6 +148,26 @@ static void shouldMatchTheFormulaForRandomCombinationsOfAllOptions(void) {
   }
 }
 
+/* Any storage of q, k and v, and out; sometimes in pages. */
+static void store_somehow(struct problem *p) {
+  const bool packed = p->d->k_begins_offset != 0;
+  with_query_storage(p, (int)up_to(A4J_F16), (int)up_to(A4J_F16));
+  with_kv_storage(p, (int)up_to(A4J_I8));
+  if (!packed && one_in(2)) with_pages(p, A4J_PAGE_ROWS * (1 + up_to(2)));
+}
+
+static void shouldMatchTheFormulaOverWhatIsStored(void) {
+  const int before = check_failures;
+  for (int i = 0; i < COMBINATIONS && check_failures < before + 20; i++) {
+    struct problem *p = random_problem();
+    store_somehow(p);
+    poison(p);
+    if (one_in(10)) put_nan(p);
+    check(p, "stored");
+    release(p);
+  }
+}
+
 /* ---- Each way of hiding ------------------------------------------------------------------------------------------------- */
 
 /* Each puts one option on that hides keys from every kind of shape. */
@@ -742,6 +762,7 @@ int main(void) {
     seed = check_seed();
     printf("tier %s, seed %" PRIu64 "\n", a4j_isa_active(), seed);
     RUN(shouldMatchTheFormulaForRandomCombinationsOfAllOptions);
+    RUN(shouldMatchTheFormulaOverWhatIsStored);
     RUN(shouldNotLetHiddenValuesLeak);
     RUN(shouldKeepPackedSequencesApart);
     RUN(shouldGiveRowsThatSeeNothingTheirSink);

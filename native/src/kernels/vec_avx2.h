@@ -35,6 +35,15 @@ static inline vf v_load_bf16(const uint16_t *p) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)), 16));
 }
 static inline vf v_load_f16(const uint16_t *p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)); }
+/* Integers of 8 bits as floats. */
+static inline vf v_load_i8(const int8_t *p) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+}
+static inline vf v_load_i8_part(const int8_t *p, int n) {
+  int8_t t[A4J_LANES] = {0};
+  memcpy(t, p, (size_t)n);
+  return v_load_i8(t);
+}
 static inline vf v_load_bf16_part(const uint16_t *p, int n) {
   uint16_t t[A4J_LANES] = {0};
   memcpy(t, p, (size_t)n * sizeof *p);

@@ -43,6 +43,13 @@ static inline vf v_load_bf16(const uint16_t *p) { return v_from_bf16(_mm256_load
 static inline vf v_load_bf16_part(const uint16_t *p, int n) { return v_from_bf16(_mm256_maskz_loadu_epi16(v_first(n), p)); }
 static inline vf v_load_f16(const uint16_t *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
 static inline vf v_load_f16_part(const uint16_t *p, int n) { return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(v_first(n), p)); }
+/* Integers of 8 bits as floats. */
+static inline vf v_load_i8(const int8_t *p) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
+}
+static inline vf v_load_i8_part(const int8_t *p, int n) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(v_first(n), p)));
+}
 /* In integers: vcvtneps2bf16 takes denormals for zeros. */
 static inline __m256i v_to_bf16(vf a) {
   const __m512i bits = _mm512_castps_si512(a), high = _mm512_srli_epi32(bits, 16);

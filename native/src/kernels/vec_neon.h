@@ -38,6 +38,17 @@ static inline void v_store_part(float *p, vf a, int n) {
 /* Numbers of 16 bits, widened exactly, and rounded to the nearest, ties to even. A NaN becomes a quiet one. */
 static inline vf v_load_bf16(const uint16_t *p) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16)); }
 static inline vf v_load_f16(const uint16_t *p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
+/* Integers of 8 bits as floats. */
+static inline vf v_load_i8(const int8_t *p) {
+  int8_t t[8] = {0};
+  memcpy(t, p, A4J_LANES);
+  return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vld1_s8(t)))));
+}
+static inline vf v_load_i8_part(const int8_t *p, int n) {
+  int8_t t[A4J_LANES] = {0};
+  memcpy(t, p, (size_t)n);
+  return v_load_i8(t);
+}
 static inline vf v_load_bf16_part(const uint16_t *p, int n) {
   uint16_t t[A4J_LANES] = {0};
   memcpy(t, p, (size_t)n * sizeof *p);

@@ -78,6 +78,18 @@ static inline vf v_load_f16(const uint16_t *p) {
   return _mm_castsi128_ps(
       _mm_or_si128(sign, _mm_or_si128(_mm_andnot_si128(not_finite, finite), _mm_and_si128(not_finite, other))));
 }
+/* Integers of 8 bits as floats. */
+static inline vf v_load_i8(const int8_t *p) {
+  int32_t four;
+  memcpy(&four, p, sizeof four);
+  const __m128i zero = _mm_setzero_si128(), words = _mm_unpacklo_epi8(zero, _mm_cvtsi32_si128(four));
+  return _mm_cvtepi32_ps(_mm_srai_epi32(_mm_unpacklo_epi16(zero, words), 24));
+}
+static inline vf v_load_i8_part(const int8_t *p, int n) {
+  int8_t t[A4J_LANES] = {0};
+  memcpy(t, p, (size_t)n);
+  return v_load_i8(t);
+}
 static inline vf v_load_bf16_part(const uint16_t *p, int n) {
   uint16_t t[A4J_LANES] = {0};
   memcpy(t, p, (size_t)n * sizeof *p);
