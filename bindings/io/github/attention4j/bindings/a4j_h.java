@@ -203,6 +203,15 @@ public class a4j_h extends a4j_h$shared {
     public static int A4J_F16() {
         return A4J_F16;
     }
+    private static final int A4J_I8 = (int)3L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_dtype.A4J_I8 = 3
+     * }
+     */
+    public static int A4J_I8() {
+        return A4J_I8;
+    }
     private static final int A4J_ARITHMETIC_EXACT = (int)0L;
     /**
      * {@snippet lang=c :
@@ -215,7 +224,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_PAGE_ROWS = (int)64L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:106:1).A4J_PAGE_ROWS = 64
+     * enum enum (unnamed at ./native/include/a4j.h:107:1).A4J_PAGE_ROWS = 64
      * }
      */
     public static int A4J_PAGE_ROWS() {
@@ -251,7 +260,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_UNBOUNDED = (int)-1L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:116:1).A4J_UNBOUNDED = -1
+     * enum enum (unnamed at ./native/include/a4j.h:117:1).A4J_UNBOUNDED = -1
      * }
      */
     public static int A4J_UNBOUNDED() {
@@ -1503,7 +1512,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_PROGRAM_MAX = (int)64L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:401:1).A4J_PROGRAM_MAX = 64
+     * enum enum (unnamed at ./native/include/a4j.h:402:1).A4J_PROGRAM_MAX = 64
      * }
      */
     public static int A4J_PROGRAM_MAX() {
@@ -1512,7 +1521,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_PROGRAM_LIVE = (int)32L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:401:1).A4J_PROGRAM_LIVE = 32
+     * enum enum (unnamed at ./native/include/a4j.h:402:1).A4J_PROGRAM_LIVE = 32
      * }
      */
     public static int A4J_PROGRAM_LIVE() {
@@ -2072,7 +2081,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_PANEL = (int)48L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:506:1).A4J_PANEL = 48
+     * enum enum (unnamed at ./native/include/a4j.h:507:1).A4J_PANEL = 48
      * }
      */
     public static int A4J_PANEL() {

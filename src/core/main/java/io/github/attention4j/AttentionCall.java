@@ -75,10 +75,14 @@ final class AttentionCall {
     checkMember("k", k);
     checkMember("v", v);
     checkMember("out", out);
-    Checks.input("q", q);
-    Checks.input("k", k);
-    Checks.input("v", v);
-    Checks.output("out", out);
+    Checks.realInput("q", q);
+    Checks.realInput("k", k);
+    Checks.realInput("v", v);
+    Checks.realOutput("out", out);
+    if (v.dtype() != k.dtype()) {
+      throw new IllegalArgumentException(
+          "v.dtype must equal k.dtype: v.dtype=" + v.dtype() + ", k.dtype=" + k.dtype());
+    }
     batch = q.size(0);
     lenQ = q.size(-2);
     lenK = k.size(-2);
@@ -192,10 +196,10 @@ final class AttentionCall {
     Descriptor.maps(d, maps, keyMap, valueParts, lambdaForm);
     Descriptor.sizes(d, batch, headsQ, headsKv, lenQ, lenK, dimQk, dimV);
     Descriptor.window(d, mask.windowLeft(), mask.windowRight(), mask.chunk(), keyLimit);
-    Descriptor.query(d, batchStride(q), strideHeadQ, strideMapQ, q.stride(-2));
-    Descriptor.keys(d, batchStride(k), strideHeadK, strideMapK, k.stride(-2));
-    Descriptor.values(d, batchStride(v), strideHeadV, stridePartV, v.stride(-2));
-    Descriptor.out(d, batchStride(out), headStride(out), out.stride(-2));
+    Descriptor.query(d, q.dtype(), batchStride(q), strideHeadQ, strideMapQ, q.stride(-2));
+    Descriptor.keys(d, k.dtype(), batchStride(k), strideHeadK, strideMapK, k.stride(-2));
+    Descriptor.values(d, v.dtype(), batchStride(v), strideHeadV, stridePartV, v.stride(-2));
+    Descriptor.out(d, out.dtype(), batchStride(out), headStride(out), out.stride(-2));
   }
 
   private void runWith(Options options, Extras extras) {

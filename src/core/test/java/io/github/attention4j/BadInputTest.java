@@ -69,9 +69,13 @@ class BadInputTest {
   @Test
   void shouldRefuseOtherTypes() {
     Tensor half = Tensor.allocate(arena, DType.BF16, 2, 2, 7, 8);
-    refuse("k.dtype must be F32: k.dtype=BF16", () -> attention.forward(q, half, v, out));
+    refuse(
+        "v.dtype must equal k.dtype: v.dtype=F32, k.dtype=BF16",
+        () -> attention.forward(q, half, v, out));
     Tensor ints = Tensor.allocate(arena, DType.I32, 2, 4, 5, 6);
-    refuse("out.dtype must be F32: out.dtype=I32", () -> attention.forward(q, k, v, ints));
+    refuse(
+        "out.dtype must be F32, BF16 or F16: out.dtype=I32",
+        () -> attention.forward(q, k, v, ints));
     refuse("allow.dtype must be BOOL: allow.dtype=F32", () -> Mask.allow(floats(5, 7)));
     refuse(
         "bias.dtype must be F32: bias.dtype=BOOL",

@@ -138,7 +138,10 @@ final class GoldenCase {
     unusedTensors.remove(tensor);
     Tensor mapped = tensors.get(tensor);
     boolean aligned = mapped.segment().address() % mapped.dtype().bytes() == 0;
-    return aligned || mapped.dtype() != DType.F32 ? mapped : mapped.toF32(arena);
+    if (aligned || !mapped.dtype().isFloat()) {
+      return mapped;
+    }
+    return Tensor.allocate(arena, mapped.dtype(), mapped.shape()).copyFrom(mapped);
   }
 
   /**
@@ -160,7 +163,13 @@ final class GoldenCase {
 
   /** Room for a result, of the shape that is expected; null if nothing of this name is. */
   Tensor wanted(String out) {
-    return holds(out) ? floats(tensors.get(out).shape()) : null;
+    if (!holds(out)) {
+      return null;
+    }
+    Tensor expected = tensors.get(out);
+    return expected.dtype().isFloat()
+        ? Tensor.allocate(arena, expected.dtype(), expected.shape())
+        : floats(expected.shape());
   }
 
   // ---- Comparing ----
@@ -172,7 +181,9 @@ final class GoldenCase {
   void expect(String out, Tensor got) {
     Tensor expected = get(out);
     require(
-        expected.dtype() == DType.F32 && Arrays.equals(expected.shape(), got.shape()),
+        expected.dtype() == got.dtype()
+            && expected.dtype().isFloat()
+            && Arrays.equals(expected.shape(), got.shape()),
         out + ": expected " + expected + ", got " + got);
     float[] wanted = expected.toFloatArray();
     float[] values = got.toFloatArray();

@@ -60,7 +60,11 @@ final class GoldenOnnxAttention {
     mask = mask.and(Mask.window(left, right, offsets));
     if (golden.holds("in.attn_mask")) {
       Tensor dense = golden.get("in.attn_mask");
-      mask = mask.and(dense.dtype() == DType.BOOL ? Mask.allow(dense) : Mask.bias(dense));
+      mask =
+          mask.and(
+              dense.dtype() == DType.BOOL
+                  ? Mask.allow(dense)
+                  : Mask.bias(dense.toF32(golden.arena())));
       if (dense.size(-1) == 1) {
         mask = mask.and(firstKeyOnly(k.size(0)));
       }

@@ -52,6 +52,15 @@ public final class Checks {
     output(name, tensor, DType.F32);
   }
 
+  /** A tensor of numbers that native code will round to its type: F32, BF16 or F16. */
+  public static void realOutput(String name, Tensor tensor) {
+    if (!tensor.dtype().isFloat()) {
+      throw new IllegalArgumentException(
+          name + ".dtype must be F32, BF16 or F16: " + name + ".dtype=" + tensor.dtype());
+    }
+    output(name, tensor, tensor.dtype());
+  }
+
   /** A tensor that native code will write: also writable, without sharing elements. */
   public static void output(String name, Tensor tensor, DType dtype) {
     input(name, tensor, dtype);

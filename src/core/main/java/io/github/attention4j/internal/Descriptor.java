@@ -277,24 +277,27 @@ public final class Descriptor {
     a4j_attention_desc.dim_v(d, dimV);
   }
 
-  public static void query(MemorySegment d, long batch, long head, long map, long row) {
-    view(a4j_attention_desc.q(d), batch, head, map, row);
+  public static void query(
+      MemorySegment d, DType dtype, long batch, long head, long map, long row) {
+    view(a4j_attention_desc.q(d), dtype, batch, head, map, row);
   }
 
-  public static void keys(MemorySegment d, long batch, long head, long map, long row) {
-    view(a4j_attention_desc.k(d), batch, head, map, row);
+  public static void keys(MemorySegment d, DType dtype, long batch, long head, long map, long row) {
+    view(a4j_attention_desc.k(d), dtype, batch, head, map, row);
   }
 
-  public static void values(MemorySegment d, long batch, long head, long part, long row) {
-    view(a4j_attention_desc.v(d), batch, head, part, row);
+  public static void values(
+      MemorySegment d, DType dtype, long batch, long head, long part, long row) {
+    view(a4j_attention_desc.v(d), dtype, batch, head, part, row);
   }
 
-  public static void out(MemorySegment d, long batch, long head, long row) {
-    view(a4j_attention_desc.out(d), batch, head, 0, row);
+  public static void out(MemorySegment d, DType dtype, long batch, long head, long row) {
+    view(a4j_attention_desc.out(d), dtype, batch, head, 0, row);
   }
 
-  private static void view(MemorySegment view, long batch, long head, long map, long row) {
-    a4j_view.dtype(view, Struct.F32);
+  private static void view(
+      MemorySegment view, DType dtype, long batch, long head, long map, long row) {
+    a4j_view.dtype(view, code(dtype));
     a4j_view.stride_batch(view, batch);
     a4j_view.stride_head(view, head);
     a4j_view.stride_map(view, map);
