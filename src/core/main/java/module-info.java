@@ -9,5 +9,8 @@ module io.github.attention4j {
   exports io.github.attention4j.layer;
   exports io.github.attention4j.internal to
       io.github.attention4j.classics,
-      io.github.attention4j.models;
+      io.github.attention4j.models,
+      io.github.attention4j.openblas;
+
+  uses io.github.attention4j.internal.BlasBundle;
 }

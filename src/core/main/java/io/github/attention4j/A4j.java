@@ -7,24 +7,27 @@ import java.util.List;
 import java.util.Objects;
 
 /**
- * What runs here: the version, the kernels that this CPU takes, threads, BLAS.
+ * What runs here: the version, the kernels for this CPU, threads, BLAS.
  *
- * <p>System properties, read when the native library is loaded, which the first call that needs it
- * does:
+ * <p>System properties, read when the native library is loaded by the first call that needs it:
  *
  * <ul>
  *   <li>{@code a4j.threads}: see {@link #threads(int)}
  *   <li>{@code a4j.isa}: see {@link #isa(String)}
- *   <li>{@code a4j.library}: path of an installed {@code liba4j.so}, instead of the jar's
- *   <li>{@code a4j.blas}: path of a CBLAS with 32-bit integers, instead of the jar's OpenBLAS
+ *   <li>{@code a4j.team}: {@code own}, the library's own threads, or {@code openmp}, those of the
+ *       system's {@code libgomp.so.1}, for processes that have an OpenMP pool already. libgomp ends
+ *       the process if the system refuses it a thread.
  *   <li>{@code a4j.product}: what multiplies projections of many rows: {@code own}, our kernel, or
- *       {@code blas}; {@code own} unless {@code a4j.blas} names one
+ *       {@code blas}, the OpenBLAS of the artifact {@code attention4j-openblas} or the CBLAS that
+ *       {@code a4j.blas} names; {@code own} unless {@code a4j.blas} names one
+ *   <li>{@code a4j.blas}: path of a CBLAS with 32-bit integers
+ *   <li>{@code a4j.library}: path of an installed {@code liba4j.so}, instead of the jar's
  *   <li>{@code a4j.cache}: directory into which the jar's libraries are unpacked, instead of {@code
  *       attention4j} below {@code $XDG_CACHE_HOME} or {@code ~/.cache}
  * </ul>
  *
  * <p>Safe for any number of threads. Each method that needs the native library throws {@link
- * IllegalStateException} if it cannot be loaded; the message names what was tried and each cause.
+ * AttentionException} if it cannot be loaded; the message names what was tried and each cause.
  */
 public final class A4j {
   /** 0 until it is first asked for or set. */
@@ -36,7 +39,7 @@ public final class A4j {
    * Returns the version of the native library, which is that of this artifact.
    *
    * @return for example {@code 0.1.0}
-   * @throws IllegalStateException if the native library cannot be loaded
+   * @throws AttentionException if the native library cannot be loaded
    */
   public static String version() {
     NativeLibrary.load();
@@ -82,7 +85,7 @@ public final class A4j {
    * Returns the name of the kernels in use: at first the best that CPU and operating system allow.
    *
    * @return one of {@link #availableIsas()}
-   * @throws IllegalStateException if the native library cannot be loaded
+   * @throws AttentionException if the native library cannot be loaded
    */
   public static String isa() {
     NativeLibrary.load();
@@ -96,7 +99,7 @@ public final class A4j {
    * @param name one of {@link #availableIsas()}
    * @throws IllegalArgumentException if this machine has no such kernels; the message lists those
    *     that it has
-   * @throws IllegalStateException if the native library cannot be loaded
+   * @throws AttentionException if the native library cannot be loaded
    */
   public static void isa(String name) {
     Objects.requireNonNull(name, "name");
@@ -108,7 +111,7 @@ public final class A4j {
    * Returns the kernels that this machine can run.
    *
    * @return names, best first, at least one
-   * @throws IllegalStateException if the native library cannot be loaded
+   * @throws AttentionException if the native library cannot be loaded
    */
   public static List<String> availableIsas() {
     NativeLibrary.load();
@@ -117,14 +120,13 @@ public final class A4j {
 
   /**
    * Returns a description of what runs here, for people: version, kernels in use and available,
-   * threads, BLAS with version and core, path of the library.
+   * threads, their team, the BLAS if one was chosen, path of the library.
    *
-   * @return several lines, without a line end behind the last
-   * @throws IllegalStateException if the native library cannot be loaded
+   * @return several lines, without a line end after the last
+   * @throws AttentionException if the native library cannot be loaded
    */
   public static String describe() {
     NativeLibrary.Loaded loaded = NativeLibrary.load();
-    Blas blas = loaded.blas();
     List<String> lines = new ArrayList<>();
     lines.add("attention4j " + version());
     lines.add("isa         " + isa() + " (available: " + String.join(", ", availableIsas()) + ")");
@@ -134,12 +136,25 @@ public final class A4j {
     if (failure != null) {
       lines.add("            no more of them: " + failure);
     }
-    lines.add("blas        " + blas.name() + (blas.core() == null ? "" : ", " + blas.core()));
-    lines.add("            " + blas.path());
+    lines.add("team        " + (loaded.openMp() == null ? "own" : "openmp, " + loaded.openMp()));
     lines.add("product     " + (loaded.multipliesByBlas() ? "blas" : "own"));
+    if (loaded.multipliesByBlas()) {
+      describeBlas(lines);
+    }
     lines.add("library     " + loaded.library());
     lines.add("java        " + Runtime.version());
     return String.join("\n", lines);
+  }
+
+  /** One that cannot be loaded is described, not thrown: everything else runs without it. */
+  private static void describeBlas(List<String> lines) {
+    try {
+      Blas blas = NativeLibrary.blas();
+      lines.add("blas        " + blas.name() + (blas.core() == null ? "" : ", " + blas.core()));
+      lines.add("            " + blas.path());
+    } catch (AttentionException failure) {
+      lines.add("blas        " + failure.getMessage());
+    }
   }
 
   private static int threadsByDefault() {

@@ -20,6 +20,10 @@
  * supplied it. Unless a method says otherwise, passing {@code null} throws {@link
  * NullPointerException}.
  *
+ * <p>The first call that computes loads the native library. If that fails, for whatever reason,
+ * this call and each one after it throws {@link io.github.attention4j.AttentionException} with the
+ * cause.
+ *
  * <p>A call occupies its thread until the result is there. A virtual thread is pinned to its
  * carrier meanwhile, as in every native call; where calls are long, run them on an executor with as
  * many platform threads as there are cores, and let virtual threads wait for its futures.

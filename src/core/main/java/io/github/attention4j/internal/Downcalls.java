@@ -19,23 +19,18 @@ public final class Downcalls {
   /** The first status that is not about the caller's arguments. */
   private static final int FIRST_MACHINE_STATUS = 40;
 
-  private static boolean multipliesByBlas;
-  private static volatile boolean loaded;
-
   private Downcalls() {}
 
-  /** Loads the library where it is not loaded yet; throws the reason, each time, where it fails. */
-  private static void requireLibrary() {
-    if (!loaded) {
-      multipliesByBlas = NativeLibrary.load().multipliesByBlas();
-      loaded = true;
-    }
-  }
-
-  /** Whether projections of many rows take the BLAS, as it was chosen for the process. */
+  /**
+   * Whether projections of many rows are multiplied by the BLAS, as was chosen for the process; it
+   * is loaded by then.
+   */
   public static boolean multipliesByBlas() {
-    requireLibrary();
-    return multipliesByBlas;
+    boolean chosen = NativeLibrary.load().multipliesByBlas();
+    if (chosen) {
+      NativeLibrary.blas();
+    }
+    return chosen;
   }
 
   // ---- Attention ----
@@ -83,7 +78,7 @@ public final class Downcalls {
       MemorySegment k,
       MemorySegment v,
       MemorySegment out) {
-    requireLibrary();
+    NativeLibrary.load();
     MemorySegment workspace = lease.workspace();
     int status = a4j_h.A4J_SMALL_WORKSPACE();
     if (workspace.byteSize() > 0) {
@@ -112,7 +107,7 @@ public final class Downcalls {
    */
   public static void attention(
       Workspaces.Lease lease, MemorySegment descriptor, AttentionBuffers buffers) {
-    requireLibrary();
+    NativeLibrary.load();
     MemorySegment workspace = lease.workspace();
     int status = a4j_h.A4J_SMALL_WORKSPACE();
     if (workspace.byteSize() > 0) {
@@ -165,12 +160,12 @@ public final class Downcalls {
       MemorySegment logsumexpB,
       MemorySegment out,
       MemorySegment logsumexp) {
-    requireLibrary();
+    NativeLibrary.load();
     check("a4j_merge", a4j_h.a4j_merge(descriptor, a, logsumexpA, b, logsumexpB, out, logsumexp));
   }
 
   public static void append(MemorySegment descriptor, MemorySegment rows, MemorySegment cache) {
-    requireLibrary();
+    NativeLibrary.load();
     check("a4j_kv_append", a4j_h.a4j_kv_append(descriptor, rows, cache));
   }
 
@@ -184,7 +179,7 @@ public final class Downcalls {
       MemorySegment weight,
       MemorySegment bias,
       MemorySegment out) {
-    requireLibrary();
+    NativeLibrary.load();
     long workspaceBytes = a4j_h.a4j_linear_workspace_bytes(descriptor);
     if (workspaceBytes < 0) {
       check("a4j_linear_workspace_bytes", (int) -workspaceBytes);
@@ -196,13 +191,13 @@ public final class Downcalls {
 
   public static void linearPack(
       MemorySegment descriptor, MemorySegment weight, MemorySegment packed) {
-    requireLibrary();
+    NativeLibrary.load();
     check("a4j_linear_pack", a4j_h.a4j_linear_pack(descriptor, weight, packed));
   }
 
   public static void rmsNorm(
       MemorySegment descriptor, MemorySegment x, MemorySegment weight, MemorySegment out) {
-    requireLibrary();
+    NativeLibrary.load();
     check("a4j_rms_norm", a4j_h.a4j_rms_norm(descriptor, x, weight, out));
   }
 
@@ -214,7 +209,7 @@ public final class Downcalls {
       MemorySegment out,
       MemorySegment mean,
       MemorySegment invStdDev) {
-    requireLibrary();
+    NativeLibrary.load();
     check(
         "a4j_layer_norm", a4j_h.a4j_layer_norm(descriptor, x, weight, bias, out, mean, invStdDev));
   }
@@ -225,7 +220,7 @@ public final class Downcalls {
       MemorySegment cos,
       MemorySegment sin,
       MemorySegment out) {
-    requireLibrary();
+    NativeLibrary.load();
     check("a4j_rope", a4j_h.a4j_rope(descriptor, x, cos, sin, out));
   }
 
@@ -237,13 +232,13 @@ public final class Downcalls {
       MemorySegment k,
       MemorySegment v,
       MemorySegment scores) {
-    requireLibrary();
+    NativeLibrary.load();
     check("a4j_pair_scores", a4j_h.a4j_pair_scores(descriptor, q, k, v, scores));
   }
 
   public static void elementwise(
       MemorySegment descriptor, MemorySegment x, MemorySegment y, MemorySegment out) {
-    requireLibrary();
+    NativeLibrary.load();
     check("a4j_elementwise", a4j_h.a4j_elementwise(descriptor, x, y, out));
   }
 
@@ -258,14 +253,14 @@ public final class Downcalls {
       MemorySegment u,
       MemorySegment h,
       MemorySegment out) {
-    requireLibrary();
+    NativeLibrary.load();
     check("a4j_gru", a4j_h.a4j_gru(descriptor, x, u, h, out));
   }
 
   // ---- Areas ----
 
   public static void dropoutMask(MemorySegment descriptor, MemorySegment keep) {
-    requireLibrary();
+    NativeLibrary.load();
     check("a4j_dropout", a4j_h.a4j_dropout(descriptor, keep));
   }
 
@@ -277,7 +272,7 @@ public final class Downcalls {
       MemorySegment sum,
       MemorySegment max,
       MemorySegment deviation) {
-    requireLibrary();
+    NativeLibrary.load();
     check(
         "a4j_area_features",
         a4j_h.a4j_area_features(descriptor, x, noise, mean, sum, max, deviation));

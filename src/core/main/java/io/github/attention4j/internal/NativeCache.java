@@ -3,13 +3,14 @@ package io.github.attention4j.internal;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
+import java.net.URL;
+import java.net.URLConnection;
 import java.nio.channels.Channels;
 import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.LinkOption;
-import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
@@ -26,6 +27,7 @@ import java.util.HexFormat;
 import java.util.List;
 import java.util.Set;
 import java.util.UUID;
+import java.util.function.Function;
 
 /**
  * Unpacks the native libraries of a jar into a directory that later starts find again.
@@ -34,12 +36,20 @@ import java.util.UUID;
  * written under another name, checked against its hash, and renamed: whoever looks, in this process
  * or another, sees it whole or not at all, and processes that start at once write the same content.
  *
- * <p>A file that is there already is taken if it has the hash that the jar's index states. Hashing
- * 40 MB takes about 80 ms in a young JVM, so that unpacking marks what it has verified by a fixed
- * time of modification, which any later write changes.
+ * <p>A file that is there already is used if it has the hash that the jar's index states. Hashing
+ * 40 MB takes about 80 ms in a young JVM, so unpacking marks what it has verified by a fixed time
+ * of modification, which any later write changes.
+ *
+ * <p>Only directories are used that belong to this user or to root, and that no other user can
+ * write to.
  */
 final class NativeCache {
   static final String INDEX = "index.txt";
+
+  /** How the names of a second class loader's copies begin. */
+  private static final String COPY = "copy-";
+
+  private static final String UNFINISHED = ".tmp";
 
   private static final FileTime VERIFIED = FileTime.from(Instant.parse("2001-02-03T04:05:06Z"));
 
@@ -69,29 +79,36 @@ final class NativeCache {
       directories.add(Path.of(cache, "attention4j"));
     } else {
       Path home = Path.of(System.getProperty("user.home"));
-      if (home.isAbsolute()) { // "?" where the user has no entry in the password file
+      if (home.isAbsolute()) { // "?" for a user without an entry in the password file
         directories.add(home.resolve(".cache", "attention4j"));
       }
     }
-    directories.add(
-        Path.of(System.getProperty("java.io.tmpdir"))
-            .toAbsolutePath()
-            .resolve("attention4j-" + System.getProperty("user.name")));
+    directories.add(temporary());
     return directories;
+  }
+
+  /** Named by the user's id: several users of a container may have no name, which reads "?". */
+  private static Path temporary() {
+    Object user;
+    try {
+      user = self();
+    } catch (IOException noProc) {
+      user = System.getProperty("user.name"); // without /proc, no directory will do anyway
+    }
+    return Path.of(System.getProperty("java.io.tmpdir"))
+        .toAbsolutePath()
+        .resolve("attention4j-" + user);
   }
 
   /**
    * Makes sure that every file of a bundle lies below a directory, whole.
    *
-   * @param bundle the resource directory, with a slash at its end
+   * @param bundle finds the bundle's files by their names
    * @return the directory of the files, below {@code directory}
    * @throws IOException if one is absent or damaged and cannot be written
    */
-  static Path unpack(String bundle, Path directory) throws IOException {
-    List<String> lines;
-    try (InputStream index = open(bundle + INDEX)) {
-      lines = new String(index.readAllBytes(), StandardCharsets.US_ASCII).lines().toList();
-    }
+  static Path unpack(Function<String, URL> bundle, Path directory) throws IOException {
+    List<String> lines = lines(bundle);
     Path target = directory.resolve(lines.getFirst());
     List<Entry> missing = new ArrayList<>();
     for (String line : lines.subList(1, lines.size())) {
@@ -104,14 +121,47 @@ final class NativeCache {
     if (!missing.isEmpty()) {
       // Permissions count for those that are created, not for those that exist.
       Files.createDirectories(target, PosixFilePermissions.asFileAttribute(OWNER_ONLY));
-      deleteAbandoned(target);
     }
     requireSafe(directory);
     requireSafe(target);
+    deleteAbandoned(target);
     for (Entry entry : missing) {
       write(bundle, entry, target);
     }
     return target;
+  }
+
+  /** The names of a bundle's files, in the order in which they need one another. */
+  static List<String> names(Function<String, URL> bundle) throws IOException {
+    List<String> lines = lines(bundle);
+    return lines.subList(1, lines.size()).stream().map(line -> line.split(" ", 3)[2]).toList();
+  }
+
+  private static List<String> lines(Function<String, URL> bundle) throws IOException {
+    try (InputStream index = open(bundle, INDEX)) {
+      return new String(index.readAllBytes(), StandardCharsets.US_ASCII).lines().toList();
+    }
+  }
+
+  /**
+   * Copies a library into a directory under a name of its own, which the caller deletes.
+   *
+   * @throws IOException if the directory is not safe or cannot be written
+   */
+  static Path copy(Path library, Path directory) throws IOException {
+    if (!Files.isDirectory(directory)) {
+      Files.createDirectories(directory, PosixFilePermissions.asFileAttribute(OWNER_ONLY));
+    }
+    requireSafe(directory);
+    deleteAbandoned(directory);
+    Path copy = Files.createTempFile(directory, COPY, ".so"); // for the owner only
+    try {
+      Files.write(copy, Files.readAllBytes(library));
+      return copy;
+    } catch (IOException | RuntimeException | Error failure) {
+      Files.deleteIfExists(copy);
+      throw failure;
+    }
   }
 
   private static boolean isWhole(Path file, Entry entry) throws IOException {
@@ -120,11 +170,12 @@ final class NativeCache {
         && (Files.getLastModifiedTime(file).equals(VERIFIED) || hash(file).equals(entry.hash()));
   }
 
-  private static void write(String bundle, Entry entry, Path target) throws IOException {
-    Path unfinished = target.resolve(entry.name() + "." + UUID.randomUUID() + ".tmp");
+  private static void write(Function<String, URL> bundle, Entry entry, Path target)
+      throws IOException {
+    Path unfinished = target.resolve(entry.name() + "." + UUID.randomUUID() + UNFINISHED);
     MessageDigest digest = sha256();
     try {
-      try (InputStream from = open(bundle + entry.name());
+      try (InputStream from = open(bundle, entry.name());
           FileChannel file =
               FileChannel.open(
                   unfinished,
@@ -138,8 +189,7 @@ final class NativeCache {
       if (!hash.equals(entry.hash())) {
         throw new IOException(
             "the jar is damaged: SHA-256 of "
-                + bundle
-                + entry.name()
+                + bundle.apply(entry.name())
                 + " must be "
                 + entry.hash()
                 + ", got "
@@ -152,26 +202,32 @@ final class NativeCache {
     }
   }
 
-  /** Removes what processes that were killed while they wrote have left. */
-  private static void deleteAbandoned(Path directory) throws IOException {
+  /**
+   * Removes what processes have left that were killed while they wrote. Nothing depends on it, so a
+   * directory that cannot be listed or a file that cannot be deleted is left alone.
+   */
+  private static void deleteAbandoned(Path directory) {
     Instant limit = Instant.now().minus(ABANDONED);
-    try (DirectoryStream<Path> files = Files.newDirectoryStream(directory, "*.tmp")) {
+    DirectoryStream.Filter<Path> leftOver =
+        file -> {
+          String name = file.getFileName().toString();
+          return name.endsWith(UNFINISHED) || name.startsWith(COPY);
+        };
+    try (DirectoryStream<Path> files = Files.newDirectoryStream(directory, leftOver)) {
       for (Path file : files) {
-        try {
-          if (Files.getLastModifiedTime(file).toInstant().isBefore(limit)) {
-            Files.delete(file);
-          }
-        } catch (NoSuchFileException finishedMeanwhile) {
-          continue;
+        if (Files.getLastModifiedTime(file).toInstant().isBefore(limit)) {
+          Files.deleteIfExists(file);
         }
       }
+    } catch (IOException | java.nio.file.DirectoryIteratorException unimportant) {
+      return;
     }
   }
 
   /** Refuses a directory in which another user could exchange what was verified. */
   private static void requireSafe(Path directory) throws IOException {
     Object owner = Files.getAttribute(directory, "unix:uid");
-    Object self = Files.getAttribute(Path.of("/proc/self"), "unix:uid");
+    Object self = self();
     if (!owner.equals(self) && !owner.equals(ROOT)) {
       throw new IOException(
           directory + " must belong to this user or to root: owner=" + owner + ", user=" + self);
@@ -182,12 +238,19 @@ final class NativeCache {
     }
   }
 
-  private static InputStream open(String resource) throws IOException {
-    InputStream stream = NativeCache.class.getResourceAsStream(resource);
-    if (stream == null) {
-      throw new IOException("there is no resource " + resource);
+  /** The number of this process's user. */
+  private static Object self() throws IOException {
+    return Files.getAttribute(Path.of("/proc/self"), "unix:uid");
+  }
+
+  private static InputStream open(Function<String, URL> bundle, String name) throws IOException {
+    URL url = bundle.apply(name);
+    if (url == null) {
+      throw new IOException("the jar has no " + name + " for " + NativeLibrary.platform());
     }
-    return stream;
+    URLConnection connection = url.openConnection();
+    connection.setUseCaches(false); // the JVM would keep the jar open
+    return connection.getInputStream();
   }
 
   private static String hash(Path file) throws IOException {

@@ -1,9 +1,12 @@
 package io.github.attention4j.internal;
 
+import io.github.attention4j.AttentionException;
 import io.github.attention4j.bindings.a4j_h;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.SymbolLookup;
 import java.net.URISyntaxException;
 import java.net.URL;
 import java.nio.file.Files;
@@ -11,100 +14,138 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
+import java.util.Optional;
+import java.util.ServiceConfigurationError;
+import java.util.ServiceLoader;
+import java.util.function.Function;
+import java.util.stream.Stream;
 
 /**
- * Loads {@code liba4j.so} and a BLAS, once for each class loader.
+ * Loads {@code liba4j.so} once for each class loader, and what the process was told to use with it:
+ * another team of threads, a BLAS.
  *
  * <p>{@code liba4j.so} is, in this order,
  *
  * <ol>
  *   <li>the file that {@code -Da4j.library} names, and no other;
- *   <li>the file that stands in a directory of the class path, used in place;
- *   <li>the one in the jar, unpacked with its companions into the {@linkplain NativeCache cache}
- *       below the directory that {@code -Da4j.cache} names, and no other, or else below {@code
- *       $XDG_CACHE_HOME} or {@code ~/.cache}, or else below the directory for temporary files.
+ *   <li>the file in a directory of the class path, used in place;
+ *   <li>the one in the jar, unpacked into the {@linkplain NativeCache cache} below the directory
+ *       that {@code -Da4j.cache} names, and no other, or else below {@code $XDG_CACHE_HOME} or
+ *       {@code ~/.cache}, or else below the directory for temporary files.
  * </ol>
  *
- * <p>The BLAS is what {@code -Da4j.blas} names (a path, or a name that the system's linker knows),
- * and no other; else {@code libopenblas.so.0} beside {@code liba4j.so}; else the one in the jar.
+ * <p>The OpenMP team is {@code liba4j-openmp.so} beside it; it is loaded with {@code
+ * -Da4j.team=openmp} only.
  *
- * <p>A failure names every place that was tried and the cause of each.
+ * <p>The BLAS is what {@code -Da4j.blas} names (a path, or a name that the system's linker knows),
+ * and no other; else the one that the artifact {@code attention4j-openblas} brings. It is loaded
+ * when the first projection needs it, so that one that is absent or broken stops nothing else.
+ *
+ * <p>Every failure is an {@link AttentionException} that names each place that was tried and its
+ * cause. It leaves nothing behind that would change the next attempt.
  */
 public final class NativeLibrary {
   private static final String LIBRARY = "liba4j.so";
+  private static final String OPENMP = "liba4j-openmp.so";
 
-  private static Loaded loaded;
+  /** The symbols by which the two are known to be ours. */
+  private static final String VERSION_SYMBOL = "a4j_abi_version";
 
-  /** What was loaded, and from where; and whether projections of many rows take the BLAS. */
-  public record Loaded(Path library, Blas blas, boolean multipliesByBlas) {}
+  private static final String OPENMP_SYMBOL = "a4j_openmp_run";
+
+  private static volatile Loaded loaded;
+  private static volatile Blas blas;
+
+  /**
+   * What was loaded, and from where.
+   *
+   * @param library the file
+   * @param openMp the library of the OpenMP team, or null for the library's own team
+   * @param multipliesByBlas whether projections of many rows are to be multiplied by the BLAS
+   */
+  public record Loaded(Path library, Path openMp, boolean multipliesByBlas) {}
 
   private NativeLibrary() {}
 
   /**
-   * Loads what is not loaded yet, and takes the kernels that {@code -Da4j.isa} names.
+   * Loads what is not loaded yet, and selects the team and the kernels that properties name.
    *
-   * <p>Thread-safe. A failed attempt leaves nothing behind that would change the next one.
+   * <p>Thread-safe.
    *
    * @return what was loaded
-   * @throws IllegalStateException if a library cannot be found or loaded, or if it is of another
-   *     version than these classes
-   * @throws IllegalArgumentException if {@code a4j.isa} names no kernels of this library, or {@code
-   *     a4j.product} no product
+   * @throws AttentionException if the library or the team cannot be loaded
+   * @throws IllegalArgumentException if {@code a4j.isa}, {@code a4j.team} or {@code a4j.product}
+   *     has a value that does not exist
    */
-  public static synchronized Loaded load() {
+  public static Loaded load() {
+    Loaded now = loaded;
+    return now != null ? now : loadFirst();
+  }
+
+  private static synchronized Loaded loadFirst() {
     if (loaded == null) {
+      boolean openMp = isChosen("a4j.team", "own", "openmp", false);
+      boolean multipliesByBlas = multipliesByBlas();
       Path library = loadLibrary();
       requireVersion(library);
-      Blas blas = loadBlas(library);
-      requireSuccess("a4j_use_blas", a4j_h.a4j_use_blas(blas.sgemm()));
+      Path team = openMp ? loadOpenMp(library) : null;
       String isa = property("a4j.isa");
       if (isa != null) {
         selectIsa("a4j.isa", isa);
       }
-      loaded = new Loaded(library, blas, multipliesByBlas());
+      loaded = new Loaded(library, team, multipliesByBlas);
     }
     return loaded;
   }
 
   /** Whoever names a BLAS wants it to be used. */
   private static boolean multipliesByBlas() {
-    String product = property("a4j.product");
-    if (product == null) {
-      return property("a4j.blas") != null;
-    }
-    if (!product.equals("own") && !product.equals("blas")) {
-      throw new IllegalArgumentException(
-          "a4j.product must be one of [own, blas]: a4j.product=" + product);
-    }
-    return product.equals("blas");
+    return isChosen("a4j.product", "own", "blas", property("a4j.blas") != null);
   }
+
+  /** Whether a property has its second value; absent, it is what the last argument says. */
+  private static boolean isChosen(String name, String first, String second, boolean otherwise) {
+    String value = property(name);
+    if (value == null) {
+      return otherwise;
+    }
+    if (!value.equals(first) && !value.equals(second)) {
+      throw new IllegalArgumentException(
+          name + " must be one of [" + first + ", " + second + "]: " + name + "=" + value);
+    }
+    return value.equals(second);
+  }
+
+  // ---- The library ----
 
   private static Path loadLibrary() {
     String installed = property("a4j.library");
+    List<Attempt> attempts = new ArrayList<>();
     if (installed != null) {
-      Path path = Path.of(installed).toAbsolutePath();
       try {
-        return systemLoad(path);
-      } catch (IOException | UnsatisfiedLinkError failure) {
-        throw cannotLoad(List.of(new Attempt("-Da4j.library=" + installed, failure)));
+        return systemLoad(Path.of(installed).toAbsolutePath());
+      } catch (IOException | RuntimeException | UnsatisfiedLinkError failure) {
+        attempts.add(new Attempt("-Da4j.library=" + installed, requireAccess(failure)));
+        throw cannotLoad(attempts);
       }
     }
 
-    Path exploded = explodedBundle();
+    Path exploded = exploded(requireBundle());
     if (exploded != null && property("a4j.cache") == null) {
       try {
         return systemLoad(exploded.resolve(LIBRARY));
-      } catch (IOException | UnsatisfiedLinkError failure) {
-        throw cannotLoad(List.of(new Attempt(exploded.toString(), failure)));
+      } catch (IOException | RuntimeException | UnsatisfiedLinkError failure) {
+        attempts.add(new Attempt(exploded.toString(), requireAccess(failure)));
+        throw cannotLoad(attempts);
       }
     }
 
-    List<Attempt> attempts = new ArrayList<>();
     for (Path directory : NativeCache.directories()) {
       try {
-        return systemLoad(NativeCache.unpack(bundle(), directory).resolve(LIBRARY));
-      } catch (IOException | UnsatisfiedLinkError failure) {
-        attempts.add(new Attempt(directory.toString(), failure));
+        Path unpacked = NativeCache.unpack(NativeLibrary::bundled, directory);
+        return systemLoad(unpacked.resolve(LIBRARY));
+      } catch (IOException | RuntimeException | UnsatisfiedLinkError failure) {
+        attempts.add(new Attempt(directory.toString(), requireAccess(failure)));
       }
     }
     throw cannotLoad(attempts);
@@ -118,31 +159,57 @@ public final class NativeLibrary {
     }
     try {
       System.load(library.toString());
-      return library;
-    } catch (IllegalCallerException refused) {
-      throw nativeAccessRefused(refused);
     } catch (UnsatisfiedLinkError failure) {
-      // The JVM gives a path to one class loader only. A copy is another library to it and to the
-      // linker; once loaded its name is not needed, and removing it leaves nothing to clean up.
       if (!String.valueOf(failure.getMessage()).contains("already loaded in another classloader")) {
         throw failure;
       }
-      Path copy = Files.createTempFile(library.getParent(), "liba4j-", ".so");
-      try {
-        Files.write(copy, Files.readAllBytes(library));
-        System.load(copy.toString());
-        return library;
-      } finally {
-        Files.delete(copy);
-      }
+      loadCopy(library);
     }
+    return library;
   }
 
+  /**
+   * The JVM gives a path to one class loader only. A copy is another library to it and to the
+   * linker; once loaded its name is not needed, and deleting it leaves nothing to clean up.
+   */
+  @SuppressWarnings("restricted")
+  private static void loadCopy(Path library) throws IOException {
+    List<Path> directories = new ArrayList<>();
+    directories.add(library.getParent());
+    directories.addAll(NativeCache.directories());
+    IOException failures = null;
+    for (Path directory : directories) {
+      try {
+        Path copy = NativeCache.copy(library, directory);
+        try {
+          System.load(copy.toString());
+          return;
+        } finally {
+          Files.deleteIfExists(copy);
+        }
+      } catch (IOException | UnsatisfiedLinkError failure) {
+        String message = "no copy of the library for another class loader in " + directory;
+        IOException next = new IOException(message + ": " + reason(failure), failure);
+        if (failures != null) {
+          next.addSuppressed(failures);
+        }
+        failures = next;
+      }
+    }
+    throw failures;
+  }
+
+  /** Before anything of the bindings is used, which could not be undone if a symbol is absent. */
   private static void requireVersion(Path library) {
+    if (SymbolLookup.loaderLookup().find(VERSION_SYMBOL).isEmpty()) {
+      throw new AttentionException(
+          0, library + " is not the native library of attention4j: it has no " + VERSION_SYMBOL);
+    }
     int got = a4j_h.a4j_abi_version();
     int wanted = a4j_h.A4J_ABI_VERSION();
     if (got != wanted) {
-      throw new IllegalStateException(
+      throw new AttentionException(
+          0,
           "the native library and the Java classes of attention4j must come from one build:"
               + " ABI of the classes="
               + wanted
@@ -153,7 +220,57 @@ public final class NativeLibrary {
     }
   }
 
-  private static Blas loadBlas(Path library) {
+  // ---- The OpenMP team ----
+
+  private static Path loadOpenMp(Path library) {
+    Path path = library.resolveSibling(OPENMP);
+    try {
+      if (!Files.isRegularFile(path)) {
+        throw new IOException("there is no file " + path);
+      }
+      MemorySegment run = DynamicLinker.symbol(DynamicLinker.open(path.toString()), OPENMP_SYMBOL);
+      if (run.address() == 0) {
+        throw new IOException(path + " has no " + OPENMP_SYMBOL);
+      }
+      requireSuccess("a4j_use_team", a4j_h.a4j_use_team(run));
+      return path;
+    } catch (IOException failure) {
+      String cause = reason(failure);
+      throw new AttentionException(
+          0,
+          "attention4j cannot use OpenMP as its team of threads (-Da4j.team=openmp): "
+              + cause
+              + (cause.contains("libgomp")
+                  ? ". Install the OpenMP run-time library (Debian, Ubuntu: libgomp1; Fedora,"
+                      + " Alpine: libgomp) or leave out -Da4j.team"
+                  : ""),
+          failure);
+    }
+  }
+
+  // ---- The BLAS ----
+
+  /**
+   * Loads the BLAS that was chosen, if it is not loaded yet.
+   *
+   * @throws AttentionException if there is none, or if it cannot be loaded
+   */
+  public static Blas blas() {
+    Blas now = blas;
+    return now != null ? now : loadBlasFirst();
+  }
+
+  private static synchronized Blas loadBlasFirst() {
+    load();
+    if (blas == null) {
+      Blas opened = loadBlas();
+      requireSuccess("a4j_use_blas", a4j_h.a4j_use_blas(opened.sgemm()));
+      blas = opened;
+    }
+    return blas;
+  }
+
+  private static Blas loadBlas() {
     String named = property("a4j.blas");
     if (named != null) {
       try {
@@ -162,17 +279,20 @@ public final class NativeLibrary {
         throw cannotLoadBlas(List.of(new Attempt("-Da4j.blas=" + named, failure)));
       }
     }
+    BlasBundle artifact = blasArtifact();
+    Function<String, URL> bundle = name -> artifact.find(platform() + "/" + name);
+    Path exploded = exploded(bundle.apply(NativeCache.INDEX));
     List<Attempt> attempts = new ArrayList<>();
-    Path beside = library.getParent();
-    try {
-      return openBlas(beside);
-    } catch (IOException failure) {
-      attempts.add(new Attempt(beside.toString(), failure));
-    }
-    if (property("a4j.library") != null) {
+    if (exploded != null && property("a4j.cache") == null) {
+      try {
+        return openBlas(bundle, exploded);
+      } catch (IOException failure) {
+        attempts.add(new Attempt(exploded.toString(), failure));
+      }
+    } else {
       for (Path directory : NativeCache.directories()) {
         try {
-          return openBlas(NativeCache.unpack(bundle(), directory));
+          return openBlas(bundle, NativeCache.unpack(bundle, directory));
         } catch (IOException failure) {
           attempts.add(new Attempt(directory.toString(), failure));
         }
@@ -181,15 +301,29 @@ public final class NativeLibrary {
     throw cannotLoadBlas(attempts);
   }
 
-  /** Opens OpenBLAS in a directory, after those of its run-time libraries that stand there too. */
-  private static Blas openBlas(Path directory) throws IOException {
-    List<String> companions = new ArrayList<>();
-    for (String name : List.of("libgcc_s.so.1", "libquadmath.so.0", "libgfortran.so.5")) {
-      if (Files.isRegularFile(directory.resolve(name))) {
-        companions.add(directory.resolve(name).toString());
-      }
+  private static BlasBundle blasArtifact() {
+    ClassLoader loader = NativeLibrary.class.getClassLoader();
+    Optional<BlasBundle> found;
+    try {
+      found = ServiceLoader.load(BlasBundle.class, loader).findFirst();
+    } catch (ServiceConfigurationError failure) {
+      throw cannotLoadBlas(List.of(new Attempt("attention4j-openblas", failure)));
     }
-    return Blas.open(directory.resolve("libopenblas.so.0").toString(), companions);
+    return found.orElseThrow(
+        () ->
+            new AttentionException(
+                0,
+                "attention4j was told to multiply by a BLAS, and there is none: put the"
+                    + " artifact io.github.attention4j:attention4j-openblas on the class path"
+                    + " or module path, or name a CBLAS with"
+                    + " -Da4j.blas=/path/libopenblas.so.0"));
+  }
+
+  /** The last file of the index is the BLAS, those before it are what it needs. */
+  private static Blas openBlas(Function<String, URL> bundle, Path directory) throws IOException {
+    List<String> paths =
+        NativeCache.names(bundle).stream().map(name -> directory.resolve(name).toString()).toList();
+    return Blas.open(paths.getLast(), paths.subList(0, paths.size() - 1));
   }
 
   // ---- What a library that is loaded says of itself ----
@@ -252,52 +386,78 @@ public final class NativeLibrary {
   private static void requireSuccess(String function, int status) {
     if (status != a4j_h.A4J_OK()) {
       MemorySegment message = a4j_h.a4j_status_message(status);
-      throw new IllegalStateException(function + " failed: " + message.getString(0));
+      throw new AttentionException(status, function + " failed: " + message.getString(0));
     }
   }
 
   // ---- Where the libraries are ----
 
-  /** The directory below {@code META-INF/native} for this machine. */
+  /** The folder below {@code META-INF/native} for this machine, such as {@code linux-x86_64}. */
   static String platform() {
-    String os = System.getProperty("os.name").toLowerCase(Locale.ROOT);
-    String arch = System.getProperty("os.arch");
-    return (os.startsWith("mac") ? "macosx" : os)
-        + "-"
-        + switch (arch) {
-          case "amd64", "x86_64" -> "x86_64";
-          case "aarch64" -> "arm64";
-          default -> arch;
-        };
+    return Platform.NAME;
   }
 
-  private static String bundle() {
-    return "/META-INF/native/" + platform() + "/";
+  private static final class Platform {
+    static final String NAME = name();
+
+    private Platform() {}
+
+    private static String name() {
+      String os = System.getProperty("os.name").toLowerCase(Locale.ROOT);
+      String arch = System.getProperty("os.arch");
+      return (os.startsWith("mac") ? "macos" : os.startsWith("windows") ? "windows" : os)
+          + "-"
+          + (arch.equals("amd64") ? "x86_64" : arch)
+          + (usesMusl(arch) ? "-musl" : "");
+    }
+
+    /** Whether this process runs on musl rather than glibc, as on Alpine. */
+    private static boolean usesMusl(String arch) {
+      String loader = "/ld-musl-" + (arch.equals("amd64") ? "x86_64" : arch);
+      if (!Files.exists(Path.of("/lib" + loader + ".so.1"))) {
+        return false;
+      }
+      try (Stream<String> maps = Files.lines(Path.of("/proc/self/maps"))) {
+        return maps.anyMatch(line -> line.contains(loader));
+      } catch (IOException | UncheckedIOException noProc) {
+        return false;
+      }
+    }
   }
 
-  /** The bundle's directory where classes lie in a directory, not in a jar; else null. */
-  private static Path explodedBundle() {
-    URL index = NativeLibrary.class.getResource(bundle() + NativeCache.INDEX);
+  private static URL bundled(String name) {
+    return NativeLibrary.class.getResource("/META-INF/native/" + platform() + "/" + name);
+  }
+
+  private static URL requireBundle() {
+    URL index = bundled(NativeCache.INDEX);
     if (index == null) {
-      throw new IllegalStateException(
-          "attention4j has no native library for this machine: there is no "
-              + bundle()
-              + NativeCache.INDEX
-              + " beside its classes, os.name="
+      throw new AttentionException(
+          0,
+          "attention4j has no native library for "
+              + platform()
+              + ": os.name="
               + System.getProperty("os.name")
               + ", os.arch="
               + System.getProperty("os.arch")
               + ". Build it here, or name one with -Da4j.library=/path/"
               + LIBRARY);
     }
+    return index;
+  }
+
+  /** The directory of a bundle whose index is a file and not an entry of a jar; else null. */
+  private static Path exploded(URL index) {
     try {
-      return index.getProtocol().equals("file") ? Path.of(index.toURI()).getParent() : null;
+      return index != null && index.getProtocol().equals("file")
+          ? Path.of(index.toURI()).getParent()
+          : null;
     } catch (URISyntaxException impossible) {
       throw new IllegalStateException(index.toString(), impossible);
     }
   }
 
-  /** The value of a system property; null where it is absent or blank. */
+  /** The value of a system property; null if it is absent or blank. */
   static String property(String name) {
     String value = System.getProperty(name);
     return value == null || value.isBlank() ? null : value;
@@ -307,34 +467,39 @@ public final class NativeLibrary {
 
   private record Attempt(String place, Throwable failure) {}
 
-  static IllegalStateException nativeAccessRefused(IllegalCallerException refused) {
-    Module module = NativeLibrary.class.getModule();
-    return new IllegalStateException(
-        "attention4j calls native code, which this JVM does not allow: start it with"
-            + " --enable-native-access="
-            + (module.isNamed() ? module.getName() : "ALL-UNNAMED"),
-        refused);
+  /** Throws the sentence about native access if that is what failed; else returns the failure. */
+  private static Throwable requireAccess(Throwable failure) {
+    if (failure instanceof IllegalCallerException) {
+      Module module = NativeLibrary.class.getModule();
+      throw new AttentionException(
+          0,
+          "attention4j calls native code, which this JVM does not allow: start it with"
+              + " --enable-native-access="
+              + (module.isNamed() ? module.getName() : "ALL-UNNAMED"),
+          failure);
+    }
+    return failure;
   }
 
-  private static IllegalStateException cannotLoad(List<Attempt> attempts) {
+  private static AttentionException cannotLoad(List<Attempt> attempts) {
     return cannot("attention4j cannot load its native library " + LIBRARY, attempts);
   }
 
-  private static IllegalStateException cannotLoadBlas(List<Attempt> attempts) {
+  private static AttentionException cannotLoadBlas(List<Attempt> attempts) {
     return cannot(
         "attention4j cannot load a BLAS (name one with -Da4j.blas=/path/libopenblas.so.0)",
         attempts);
   }
 
-  private static IllegalStateException cannot(String what, List<Attempt> attempts) {
+  private static AttentionException cannot(String what, List<Attempt> attempts) {
     StringBuilder message = new StringBuilder(what).append("; tried:");
     for (Attempt attempt : attempts) {
       String cause = reason(attempt.failure());
       message.append("\n  ").append(attempt.place()).append(": ").append(cause);
       message.append(advice(cause));
     }
-    IllegalStateException failure = new IllegalStateException(message.toString());
-    failure.initCause(attempts.getFirst().failure());
+    AttentionException failure =
+        new AttentionException(0, message.toString(), attempts.getFirst().failure());
     for (Attempt attempt : attempts.subList(1, attempts.size())) {
       failure.addSuppressed(attempt.failure());
     }
@@ -350,10 +515,11 @@ public final class NativeLibrary {
 
   private static String advice(String cause) {
     if (cause.contains("failed to map segment")) {
-      return " (is the directory mounted noexec? name another with -Da4j.cache=DIRECTORY)";
+      return " (is the directory mounted noexec, or the address space limited by ulimit -v? name"
+          + " another directory with -Da4j.cache=DIRECTORY)";
     }
     if (cause.contains("GLIBC_")) {
-      return " (the bundled OpenBLAS needs glibc 2.34 or later; name another with -Da4j.blas)";
+      return " (it needs a newer glibc than this system has)";
     }
     if (cause.contains("wrong ELF class")
         || cause.contains("invalid ELF header")

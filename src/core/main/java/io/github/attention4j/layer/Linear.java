@@ -85,6 +85,9 @@ public final class Linear {
    * Worth its memory, that of the weights again, for those who project dozens of rows or more at a
    * time. The result has the same bits as without where rows are many.
    *
+   * <p>A BLAS takes weights as they are: if {@code -Da4j.product=blas} chose one, nothing is copied
+   * and this projection is returned.
+   *
    * @param arena where the copy lives
    * @return a projection that keeps the weight and the bias of this one too
    * @throws IllegalStateException if an arena is closed or confined to another thread
@@ -94,6 +97,9 @@ public final class Linear {
   public Linear packed(Arena arena) {
     Objects.requireNonNull(arena, "arena");
     Checks.reachable("weight", weight);
+    if (Downcalls.multipliesByBlas()) {
+      return this;
+    }
     long panels = Math.ceilDiv(dimOut, (long) Descriptor.PANEL);
     Tensor copy = Tensor.allocate(arena, DType.F32, panels, dimIn, Descriptor.PANEL);
     try (Workspaces.Lease lease = Workspaces.lease()) {

@@ -8,19 +8,27 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import io.github.attention4j.A4j;
+import io.github.attention4j.Attention;
+import io.github.attention4j.AttentionException;
+import io.github.attention4j.DType;
+import io.github.attention4j.Differential;
+import io.github.attention4j.Dropout;
+import io.github.attention4j.Mask;
+import io.github.attention4j.Score;
+import io.github.attention4j.Tensor;
+import io.github.attention4j.layer.Linear;
+import io.github.attention4j.layer.RmsNorm;
 import io.github.attention4j.testing.ChildJvm;
 import java.io.IOException;
 import java.lang.foreign.Arena;
-import java.lang.foreign.FunctionDescriptor;
-import java.lang.foreign.Linker;
-import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
-import java.lang.invoke.MethodHandle;
 import java.net.URL;
 import java.net.URLClassLoader;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.attribute.FileTime;
+import java.time.Duration;
+import java.time.Instant;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Comparator;
@@ -28,14 +36,16 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.TimeUnit;
+import java.util.spi.ToolProvider;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** Loading, in JVMs of their own where the outcome of an attempt stays with the process. */
+/** Loading, in JVMs of their own since the outcome of an attempt stays with the process. */
 class NativeLibraryTest {
   private static final int E_MACHINE = 18;
   private static final byte EM_MIPS = 8;
+  private static final int NOBODY = 64901;
 
   @TempDir Path temporary;
 
@@ -59,16 +69,16 @@ class NativeLibraryTest {
     Path cache = temporary.resolve("cache");
     ChildJvm.info("-Da4j.cache=" + cache).requireSilentSuccess();
     Path library = find(cache, "liba4j.so");
-    Path blas = find(cache, "libopenblas.so.0");
+    Path team = find(cache, "liba4j-openmp.so");
     byte[] whole = Files.readAllBytes(library);
     byte[] damaged = whole.clone();
     damaged[damaged.length / 2] ^= 1;
     Files.write(library, damaged);
-    Files.write(blas, new byte[100]);
+    Files.write(team, new byte[100]);
 
     ChildJvm.info("-Da4j.cache=" + cache).requireSilentSuccess();
     assertEquals(-1, Arrays.mismatch(whole, Files.readAllBytes(library)));
-    assertNotEquals(100, Files.size(blas));
+    assertNotEquals(100, Files.size(team));
   }
 
   @Test
@@ -96,7 +106,7 @@ class NativeLibraryTest {
     for (ChildJvm.Running child : children) {
       child.await().requireSilentSuccess();
     }
-    assertEquals(5, files(cache).size(), files(cache).toString());
+    assertEquals(2, files(cache).size(), files(cache).toString());
   }
 
   @Test
@@ -131,24 +141,58 @@ class NativeLibraryTest {
     }
   }
 
-  // ---- A library that is named ----
-
   @Test
-  void shouldUseTheNamedLibraryWithTheBlasBesideIt() throws Exception {
-    Path library = NativeLibrary.load().library();
-    ChildJvm child = ChildJvm.info("-Da4j.library=" + library).requireSilentSuccess();
-    assertTrue(child.out().contains("library     " + library), child.out());
+  void shouldRemoveWhatKilledProcessesHaveLeft() throws Exception {
+    Path cache = temporary.resolve("cache");
+    ChildJvm.info("-Da4j.cache=" + cache).requireSilentSuccess();
+    Path directory = find(cache, "liba4j.so").getParent();
+    Path unfinished = Files.createFile(directory.resolve("liba4j.so.1234.tmp"));
+    Path copy = Files.createFile(directory.resolve("copy-1234.so"));
+    Path fresh = Files.createFile(directory.resolve("liba4j.so.5678.tmp"));
+    FileTime old = FileTime.from(Instant.now().minus(Duration.ofHours(2)));
+    Files.setLastModifiedTime(unfinished, old);
+    Files.setLastModifiedTime(copy, old);
+    ChildJvm.info("-Da4j.cache=" + cache).requireSilentSuccess();
+    assertFalse(Files.exists(unfinished), "an old unfinished file was left");
+    assertFalse(Files.exists(copy), "an old copy was left");
+    assertTrue(Files.exists(fresh), "a file that another process may be writing was removed");
   }
 
   @Test
-  void shouldTakeTheBlasOfTheJarForANamedLibraryThatStandsAlone() throws Exception {
-    Path library = temporary.resolve("liba4j.so");
-    Files.copy(NativeLibrary.load().library(), library);
-    Path cache = temporary.resolve("cache");
+  void shouldNameTheTemporaryDirectoryByTheIdOfTheUser() throws Exception {
+    Object id = Files.getAttribute(Path.of("/proc/self"), "unix:uid");
     ChildJvm child =
-        ChildJvm.info("-Da4j.library=" + library, "-Da4j.cache=" + cache).requireSilentSuccess();
+        ChildJvm.startInfo(
+                Map.of("XDG_CACHE_HOME", "relative"),
+                "-Duser.home=?",
+                "-Duser.name=?",
+                "-Djava.io.tmpdir=" + temporary,
+                "-cp",
+                jarOfClasses())
+            .await()
+            .requireSilentSuccess();
+    assertTrue(
+        child.out().contains("library     " + temporary.resolve("attention4j-" + id) + "/"),
+        child.out());
+  }
+
+  @Test
+  void shouldNotUseADirectoryOfAnotherUser() throws Exception {
+    Path cache = Files.createDirectory(temporary.resolve("foreign"));
+    assumeTrue(isRoot(), "only root can give a directory to another user");
+    Files.setAttribute(cache, "unix:uid", NOBODY);
+    ChildJvm child = ChildJvm.info("-Da4j.cache=" + cache);
+    assertFails(
+        child, cache + " must belong to this user or to root: owner=" + NOBODY + ", user=0");
+  }
+
+  // ---- A library that is named ----
+
+  @Test
+  void shouldUseTheNamedLibrary() throws Exception {
+    Path library = NativeLibrary.load().library();
+    ChildJvm child = ChildJvm.info("-Da4j.library=" + library).requireSilentSuccess();
     assertTrue(child.out().contains("library     " + library), child.out());
-    assertTrue(child.out().contains("            " + cache), child.out());
   }
 
   @Test
@@ -182,6 +226,14 @@ class NativeLibraryTest {
   }
 
   @Test
+  void shouldRefuseALibraryThatIsNotOurs() throws Exception {
+    Path foreign = libraryThatIsLoaded("libm.so.6");
+    ChildJvm child = ChildJvm.info("-Da4j.library=" + foreign);
+    assertFails(
+        child, foreign + " is not the native library of attention4j: it has no a4j_abi_version");
+  }
+
+  @Test
   void shouldRefuseALibraryOfAnotherAbi() throws Exception {
     Path source =
         Files.writeString(
@@ -201,59 +253,101 @@ class NativeLibraryTest {
     assertFails(child, ", ABI of " + library + "=4711");
   }
 
-  // ---- The BLAS ----
+  // ---- The team ----
 
   @Test
-  void shouldTakeTheNamedBlas() throws Exception {
-    Path blas = NativeLibrary.load().library().resolveSibling("libopenblas.so.0");
-    Path directory = blas.getParent();
-    ChildJvm child =
-        ChildJvm.startInfo(
-                Map.of("LD_LIBRARY_PATH", directory.toString()), "-Da4j.blas=libopenblas.so.0")
-            .await()
-            .requireSilentSuccess();
-    assertTrue(child.out().contains("blas        OpenBLAS 0.3."), child.out());
-    assertTrue(
-        child.out().contains("\n            libopenblas.so.0\nproduct     blas\n"), child.out());
+  void shouldUseTheTeamThatIsNamed() throws Exception {
+    Path team = NativeLibrary.load().library().resolveSibling("liba4j-openmp.so");
+    ChildJvm own = ChildJvm.info("-Da4j.team=own").requireSilentSuccess();
+    assertTrue(own.out().contains("\nteam        own\n"), own.out());
+    ChildJvm openMp = ChildJvm.info("-Da4j.team=openmp").requireSilentSuccess();
+    assertTrue(openMp.out().contains("\nteam        openmp, " + team + "\n"), openMp.out());
+    assertFails(
+        ChildJvm.info("-Da4j.team=tbb"), "a4j.team must be one of [own, openmp]: a4j.team=tbb");
   }
 
   @Test
+  void shouldComputeTheSameBitsOnBothTeamsAndLoadOpenMpOnlyWhenChosen() throws Exception {
+    String own = run(Calls.class).requireSilentSuccess().out();
+    String openMp = run(Calls.class, "-Da4j.team=openmp").requireSilentSuccess().out();
+    assertTrue(own.endsWith("libgomp: false\nliba4j-openmp: false\n"), own);
+    assertTrue(openMp.endsWith("libgomp: true\nliba4j-openmp: true\n"), openMp);
+    assertEquals(
+        own.lines().filter(line -> line.startsWith("bits")).toList(),
+        openMp.lines().filter(line -> line.startsWith("bits")).toList());
+    assertTrue(own.lines().filter(line -> line.startsWith("bits")).count() >= 3, own);
+  }
+
+  @Test
+  void shouldSayInOneSentenceThatTheOpenMpLibraryOfTheSystemIsAbsent() throws Exception {
+    Path library = NativeLibrary.load().library();
+    byte[] bytes = Files.readAllBytes(library.resolveSibling("liba4j-openmp.so"));
+    replace(bytes, "libgomp.so.1", "libgompQ.so.");
+    Files.write(temporary.resolve("liba4j-openmp.so"), bytes);
+    Path copy = Files.copy(library, temporary.resolve("liba4j.so"));
+    ChildJvm child = ChildJvm.info("-Da4j.team=openmp", "-Da4j.library=" + copy);
+    assertFails(
+        child,
+        "attention4j cannot use OpenMP as its team of threads (-Da4j.team=openmp): libgompQ.so.:"
+            + " cannot open shared object file: No such file or directory. Install the OpenMP"
+            + " run-time library (Debian, Ubuntu: libgomp1; Fedora, Alpine: libgomp) or leave out"
+            + " -Da4j.team");
+    ChildJvm.info("-Da4j.library=" + copy).requireSilentSuccess();
+  }
+
+  // ---- The BLAS: src/openblas has the tests that need one ----
+
+  @Test
   void shouldMultiplyByTheOwnKernelUnlessABlasIsWanted() throws Exception {
-    String own = ChildJvm.info().out();
+    String own = ChildJvm.info().requireSilentSuccess().out();
     assertTrue(own.contains("\nproduct     own\n"), own);
-    String blas = ChildJvm.info("-Da4j.product=blas").out();
-    assertTrue(blas.contains("\nproduct     blas\n"), blas);
+    assertFalse(own.contains("blas"), own);
     assertFails(
         ChildJvm.info("-Da4j.product=mkl"),
         "a4j.product must be one of [own, blas]: a4j.product=mkl");
   }
 
   @Test
-  void shouldRefuseABlasWithoutSgemm() throws Exception {
-    ChildJvm child = ChildJvm.info("-Da4j.blas=libm.so.6");
-    assertFails(
-        child,
+  void shouldSayThatThereIsNoBlasToProjectionsOnly() throws Exception {
+    String sentence =
+        "attention4j was told to multiply by a BLAS, and there is none: put the artifact"
+            + " io.github.attention4j:attention4j-openblas on the class path or module path, or"
+            + " name a CBLAS with -Da4j.blas=/path/libopenblas.so.0";
+    ChildJvm child = ChildJvm.info("-Da4j.product=blas").requireSilentSuccess();
+    assertTrue(child.out().contains("\nproduct     blas\nblas        " + sentence), child.out());
+    assertEquals(
+        "attention: computed\nprojection: AttentionException: " + sentence + "\n",
+        run(Projection.class, "-Da4j.product=blas").requireSilentSuccess().out());
+  }
+
+  @Test
+  void shouldRefuseABlasThatIsNone() throws Exception {
+    String places =
         "attention4j cannot load a BLAS (name one with -Da4j.blas=/path/libopenblas.so.0); tried:\n"
-            + "  -Da4j.blas=libm.so.6: libm.so.6 is not a CBLAS: it has no cblas_sgemm");
-  }
-
-  @Test
-  void shouldSayThatANamedBlasDoesNotExist() throws Exception {
-    ChildJvm child = ChildJvm.info("-Da4j.blas=/nowhere/libblas.so");
-    assertFails(child, "  -Da4j.blas=/nowhere/libblas.so: /nowhere/libblas.so: cannot open");
-  }
-
-  @Test
-  void shouldLoadOpenBlasWithoutThreadsOfItsOwnAndRestoreTheEnvironment() throws Exception {
-    ChildJvm child =
-        ChildJvm.start(
-                Map.of("OPENBLAS_NUM_THREADS", "7"),
-                Stream.concat(
-                        ChildJvm.CLASS_PATH.stream(), Stream.of(LoadedProcess.class.getName()))
-                    .toList())
-            .await()
-            .requireSilentSuccess();
-    assertEquals("threads that loading started: 0\nOPENBLAS_NUM_THREADS=7\n", child.out());
+            + "  -Da4j.blas=";
+    ChildJvm child = run(Projection.class, "-Da4j.blas=libm.so.6").requireSilentSuccess();
+    assertEquals(
+        "attention: computed\nprojection: AttentionException: "
+            + places
+            + "libm.so.6: libm.so.6 is not a CBLAS: it has no cblas_sgemm\n",
+        child.out());
+    Path broken = Files.write(temporary.resolve("libblas.so"), new byte[] {1, 2, 3});
+    child = run(Projection.class, "-Da4j.blas=" + broken).requireSilentSuccess();
+    assertTrue(
+        child
+            .out()
+            .startsWith(
+                "attention: computed\nprojection: AttentionException: "
+                    + places
+                    + broken
+                    + ": "
+                    + broken
+                    + ": file too short"),
+        child.out());
+    child = run(Projection.class, "-Da4j.blas=/nowhere/libblas.so").requireSilentSuccess();
+    assertTrue(
+        child.out().contains(places + "/nowhere/libblas.so: /nowhere/libblas.so: cannot open"),
+        child.out());
   }
 
   // ---- Kernels and class loaders ----
@@ -284,8 +378,25 @@ class NativeLibraryTest {
     }
     Path directory = NativeLibrary.load().library().getParent();
     assertTrue(
-        files(directory).stream().noneMatch(file -> file.toString().contains("liba4j-")),
+        files(directory).stream().noneMatch(file -> file.toString().contains("copy-")),
         "the copy was left behind");
+  }
+
+  /** As a second web application does, when the library is installed or its cache is root's. */
+  @Test
+  void shouldLoadAgainForASecondClassLoaderWhereItsDirectoryCannotBeUsed() throws Exception {
+    Path installed = Files.createDirectory(temporary.resolve("installed"));
+    Path library = Files.copy(NativeLibrary.load().library(), installed.resolve("liba4j.so"));
+    Files.setAttribute(installed, "unix:mode", 0555);
+    if (isRoot()) {
+      Files.setAttribute(installed, "unix:uid", NOBODY);
+    }
+    Path cache = temporary.resolve("cache");
+    ChildJvm child =
+        run(TwoLoaders.class, "-Da4j.library=" + library, "-Da4j.cache=" + cache)
+            .requireSilentSuccess();
+    assertEquals("first: " + library + "\nsecond: " + library + "\n", child.out());
+    assertEquals(List.of(), files(cache), "the copy was left behind");
   }
 
   @Test
@@ -306,39 +417,196 @@ class NativeLibraryTest {
             + " --enable-native-access=ALL-UNNAMED");
   }
 
-  /** Prints what loading did to its process. */
-  static final class LoadedProcess {
-    public static void main(String[] arguments) throws Throwable {
-      long before = threadsOfThisName();
-      NativeLibrary.load();
-      System.out.println("threads that loading started: " + (threadsOfThisName() - before));
-
-      Linker linker = Linker.nativeLinker();
-      MethodHandle getenv =
-          linker.downcallHandle(
-              linker.defaultLookup().findOrThrow("getenv"),
-              FunctionDescriptor.of(ValueLayout.ADDRESS, ValueLayout.ADDRESS));
-      String variable = "OPENBLAS_NUM_THREADS";
-      MemorySegment value =
-          (MemorySegment) getenv.invokeExact(Arena.global().allocateFrom(variable));
-      System.out.println(variable + "=" + value.reinterpret(10).getString(0));
+  /** The first call may be any; and the second must not find a class that failed to initialise. */
+  @Test
+  void shouldSayEveryTimeWhichOptionAllowsNativeAccess() throws Exception {
+    List<String> options =
+        List.of("-cp", System.getProperty("java.class.path"), "--illegal-native-access=deny");
+    for (String first : FirstCalls.NAMES) {
+      List<String> arguments = new ArrayList<>(options);
+      arguments.addAll(List.of(FirstCalls.class.getName(), first));
+      ChildJvm child = ChildJvm.start(Map.of(), arguments).await().requireSilentSuccess();
+      String sentence =
+          "AttentionException: attention4j calls native code, which this JVM does not allow: start"
+              + " it with --enable-native-access=ALL-UNNAMED\n";
+      assertEquals(sentence.repeat(3), child.out(), first);
     }
+  }
 
-    /** A native thread has the name of the thread that started it; those of the JVM have others. */
-    private static long threadsOfThisName() throws IOException {
-      String name = Files.readString(Path.of("/proc/thread-self/comm"));
-      try (Stream<Path> threads = Files.list(Path.of("/proc/self/task"))) {
-        return threads.filter(thread -> name(thread).equals(name)).count();
+  /** Fails in the same way for every cause, and says the cause each time. */
+  @Test
+  void shouldThrowTheDocumentedExceptionForEveryCause() throws Exception {
+    Path file = Files.createFile(temporary.resolve("file"));
+    for (String option :
+        List.of(
+            "-Da4j.library=/nowhere/liba4j.so",
+            "-Da4j.library=" + libraryThatIsLoaded("libm.so.6"),
+            "-Da4j.library=" + file,
+            "-Da4j.cache=" + file.resolve("cache"),
+            "-Dos.arch=pdp11")) {
+      List<String> arguments = new ArrayList<>(ChildJvm.CLASS_PATH);
+      arguments.addAll(List.of(option, FirstCalls.class.getName(), "attention"));
+      ChildJvm child = ChildJvm.start(Map.of(), arguments).await();
+      List<String> lines =
+          child.out().lines().filter(line -> line.startsWith("AttentionException: ")).toList();
+      assertEquals(3, lines.size(), option + ": " + child.out());
+      assertEquals(lines.get(0), lines.get(2), option);
+    }
+  }
+
+  /** Computes on every tier with several numbers of threads, and prints the bits. */
+  static final class Calls {
+    public static void main(String[] arguments) throws IOException {
+      for (String isa : A4j.availableIsas()) {
+        A4j.isa(isa);
+        try (Arena arena = Arena.ofConfined()) {
+          for (int threads : new int[] {1, 2, 3}) {
+            A4j.threads(threads);
+            Tensor out = attend(arena, 300);
+            Tensor weight = Tensor.of(arena, numbers(96 * 64), 96, 64);
+            Tensor projected = Tensor.allocate(arena, DType.F32, 1, 8, 300, 96);
+            Linear.of(weight).forward(out, projected);
+            int bits = 31 * Arrays.hashCode(out.toFloatArray());
+            bits += Arrays.hashCode(projected.toFloatArray());
+            System.out.println("bits " + isa + " " + bits);
+          }
+        }
+      }
+      for (String library : List.of("libgomp", "liba4j-openmp")) {
+        System.out.println(library + ": " + isLoaded(library));
+      }
+    }
+  }
+
+  /** An attention, then a projection of many rows. */
+  static final class Projection {
+    public static void main(String[] arguments) {
+      try (Arena arena = Arena.ofConfined()) {
+        Tensor x = attend(arena, 300);
+        System.out.println("attention: computed");
+        Tensor weight = Tensor.of(arena, numbers(96 * 64), 96, 64);
+        Tensor out = Tensor.allocate(arena, DType.F32, 1, 8, 300, 96);
+        Linear.of(weight).forward(x, out);
+        System.out.println("projection: computed");
+      } catch (AttentionException failure) {
+        System.out.println("projection: AttentionException: " + failure.getMessage());
+      }
+    }
+  }
+
+  /** Makes one kind of call three times in a JVM where none can succeed. */
+  static final class FirstCalls {
+    static final List<String> NAMES =
+        List.of("attention", "mask", "score", "dropout", "differential", "norm", "version");
+
+    public static void main(String[] arguments) {
+      for (int i = 0; i < 3; i++) {
+        try (Arena arena = Arena.ofConfined()) {
+          Tensor x = Tensor.of(arena, numbers(4 * 8), 1, 1, 4, 8);
+          Tensor out = Tensor.allocate(arena, DType.F32, 1, 1, 4, 8);
+          switch (arguments[0]) {
+            case "attention" -> Attention.builder().build().forward(x, x, x, out);
+            case "mask" ->
+                Attention.builder()
+                    .mask(Mask.where(Score.query().atLeast(Score.key())))
+                    .build()
+                    .forward(x, x, x, out);
+            case "score" ->
+                Attention.builder().score(Score.score().times(2)).build().forward(x, x, x, out);
+            case "dropout" ->
+                Dropout.of(0.5, 1)
+                    .sharedAlong(Dropout.Dimension.HEADS)
+                    .mask(Tensor.allocate(arena, DType.BOOL, 1, 1, 4, 4));
+            case "differential" ->
+                Differential.builder()
+                    .build()
+                    .forward(x.expand(1, 2), x.expand(1, 2), x, 0.5f, out);
+            case "norm" -> RmsNorm.withoutWeight(1e-6).forward(x, out);
+            default -> A4j.version();
+          }
+          System.out.println("no failure");
+        } catch (AttentionException failure) {
+          System.out.println("AttentionException: " + failure.getMessage());
+        } catch (Throwable other) {
+          System.out.println(other);
+        }
+      }
+    }
+  }
+
+  /** Loads the library for two class loaders. */
+  static final class TwoLoaders {
+    public static void main(String[] arguments) throws Exception {
+      System.out.println("first: " + libraryOf(A4j.class));
+      URL classes = A4j.class.getProtectionDomain().getCodeSource().getLocation();
+      try (URLClassLoader loader =
+          new URLClassLoader(new URL[] {classes}, ClassLoader.getPlatformClassLoader())) {
+        System.out.println("second: " + libraryOf(loader.loadClass(A4j.class.getName())));
       }
     }
 
-    private static String name(Path thread) {
-      try {
-        return Files.readString(thread.resolve("comm"));
-      } catch (IOException ended) {
-        return "";
-      }
+    private static String libraryOf(Class<?> a4j) throws Exception {
+      String description = (String) a4j.getMethod("describe").invoke(null);
+      return description
+          .lines()
+          .filter(line -> line.startsWith("library"))
+          .findFirst()
+          .orElseThrow()
+          .substring("library     ".length());
     }
+  }
+
+  private static ChildJvm run(Class<?> main, String... options) throws Exception {
+    List<String> arguments = new ArrayList<>(ChildJvm.CLASS_PATH);
+    arguments.addAll(List.of(options));
+    arguments.add(main.getName());
+    return ChildJvm.start(Map.of(), arguments).await();
+  }
+
+  private static float[] numbers(int count) {
+    float[] numbers = new float[count];
+    for (int i = 0; i < count; i++) {
+      numbers[i] = (i * 37 % 101 - 50) / 40f;
+    }
+    return numbers;
+  }
+
+  private static Tensor attend(Arena arena, int length) {
+    Tensor x = Tensor.of(arena, numbers(8 * length * 64), 1, 8, length, 64);
+    Tensor out = Tensor.allocate(arena, DType.F32, 1, 8, length, 64);
+    Attention.builder().build().forward(x, x, x, out);
+    return out;
+  }
+
+  private static boolean isLoaded(String library) throws IOException {
+    try (Stream<String> maps = Files.lines(Path.of("/proc/self/maps"))) {
+      return maps.anyMatch(line -> line.contains("/" + library));
+    }
+  }
+
+  private static Path libraryThatIsLoaded(String name) throws IOException {
+    try (Stream<String> maps = Files.lines(Path.of("/proc/self/maps"))) {
+      return maps.filter(line -> line.endsWith("/" + name))
+          .map(line -> Path.of(line.substring(line.indexOf('/'))))
+          .findFirst()
+          .orElseThrow();
+    }
+  }
+
+  /** Classes in a directory use the library that lies there; those of a jar unpack it. */
+  private String jarOfClasses() throws Exception {
+    Path classes = Path.of(A4j.class.getProtectionDomain().getCodeSource().getLocation().toURI());
+    String jar = temporary.resolve("classes.jar").toString();
+    int failed =
+        ToolProvider.findFirst("jar")
+            .orElseThrow()
+            .run(System.out, System.err, "-cf", jar, "-C", classes.toString(), ".");
+    assertEquals(0, failed);
+    return jar;
+  }
+
+  private static boolean isRoot() throws IOException {
+    return Files.getAttribute(Path.of("/proc/self"), "unix:uid").equals(0);
   }
 
   private static void assertFails(ChildJvm child, String message) {
