@@ -243,7 +243,7 @@ public final class Downcalls {
   }
 
   public static void convert(MemorySegment descriptor, MemorySegment x, MemorySegment out) {
-    requireLibrary();
+    NativeLibrary.load();
     check("a4j_convert", a4j_h.a4j_convert(descriptor, x, out));
   }
 
