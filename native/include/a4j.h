@@ -762,6 +762,61 @@ typedef struct a4j_area_desc {
 A4J_API int32_t a4j_area_features(const a4j_area_desc *desc, const void *x, const float *noise, float *mean, float *sum,
                                   float *max, float *deviation);
 
+/* ---- Linear attention -------------------------------------------------------------------------------------------------- */
+
+/* How a token with key k and value v changes the state S of its head; D is the diagonal matrix of exp(decay). */
+enum a4j_update {
+  A4J_UPDATE_LINEAR = 0,     /* S = S + k v^T */
+  A4J_UPDATE_GATED = 1,      /* S = D S + k v^T */
+  A4J_UPDATE_DELTA = 2,      /* S = S + beta k (v - S^T k)^T */
+  A4J_UPDATE_GATED_DELTA = 3 /* S = D S, then as A4J_UPDATE_DELTA */
+};
+
+/*
+ * Linear attention as ONNX LinearAttention (opset 27) defines it. Each key/value head has a state S [dim_qk, dim_v]. The tokens
+ * update it one after the other, and each query head of the group reads it after its own token: out = scale * S^T q. A sequence
+ * may come in any number of calls; the state carries over, and the results have the same bits as those of one call.
+ */
+typedef struct a4j_linear_attention_desc {
+  int32_t size_bytes;
+  int32_t abi_version;
+  int32_t dtype; /* A4J_F32 */
+  int32_t threads;
+  int32_t update; /* enum a4j_update */
+  float scale;    /* finite; ONNX's default is 1 / sqrt(dim_qk) */
+  int64_t batch;
+  int64_t heads_q, heads_kv; /* heads_q is a multiple of heads_kv */
+  int64_t len;               /* tokens */
+  int64_t dim_qk, dim_v;
+  int64_t decay_dim; /* 1: a decay for each head; dim_qk: one for each channel of the key; not read by rules without decay */
+  int64_t q_stride_batch, q_stride_head, q_stride_row;
+  int64_t k_stride_batch, k_stride_head, k_stride_row;
+  int64_t v_stride_batch, v_stride_head, v_stride_row;
+  int64_t decay_stride_batch, decay_stride_head, decay_stride_row;
+  int64_t beta_stride_batch, beta_stride_head, beta_stride_row;
+  int64_t state_stride_batch, state_stride_head, state_stride_row;
+  int64_t out_stride_batch, out_stride_head, out_stride_row;
+} a4j_linear_attention_desc;
+
+/* Scratch for a4j_linear_attention with this descriptor, or minus a status. */
+A4J_API int64_t a4j_linear_attention_workspace_bytes(const a4j_linear_attention_desc *desc);
+
+/*
+ * q      [batch, heads_q, len, dim_qk]
+ * k      [batch, heads_kv, len, dim_qk]
+ * v      [batch, heads_kv, len, dim_v]
+ * decay  [batch, heads_kv, len, decay_dim], logarithms, usually not above 0; NULL if the rule has none
+ * beta   [batch, heads_kv, len], how strongly a token is written, usually in [0, 1]; NULL if the rule has none
+ * state  [batch, heads_kv, dim_qk, dim_v]: zeros for a new sequence. Read, and overwritten with the state after the last token.
+ * out    [batch, heads_q, len, dim_v]
+ *
+ * Returns A4J_OK, A4J_NULL_POINTER, A4J_BAD_DESCRIPTOR, A4J_BAD_ABI, A4J_BAD_SIZE, A4J_BAD_OPTION, A4J_SIZE_OVERFLOW,
+ * A4J_SMALL_WORKSPACE, A4J_MISALIGNED, A4J_UNSUPPORTED_DTYPE.
+ */
+A4J_API int32_t a4j_linear_attention(const a4j_linear_attention_desc *desc, const void *q, const void *k, const void *v,
+                                     const float *decay, const float *beta, float *state, void *out, void *workspace,
+                                     int64_t workspace_bytes);
+
 #ifdef __cplusplus
 }
 #endif

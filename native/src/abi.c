@@ -47,6 +47,7 @@ static const struct line lines[] = {
     CONSTANT(A4J_EMPTY_UNSEEN), CONSTANT(A4J_EMPTY_ALIKE), CONSTANT(A4J_IDENTITY), CONSTANT(A4J_RELU),
     CONSTANT(A4J_GELU), CONSTANT(A4J_GELU_TANH), CONSTANT(A4J_SILU), CONSTANT(A4J_SIGMOID), CONSTANT(A4J_TANH), CONSTANT(A4J_SET),
     CONSTANT(A4J_ADD), CONSTANT(A4J_MULTIPLY),
+    CONSTANT(A4J_UPDATE_LINEAR), CONSTANT(A4J_UPDATE_GATED), CONSTANT(A4J_UPDATE_DELTA), CONSTANT(A4J_UPDATE_GATED_DELTA),
     CONSTANT(A4J_PROGRAM_MAX), CONSTANT(A4J_PROGRAM_LIVE), CONSTANT(A4J_OP_SCORE), CONSTANT(A4J_OP_BATCH),
     CONSTANT(A4J_OP_HEAD), CONSTANT(A4J_OP_QUERY), CONSTANT(A4J_OP_POSITION), CONSTANT(A4J_OP_KEY), CONSTANT(A4J_OP_FLOAT),
     CONSTANT(A4J_OP_INT), CONSTANT(A4J_OP_LOAD_FLOAT), CONSTANT(A4J_OP_LOAD_INT), CONSTANT(A4J_OP_TO_FLOAT),
@@ -147,6 +148,16 @@ static const struct line lines[] = {
     FIELD(heads), FIELD(height), FIELD(width), FIELD(dim), FIELD(max_height), FIELD(max_width), FIELD(x_stride_batch),
     FIELD(x_stride_head), FIELD(x_stride_row), FIELD(mean_stride_row), FIELD(sum_stride_row), FIELD(max_stride_row),
     FIELD(deviation_stride_row), FIELD(epsilon),
+#undef OWNER
+
+#define OWNER a4j_linear_attention_desc
+    STRUCT, FIELD(size_bytes), FIELD(abi_version), FIELD(dtype), FIELD(threads), FIELD(update), FIELD(scale), FIELD(batch),
+    FIELD(heads_q), FIELD(heads_kv), FIELD(len), FIELD(dim_qk), FIELD(dim_v), FIELD(decay_dim), FIELD(q_stride_batch),
+    FIELD(q_stride_head), FIELD(q_stride_row), FIELD(k_stride_batch), FIELD(k_stride_head), FIELD(k_stride_row),
+    FIELD(v_stride_batch), FIELD(v_stride_head), FIELD(v_stride_row), FIELD(decay_stride_batch), FIELD(decay_stride_head),
+    FIELD(decay_stride_row), FIELD(beta_stride_batch), FIELD(beta_stride_head), FIELD(beta_stride_row),
+    FIELD(state_stride_batch), FIELD(state_stride_head), FIELD(state_stride_row), FIELD(out_stride_batch),
+    FIELD(out_stride_head), FIELD(out_stride_row),
 #undef OWNER
 
 #define OWNER a4j_dropout_desc

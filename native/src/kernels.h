@@ -25,6 +25,7 @@ enum {
   A4J_RELATIVE_ROWS = 2 * A4J_RELATIVE_RING + 3 * 8 + 2, /* rows of a tile's width that this takes */
   A4J_HELD_BLOCK_FLOATS = 12,                            /* what a block of a tile that holds its rows takes beside them */
   A4J_LINEAR_ROWS = 32,                                  /* rows that linear takes at the most */
+  A4J_STATE_VECS = 4,                                    /* vectors of columns of a state that linear attention holds */
   A4J_PANEL_DEPTH = 512                                  /* how much of a panel of packed weights is in use at a time */
 };
 
@@ -88,6 +89,13 @@ struct a4j_area_call {
   int64_t areas;                       /* of one head */
 };
 
+/* What one call of linear attention was given; decay and beta are NULL if the rule has none. */
+struct a4j_linear_attention_call {
+  const a4j_linear_attention_desc *desc;
+  const float *q, *k, *v, *decay, *beta;
+  float *state, *out;
+};
+
 /* `scratch` is the calling thread's own, as large as attention.c plans it, aligned to 64 bytes. */
 struct a4j_kernels {
   const char *isa;
@@ -147,6 +155,11 @@ struct a4j_kernels {
 
   /* The features of all areas whose top left corner is column x of line y, of head number `outer`, batches before heads. */
   void (*area_corner)(const struct a4j_area_call *call, int64_t outer, int64_t y, int64_t x);
+
+  /* All tokens of key/value head number `outer`, batches before heads, for up to A4J_STATE_VECS vectors of columns of its state.
+     scratch has room for dim_qk rows of them and dim_qk floats more. */
+  void (*linear_attention)(const struct a4j_linear_attention_call *call, int64_t outer, int64_t column, int64_t columns,
+                           float *scratch);
 };
 
 /* The tier in use; stays valid for the life of the process. */

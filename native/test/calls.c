@@ -224,6 +224,43 @@ static int32_t areas(void *call, int32_t threads) {
   return a4j_area_features(&d, l->x, NULL, l->out, NULL, NULL, l->second);
 }
 
+static int32_t linear_attention(void *call, int32_t threads) {
+  enum { LEN = 200, HEADS = 3, DIM_V = 80 };
+  struct layer *l = call;
+  clear(l);
+  const a4j_linear_attention_desc d = {HEAD(a4j_linear_attention_desc),
+                                       .update = A4J_UPDATE_GATED_DELTA,
+                                       .scale = 0.1f,
+                                       .batch = 1,
+                                       .heads_q = 2 * HEADS,
+                                       .heads_kv = HEADS,
+                                       .len = LEN,
+                                       .dim_qk = 32,
+                                       .dim_v = DIM_V,
+                                       .decay_dim = 32,
+                                       .q_stride_head = 32,
+                                       .q_stride_row = 2 * HEADS * 32,
+                                       .k_stride_head = 32,
+                                       .k_stride_row = HEADS * 32,
+                                       .v_stride_head = DIM_V,
+                                       .v_stride_row = HEADS * DIM_V,
+                                       .decay_stride_head = 32,
+                                       .decay_stride_row = HEADS * 32,
+                                       .beta_stride_head = 1,
+                                       .beta_stride_row = HEADS,
+                                       .state_stride_head = 32 * DIM_V,
+                                       .state_stride_row = DIM_V,
+                                       .out_stride_head = DIM_V,
+                                       .out_stride_row = 2 * HEADS * DIM_V};
+  const int64_t bytes = a4j_linear_attention_workspace_bytes(&d);
+  if (bytes < 0) return (int32_t)-bytes;
+  void *workspace = memory(bytes);
+  const int32_t status =
+      a4j_linear_attention(&d, l->x, l->y, l->z, l->y + COUNT / 2, l->z + COUNT / 2, l->second, l->out, workspace, bytes);
+  free(workspace);
+  return status;
+}
+
 static int32_t dropout(void *call, int32_t threads) {
   struct layer *l = call;
   clear(l);
@@ -277,6 +314,7 @@ const struct call_kind call_kinds[] = {
     {"elementwise: gate", STACK, layer, gate, hash_layer},
     {"gru", STACK, layer, gru, hash_layer},
     {"area_features", STACK, layer, areas, hash_layer},
+    {"linear_attention", STACK, layer, linear_attention, hash_layer},
     {"dropout", STACK, layer, dropout, hash_layer},
     {"merge", STACK, layer, merge, hash_layer},
     {"kv_append", STACK, layer, append_rows, hash_layer},

@@ -30,5 +30,10 @@ void reference_merge_f64(const a4j_merge_desc *d, const float *a, const float *l
                          double *out, double *lse);
 void reference_merge_f32(const a4j_merge_desc *d, const float *a, const float *lse_a, const float *b, const float *lse_b,
                          float *out, float *lse);
+/* Token by token as the formulas say. state [batch, heads_kv, dim_qk, dim_v] is contiguous here, and updated in place. */
+void reference_linear_attention_f64(const a4j_linear_attention_desc *d, const float *q, const float *k, const float *v,
+                                    const float *decay, const float *beta, double *state, double *out);
+void reference_linear_attention_f32(const a4j_linear_attention_desc *d, const float *q, const float *k, const float *v,
+                                    const float *decay, const float *beta, float *state, float *out);
 
 #endif

@@ -2949,5 +2949,170 @@ public class a4j_h extends a4j_h$shared {
            throw new AssertionError("should not reach here", ex$);
         }
     }
+    private static final int A4J_UPDATE_LINEAR = (int)0L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_update.A4J_UPDATE_LINEAR = 0
+     * }
+     */
+    public static int A4J_UPDATE_LINEAR() {
+        return A4J_UPDATE_LINEAR;
+    }
+    private static final int A4J_UPDATE_GATED = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_update.A4J_UPDATE_GATED = 1
+     * }
+     */
+    public static int A4J_UPDATE_GATED() {
+        return A4J_UPDATE_GATED;
+    }
+    private static final int A4J_UPDATE_DELTA = (int)2L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_update.A4J_UPDATE_DELTA = 2
+     * }
+     */
+    public static int A4J_UPDATE_DELTA() {
+        return A4J_UPDATE_DELTA;
+    }
+    private static final int A4J_UPDATE_GATED_DELTA = (int)3L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_update.A4J_UPDATE_GATED_DELTA = 3
+     * }
+     */
+    public static int A4J_UPDATE_GATED_DELTA() {
+        return A4J_UPDATE_GATED_DELTA;
+    }
+
+    private static class a4j_linear_attention_workspace_bytes {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            a4j_h.C_LONG,
+            a4j_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("a4j_linear_attention_workspace_bytes");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int64_t a4j_linear_attention_workspace_bytes(const a4j_linear_attention_desc *desc)
+     * }
+     */
+    public static FunctionDescriptor a4j_linear_attention_workspace_bytes$descriptor() {
+        return a4j_linear_attention_workspace_bytes.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int64_t a4j_linear_attention_workspace_bytes(const a4j_linear_attention_desc *desc)
+     * }
+     */
+    public static MethodHandle a4j_linear_attention_workspace_bytes$handle() {
+        return a4j_linear_attention_workspace_bytes.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int64_t a4j_linear_attention_workspace_bytes(const a4j_linear_attention_desc *desc)
+     * }
+     */
+    public static MemorySegment a4j_linear_attention_workspace_bytes$address() {
+        return a4j_linear_attention_workspace_bytes.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int64_t a4j_linear_attention_workspace_bytes(const a4j_linear_attention_desc *desc)
+     * }
+     */
+    public static long a4j_linear_attention_workspace_bytes(MemorySegment desc) {
+        var mh$ = a4j_linear_attention_workspace_bytes.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("a4j_linear_attention_workspace_bytes", desc);
+            }
+            return (long)mh$.invokeExact(desc);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class a4j_linear_attention {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            a4j_h.C_INT,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_LONG
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("a4j_linear_attention");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t a4j_linear_attention(const a4j_linear_attention_desc *desc, const void *q, const void *k, const void *v, const float *decay, const float *beta, float *state, void *out, void *workspace, int64_t workspace_bytes)
+     * }
+     */
+    public static FunctionDescriptor a4j_linear_attention$descriptor() {
+        return a4j_linear_attention.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t a4j_linear_attention(const a4j_linear_attention_desc *desc, const void *q, const void *k, const void *v, const float *decay, const float *beta, float *state, void *out, void *workspace, int64_t workspace_bytes)
+     * }
+     */
+    public static MethodHandle a4j_linear_attention$handle() {
+        return a4j_linear_attention.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t a4j_linear_attention(const a4j_linear_attention_desc *desc, const void *q, const void *k, const void *v, const float *decay, const float *beta, float *state, void *out, void *workspace, int64_t workspace_bytes)
+     * }
+     */
+    public static MemorySegment a4j_linear_attention$address() {
+        return a4j_linear_attention.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t a4j_linear_attention(const a4j_linear_attention_desc *desc, const void *q, const void *k, const void *v, const float *decay, const float *beta, float *state, void *out, void *workspace, int64_t workspace_bytes)
+     * }
+     */
+    public static int a4j_linear_attention(MemorySegment desc, MemorySegment q, MemorySegment k, MemorySegment v, MemorySegment decay, MemorySegment beta, MemorySegment state, MemorySegment out, MemorySegment workspace, long workspace_bytes) {
+        var mh$ = a4j_linear_attention.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("a4j_linear_attention", desc, q, k, v, decay, beta, state, out, workspace, workspace_bytes);
+            }
+            return (int)mh$.invokeExact(desc, q, k, v, decay, beta, state, out, workspace, workspace_bytes);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
 }
 

@@ -10,6 +10,7 @@ import io.github.attention4j.bindings.a4j_gru_desc;
 import io.github.attention4j.bindings.a4j_h;
 import io.github.attention4j.bindings.a4j_kv_append_desc;
 import io.github.attention4j.bindings.a4j_layer_norm_desc;
+import io.github.attention4j.bindings.a4j_linear_attention_desc;
 import io.github.attention4j.bindings.a4j_linear_desc;
 import io.github.attention4j.bindings.a4j_merge_desc;
 import io.github.attention4j.bindings.a4j_pair_scores_desc;
@@ -73,6 +74,10 @@ public final class Descriptor {
   public static final int SET = 0;
   public static final int ADD = 1;
   public static final int MULTIPLY = 2;
+  public static final int UPDATE_LINEAR = 0;
+  public static final int UPDATE_GATED = 1;
+  public static final int UPDATE_DELTA = 2;
+  public static final int UPDATE_GATED_DELTA = 3;
   public static final int ROPE_HALF = 0;
   public static final int ROPE_INTERLEAVED = 1;
 
@@ -88,6 +93,7 @@ public final class Descriptor {
     static final long ELEMENTWISE_BYTES = a4j_elementwise_desc.sizeof();
     static final long CONVERT_BYTES = a4j_convert_desc.sizeof();
     static final long GRU_BYTES = a4j_gru_desc.sizeof();
+    static final long LINEAR_ATTENTION_BYTES = a4j_linear_attention_desc.sizeof();
     static final long DROPOUT_BYTES = a4j_dropout_desc.sizeof();
     static final long AREA_BYTES = a4j_area_desc.sizeof();
     static final long RMS_NORM_BYTES = a4j_rms_norm_desc.sizeof();
@@ -694,6 +700,80 @@ public final class Descriptor {
     a4j_gru_desc.h_stride_row(d, hStrideRow);
     a4j_gru_desc.out_stride_row(d, outStrideRow);
     return d;
+  }
+
+  // ---- Linear attention ----
+
+  /** Starts a descriptor of linear attention; its strides follow. */
+  public static MemorySegment linearAttention(
+      Workspaces.Lease lease,
+      int threads,
+      int update,
+      float scale,
+      long batch,
+      long headsQ,
+      long headsKv,
+      long len,
+      long dimQk,
+      long dimV,
+      long decayDim) {
+    MemorySegment d = lease.descriptor(Struct.LINEAR_ATTENTION_BYTES);
+    a4j_linear_attention_desc.size_bytes(d, (int) Struct.LINEAR_ATTENTION_BYTES);
+    a4j_linear_attention_desc.abi_version(d, Struct.ABI_VERSION);
+    a4j_linear_attention_desc.dtype(d, Struct.F32);
+    a4j_linear_attention_desc.threads(d, threads);
+    a4j_linear_attention_desc.update(d, update);
+    a4j_linear_attention_desc.scale(d, scale);
+    a4j_linear_attention_desc.batch(d, batch);
+    a4j_linear_attention_desc.heads_q(d, headsQ);
+    a4j_linear_attention_desc.heads_kv(d, headsKv);
+    a4j_linear_attention_desc.len(d, len);
+    a4j_linear_attention_desc.dim_qk(d, dimQk);
+    a4j_linear_attention_desc.dim_v(d, dimV);
+    a4j_linear_attention_desc.decay_dim(d, decayDim);
+    return d;
+  }
+
+  public static void linearAttentionStridesQ(MemorySegment d, long batch, long head, long row) {
+    a4j_linear_attention_desc.q_stride_batch(d, batch);
+    a4j_linear_attention_desc.q_stride_head(d, head);
+    a4j_linear_attention_desc.q_stride_row(d, row);
+  }
+
+  public static void linearAttentionStridesK(MemorySegment d, long batch, long head, long row) {
+    a4j_linear_attention_desc.k_stride_batch(d, batch);
+    a4j_linear_attention_desc.k_stride_head(d, head);
+    a4j_linear_attention_desc.k_stride_row(d, row);
+  }
+
+  public static void linearAttentionStridesV(MemorySegment d, long batch, long head, long row) {
+    a4j_linear_attention_desc.v_stride_batch(d, batch);
+    a4j_linear_attention_desc.v_stride_head(d, head);
+    a4j_linear_attention_desc.v_stride_row(d, row);
+  }
+
+  public static void linearAttentionStridesDecay(MemorySegment d, long batch, long head, long row) {
+    a4j_linear_attention_desc.decay_stride_batch(d, batch);
+    a4j_linear_attention_desc.decay_stride_head(d, head);
+    a4j_linear_attention_desc.decay_stride_row(d, row);
+  }
+
+  public static void linearAttentionStridesBeta(MemorySegment d, long batch, long head, long row) {
+    a4j_linear_attention_desc.beta_stride_batch(d, batch);
+    a4j_linear_attention_desc.beta_stride_head(d, head);
+    a4j_linear_attention_desc.beta_stride_row(d, row);
+  }
+
+  public static void linearAttentionStridesState(MemorySegment d, long batch, long head, long row) {
+    a4j_linear_attention_desc.state_stride_batch(d, batch);
+    a4j_linear_attention_desc.state_stride_head(d, head);
+    a4j_linear_attention_desc.state_stride_row(d, row);
+  }
+
+  public static void linearAttentionStridesOut(MemorySegment d, long batch, long head, long row) {
+    a4j_linear_attention_desc.out_stride_batch(d, batch);
+    a4j_linear_attention_desc.out_stride_head(d, head);
+    a4j_linear_attention_desc.out_stride_row(d, row);
   }
 
   // ---- Areas ----

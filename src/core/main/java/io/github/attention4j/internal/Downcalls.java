@@ -257,6 +257,29 @@ public final class Downcalls {
     check("a4j_gru", a4j_h.a4j_gru(descriptor, x, u, h, out));
   }
 
+  /** Runs one linear attention whose descriptor is in the lease; its workspace is too. */
+  public static void linearAttention(
+      Workspaces.Lease lease,
+      MemorySegment descriptor,
+      MemorySegment q,
+      MemorySegment k,
+      MemorySegment v,
+      MemorySegment decay,
+      MemorySegment beta,
+      MemorySegment state,
+      MemorySegment out) {
+    requireLibrary();
+    long bytes = a4j_h.a4j_linear_attention_workspace_bytes(descriptor);
+    if (bytes < 0) {
+      check("a4j_linear_attention_workspace_bytes", (int) -bytes);
+    }
+    MemorySegment workspace = lease.workspace(bytes);
+    check(
+        "a4j_linear_attention",
+        a4j_h.a4j_linear_attention(
+            descriptor, q, k, v, decay, beta, state, out, workspace, workspace.byteSize()));
+  }
+
   // ---- Areas ----
 
   public static void dropoutMask(MemorySegment descriptor, MemorySegment keep) {

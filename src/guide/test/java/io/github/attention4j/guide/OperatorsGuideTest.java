@@ -9,6 +9,7 @@ import io.github.attention4j.Attention;
 import io.github.attention4j.DType;
 import io.github.attention4j.Extras;
 import io.github.attention4j.KvCache;
+import io.github.attention4j.LinearAttention;
 import io.github.attention4j.Mask;
 import io.github.attention4j.Sequences;
 import io.github.attention4j.Tensor;
@@ -96,7 +97,36 @@ class OperatorsGuideTest {
   }
 
   @Test
+  void shouldKeepAStateAsOnnxLinearAttention() {
+    Tensor query = Checked.random(arena, random, 1, 3, 64);
+    Tensor key = Checked.random(arena, random, 1, 3, 32);
+    Tensor value = Checked.random(arena, random, 1, 3, 32);
+    Tensor decay = Checked.random(arena, random, 1, 3, 32);
+    Tensor beta = Checked.random(arena, random, 1, 3, 2);
+    Tensor output = Tensor.allocate(arena, DType.F32, 1, 3, 64);
+
+    LinearAttention attention = LinearAttention.of(LinearAttention.Rule.GATED_DELTA);
+    Tensor state = attention.newState(arena, 1, 2, 16, 16); // zeros; or your past_state
+    attention.forward(
+        query.splitHeads(4),
+        key.splitHeads(2),
+        value.splitHeads(2),
+        decay.splitHeads(2),
+        beta.transpose(1, 2),
+        state,
+        output.splitHeads(4));
+
+    // The first token finds a state of zeros and writes k (beta v)ᵀ.
+    double product = 0;
+    for (int d = 0; d < 16; d++) {
+      product += query.getFloat(0, 0, 48 + d) * key.getFloat(0, 0, 16 + d);
+    }
+    double written = beta.getFloat(0, 0, 1) * value.getFloat(0, 0, 16 + 5);
+    assertEquals(product / 4 * written, output.getFloat(0, 0, 48 + 5), 1e-5);
+  }
+
+  @Test
   void shouldStandInTheGuideLineByLine() {
-    Snippets.requireRunBy(OperatorsGuideTest.class, Path.of("src/guide/operators.md"), 2);
+    Snippets.requireRunBy(OperatorsGuideTest.class, Path.of("src/guide/operators.md"), 3);
   }
 }
