@@ -16,7 +16,9 @@ import io.github.attention4j.classics.paper.PositionalEncoding;
 import io.github.attention4j.layer.LayerNorm;
 import io.github.attention4j.layer.MultiHeadAttention;
 import io.github.attention4j.layer.ValidLens;
+import java.util.Arrays;
 import java.util.List;
+import java.util.stream.Stream;
 
 /** Runs the golden cases of "Dive into Deep Learning", the systems that begin with B. */
 final class GoldenD2l {
@@ -49,15 +51,20 @@ final class GoldenD2l {
       return ValidLens.none();
     }
     Tensor lens = golden.get(tensor);
-    if (described instanceof List<?> list) {
-      for (int b = 0; b < list.size(); b++) {
-        golden.require(
-            list.get(b).equals((long) lens.getInt(b)), "option " + option + "=" + described);
-      }
-    } else {
-      golden.require((lens.rank() + "d").equals(described), "option " + option + "=" + described);
-    }
+    boolean fits =
+        described instanceof List<?> list
+            ? Arrays.equals(flat(list), lens.toIntArray())
+            : (lens.rank() + "d").equals(described);
+    golden.require(fits, "option " + option + "=" + described);
     return ValidLens.of(lens);
+  }
+
+  /** The numbers of a list, or of a list of lists. */
+  private static int[] flat(List<?> list) {
+    return list.stream()
+        .flatMap(each -> each instanceof List<?> row ? row.stream() : Stream.of(each))
+        .mapToInt(each -> ((Number) each).intValue())
+        .toArray();
   }
 
   private static ValidLens validLens(GoldenCase golden) {
@@ -176,11 +183,18 @@ final class GoldenD2l {
     Tensor weights = golden.wanted("out.weights");
     NadarayaWatson estimator =
         switch (golden.word(
-            "kernel", "gaussian", "gaussian", "gaussian_sigma", "boxcar", "epanechikov")) {
+            "kernel",
+            "gaussian",
+            "gaussian",
+            "gaussian_sigma",
+            "boxcar",
+            "constant",
+            "epanechikov")) {
           case "gaussian_sigma" ->
               NadarayaWatson.of(NadarayaWatson.Kernel.GAUSSIAN)
                   .withSigma(golden.number("sigma", 0));
           case "boxcar" -> NadarayaWatson.of(NadarayaWatson.Kernel.BOXCAR);
+          case "constant" -> NadarayaWatson.of(NadarayaWatson.Kernel.CONSTANT);
           case "epanechikov" -> NadarayaWatson.of(NadarayaWatson.Kernel.EPANECHIKOV);
           default ->
               golden.has("w")

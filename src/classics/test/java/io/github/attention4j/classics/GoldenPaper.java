@@ -37,8 +37,13 @@ final class GoldenPaper {
     golden.describes("len_q", seqQ.size(1));
     golden.describes("len_k", seqK.size(1));
     requireLengths(golden, seqK);
-    golden.expectBooleans("out.pad_mask", SequenceMasks.padMask(golden.arena(), seqK, seqQ));
-    golden.expectBooleans("out.sequence_mask", SequenceMasks.sequenceMask(golden.arena(), seqK));
+    Tensor padding = SequenceMasks.padMask(golden.arena(), seqK, seqQ);
+    Tensor later = SequenceMasks.sequenceMask(golden.arena(), seqK);
+    golden.expectBooleans("out.pad_mask", padding);
+    golden.expectBooleans("out.sequence_mask", later);
+    if (golden.holds("out.combined")) {
+      golden.expectBooleans("out.combined", SequenceMasks.either(golden.arena(), padding, later));
+    }
   }
 
   /** The tokens of each sequence are 0 from its length on. */
@@ -88,7 +93,7 @@ final class GoldenPaper {
     golden.word("linear_layout", "out_in", "out_in");
     GoldenD2l.requireEpsilon(golden);
     long heads = golden.integer("num_heads", 0);
-    String kind = golden.word("mask", "none", "none", "pad", "pad+seq");
+    String kind = golden.word("mask", "none", "none", "pad", "seq", "pad+seq");
     golden.require(
         kind.equals("none") != golden.holds("in.attn_mask"),
         "option mask=" + kind + " and in.attn_mask");

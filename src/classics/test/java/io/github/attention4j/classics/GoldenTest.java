@@ -100,6 +100,7 @@ class GoldenTest {
           GoldenTest::attention;
       case "F.varlen" -> GoldenPacked::run;
       case "G.onnx_attention" -> GoldenOnnxAttention::run;
+      case "G.onnx_linear_attention" -> GoldenOnnxLinearAttention::run;
       case "F.lse" ->
           golden -> {
             if (golden.has("split_at")) {
@@ -212,7 +213,12 @@ class GoldenTest {
 
   private static Mask mask(GoldenCase golden) {
     Mask mask = causal(golden);
-    String kind = golden.word("mask", "none", "none", "float", "bool", "neg_inf", "full_rows");
+    String kind =
+        golden.word(
+            "mask", "none", "none", "float", "bool", "neg_inf", "neg_inf_causal", "full_rows");
+    if (kind.equals("neg_inf_causal") && !golden.holds("in.mask")) {
+      return mask.and(Mask.causal(Alignment.TOP_LEFT));
+    }
     golden.require(
         kind.equals("none") != golden.holds("in.mask"), "option mask=" + kind + " and in.mask");
     return golden.holds("in.mask") ? mask.and(dense(golden.get("in.mask"))) : mask;
