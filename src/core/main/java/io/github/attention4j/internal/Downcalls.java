@@ -268,7 +268,7 @@ public final class Downcalls {
       MemorySegment beta,
       MemorySegment state,
       MemorySegment out) {
-    requireLibrary();
+    NativeLibrary.load();
     long bytes = a4j_h.a4j_linear_attention_workspace_bytes(descriptor);
     if (bytes < 0) {
       check("a4j_linear_attention_workspace_bytes", (int) -bytes);
