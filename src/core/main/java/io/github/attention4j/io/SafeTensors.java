@@ -30,6 +30,7 @@ import java.util.Map;
 import java.util.Objects;
 import java.util.Set;
 import java.util.TreeMap;
+import java.util.TreeSet;
 import java.util.concurrent.ThreadLocalRandom;
 
 /**
@@ -89,19 +90,46 @@ public final class SafeTensors {
   /** How many names a message lists. */
   private static final int SHOWN_NAMES = 50;
 
+  /** Bits of an element of the types that the format has and {@link DType} does not. */
+  private static final Map<String, Integer> OTHER_TYPES =
+      Map.ofEntries(
+          Map.entry("C64", 64),
+          Map.entry("F64", 64),
+          Map.entry("U64", 64),
+          Map.entry("U32", 32),
+          Map.entry("I16", 16),
+          Map.entry("U16", 16),
+          Map.entry("I8", 8),
+          Map.entry("U8", 8),
+          Map.entry("F8_E4M3", 8),
+          Map.entry("F8_E5M2", 8),
+          Map.entry("F8_E8M0", 8),
+          Map.entry("F6_E2M3", 6),
+          Map.entry("F6_E3M2", 6),
+          Map.entry("F4", 4));
+
   private final Path path;
+  private final Map<String, Entry> entries;
   private final Map<String, Tensor> tensors;
   private final Map<String, String> metadata;
 
-  private SafeTensors(Path path, Map<String, Tensor> tensors, Map<String, String> metadata) {
+  private SafeTensors(
+      Path path,
+      Map<String, Entry> entries,
+      Map<String, Tensor> tensors,
+      Map<String, String> metadata) {
     this.path = path;
-    this.tensors = Collections.unmodifiableMap(tensors);
+    this.entries = Collections.unmodifiableMap(entries);
+    this.tensors = tensors;
     this.metadata = Collections.unmodifiableMap(metadata);
   }
 
-  /** One tensor as the header describes it; begin and end count from the start of the data. */
+  /**
+   * One tensor as the header describes it; begin and end count from the start of the data. The
+   * dtype is null if {@link DType} has none of this type.
+   */
   @SuppressWarnings("ArrayRecordComponent") // Entries are never compared.
-  private record Entry(String name, DType dtype, long[] shape, long begin, long end) {}
+  private record Entry(String name, String type, DType dtype, long[] shape, long begin, long end) {}
 
   // ---- Reading ----
 
@@ -111,8 +139,8 @@ public final class SafeTensors {
    * @param path the file
    * @param arena decides how long the mapping lives, and which threads may read it
    * @return the file's tensors
-   * @throws SafeTensorsException if the content is malformed, or has an element type that {@link
-   *     DType} does not; nothing is mapped then
+   * @throws SafeTensorsException if the content is malformed, or has an element type that the
+   *     format does not; nothing is mapped then
    * @throws IOException if the file cannot be read or mapped
    * @throws UnsupportedOperationException if the path's file system cannot map files
    * @throws IllegalStateException if the arena is closed
@@ -130,13 +158,17 @@ public final class SafeTensors {
       List<Entry> entries = parseEntries(path, header, fileBytes - dataStart);
 
       MemorySegment mapping = channel.map(FileChannel.MapMode.READ_ONLY, 0, fileBytes, arena);
+      Map<String, Entry> byName = new LinkedHashMap<>();
       Map<String, Tensor> tensors = new LinkedHashMap<>();
       for (Entry entry : entries) {
-        MemorySegment range =
-            mapping.asSlice(dataStart + entry.begin, entry.end - entry.begin).asReadOnly();
-        tensors.put(entry.name, Tensor.of(range, entry.dtype, entry.shape));
+        byName.put(entry.name, entry);
+        if (entry.dtype != null) {
+          MemorySegment range =
+              mapping.asSlice(dataStart + entry.begin, entry.end - entry.begin).asReadOnly();
+          tensors.put(entry.name, Tensor.of(range, entry.dtype, entry.shape));
+        }
       }
-      return new SafeTensors(path, tensors, metadata);
+      return new SafeTensors(path, byName, tensors, metadata);
     }
   }
 
@@ -146,17 +178,40 @@ public final class SafeTensors {
    * @return an unmodifiable set in the order in which their data lies in the file
    */
   public Set<String> names() {
-    return tensors.keySet();
+    return entries.keySet();
   }
 
   /**
    * Tells whether the file has a tensor of this name.
    *
    * @param name the name as the file spells it
-   * @return true if {@link #get} returns it
+   * @return true if {@link #get} returns it, or refuses it for its type
    */
   public boolean contains(String name) {
-    return tensors.containsKey(Objects.requireNonNull(name, "name"));
+    return entries.containsKey(Objects.requireNonNull(name, "name"));
+  }
+
+  /**
+   * Returns the element type of a tensor as the file spells it, such as {@code F8_E4M3}, which
+   * {@link #get} refuses because {@link DType} has no such type.
+   *
+   * @param name the name as the file spells it
+   * @return the type's name
+   * @throws IllegalArgumentException if there is no tensor of this name
+   */
+  public String typeOf(String name) {
+    return entry(name).type;
+  }
+
+  /**
+   * Returns the shape of a tensor of any type.
+   *
+   * @param name the name as the file spells it
+   * @return a copy of the sizes
+   * @throws IllegalArgumentException if there is no tensor of this name
+   */
+  public long[] shapeOf(String name) {
+    return entry(name).shape.clone();
   }
 
   /**
@@ -165,16 +220,31 @@ public final class SafeTensors {
    *
    * @param name the name as the file spells it
    * @return a contiguous read-only tensor that lives as long as the arena
-   * @throws IllegalArgumentException if there is none of this name; the message lists those that
-   *     there are
+   * @throws IllegalArgumentException if there is none of this name, in which case the message lists
+   *     those that there are, or its element type is not one of {@link DType}
    */
   public Tensor get(String name) {
-    Tensor tensor = tensors.get(Objects.requireNonNull(name, "name"));
-    if (tensor == null) {
+    Entry entry = entry(name);
+    if (entry.dtype == null) {
+      throw new IllegalArgumentException(
+          path
+              + ": "
+              + tensor(name)
+              + " must have one of the dtypes "
+              + Arrays.toString(DType.values())
+              + " to be read: dtype="
+              + entry.type);
+    }
+    return tensors.get(name);
+  }
+
+  private Entry entry(String name) {
+    Entry entry = entries.get(Objects.requireNonNull(name, "name"));
+    if (entry == null) {
       throw new IllegalArgumentException(
           path + " has no tensor " + Json.show(name) + "; it has " + listNames());
     }
-    return tensor;
+    return entry;
   }
 
   /**
@@ -193,15 +263,15 @@ public final class SafeTensors {
    */
   @Override
   public String toString() {
-    return path + " (" + tensors.size() + " tensors)";
+    return path + " (" + entries.size() + " tensors)";
   }
 
   private String listNames() {
-    if (tensors.isEmpty()) {
+    if (entries.isEmpty()) {
       return "none at all";
     }
-    List<String> shown = tensors.keySet().stream().limit(SHOWN_NAMES).map(Json::show).toList();
-    int more = tensors.size() - shown.size();
+    List<String> shown = entries.keySet().stream().limit(SHOWN_NAMES).map(Json::show).toList();
+    int more = entries.size() - shown.size();
     return String.join(", ", shown) + (more > 0 ? " and " + more + " more" : "");
   }
 
@@ -331,7 +401,7 @@ public final class SafeTensors {
     if (!(value instanceof Map<?, ?> members)) {
       throw malformed(path, tensor(name) + " must be an object: it is " + Json.show(value));
     }
-    DType dtype = parseDType(path, name, members.get("dtype"));
+    String type = parseType(path, name, members.get("dtype"));
     long[] shape = parseLongs(path, name, "shape", members.get("shape"));
     long[] range = parseLongs(path, name, "data_offsets", members.get("data_offsets"));
     if (range.length != 2) {
@@ -350,13 +420,13 @@ public final class SafeTensors {
               + dataBytes
               + " bytes");
     }
-    long bytes = byteSize(path, name, dtype, shape);
+    long bytes = byteSize(path, name, type, shape);
     if (bytes != end - begin) {
       throw malformed(
           path,
           tensor(name)
               + " must have as many bytes as its shape says: "
-              + dtype
+              + type
               + show(shape)
               + " needs "
               + bytes
@@ -365,23 +435,32 @@ public final class SafeTensors {
               + " hold "
               + (end - begin));
     }
-    return new Entry(name, dtype, shape, begin, end);
+    return new Entry(name, type, dtype(type), shape, begin, end);
   }
 
-  private static DType parseDType(Path path, String name, Object value)
+  private static String parseType(Path path, String name, Object value)
       throws SafeTensorsException {
-    for (DType dtype : DType.values()) {
-      if (dtype.name().equals(value)) {
-        return dtype;
-      }
+    if (value instanceof String type && (dtype(type) != null || OTHER_TYPES.containsKey(type))) {
+      return type;
     }
     throw malformed(
         path,
         tensor(name)
             + " must have one of the dtypes "
             + Arrays.toString(DType.values())
+            + " or "
+            + new TreeSet<>(OTHER_TYPES.keySet())
             + ": dtype="
             + Json.show(value));
+  }
+
+  private static DType dtype(String type) {
+    for (DType dtype : DType.values()) {
+      if (dtype.name().equals(type)) {
+        return dtype;
+      }
+    }
+    return null;
   }
 
   private static long[] parseLongs(Path path, String name, String field, Object value)
@@ -411,24 +490,31 @@ public final class SafeTensors {
   }
 
   /** Like a tensor itself, counts zeros as ones when looking for overflow. */
-  private static long byteSize(Path path, String name, DType dtype, long[] shape)
+  private static long byteSize(Path path, String name, String type, long[] shape)
       throws SafeTensorsException {
-    long bytes = dtype.bytes();
+    DType dtype = dtype(type);
+    int bits = dtype != null ? Byte.SIZE * dtype.bytes() : OTHER_TYPES.get(type);
+    long elements = 1;
     boolean empty = false;
     for (long size : shape) {
       empty |= size == 0;
-      if (bytes > Long.MAX_VALUE / Math.max(size, 1)) {
+      if (elements > Long.MAX_VALUE / Math.max(bits / Byte.SIZE, 1) / Math.max(size, 1)) {
         throw malformed(
             path,
             tensor(name)
                 + " must have a size of at most 2^63-1 bytes: shape="
                 + show(shape)
                 + ", dtype="
-                + dtype);
+                + type);
       }
-      bytes *= Math.max(size, 1);
+      elements *= Math.max(size, 1);
     }
-    return empty ? 0 : bytes;
+    if (empty) {
+      return 0;
+    }
+    return bits % Byte.SIZE == 0
+        ? elements * (bits / Byte.SIZE)
+        : elements / Byte.SIZE * bits + Math.ceilDiv(elements % Byte.SIZE * bits, Byte.SIZE);
   }
 
   private static String tensor(String name) {

@@ -299,14 +299,14 @@ class SafeTensorsTest {
             | tensor "a" must have integers from 0 to 2^63-1 in shape: shape[1]=null
           {"a":{"dtype":"F32","data_offsets":[0,16]}} \
             | tensor "a" must have a list shape: it is null
-          {"a":{"dtype":"F64","shape":[2],"data_offsets":[0,16]}} \
-            | tensor "a" must have one of the dtypes [F32, BF16, F16, I32, I64, BOOL]: dtype="F64"
+          {"a":{"dtype":"F65","shape":[2],"data_offsets":[0,16]}} \
+            | tensor "a" must have one of the dtypes [F32, BF16, F16, I32, I64, BOOL] or [C64, F4, F64, F6_E2M3, F6_E3M2, F8_E4M3, F8_E5M2, F8_E8M0, I16, I8, U16, U32, U64, U8]: dtype="F65"
           {"a":{"dtype":"f32","shape":[4],"data_offsets":[0,16]}} \
-            | tensor "a" must have one of the dtypes [F32, BF16, F16, I32, I64, BOOL]: dtype="f32"
+            | tensor "a" must have one of the dtypes [F32, BF16, F16, I32, I64, BOOL] or [C64, F4, F64, F6_E2M3, F6_E3M2, F8_E4M3, F8_E5M2, F8_E8M0, I16, I8, U16, U32, U64, U8]: dtype="f32"
           {"a":{"dtype":7,"shape":[4],"data_offsets":[0,16]}} \
-            | tensor "a" must have one of the dtypes [F32, BF16, F16, I32, I64, BOOL]: dtype=7
+            | tensor "a" must have one of the dtypes [F32, BF16, F16, I32, I64, BOOL] or [C64, F4, F64, F6_E2M3, F6_E3M2, F8_E4M3, F8_E5M2, F8_E8M0, I16, I8, U16, U32, U64, U8]: dtype=7
           {"a":{"shape":[4],"data_offsets":[0,16]}} \
-            | tensor "a" must have one of the dtypes [F32, BF16, F16, I32, I64, BOOL]: dtype=null
+            | tensor "a" must have one of the dtypes [F32, BF16, F16, I32, I64, BOOL] or [C64, F4, F64, F6_E2M3, F6_E3M2, F8_E4M3, F8_E5M2, F8_E8M0, I16, I8, U16, U32, U64, U8]: dtype=null
           {"a":[0,16]} \
             | tensor "a" must be an object: it is a list of 2 values
           {"a":null} \

@@ -1,45 +1,33 @@
 package io.github.attention4j.models;
 
-import io.github.attention4j.Alignment;
-import io.github.attention4j.Attention;
 import io.github.attention4j.DType;
-import io.github.attention4j.Differential;
-import io.github.attention4j.Extras;
-import io.github.attention4j.KvCache;
-import io.github.attention4j.Mask;
 import io.github.attention4j.Tensor;
-import io.github.attention4j.layer.Linear;
-import io.github.attention4j.layer.RmsNorm;
-import io.github.attention4j.layer.RotaryEmbedding;
-import io.github.attention4j.layer.RotaryTable;
-import io.github.attention4j.layer.SwiGlu;
+import io.github.attention4j.models.decoder.Decoder;
+import io.github.attention4j.models.decoder.Families;
+import io.github.attention4j.models.decoder.Family;
+import io.github.attention4j.models.decoder.Room;
+import io.github.attention4j.models.decoder.Sequence;
+import io.github.attention4j.models.decoder.Specification;
+import io.github.attention4j.models.decoder.TensorCheck;
+import io.github.attention4j.models.files.Checkpoint;
+import io.github.attention4j.models.files.Settings;
 import java.io.IOException;
 import java.lang.foreign.Arena;
-import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
+import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Objects;
+import java.util.Set;
+import java.util.TreeSet;
+import java.util.concurrent.CancellationException;
 import java.util.concurrent.locks.StampedLock;
 import java.util.function.IntConsumer;
 
 /**
- * A language model that continues texts token by token: Llama (Touvron et al., 2023) or DiffLlama,
- * the same with differential attention (Ye et al., "Differential Transformer", 2024), as Hugging
- * Face's Transformers defines {@code LlamaForCausalLM} and {@code DiffLlamaForCausalLM}.
- *
- * <pre>
- *   x = embedding(tokens)
- *   for each layer:   x += out(attention(rotary(queries, keys), values of norm(x)))
- *                     x += down(silu(gate(norm(x))) · up(norm(x)))
- *   logits = head(norm(x))
- * </pre>
- *
- * In DiffLlama, head h and head h + heads/2 are a pair, which reads the values of both side by side
- * with {@code softmax₁ − λ · softmax₂}; the result passes an RMSNorm without weights and the factor
- * {@code 1 − λ_init}.
+ * A language model that continues texts token by token: a decoder as Hugging Face's Transformers
+ * defines it, of the families cohere2, diffllama, gemma2, gemma3_text, gpt2, gpt_neox, granite,
+ * llama, mistral, mixtral, olmo2, phi3, qwen2, qwen3, qwen3_moe and smollm3.
  *
  * <pre>{@code
  * try (CausalLm model = CausalLm.open(directory)) {
@@ -48,26 +36,28 @@ import java.util.function.IntConsumer;
  * }
  * }</pre>
  *
- * <p><b>Memory.</b> Weights are converted to {@link DType#F32} when the model is opened and belong
- * to it until {@link #close}. What a text needs beside them belongs to its {@link Session}.
+ * <p><b>What the files say is computed or refused.</b> A setting that could change the result and
+ * is not computed is refused by name and value, and so is a tensor that no part of the model is
+ * known by.
+ *
+ * <p><b>Memory.</b> Weights stay mapped from their files, in 16 or 32 bits as they are stored;
+ * those that a file keeps in another order are copied. Replace files by renaming: a file that
+ * somebody truncates while it is mapped fails as the platform pleases. What a text needs belongs to
+ * its {@link Session}, and grows with the text.
  *
  * <p><b>Threads.</b> The model is immutable and safe for any number of threads at once; each text
  * needs a session of its own. An operation uses {@link io.github.attention4j.A4j#threads()} threads
- * at most.
+ * at most. Interrupting a thread that reads a prompt or generates ends it between two parts of the
+ * prompt or two tokens, by {@link CancellationException}.
  */
 public final class CausalLm implements AutoCloseable {
   /** Longer prompts are read in parts of this length, which bounds the room that they need. */
-  private static final int MOST_ROWS = 512;
+  static final int MOST_ROWS = 512;
 
-  private final Path directory;
-  private final Config config;
-  private final Tensor embedding;
-  private final List<Layer> layers;
-  private final RmsNorm norm;
-  private final Linear head;
-  private final RotaryEmbedding rotary;
-  private final Attention attention;
-  private final Differential differential;
+  private final Path source;
+  private final Specification specification;
+  private final Decoder decoder;
+  private final Set<Integer> ends;
   private final long parameters;
 
   /** Held for reading while a call computes, for writing while the model is being closed. */
@@ -75,48 +65,43 @@ public final class CausalLm implements AutoCloseable {
 
   private final Arena arena;
 
-  private CausalLm(Path directory, Config config, Checkpoint checkpoint, Arena arena) {
-    this.directory = directory;
-    this.config = config;
+  private CausalLm(
+      Path source,
+      Specification specification,
+      Checkpoint checkpoint,
+      Set<Integer> ends,
+      Arena arena) {
+    this.source = source;
+    this.specification = specification;
+    this.ends = ends;
     this.arena = arena;
-    embedding = checkpoint.floats(Checkpoint.EMBEDDING, arena);
-    head = Linear.of(config.tied() ? embedding : checkpoint.floats(Checkpoint.HEAD, arena));
-    norm = RmsNorm.of(checkpoint.floats(Checkpoint.NORM, arena), config.normEpsilon());
-    layers = new ArrayList<>();
-    for (int i = 0; i < config.layers(); i++) {
-      layers.add(Layer.read(checkpoint, config, i, arena));
-    }
-    rotary =
-        RotaryEmbedding.of(
-            RotaryTable.compute(
-                arena, config.context(), config.dim(), config.rotaryBase(), config.rotaryScaling()),
-            RotaryEmbedding.Style.HALF);
-    Mask causal = Mask.causal(Alignment.BOTTOM_RIGHT);
-    attention = Attention.builder().mask(causal).build();
-    differential = Differential.builder().pairing(Differential.Pairing.HALVES).mask(causal).build();
-    parameters = checkpoint.parameters();
+    Checkpoint named =
+        checkpoint.withPrefixOf(specification.embedding().name(), specification.head().name());
+    parameters = TensorCheck.require(source.toString(), specification, named);
+    decoder = new Decoder(specification, named, arena);
   }
 
   /**
    * Opens a checkpoint directory as Hugging Face's Transformers writes it: {@code config.json}, and
-   * {@code model.safetensors} or the files that {@code model.safetensors.index.json} names. Keys of
-   * the configuration that would change the result and are not supported are refused.
+   * {@code model.safetensors} or the files that {@code model.safetensors.index.json} names. Tokens
+   * that end a text are those of {@code generation_config.json} if it is there.
    *
-   * @param directory holds the files, which are not needed any more afterwards
+   * @param directory holds the files, which must not be truncated while the model is open
    * @return the model, to be closed
    * @throws IOException if a file is missing, cannot be read, or is malformed
    * @throws IllegalArgumentException if the configuration asks for what is not supported, or the
    *     tensors are not those that it asks for; the message lists all that are wrong
-   * @throws OutOfMemoryError if there is no memory for the weights
+   * @throws OutOfMemoryError if there is no memory for the weights that are copied
    */
   public static CausalLm open(Path directory) throws IOException {
     Objects.requireNonNull(directory, "directory");
-    Config config = Config.read(directory.resolve("config.json"));
-    // Only this thread reads the files; the weights are for all.
+    Settings settings = Settings.read(directory.resolve("config.json"));
+    Specification specification = Families.read(settings, Family.Layout.HUGGING_FACE);
+    Set<Integer> ends = ends(directory, settings);
     Arena weights = Arena.ofShared();
-    try (Arena files = Arena.ofConfined()) {
-      Checkpoint checkpoint = Checkpoint.open(directory, config, files);
-      CausalLm model = new CausalLm(directory, config, checkpoint, weights);
+    try {
+      Checkpoint checkpoint = Checkpoint.open(directory, weights);
+      CausalLm model = new CausalLm(directory, specification, checkpoint, ends, weights);
       weights = null;
       return model;
     } finally {
@@ -126,15 +111,57 @@ public final class CausalLm implements AutoCloseable {
     }
   }
 
+  /** Where there is a {@code generation_config.json}, it alone says which tokens end a text. */
+  private static Set<Integer> ends(Path directory, Settings settings) throws IOException {
+    Set<Integer> ends = ends(settings);
+    Path file = directory.resolve("generation_config.json");
+    return Files.exists(file) ? ends(Settings.read(file)) : ends;
+  }
+
+  private static Set<Integer> ends(Settings settings) {
+    Object value = settings.value("eos_token_id");
+    List<?> tokens =
+        value instanceof List<?> list ? list : value == null ? List.of() : List.of(value);
+    Set<Integer> ends = new TreeSet<>();
+    for (Object token : tokens) {
+      if (!(token instanceof Long number) || number < -1 || number > Integer.MAX_VALUE) {
+        throw settings.refused("eos_token_id", "a token, a list of tokens, or null");
+      }
+      if (number >= 0) {
+        ends.add(number.intValue());
+      }
+    }
+    return Set.copyOf(ends);
+  }
+
   // ---- What it is ----
+
+  /**
+   * Returns the family.
+   *
+   * @return {@code model_type}, such as {@code llama}
+   */
+  public String family() {
+    return specification.family();
+  }
+
+  /**
+   * Returns the tokens that end a text.
+   *
+   * @return {@code eos_token_id} of {@code generation_config.json} if it is there, else of {@code
+   *     config.json}; empty if there is none
+   */
+  public Set<Integer> ends() {
+    return ends;
+  }
 
   /**
    * Tells whether its attention is differential.
    *
-   * @return false for {@code llama}, true for {@code diffllama}
+   * @return true for {@code diffllama}
    */
   public boolean isDifferential() {
-    return config.differential();
+    return specification.differential();
   }
 
   /**
@@ -143,7 +170,7 @@ public final class CausalLm implements AutoCloseable {
    * @return {@code vocab_size}
    */
   public int vocabulary() {
-    return config.vocabulary();
+    return specification.vocabulary();
   }
 
   /**
@@ -152,7 +179,7 @@ public final class CausalLm implements AutoCloseable {
    * @return {@code max_position_embeddings}
    */
   public int context() {
-    return config.context();
+    return specification.context();
   }
 
   /**
@@ -161,7 +188,7 @@ public final class CausalLm implements AutoCloseable {
    * @return {@code num_hidden_layers}
    */
   public int layers() {
-    return config.layers();
+    return specification.blocks().size();
   }
 
   /**
@@ -170,7 +197,7 @@ public final class CausalLm implements AutoCloseable {
    * @return the number of query heads, or of pairs of them if the model is differential
    */
   public int maps() {
-    return config.maps();
+    return specification.maps();
   }
 
   /**
@@ -182,10 +209,10 @@ public final class CausalLm implements AutoCloseable {
    * @throws IndexOutOfBoundsException if there is no such layer
    */
   public float lambda(int layer) {
-    if (!config.differential()) {
-      throw new IllegalStateException("lambda belongs to diffllama: model_type=llama");
+    if (!specification.differential()) {
+      throw new IllegalStateException("lambda belongs to diffllama: model_type=" + family());
     }
-    return layers.get(Objects.checkIndex(layer, layers.size())).lambda();
+    return decoder.lambda(Objects.checkIndex(layer, layers()));
   }
 
   /**
@@ -204,11 +231,7 @@ public final class CausalLm implements AutoCloseable {
    */
   @Override
   public String toString() {
-    return (config.differential() ? "diffllama" : "llama")
-        + " with "
-        + parameters
-        + " parameters from "
-        + directory;
+    return family() + " with " + parameters + " parameters from " + source;
   }
 
   /**
@@ -249,15 +272,10 @@ public final class CausalLm implements AutoCloseable {
     checkText(tokens);
     long stamp = enter();
     try (Arena scratch = Arena.ofConfined()) {
-      Room room = new Room(scratch, config, tokens.length);
-      Tensor logits = Tensor.allocate(arena, DType.F32, tokens.length, config.vocabulary());
-      embed(tokens, 0, room);
-      for (Layer layer : layers) {
-        attend(layer, room, null, 0, Extras.none());
-        feedForward(layer, room);
-      }
-      norm.forward(room.x, room.normed);
-      head.forward(room.normed, logits);
+      Room room = decoder.newRoom(scratch, tokens.length);
+      Tensor logits = Tensor.allocate(arena, DType.F32, tokens.length, vocabulary());
+      decoder.forwardWhole(tokens, room, -1, null);
+      decoder.logits(room, 0, logits);
       return logits;
     } finally {
       open.unlockRead(stamp);
@@ -282,18 +300,12 @@ public final class CausalLm implements AutoCloseable {
   public Tensor attentionWeights(Arena arena, int[] tokens, int layer) {
     Objects.requireNonNull(arena, "arena");
     checkText(tokens);
-    Objects.checkIndex(layer, layers.size());
+    Objects.checkIndex(layer, layers());
     long stamp = enter();
     try (Arena scratch = Arena.ofConfined()) {
-      Room room = new Room(scratch, config, tokens.length);
-      Tensor weights =
-          Tensor.allocate(arena, DType.F32, 1, config.maps(), tokens.length, tokens.length);
-      embed(tokens, 0, room);
-      for (int i = 0; i < layer; i++) {
-        attend(layers.get(i), room, null, 0, Extras.none());
-        feedForward(layers.get(i), room);
-      }
-      attend(layers.get(layer), room, null, 0, Extras.none().weights(weights));
+      Room room = decoder.newRoom(scratch, tokens.length);
+      Tensor weights = Tensor.allocate(arena, DType.F32, 1, maps(), tokens.length, tokens.length);
+      decoder.forwardWhole(tokens, room, layer, weights);
       return weights.select(0, 0);
     } finally {
       open.unlockRead(stamp);
@@ -316,7 +328,7 @@ public final class CausalLm implements AutoCloseable {
    *     had
    */
   public int[] generate(int[] prompt, int maxNewTokens, Sampler sampler, IntConsumer onToken) {
-    checkGeneration(prompt, maxNewTokens, 0, config.context(), "context");
+    checkGeneration(prompt, maxNewTokens, 0, specification.context(), "context");
     // The listener may go on in whatever thread it likes, but the session stays in this one.
     try (Arena memory = Arena.ofConfined()) {
       return newSession(memory, prompt.length + maxNewTokens)
@@ -336,7 +348,7 @@ public final class CausalLm implements AutoCloseable {
    * @throws OutOfMemoryError if the memory is not to be had
    */
   public Session newSession(Arena arena) {
-    return newSession(arena, config.context());
+    return newSession(arena, specification.context());
   }
 
   /**
@@ -352,12 +364,12 @@ public final class CausalLm implements AutoCloseable {
    */
   public Session newSession(Arena arena, int capacity) {
     Objects.requireNonNull(arena, "arena");
-    if (capacity < 1 || capacity > config.context()) {
+    if (capacity < 1 || capacity > specification.context()) {
       throw new IllegalArgumentException(
           "capacity must lie in [1, context]: capacity="
               + capacity
               + ", context="
-              + config.context());
+              + specification.context());
     }
     long stamp = enter();
     try {
@@ -387,29 +399,29 @@ public final class CausalLm implements AutoCloseable {
    */
   public static final class Session {
     private final CausalLm model;
+    private final Arena arena;
     private final int capacity;
-    private final List<KvCache> caches = new ArrayList<>();
-    private final Room room;
+    private final Sequence sequence;
     private final Room one;
     private final Tensor logits;
     private final Tensor logitsRow;
     private final float[] choice;
     private final Sampler.Scratch choosing = new Sampler.Scratch();
-    private final int[] next = new int[1];
+
+    /** What has been read; the rest of the array is room. */
+    private int[] text = new int[16];
+
     private int length;
 
     private Session(CausalLm model, Arena arena, int capacity) {
-      Config config = model.config;
       this.model = model;
+      this.arena = arena;
       this.capacity = capacity;
-      for (int i = 0; i < config.layers(); i++) {
-        caches.add(KvCache.allocate(arena, 1, config.headsKv(), capacity, config.dim()));
-      }
-      room = new Room(arena, config, Math.min(capacity, MOST_ROWS));
-      one = room.first(1);
-      logits = Tensor.allocate(arena, DType.F32, config.vocabulary());
+      sequence = model.decoder.newSequence(arena, capacity, Math.min(capacity, MOST_ROWS));
+      one = model.decoder.newRoom(arena, 1);
+      logits = Tensor.allocate(arena, DType.F32, model.vocabulary());
       logitsRow = logits.unsqueeze(0);
-      choice = new float[config.vocabulary()];
+      choice = new float[model.vocabulary()];
     }
 
     /**
@@ -442,8 +454,8 @@ public final class CausalLm implements AutoCloseable {
             "length must lie in [0, tokens read]: length=" + length + ", read=" + this.length);
       }
       this.length = length;
-      for (KvCache cache : caches) {
-        cache.truncate(length);
+      if (sequence.length() > length) {
+        sequence.truncate(length);
       }
     }
 
@@ -463,19 +475,7 @@ public final class CausalLm implements AutoCloseable {
     public Tensor prefill(int[] tokens) {
       model.checkTokens(tokens, "tokens");
       checkRoom(tokens.length);
-      int start = length;
-      boolean done = false;
-      try {
-        for (int from = 0; from < tokens.length; from += room.rows()) {
-          int rows = Math.min(room.rows(), tokens.length - from);
-          read(tokens, from, room.first(rows), from + rows == tokens.length);
-        }
-        done = true;
-      } finally {
-        if (!done) {
-          forgetFrom(start);
-        }
-      }
+      readAll(tokens);
       return logits;
     }
 
@@ -491,18 +491,8 @@ public final class CausalLm implements AutoCloseable {
      */
     public Tensor step(int token) {
       model.checkToken(token, "token");
-      next[0] = token;
       checkRoom(1);
-      int start = length;
-      boolean done = false;
-      try {
-        read(next, 0, one, true);
-        done = true;
-      } finally {
-        if (!done) {
-          forgetFrom(start);
-        }
-      }
+      readAll(new int[] {token});
       return logits;
     }
 
@@ -522,6 +512,9 @@ public final class CausalLm implements AutoCloseable {
      *     nothing is read then
      * @throws IllegalStateException if the model is closed, before or meanwhile, or the session's
      *     arena is closed or confined to another thread
+     * @throws CancellationException if the thread is interrupted, between parts of the prompt or
+     *     between tokens; the session keeps the tokens that it has read, and of the prompt all or
+     *     nothing
      * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
      *     had
      */
@@ -533,11 +526,14 @@ public final class CausalLm implements AutoCloseable {
       prefill(prompt);
       for (int i = 0; i < maxNewTokens; i++) {
         if (i > 0) {
+          if (Thread.currentThread().isInterrupted()) {
+            throw new CancellationException("thread was interrupted: new tokens=" + i);
+          }
           step(tokens[i - 1]);
         }
         tokens[i] = next(sampler);
         onToken.accept(tokens[i]);
-        if (model.config.ends().contains(tokens[i])) {
+        if (model.ends.contains(tokens[i])) {
           return Arrays.copyOf(tokens, i + 1);
         }
       }
@@ -545,34 +541,77 @@ public final class CausalLm implements AutoCloseable {
     }
 
     private int next(Sampler sampler) {
-      MemorySegment.copy(logits.segment(), ValueLayout.JAVA_FLOAT, 0, choice, 0, choice.length);
+      Decoder.copyRow(logits, choice);
       return sampler.next(choice, length, choosing);
     }
 
-    private void read(int[] tokens, int from, Room space, boolean last) {
-      long stamp = model.enter();
+    /** Reads tokens, and after a failure is as before. */
+    private void readAll(int[] tokens) {
+      int start = length;
+      append(tokens);
+      boolean done = false;
       try {
-        model.embed(tokens, from, space);
-        for (int i = 0; i < caches.size(); i++) {
-          Layer layer = model.layers.get(i);
-          model.attend(layer, space, caches.get(i), length, Extras.none());
-          model.feedForward(layer, space);
-        }
-        if (last) {
-          model.norm.forward(space.last, space.lastNormed);
-          model.head.forward(space.lastNormed, logitsRow);
-        }
-        length += space.rows();
+        readText();
+        done = true;
       } finally {
-        model.open.unlockRead(stamp);
+        if (!done) {
+          length = start;
+          if (sequence.length() > start) {
+            sequence.truncate(start);
+          }
+        }
       }
     }
 
-    /** After a failure some layers may have read what others have not. */
-    private void forgetFrom(int start) {
-      length = start;
-      for (KvCache cache : caches) {
-        cache.truncate(start);
+    private void append(int[] tokens) {
+      if (tokens.length > text.length - length) {
+        long doubled = Math.max(2L * text.length, (long) length + tokens.length);
+        text = Arrays.copyOf(text, (int) Math.min(doubled, capacity));
+      }
+      System.arraycopy(tokens, 0, text, length, tokens.length);
+      length += tokens.length;
+    }
+
+    /** Reads what of the text has not been read, in parts. */
+    private void readText() {
+      if (model.decoder.changesKeys(sequence.length(), length)) {
+        sequence.clear();
+      }
+      if (length - sequence.length() == 1) {
+        readPart(one, 1);
+        return;
+      }
+      int most = Math.min(length - sequence.length(), MOST_ROWS);
+      try (Arena scratch = Arena.ofConfined()) {
+        Room room = model.decoder.newRoom(scratch, most);
+        while (sequence.length() < length) {
+          int rows = Math.min(most, length - sequence.length());
+          readPart(rows == most ? room : room.first(rows), rows);
+          if (sequence.length() < length && Thread.currentThread().isInterrupted()) {
+            throw new CancellationException(
+                "thread was interrupted: read=" + sequence.length() + " of " + length + " tokens");
+          }
+        }
+      }
+    }
+
+    private void readPart(Room room, int rows) {
+      int from = sequence.length();
+      long stamp = model.enter();
+      boolean done = false;
+      try {
+        model.decoder.forward(
+            text, from, room, List.of(new Decoder.Segment(sequence, 0, rows, length)));
+        if (from + rows == length) {
+          model.decoder.logits(room, rows - 1, logitsRow);
+        }
+        done = true;
+      } finally {
+        model.open.unlockRead(stamp);
+        if (!done) {
+          // Some layers may have read what others have not.
+          sequence.repair(from);
+        }
       }
     }
 
@@ -589,44 +628,6 @@ public final class CausalLm implements AutoCloseable {
     }
   }
 
-  // ---- Computing ----
-
-  private void embed(int[] tokens, int from, Room room) {
-    long bytes = (long) config.width() * Float.BYTES;
-    for (int i = 0; i < room.rows(); i++) {
-      MemorySegment.copy(
-          embedding.segment(), tokens[from + i] * bytes, room.x.segment(), i * bytes, bytes);
-    }
-  }
-
-  /** Adds what attention reads; without a cache, the room's tokens are the whole text. */
-  private void attend(Layer layer, Room room, KvCache cache, int start, Extras extras) {
-    layer.attentionNorm().forward(room.x, room.normed);
-    layer.queryKeyValue().forward(room.normed, room.packed);
-    rotary.forward(room.turned, room.turned, start);
-    Tensor k = room.k;
-    Tensor v = room.v;
-    if (cache != null) {
-      cache.append(k, v);
-      k = cache.keys();
-      v = cache.values();
-    }
-    if (config.differential()) {
-      differential.forward(room.q, k, v, layer.lambda(), room.readByMap, extras);
-      layer.pairNorm().forward(room.readRows, room.readRows);
-    } else {
-      attention.forward(room.q, k, v, room.readByMap, extras);
-    }
-    layer.out().forwardAdd(room.read, room.x);
-  }
-
-  private void feedForward(Layer layer, Room room) {
-    layer.feedForwardNorm().forward(room.x, room.normed);
-    layer.gateUp().forward(room.normed, room.gateUp);
-    SwiGlu.multiply(room.gate, room.up, room.gate);
-    layer.down().forwardAdd(room.gate, room.x);
-  }
-
   // ---- Checks ----
 
   /** Keeps the model open until {@code open.unlockRead}. */
@@ -641,9 +642,12 @@ public final class CausalLm implements AutoCloseable {
 
   private void checkText(int[] tokens) {
     checkTokens(tokens, "tokens");
-    if (tokens.length > config.context()) {
+    if (tokens.length > specification.context()) {
       throw new IllegalArgumentException(
-          "text must fit the context: tokens=" + tokens.length + ", context=" + config.context());
+          "text must fit the context: tokens="
+              + tokens.length
+              + ", context="
+              + specification.context());
     }
   }
 
@@ -653,14 +657,14 @@ public final class CausalLm implements AutoCloseable {
           name + " must have at least 1 token: " + name + ".length=0");
     }
     for (int i = 0; i < tokens.length; i++) {
-      if (tokens[i] < 0 || tokens[i] >= config.vocabulary()) {
+      if (tokens[i] < 0 || tokens[i] >= specification.vocabulary()) {
         checkToken(tokens[i], name + "[" + i + "]");
       }
     }
   }
 
   private void checkToken(int token, String name) {
-    if (token < 0 || token >= config.vocabulary()) {
+    if (token < 0 || token >= specification.vocabulary()) {
       throw new IllegalArgumentException(
           name
               + " must be in the vocabulary: "
@@ -668,7 +672,7 @@ public final class CausalLm implements AutoCloseable {
               + "="
               + token
               + ", vocabulary="
-              + config.vocabulary());
+              + specification.vocabulary());
     }
   }
 

@@ -12,10 +12,16 @@ import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.FileSystem;
+import java.nio.file.FileSystems;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -100,12 +106,13 @@ class CheckpointTest {
   }
 
   @Test
-  void shouldNotNeedTheFilesOnceOpen() throws IOException {
+  void shouldKeepTheOldFilesWhereOthersTakeTheirPlace() throws IOException {
     TinyCheckpoint tiny = TinyCheckpoint.of("llama");
     tiny.write(directory);
     try (Arena arena = Arena.ofConfined();
         CausalLm model = CausalLm.open(directory)) {
       float[] before = model.logits(arena, text(tiny)).toFloatArray();
+      Files.delete(directory.resolve("model.safetensors"));
       Files.write(directory.resolve("model.safetensors"), new byte[0]);
       assertArrayEquals(before, model.logits(arena, text(tiny)).toFloatArray());
     }
@@ -171,8 +178,185 @@ class CheckpointTest {
   void shouldIgnoreWhatFollowsFromTheConfiguration() throws IOException {
     TinyCheckpoint tiny = TinyCheckpoint.of("llama");
     tiny.weight("model.layers.1.self_attn.rotary_emb.inv_freq", DType.F32, 1, 0, 3);
-    tiny.weight("lm_head.weight", DType.F32, 1, 0, 29, 12);
+    tiny.weight("model.rotary_emb.inv_freq", DType.F32, 1, 0, 3);
+    tiny.weight("model.layers.0.self_attn.rotary_emb.cos_cached", DType.F32, 1, 0, 1, 1, 48, 6);
+    tiny.weight("model.layers.0.self_attn.rotary_emb.sin_cached", DType.F32, 1, 0, 1, 1, 48, 6);
     assertMatchesReference(tiny);
+  }
+
+  @Test
+  void shouldTieAHeadThatEqualsTheEmbeddingAndTakeOneThatDiffers() throws IOException {
+    TinyCheckpoint tiny = TinyCheckpoint.of("llama");
+    tiny.tensors.put("lm_head.weight", tiny.tensors.get("model.embed_tokens.weight"));
+    assertMatchesReference(tiny);
+    tiny.weight("lm_head.weight", DType.F32, 1, 0, 29, 12);
+    Path other = tiny.write(Files.createDirectory(directory.resolve("other")));
+    tiny.put("tie_word_embeddings", "false");
+    try (CausalLm model = CausalLm.open(other)) {
+      assertMatchesReference(tiny, model);
+    }
+  }
+
+  @Test
+  void shouldTakeWhatStandsInRopeParametersBeforeWhatStandsBesideTheSizes() throws IOException {
+    TinyCheckpoint tiny = TinyCheckpoint.of("llama");
+    tiny.put("rope_theta", "1000");
+    tiny.put("rope_parameters", "{\"rope_type\": \"default\", \"rope_theta\": 50}");
+    Path written = tiny.write(directory);
+    tiny.put("rope_theta", "50");
+    try (CausalLm model = CausalLm.open(written)) {
+      assertMatchesReference(tiny, model);
+    }
+  }
+
+  /** The first form is what the others must be equal to. */
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      value = {
+        "\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4,"
+            + " \"original_max_position_embeddings\": 12}",
+        "\"original_max_position_embeddings\": 12, \"rope_scaling\": {\"type\": \"yarn\","
+            + " \"factor\": 4}",
+        "\"original_max_position_embeddings\": 12, \"rope_scaling\": {\"type\": \"yarn\","
+            + " \"factor\": 4, \"original_max_position_embeddings\": 30}",
+        "\"rope_scaling\": {\"rope_type\": null, \"type\": \"yarn\", \"factor\": null,"
+            + " \"original_max_position_embeddings\": 12}",
+        "\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4,"
+            + " \"original_max_position_embeddings\": 12}, \"rope_parameters\": {\"type\":"
+            + " \"yarn\", \"factor\": 4.0, \"original_max_position_embeddings\": 12}",
+        "\"rope_parameters\": {\"full_attention\": {\"rope_type\": \"yarn\", \"factor\": 4,"
+            + " \"original_max_position_embeddings\": 12}}",
+      })
+  void shouldFindRotaryPositionsWhereverTheyStand(String json) throws IOException {
+    TinyCheckpoint tiny = TinyCheckpoint.of("llama");
+    tiny.rotaryMagnitude = 1.138629436111989;
+    tiny.rotaryFrequencies = new double[] {1.0, 0.03149802624737183, 0.0039685026299205};
+    tiny.write(directory);
+    Path config = directory.resolve("config.json");
+    Files.writeString(config, Files.readString(config).replaceFirst("\\{", "{" + json + ", "));
+    try (CausalLm model = CausalLm.open(directory)) {
+      assertMatchesReference(tiny, model);
+    }
+  }
+
+  @ParameterizedTest
+  @ValueSource(
+      strings = {
+        "\"rope_scaling\": {}",
+        "\"rope_parameters\": {\"rope_theta\": 500.0}",
+        "\"hidden_act\": \"swish\"",
+        "\"time_step_limit\": null, \"max_length\": Infinity, \"_x\": NaN",
+        "\"attention_dropout\": 0.1, \"layer_types\": [\"full_attention\", \"full_attention\"],"
+            + " \"residual_multiplier\": 1.0, \"use_qk_norm\": false, \"clip_qkv\": null",
+      })
+  void shouldReadWhatOtherSoftwareReads(String json) throws IOException {
+    TinyCheckpoint tiny = TinyCheckpoint.of("llama");
+    tiny.write(directory);
+    Path config = directory.resolve("config.json");
+    String text = Files.readString(config).replaceFirst("\\{", "{" + json + ", ");
+    Files.writeString(config, "\uFEFF" + text);
+    try (CausalLm model = CausalLm.open(directory)) {
+      assertMatchesReference(tiny, model);
+    }
+  }
+
+  @Test
+  void shouldScaleByLlama3FromTheContextIfNoOriginalLengthIsGiven() throws IOException {
+    TinyCheckpoint tiny = TinyCheckpoint.of("llama");
+    String scaling =
+        "{\"rope_type\": \"llama3\", \"factor\": 8.0, \"low_freq_factor\": 0.1,"
+            + " \"high_freq_factor\": 4.0";
+    Path one = tiny.put("rope_scaling", scaling + "}").write(named("one"));
+    tiny.put("rope_scaling", scaling + ", \"original_max_position_embeddings\": 48}");
+    assertSameLogits(tiny, one, tiny.write(named("other")));
+  }
+
+  @Test
+  void shouldTakeTheDefaultEpsilon() throws IOException {
+    TinyCheckpoint tiny = TinyCheckpoint.of("llama").put("rms_norm_eps", "1e-6");
+    Path one = tiny.write(named("one"));
+    tiny.config.remove("rms_norm_eps");
+    assertSameLogits(tiny, one, tiny.write(named("other")));
+  }
+
+  @Test
+  void shouldEndWhereTheGenerationConfigurationSays() throws IOException {
+    TinyCheckpoint.of("llama", "eos_token_id", "[3, 4]").write(directory);
+    assertEquals(Set.of(3, 4), ends());
+    Path generation = directory.resolve("generation_config.json");
+    Files.writeString(generation, "{\"eos_token_id\": [5, 6], \"temperature\": 0.6}");
+    assertEquals(Set.of(5, 6), ends());
+    Files.writeString(generation, "{\"eos_token_id\": 7}");
+    assertEquals(Set.of(7), ends());
+    Files.writeString(generation, "{\"eos_token_id\": -1}");
+    assertEquals(Set.of(), ends());
+    Files.writeString(generation, "{}");
+    assertEquals(Set.of(), ends());
+    Files.writeString(generation, "{\"eos_token_id\": \"x\"}");
+    assertEquals(
+        generation
+            + ": eos_token_id must be a token, a list of tokens, or null: eos_token_id=\"x\"",
+        refusal(directory));
+  }
+
+  private Set<Integer> ends() throws IOException {
+    try (CausalLm model = CausalLm.open(directory)) {
+      return model.ends();
+    }
+  }
+
+  @Test
+  void shouldReadShardsInASubFolder() throws IOException {
+    TinyCheckpoint tiny = TinyCheckpoint.of("llama");
+    Path one = tiny.write(named("one"));
+    Path other = tiny.writeShards(named("other"), 2);
+    Path folder = Files.createDirectory(other.resolve("shards"));
+    Path index = other.resolve("model.safetensors.index.json");
+    String places = Files.readString(index);
+    for (int i = 0; i < 2; i++) {
+      String name = TinyCheckpoint.shardName(i, 2);
+      Files.move(other.resolve(name), folder.resolve(name));
+      places = places.replace("\"" + name, "\"shards/" + name);
+    }
+    Files.writeString(index, places);
+    assertSameLogits(tiny, one, other);
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"language_model.", "base."})
+  void shouldReadTensorsBelowOnePrefix(String prefix) throws IOException {
+    TinyCheckpoint tiny = TinyCheckpoint.of("llama", "tie_word_embeddings", "false");
+    Path one = tiny.write(named("one"));
+    for (String name : List.copyOf(tiny.tensors.keySet())) {
+      tiny.tensors.put(prefix + name, tiny.tensors.remove(name));
+    }
+    assertSameLogits(tiny, one, tiny.write(named("other")));
+  }
+
+  @Test
+  void shouldReadTensorsWithoutTheUsualPrefix() throws IOException {
+    TinyCheckpoint tiny = TinyCheckpoint.of("llama", "tie_word_embeddings", "false");
+    Path one = tiny.write(named("one"));
+    for (String name : List.copyOf(tiny.tensors.keySet())) {
+      tiny.tensors.put(name.replaceFirst("^model\\.", ""), tiny.tensors.remove(name));
+    }
+    assertSameLogits(tiny, one, tiny.write(named("other")));
+  }
+
+  private Path named(String name) throws IOException {
+    return Files.createDirectory(directory.resolve(name));
+  }
+
+  private static void assertSameLogits(TinyCheckpoint tiny, Path one, Path other)
+      throws IOException {
+    try (Arena arena = Arena.ofConfined();
+        CausalLm first = CausalLm.open(one);
+        CausalLm second = CausalLm.open(other)) {
+      assertArrayEquals(
+          first.logits(arena, text(tiny)).toFloatArray(),
+          second.logits(arena, text(tiny)).toFloatArray());
+    }
   }
 
   @Test
@@ -234,10 +418,14 @@ class CheckpointTest {
   @CsvSource(
       delimiter = '|',
       value = {
-        "model_type | \"gpt2\" | model_type must be \"llama\" or \"diffllama\":"
-            + " model_type=\"gpt2\"",
+        "model_type | \"mamba\" | model_type must be one of cohere2, diffllama, gemma2,"
+            + " gemma3_text, gpt2, gpt_neox, granite, llama, mistral, mixtral, olmo2, phi3, qwen2,"
+            + " qwen3, qwen3_moe, smollm3: model_type=\"mamba\"",
         "model_type | null | model_type must be a string: it is missing",
-        "hidden_act | \"gelu\" | hidden_act must be \"silu\": hidden_act=\"gelu\"",
+        "hidden_act | \"mish\" | hidden_act must be \"silu\", \"swish\", \"gelu\","
+            + " \"gelu_python\", \"gelu_new\", \"gelu_fast\", \"gelu_accurate\","
+            + " \"gelu_pytorch_tanh\", \"relu\", \"tanh\" or \"sigmoid\":"
+            + " hidden_act=\"mish\"",
         "hidden_size | 0 | hidden_size must be an integer from 1 to 2^31-1: hidden_size=0",
         "hidden_size | 12.5 | hidden_size must be an integer from 1 to 2^31-1: hidden_size=12.5",
         "vocab_size | 2147483648 | vocab_size must be an integer from 1 to 2^31-1:"
@@ -246,16 +434,16 @@ class CheckpointTest {
             + " num_hidden_layers=65537",
         "num_key_value_heads | 3 | num_attention_heads must be a multiple of num_key_value_heads:"
             + " num_attention_heads=4, num_key_value_heads=3",
-        "head_dim | 5 | head_dim must be even, as rotary positions turn pairs of channels:"
-            + " head_dim=5",
+        "head_dim | 5 | the part of head_dim that turns must be even, as rotary positions turn"
+            + " pairs of channels: channels=5",
         "rms_norm_eps | -1 | rms_norm_eps must be a positive number: rms_norm_eps=-1",
         "rope_theta | \"a\" | rope_theta must be a positive number: rope_theta=\"a\"",
         "rope_scaling | {\"rope_type\": \"longrope\", \"factor\": 4.0} |"
-            + " rope_scaling.rope_type must be \"default\", \"linear\", \"dynamic\", \"yarn\" or"
-            + " \"llama3\": rope_scaling.rope_type=\"longrope\"",
-        "rope_scaling | {} |"
-            + " rope_scaling.rope_type must be \"default\", \"linear\", \"dynamic\", \"yarn\" or"
-            + " \"llama3\": it is missing",
+            + " rope_scaling.short_factor must be a list of 3 numbers, one for each pair that"
+            + " turns: it is missing",
+        "rope_scaling | {\"type\": \"mrope\"} |"
+            + " rope_scaling.type must be \"default\", \"linear\", \"dynamic\", \"yarn\","
+            + " \"llama3\" or \"longrope\": rope_scaling.type=\"mrope\"",
         "rope_scaling | {\"type\": \"linear\"} |"
             + " rope_scaling.factor must be a number of at least 1: it is missing",
         "rope_parameters | {\"rope_type\": \"yarn\", \"factor\": 0.5} |"
@@ -269,11 +457,7 @@ class CheckpointTest {
         "rope_scaling | {\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 4,"
             + " \"high_freq_factor\": 4} |"
             + " rope_scaling.high_freq_factor must be more than low_freq_factor, 4.0:"
-            + " rope_scaling.high_freq_factor=4.0",
-        "rope_scaling | {\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 1,"
-            + " \"high_freq_factor\": 4} |"
-            + " rope_scaling.original_max_position_embeddings must be an integer from 1 to 2^31-1:"
-            + " it is missing",
+            + " rope_scaling.high_freq_factor=4",
         "rope_scaling | 2 | rope_scaling must be null or an object: rope_scaling=2",
         "partial_rotary_factor | 0.5 | partial_rotary_factor must be 1: partial_rotary_factor=0.5",
         "tie_word_embeddings | 1 | tie_word_embeddings must be true or false:"
@@ -287,6 +471,203 @@ class CheckpointTest {
       throws IOException {
     TinyCheckpoint tiny = TinyCheckpoint.of("llama").put(key, json);
     assertEquals(directory.resolve("config.json") + ": " + wanted, refusal(tiny.write(directory)));
+  }
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      value = {
+        "layer_types | [\"sliding_attention\", \"full_attention\"] | a list of 2 values",
+        "attention_chunk_size | 8192 | 8192",
+        "use_bidirectional_attention | true | true",
+        "attn_logit_softcapping | 50.0 | 50.0",
+        "final_logit_softcapping | 30.0 | 30.0",
+        "no_rope_layers | [0, 1] | a list of 2 values",
+        "logit_scale | 0.0625 | 0.0625",
+        "embedding_multiplier | 12.0 | 12.0",
+        "residual_multiplier | 0.22 | 0.22",
+        "attention_multiplier | 0.5 | 0.5",
+        "query_pre_attn_scalar | 256 | 256",
+        "use_qk_norm | true | true",
+        "clip_qkv | 8.0 | 8.0",
+        "alibi | true | true",
+        "sliding_window | 16 | 16",
+        "rope_interleaved | true | true",
+        "rope_interleave | true | true",
+        "rope_traditional | true | true",
+        "rotary_pct | 0.25 | 0.25",
+        "rotary_dim | 4 | 4",
+        "hidden_activation | \"gelu\" | \"gelu\"",
+        "scale_emb | 12 | 12",
+        "quantization | {\"bits\": 4} | an object with 1 members",
+        "compression_config | {\"bits\": 4} | an object with 1 members",
+        "num_local_experts | 8 | 8",
+      })
+  void shouldRefuseWhatItWouldHaveToIgnore(String key, String json, String shown)
+      throws IOException {
+    TinyCheckpoint tiny = TinyCheckpoint.of("llama").put(key, json);
+    assertEquals(
+        directory.resolve("config.json")
+            + ": settings that could change the result and are not computed are refused: "
+            + key
+            + "="
+            + shown,
+        refusal(tiny.write(directory)));
+  }
+
+  @Test
+  void shouldRefuseAModelThatIsNotCausal() throws IOException {
+    TinyCheckpoint tiny = TinyCheckpoint.of("llama").put("is_causal", "false");
+    assertEquals(
+        directory.resolve("config.json") + ": is_causal must be true: is_causal=false",
+        refusal(tiny.write(directory)));
+  }
+
+  @Test
+  void shouldRefuseUnknownMembersOfTheScaling() throws IOException {
+    TinyCheckpoint tiny =
+        TinyCheckpoint.of("llama")
+            .put("rope_scaling", "{\"type\": \"yarn\", \"factor\": 2, \"attn_factor\": 2}");
+    assertEquals(
+        directory.resolve("config.json")
+            + ": settings that could change the result and are not computed are refused:"
+            + " rope_scaling.attn_factor=2",
+        refusal(tiny.write(directory)));
+  }
+
+  @Test
+  void shouldRefuseScalingsThatContradictEachOther() throws IOException {
+    TinyCheckpoint tiny =
+        TinyCheckpoint.of("llama")
+            .put("rope_scaling", "{\"type\": \"linear\", \"factor\": 2}")
+            .put("rope_parameters", "{\"rope_type\": \"linear\", \"factor\": 3}");
+    assertEquals(
+        directory.resolve("config.json")
+            + ": rope_parameters must be equal to rope_scaling where both are there:"
+            + " rope_parameters=an object with 2 members",
+        refusal(tiny.write(directory)));
+  }
+
+  @Test
+  void shouldRefuseAnOldFileBesideAnIndexThatDoesNotNameIt() throws IOException {
+    TinyCheckpoint tiny = TinyCheckpoint.of("llama");
+    tiny.writeShards(directory, 2);
+    tiny.write(directory);
+    assertEquals(
+        directory
+            + " must have one checkpoint: it has model.safetensors and"
+            + " model.safetensors.index.json, which does not name it",
+        refusal(directory));
+  }
+
+  @Test
+  void shouldRefuseATensorOfAShardThatTheIndexDoesNotName() throws IOException {
+    TinyCheckpoint tiny = TinyCheckpoint.of("llama");
+    tiny.writeShards(directory, 1);
+    Path index = directory.resolve("model.safetensors.index.json");
+    String places = Files.readString(index);
+    tiny.weight("model.layers.0.self_attn.q_norm.weight", DType.F32, 1, 0, 6);
+    tiny.writeShards(directory, 1);
+    Files.writeString(index, places);
+    assertEquals(
+        directory
+            + ": the index must fit its files: \"model.layers.0.self_attn.q_norm.weight\" is in"
+            + " model-00001-of-00001.safetensors, where the index does not name it",
+        refusal(directory));
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"adapter_config.json", "adapter_model.safetensors"})
+  void shouldRefuseAdapters(String name) throws IOException {
+    TinyCheckpoint.of("llama").write(directory);
+    Files.writeString(directory.resolve(name), "{}");
+    assertEquals(
+        directory
+            + " has an adapter, "
+            + name
+            + ", which is not computed: merge it into the model, or take it away",
+        refusal(directory));
+  }
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      value = {
+        "version https://git-lfs.github.com/spec/v1 oid | a git-LFS pointer, not the file itself:"
+            + " fetch it with git lfs pull",
+        "<!DOCTYPE html><html> | an HTML page, probably what a download answered instead of the"
+            + " file",
+        "PK\u0003\u0004xxxxxxxx | a zip archive, as pytorch_model.bin is one: convert it to"
+            + " safetensors",
+        "GGUFxxxxxxxx | a GGUF file: open it under a name that ends" + " in .gguf",
+      })
+  void shouldSayWhatAFileIsInsteadOfSafetensors(String content, String wanted) throws IOException {
+    TinyCheckpoint.of("llama").write(directory);
+    Path file = directory.resolve("model.safetensors");
+    Files.delete(file);
+    Files.writeString(file, content);
+    assertEquals(
+        file + " must be a safetensors file: it is " + wanted,
+        assertThrows(IOException.class, () -> CausalLm.open(directory)).getMessage());
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"pytorch_model.bin", "consolidated.safetensors", "snapshots"})
+  void shouldSayWhatIsThereInsteadOfSafetensors(String name) throws IOException {
+    TinyCheckpoint.of("llama").writeConfig(directory);
+    Files.writeString(directory.resolve(name), "x");
+    String message =
+        assertThrows(NoSuchFileException.class, () -> CausalLm.open(directory)).getMessage();
+    assertTrue(message.startsWith(directory.resolve("model.safetensors") + ": "), message);
+    assertTrue(message.contains("the directory has " + name), message);
+  }
+
+  @Test
+  void shouldSayInOneSentenceThatNoNameFits() throws IOException {
+    TinyCheckpoint tiny = TinyCheckpoint.of("llama");
+    for (String name : List.copyOf(tiny.tensors.keySet())) {
+      tiny.tensors.put(name.replace("model.", "decoder.x."), tiny.tensors.remove(name));
+    }
+    String message = refusal(tiny.write(directory));
+    assertTrue(
+        message.startsWith(
+            directory
+                + ": tensors must have the names of llama: none of the 20 that the configuration"
+                + " asks for is there; wanted=\"model.embed_tokens.weight\", found=\"decoder.x."),
+        message);
+  }
+
+  @Test
+  void shouldNameATensorOfATypeThatIsNotComputed() throws IOException {
+    TinyCheckpoint.of("llama").write(directory);
+    Path file = directory.resolve("model.safetensors");
+    byte[] bytes = Files.readAllBytes(file);
+    String all = new String(bytes, StandardCharsets.ISO_8859_1);
+    // The first BF16 tensor becomes one of another type of 16 bits.
+    String other = all.replaceFirst("\"dtype\":\"BF16\"", "\"dtype\":\"U16\" ");
+    Files.delete(file);
+    Files.write(file, other.getBytes(StandardCharsets.ISO_8859_1));
+    String message = refusal(directory);
+    assertTrue(message.contains("must be F32, BF16 or F16"), message);
+    assertTrue(message.contains("it is U16 ["), message);
+  }
+
+  @Test
+  void shouldSayThatAFileSystemCannotMap() throws IOException {
+    Path zip = directory.resolve("model.zip");
+    try (FileSystem files =
+        FileSystems.newFileSystem(zip, Map.of("create", "true"), (ClassLoader) null)) {
+      Path inside = Files.createDirectory(files.getPath("/model"));
+      TinyCheckpoint tiny = TinyCheckpoint.of("llama");
+      Path outside = tiny.write(named("outside"));
+      for (String name : List.of("config.json", "model.safetensors")) {
+        Files.copy(outside.resolve(name), inside.resolve(name));
+      }
+      assertEquals(
+          "/model/model.safetensors must be in a file system that can map files into memory: it"
+              + " is in jar",
+          assertThrows(IOException.class, () -> CausalLm.open(inside)).getMessage());
+    }
   }
 
   @ParameterizedTest
@@ -346,13 +727,24 @@ class CheckpointTest {
   }
 
   @ParameterizedTest
-  @ValueSource(strings = {"../a.safetensors", "/a.safetensors", "a\\\\b.safetensors", "a.bin"})
+  @ValueSource(
+      strings = {
+        "../a.safetensors",
+        "x/../../a.safetensors",
+        "/a.safetensors",
+        "a\\\\b.safetensors",
+        "a.bin"
+      })
   void shouldReadNoFileElsewhereThatAnIndexNames(String name) throws IOException {
     TinyCheckpoint.of("llama").writeConfig(directory);
     Path index = directory.resolve("model.safetensors.index.json");
     Files.writeString(index, "{\"weight_map\": {\"x\": \"" + name + "\"}}");
     assertEquals(
-        index + ": weight_map must name safetensors files beside it: \"x\" is in \"" + name + "\"",
+        index
+            + ": weight_map must name safetensors files in its directory or below it: \"x\" is in"
+            + " \""
+            + name
+            + "\"",
         refusal(directory));
   }
 
@@ -369,10 +761,10 @@ class CheckpointTest {
             "\"model.norm.weight\": \"" + TinyCheckpoint.shardName(0, 2)));
     assertEquals(
         directory
-            + ": tensors must be those that config.json asks for: wrong=2"
-            + "\n  model.norm.weight must be in model-00001-of-00002.safetensors, as the index"
-            + " says: it is not"
-            + "\n  model.norm.weight must be F32, BF16 or F16 [12]: it is missing",
+            + ": the index must fit its files: model.norm.weight must be in"
+            + " model-00001-of-00002.safetensors, as the index says: it is not;"
+            + " \"model.norm.weight\" is in model-00002-of-00002.safetensors, where the index does"
+            + " not name it",
         refusal(directory));
     Files.writeString(index, "{\"weight_map\": 3}");
     assertEquals(index + ": weight_map must be an object: weight_map=3", refusal(directory));

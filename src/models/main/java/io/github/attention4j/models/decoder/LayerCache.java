@@ -1,0 +1,107 @@
+package io.github.attention4j.models.decoder;
+
+import io.github.attention4j.KvCache;
+import io.github.attention4j.Tensor;
+import java.lang.foreign.Arena;
+
+/**
+ * Keys and values of one layer of a text, in memory that grows with the text. A layer with a window
+ * forgets what no later token can see.
+ */
+final class LayerCache {
+  private static final int FIRST_ROWS = 64;
+
+  private final Arena arena;
+  private final int headsKv;
+  private final int dim;
+
+  /** The most rows that are ever needed. */
+  private final int most;
+
+  /** How many of the last rows a later token can see; those of all where there is no window. */
+  private final int seen;
+
+  private KvCache rows;
+
+  /** The number of positions before the first row. */
+  private int forgotten;
+
+  /**
+   * @param arena supplies the memory
+   * @param capacity the most tokens of the text
+   * @param window how many positions a token sees, itself included; 0 for all
+   * @param mostNew the most rows that are appended at once
+   */
+  LayerCache(Arena arena, int headsKv, int dim, int capacity, int window, int mostNew) {
+    this.arena = arena;
+    this.headsKv = headsKv;
+    this.dim = dim;
+    seen = window == 0 ? Integer.MAX_VALUE : window - 1;
+    // Twice what is seen, so that the rows that stay can move to the front without overlap.
+    most = window == 0 ? capacity : (int) Math.min(capacity, 2L * seen + mostNew);
+    rows = KvCache.allocate(arena, 1, headsKv, Math.min(most, FIRST_ROWS), dim);
+  }
+
+  int length() {
+    return forgotten + rows.longest();
+  }
+
+  /** Keys from the first position that is kept. */
+  Tensor keys() {
+    return rows.keys();
+  }
+
+  Tensor values() {
+    return rows.values();
+  }
+
+  void append(Tensor k, Tensor v) {
+    int needed = rows.longest() + (int) k.size(2);
+    if (needed > most) {
+      forget();
+      needed = rows.longest() + (int) k.size(2);
+    }
+    if (needed > rows.capacity()) {
+      long doubled = Math.max(2L * rows.capacity(), needed);
+      KvCache larger =
+          KvCache.allocate(arena, 1, headsKv, Math.min(doubled, Math.max(most, needed)), dim);
+      larger.append(rows.keys(), rows.values());
+      rows = larger;
+    }
+    rows.append(k, v);
+  }
+
+  /** Moves the rows that later tokens can see to the front. */
+  private void forget() {
+    int length = rows.longest();
+    int kept = Math.min(seen, length);
+    Tensor keys = rows.keys();
+    Tensor values = rows.values();
+    keys.slice(2, 0, kept).copyFrom(keys.slice(2, length - kept, kept));
+    values.slice(2, 0, kept).copyFrom(values.slice(2, length - kept, kept));
+    rows.truncate(kept);
+    forgotten += length - kept;
+  }
+
+  /** Whether the text can go on from a shorter length without being read again. */
+  boolean canTruncate(int length) {
+    return forgotten <= Math.max(0L, (long) length - seen) && length <= length();
+  }
+
+  /** Forgets the rows from a length on; the length must be one that {@link #canTruncate} allows. */
+  void truncate(int length) {
+    if (length < length()) {
+      if (length < forgotten) {
+        throw new IllegalStateException(
+            "rows must still be there: length=" + length + ", forgotten=" + forgotten);
+      }
+      rows.truncate(length - forgotten);
+    }
+  }
+
+  /** Forgets everything; the memory stays. */
+  void clear() {
+    forgotten = 0;
+    rows.reset();
+  }
+}

@@ -1,0 +1,110 @@
+package io.github.attention4j.models.decoder;
+
+import io.github.attention4j.internal.Json;
+import io.github.attention4j.models.files.Checkpoint;
+import io.github.attention4j.models.files.Stored;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Set;
+import java.util.regex.Pattern;
+
+/** Compares the tensors of a checkpoint with those that a specification needs. */
+public final class TensorCheck {
+  private static final int SHOWN_PROBLEMS = 40;
+
+  private TensorCheck() {}
+
+  /**
+   * Requires every tensor of the specification, in its shape and of a type that can be read, and
+   * none that no part of the model is known by.
+   *
+   * @param where what the message begins with
+   * @return the number of elements in the tensors that the model uses
+   * @throws IllegalArgumentException listing all that is wrong
+   */
+  public static long require(String where, Specification specification, Checkpoint checkpoint) {
+    List<String> problems = new ArrayList<>();
+    Set<String> wanted = new HashSet<>();
+    List<Source> sources = new ArrayList<>();
+    specification.forEachSource(sources::add);
+    if (specification.tied() && checkpoint.get(specification.head().name()) != null) {
+      sources.add(specification.head());
+    }
+    if (sources.stream().allMatch(source -> checkpoint.get(source.name()) == null)) {
+      throw new IllegalArgumentException(
+          where
+              + ": tensors must have the names of "
+              + specification.family()
+              + ": none of the "
+              + sources.size()
+              + " that the configuration asks for is there; wanted="
+              + Json.show(sources.getFirst().name())
+              + ", found="
+              + checkpoint.names().stream().findFirst().map(Json::show).orElse("none"));
+    }
+    long parameters = 0;
+    for (Source source : sources) {
+      Stored stored = checkpoint.get(source.name());
+      if (wanted.add(source.name())) {
+        check(source, stored, problems);
+        boolean counts =
+            !specification.tied() || !source.name().equals(specification.head().name());
+        parameters += stored == null || !counts ? 0 : count(stored.shape());
+      }
+    }
+    List<Pattern> unused = specification.unused().stream().map(Pattern::compile).toList();
+    for (String name : checkpoint.names()) {
+      if (!wanted.contains(name)
+          && unused.stream().noneMatch(pattern -> pattern.matcher(name).matches())) {
+        Stored stored = checkpoint.get(name);
+        problems.add(
+            Json.show(name)
+                + " must not be there, as no part of the model is known by that name: it is "
+                + stored.type()
+                + Arrays.toString(stored.shape()));
+      }
+    }
+    if (!problems.isEmpty()) {
+      throw new IllegalArgumentException(describe(where, problems));
+    }
+    return parameters;
+  }
+
+  private static void check(Source source, Stored stored, List<String> problems) {
+    if (stored == null || !stored.isReadable() || !Arrays.equals(stored.shape(), source.shape())) {
+      problems.add(
+          source.name()
+              + " must be F32, BF16 or F16 "
+              + Arrays.toString(source.shape())
+              + ": it is "
+              + (stored == null
+                  ? "missing"
+                  : stored.type() + " " + Arrays.toString(stored.shape())));
+    }
+  }
+
+  private static long count(long[] shape) {
+    long count = 1;
+    for (long size : shape) {
+      count *= size;
+    }
+    return count;
+  }
+
+  private static String describe(String where, List<String> problems) {
+    StringBuilder text =
+        new StringBuilder()
+            .append(where)
+            .append(": tensors must be those that config.json asks for: wrong=")
+            .append(problems.size());
+    for (String problem : problems.subList(0, Math.min(problems.size(), SHOWN_PROBLEMS))) {
+      text.append("\n  ").append(problem);
+    }
+    int more = problems.size() - SHOWN_PROBLEMS;
+    return more > 0
+        ? text.append("\n  and ").append(more).append(" more").toString()
+        : text.toString();
+  }
+}

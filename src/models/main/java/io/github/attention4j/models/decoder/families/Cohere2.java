@@ -1,0 +1,64 @@
+package io.github.attention4j.models.decoder.families;
+
+import io.github.attention4j.layer.Activation;
+import io.github.attention4j.layer.RotaryEmbedding;
+import io.github.attention4j.models.decoder.Family;
+import io.github.attention4j.models.decoder.RotarySettings;
+import io.github.attention4j.models.decoder.Sizes;
+import io.github.attention4j.models.decoder.Source;
+import io.github.attention4j.models.decoder.Specification;
+import io.github.attention4j.models.files.Settings;
+import java.util.function.IntPredicate;
+
+/**
+ * Command R7B (Cohere, 2024): {@code Cohere2ForCausalLM}, with one norm for both parallel
+ * sublayers.
+ */
+public final class Cohere2 implements Family {
+  @Override
+  public Specification read(Settings settings, Layout layout) {
+    Sizes sizes = Sizes.read(settings);
+    Activation activation = Sizes.activation(settings, "hidden_act", "silu");
+    double epsilon = settings.positive("layer_norm_eps", 1e-5);
+    boolean bias = settings.flag("attention_bias", false);
+    int window = settings.mentions("sliding_window") ? settings.count("sliding_window", 0) : 4096;
+    int pattern =
+        settings.integer("sliding_window_pattern", settings.integer("_sliding_window_pattern", 4));
+    IntPredicate slides = sizes.sliding(settings, i -> (i + 1) % pattern != 0);
+    Specification.Rotary rotary =
+        RotarySettings.of(settings, sizes.context(), 10_000)
+            .read(sizes.dim(), RotaryEmbedding.Style.INTERLEAVED);
+    return new Specification(
+        "cohere2",
+        sizes.vocabulary(),
+        sizes.width(),
+        sizes.context(),
+        Source.of("model.embed_tokens.weight", sizes.vocabulary(), sizes.width()),
+        1,
+        null,
+        sizes.blocks(
+            i -> {
+              String layer = Sizes.layer(i);
+              boolean sliding = slides.test(i);
+              return new Specification.Block(
+                  norm(epsilon, layer + "input_layernorm", sizes.width()),
+                  sizes.attention(layer, bias, sliding ? rotary : null, sliding ? window : 0),
+                  null,
+                  null,
+                  sizes.feedForward(layer, activation, false),
+                  null,
+                  true,
+                  1);
+            }),
+        norm(epsilon, "model.norm", sizes.width()),
+        Source.of("lm_head.weight", sizes.vocabulary(), sizes.width()),
+        settings.flag("tie_word_embeddings", true),
+        settings.positive("logit_scale", 0.0625),
+        0,
+        Sizes.ROTARY_BUFFERS);
+  }
+
+  private static Specification.Norm norm(double epsilon, String name, long width) {
+    return new Specification.Norm(true, epsilon, 0, Source.of(name + ".weight", width), null);
+  }
+}
