@@ -1,6 +1,8 @@
 /** Models from checkpoint files, built on attention4j. */
 module io.github.attention4j.models {
   requires transitive io.github.attention4j;
+  requires ai.djl.api;
+  requires ai.djl.tokenizers;
 
   exports io.github.attention4j.models;
 }

@@ -30,7 +30,8 @@ import org.junit.jupiter.api.TestFactory;
  */
 class GoldenModelsTest {
   /** Who runs which kind; a map for each group of kinds, in a class of its own. */
-  private static final List<Map<String, GoldenModel.Run>> KINDS = List.of(GoldenDecoders.KINDS);
+  private static final List<Map<String, GoldenModel.Run>> KINDS =
+      List.of(GoldenDecoders.KINDS, GoldenTokenizers.KINDS);
 
   @TestFactory
   List<DynamicTest> shouldMatchReferenceImplementations() throws Exception {
