@@ -31,15 +31,15 @@ import java.util.concurrent.locks.StampedLock;
  * carry the settings of the last training run (that of all-MiniLM-L6-v2 cuts at 128 tokens). Models
  * cut at their own limit and say so.
  *
- * <p><b>Nothing is downloaded or reported.</b> The native library comes out of its own jar, into {@code
- * ~/.djl.ai} or the directory that the environment variable or system property {@code
+ * <p><b>Nothing is downloaded or reported.</b> The native library comes out of its own jar, into
+ * {@code ~/.djl.ai} or the directory that the environment variable or system property {@code
  * DJL_CACHE_DIR} names. The file alone is read: no file beside it.
  *
  * <p><b>Warnings.</b> The library loads native code through JNI, which JDK 25 reports as a
  * restricted method of {@code java.lang.System} unless Java runs with {@code
- * --enable-native-access=ai.djl.tokenizers} (on the class path {@code ALL-UNNAMED}). It logs through
- * SLF4J, which says on standard error that it found no provider unless one is on the path; {@code
- * slf4j-nop} silences it.
+ * --enable-native-access=ai.djl.tokenizers} (on the class path {@code ALL-UNNAMED}). It logs
+ * through SLF4J, which says on standard error that it found no provider unless one is on the path;
+ * {@code slf4j-nop} silences it.
  *
  * <p>An unpaired surrogate, which UTF-8 cannot express, is read as U+FFFD.
  *
@@ -178,7 +178,8 @@ public final class HuggingFaceTokenizer implements Tokenizer {
     } catch (Json.MalformedException e) {
       throw new IOException(source + " must be valid JSON: " + e.getMessage(), e);
     }
-    if (!(content instanceof Map<?, ?> object) || !(object.get("model") instanceof Map<?, ?> model)) {
+    if (!(content instanceof Map<?, ?> object)
+        || !(object.get("model") instanceof Map<?, ?> model)) {
       throw new IOException(source + " must be a tokenizer: it has no object \"model\"");
     }
     long largest = -1;
@@ -197,8 +198,7 @@ public final class HuggingFaceTokenizer implements Tokenizer {
       }
     }
     if (largest < 0 || largest >= Integer.MAX_VALUE) {
-      throw new IOException(
-          source + " must be a tokenizer: its largest token is " + largest);
+      throw new IOException(source + " must be a tokenizer: its largest token is " + largest);
     }
     return (int) largest + 1;
   }

@@ -70,7 +70,9 @@ public interface Tokenizer extends AutoCloseable {
    */
   int vocabulary();
 
-  /** Releases what the tokenizer holds. Waits for calls that are running; closing again is a no-op. */
+  /**
+   * Releases what the tokenizer holds. Waits for calls that are running; closing again is a no-op.
+   */
   @Override
   void close();
 }

@@ -23,7 +23,8 @@ final class GoldenTokenizers {
     Path directory = golden.pathOf("directory");
     Map<?, ?> checks = (Map<?, ?>) GoldenModel.json(directory.resolve("checks.json"));
     golden.require(
-        Set.of("source", "groups").containsAll(checks.keySet()), "unknown parts " + checks.keySet());
+        Set.of("source", "groups").containsAll(checks.keySet()),
+        "unknown parts " + checks.keySet());
     for (Object each : (List<?>) checks.get("groups")) {
       Map<?, ?> group = (Map<?, ?>) each;
       golden.require(GROUP_KEYS.containsAll(group.keySet()), "unknown parts " + group.keySet());
@@ -111,7 +112,9 @@ final class GoldenTokenizers {
             where + " has " + details.overflowing().size() + " windows");
         for (int i = 0; i < windows.size(); i++) {
           same(
-              "overflowing[" + i + "]", details.overflowing().get(i).tokens(), ints(windows.get(i)));
+              "overflowing[" + i + "]",
+              details.overflowing().get(i).tokens(),
+              ints(windows.get(i)));
         }
       }
       checkAllUsed();
@@ -173,8 +176,7 @@ final class GoldenTokenizers {
       Object given = take(key);
       int[] expected = given == null ? otherwise : ints(given);
       golden.require(
-          Arrays.equals(expected, got),
-          where + " " + key + " is " + Arrays.toString(got));
+          Arrays.equals(expected, got), where + " " + key + " is " + Arrays.toString(got));
     }
 
     private void same(String key, String got) {

@@ -1,0 +1,301 @@
+package io.github.attention4j.models;
+
+import io.github.attention4j.Tensor;
+import io.github.attention4j.internal.Json;
+import io.github.attention4j.layer.Activation;
+import io.github.attention4j.models.files.Checkpoint;
+import io.github.attention4j.models.files.Settings;
+import io.github.attention4j.models.files.TensorSource;
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Comparator;
+import java.util.List;
+import java.util.Map;
+
+/**
+ * What sentence-transformers does to a text's hidden states: the modules of {@code modules.json}
+ * behind the Transformer. Without that file: mean pooling and division by the norm.
+ *
+ * @param pooling several are put side by side
+ * @param includePrompt whether the prompt's tokens are pooled too
+ * @param steps in the order in which they are applied
+ * @param dimension of the result
+ * @param fromFiles whether the directory has a {@code modules.json}
+ */
+record Pipeline(
+    List<Pooling> pooling,
+    boolean includePrompt,
+    List<Step> steps,
+    int dimension,
+    boolean fromFiles) {
+
+  /** What follows pooling. */
+  sealed interface Step {}
+
+  /** Divides by the Euclidean norm. */
+  record Normalize() implements Step {}
+
+  /**
+   * {@code activation(W x + b)}.
+   *
+   * @param weight {@code [out, in]} row by row
+   * @param bias null for none
+   */
+  record Dense(int in, int out, float[] weight, float[] bias, Activation activation)
+      implements Step {}
+
+  /** Mean pooling and L2, as for a directory without modules. */
+  static Pipeline meanAndNormalize(int width) {
+    return new Pipeline(List.of(Pooling.MEAN), true, List.of(new Normalize()), width, false);
+  }
+
+  /**
+   * Reads a directory's modules.
+   *
+   * @throws IllegalArgumentException if there is a module that is not supported, by its name
+   */
+  static Pipeline read(Path directory, int width) throws IOException {
+    Path file = directory.resolve("modules.json");
+    if (!Files.exists(file)) {
+      return meanAndNormalize(width);
+    }
+    List<Pooling> pooling = List.of();
+    boolean includePrompt = true;
+    int dimension = width;
+    List<Step> steps = new ArrayList<>();
+    for (Settings module : modules(file)) {
+      String type = module.text("type");
+      String name = type.substring(type.lastIndexOf('.') + 1);
+      Path path = directory.resolve(module.text("path", "")).normalize();
+      if (!path.startsWith(directory.normalize())) {
+        throw module.refused("path", "inside the directory");
+      }
+      switch (name) {
+        case "Transformer" -> {
+          if (!pooling.isEmpty() || !steps.isEmpty()) {
+            throw module.refused("type", "the first module");
+          }
+        }
+        case "Pooling" -> {
+          if (!pooling.isEmpty() || !steps.isEmpty()) {
+            throw module.refused("type", "the only pooling, before Dense and Normalize");
+          }
+          Settings settings = Settings.read(path.resolve("config.json"));
+          pooling = pooling(settings);
+          includePrompt = settings.flag("include_prompt", true);
+          settings.ignore("word_embedding_dimension", "embedding_dimension");
+          settings.requireAllRead();
+          dimension = width * pooling.size();
+        }
+        case "Dense" -> {
+          if (pooling.isEmpty()) {
+            throw new IllegalArgumentException(
+                file
+                    + ": Dense without Pooling makes a vector of each token (late interaction,"
+                    + " ColBERT), which is not supported");
+          }
+          Dense dense = dense(path, dimension);
+          dimension = dense.out;
+          steps.add(dense);
+        }
+        case "Normalize" -> steps.add(new Normalize());
+        case "Dropout" -> {
+          // Only training drops anything.
+        }
+        default ->
+            throw new IllegalArgumentException(
+                file
+                    + ": module must be Transformer, Pooling, Dense, Normalize or Dropout: type="
+                    + Json.show(type)
+                    + (name.contains("Splade") || name.equals("MLMTransformer")
+                        ? ", a sparse encoder (SPLADE), which is not supported"
+                        : ""));
+      }
+    }
+    if (pooling.isEmpty()) {
+      throw new IllegalArgumentException(
+          file
+              + ": there must be a Pooling: without it each token keeps its vector (late"
+              + " interaction, ColBERT), which is not supported");
+    }
+    return new Pipeline(pooling, includePrompt, List.copyOf(steps), dimension, true);
+  }
+
+  private static List<Settings> modules(Path file) throws IOException {
+    Object value;
+    try {
+      value = Json.parse(Files.readAllBytes(file));
+    } catch (Json.MalformedException e) {
+      throw new IOException(file + " must be valid JSON: " + e.getMessage(), e);
+    }
+    if (!(value instanceof List<?> list) || list.isEmpty()) {
+      throw new IllegalArgumentException(
+          file + " must hold a list of modules: it holds " + Json.show(value));
+    }
+    List<Settings> modules = new ArrayList<>();
+    for (Object each : list) {
+      if (!(each instanceof Map<?, ?> members)) {
+        throw new IllegalArgumentException(
+            file + " must hold objects: it holds " + Json.show(each));
+      }
+      modules.add(Settings.of(file.toString(), members));
+    }
+    modules.sort(Comparator.comparingInt(module -> module.count("idx", 0)));
+    return modules;
+  }
+
+  /** The old keys one by one, or the new one as a word or a list of words. */
+  private static List<Pooling> pooling(Settings settings) {
+    List<Pooling> kinds = new ArrayList<>();
+    if (settings.has("pooling_mode")) {
+      List<String> words =
+          settings.value("pooling_mode") instanceof String word
+              ? List.of(word)
+              : settings.texts("pooling_mode");
+      for (Pooling kind : Pooling.values()) {
+        if (words.contains(kind.word())) {
+          kinds.add(kind);
+        }
+      }
+      if (kinds.size() != words.size()) {
+        throw settings.refused(
+            "pooling_mode", "of cls, max, mean, mean_sqrt_len_tokens, weightedmean and lasttoken");
+      }
+      // Newer files may repeat the old keys.
+      for (String key : settings.keys()) {
+        if (key.startsWith("pooling_mode_")) {
+          settings.ignore(key);
+        }
+      }
+      return List.copyOf(kinds);
+    }
+    String[] keys = {
+      "pooling_mode_cls_token",
+      "pooling_mode_max_tokens",
+      "pooling_mode_mean_tokens",
+      "pooling_mode_mean_sqrt_len_tokens",
+      "pooling_mode_weightedmean_tokens",
+      "pooling_mode_lasttoken"
+    };
+    for (int i = 0; i < keys.length; i++) {
+      if (settings.flag(keys[i], false)) {
+        kinds.add(Pooling.values()[i]);
+      }
+    }
+    if (kinds.isEmpty()) {
+      throw settings.refused("pooling_mode_mean_tokens", "true, or another pooling_mode_ key");
+    }
+    return List.copyOf(kinds);
+  }
+
+  private static Dense dense(Path directory, int dimension) throws IOException {
+    Settings settings = Settings.read(directory.resolve("config.json"));
+    int in = settings.integer("in_features");
+    int out = settings.integer("out_features");
+    if (in != dimension) {
+      throw settings.refused("in_features", "what the module before gives, " + dimension);
+    }
+    boolean biased = settings.flag("bias", true);
+    Activation activation =
+        activation(
+            settings.text("activation_function", "torch.nn.modules.activation.Tanh"),
+            settings.source() + ": activation_function");
+    settings.requireAllRead();
+    try (Arena arena = Arena.ofConfined()) {
+      TensorSource file =
+          TensorSource.of(directory.toString(), Checkpoint.open(directory, arena), arena);
+      return new Dense(
+          in,
+          out,
+          floats(file, "linear.weight", arena, out, in),
+          biased ? floats(file, "linear.bias", arena, out) : null,
+          activation);
+    }
+  }
+
+  private static float[] floats(TensorSource file, String name, Arena arena, long... shape) {
+    boolean there = file.contains(name);
+    if (!there || !file.isFloat(name) || !Arrays.equals(file.shape(name), shape)) {
+      throw new IllegalArgumentException(
+          file.source()
+              + ": "
+              + name
+              + " must hold floats "
+              + Arrays.toString(shape)
+              + ": it is "
+              + (there ? Arrays.toString(file.shape(name)) : "missing"));
+    }
+    return file.get(name).toF32(arena).toFloatArray();
+  }
+
+  /**
+   * A function by the name of its class in PyTorch.
+   *
+   * @param what the setting, for the message
+   */
+  static Activation activation(String name, String what) {
+    return switch (name.substring(name.lastIndexOf('.') + 1)) {
+      case "Identity" -> Activation.IDENTITY;
+      case "Tanh" -> Activation.TANH;
+      case "Sigmoid" -> Activation.SIGMOID;
+      case "ReLU" -> Activation.RELU;
+      case "SiLU" -> Activation.SILU;
+      case "GELU" -> Activation.GELU;
+      default ->
+          throw new IllegalArgumentException(
+              what
+                  + " must be Identity, Tanh, Sigmoid, ReLU, SiLU or GELU of torch.nn: "
+                  + Json.show(name));
+    };
+  }
+
+  /** The vector of a text. */
+  float[] vector(Tensor hidden, int row, int length, int promptTokens) {
+    int width = Math.toIntExact(hidden.size(1));
+    int skip = includePrompt ? 0 : Math.min(promptTokens, length - 1);
+    float[] vector = new float[width * pooling.size()];
+    for (int i = 0; i < pooling.size(); i++) {
+      pooling.get(i).pool(hidden, row, length, skip, vector, i * width);
+    }
+    for (Step step : steps) {
+      switch (step) {
+        case Normalize() -> Pooling.normalize(vector);
+        case Dense dense -> vector = apply(dense, vector);
+      }
+    }
+    return vector;
+  }
+
+  /** Whether the result has length 1. */
+  boolean normalizes() {
+    return !steps.isEmpty() && steps.getLast() instanceof Normalize;
+  }
+
+  private static float[] apply(Dense dense, float[] x) {
+    float[] sums = new float[dense.out];
+    for (int o = 0; o < sums.length; o++) {
+      double sum = dense.bias == null ? 0 : dense.bias[o];
+      for (int i = 0; i < dense.in; i++) {
+        sum += (double) dense.weight[o * dense.in + i] * x[i];
+      }
+      sums[o] = (float) sum;
+    }
+    return apply(dense.activation, sums);
+  }
+
+  /** An activation of each element. */
+  static float[] apply(Activation activation, float[] x) {
+    if (activation == Activation.IDENTITY) {
+      return x;
+    }
+    try (Arena arena = Arena.ofConfined()) {
+      Tensor values = Tensor.of(arena, x, 1, x.length);
+      activation.forward(values, values);
+      return values.toFloatArray();
+    }
+  }
+}

@@ -1,0 +1,160 @@
+package io.github.attention4j.models;
+
+import io.github.attention4j.layer.Activation;
+import io.github.attention4j.models.files.Settings;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+
+/**
+ * A cross encoder: scores passages against a query by reading both together.
+ *
+ * <pre>{@code
+ * try (Reranker reranker = Reranker.open(directory)) {
+ *   float[] scores = reranker.score("Who repairs the engine?", passages);
+ * }
+ * }</pre>
+ *
+ * <p>The score is the sigmoid of the one logit, unless {@code config.json} names another function
+ * ({@code sentence_transformers.activation_fn}, formerly {@code
+ * sbert_ce_default_activation_function}). Query and passage together are cut at the model's limit,
+ * the longer one first.
+ *
+ * <p>Batches, memory and threads are those of {@link TextEncoder}.
+ */
+public final class Reranker implements AutoCloseable {
+  private final TextClassifier classifier;
+  private final Activation activation;
+
+  private Reranker(TextClassifier classifier, Activation activation) {
+    this.classifier = classifier;
+    this.activation = activation;
+  }
+
+  /**
+   * How well a passage answers a query.
+   *
+   * @param score higher is better
+   * @param tokens how many tokens of query and passage were read together
+   * @param dropped how many tokens were cut off, as both are longer than the model's files allow
+   */
+  public record Result(float score, int tokens, int dropped) {}
+
+  /**
+   * Opens a checkpoint directory.
+   *
+   * @param directory holds the files, which are not needed any more afterwards
+   * @return the reranker, to be closed
+   * @throws IOException if a file is missing, cannot be read, or is malformed
+   * @throws IllegalArgumentException as {@link TextClassifier#open(Path)}, and if the model has not
+   *     exactly one label
+   */
+  public static Reranker open(Path directory) throws IOException {
+    return open(directory, false);
+  }
+
+  /**
+   * Opens a checkpoint directory, and says what happens to texts that are too long.
+   *
+   * @param directory holds the files, which are not needed any more afterwards
+   * @param refuseTruncation whether a query and passage that are too long are refused rather than
+   *     cut
+   * @return the reranker, to be closed
+   * @throws IOException if a file is missing, cannot be read, or is malformed
+   * @throws IllegalArgumentException as {@link #open(Path)}
+   */
+  public static Reranker open(Path directory, boolean refuseTruncation) throws IOException {
+    Activation activation = activation(Settings.read(directory.resolve("config.json")));
+    TextClassifier classifier = TextClassifier.open(directory, refuseTruncation);
+    if (classifier.labels().size() != 1) {
+      classifier.close();
+      throw new IllegalArgumentException(
+          directory
+              + " must have one label to score with, others are for TextClassifier: labels="
+              + classifier.labels().size());
+    }
+    return new Reranker(classifier, activation);
+  }
+
+  private static Activation activation(Settings settings) {
+    Settings own = settings.object("sentence_transformers");
+    String old = "sbert_ce_default_activation_function";
+    String name = own.text("activation_fn", settings.text(old, "Sigmoid"));
+    return Pipeline.activation(name, settings.source() + ": activation_fn");
+  }
+
+  /**
+   * Returns the classifier that computes the scores.
+   *
+   * @return lives as long as the reranker
+   */
+  public TextClassifier classifier() {
+    return classifier;
+  }
+
+  /**
+   * Scores passages.
+   *
+   * @param query any text
+   * @param passages any texts
+   * @return for each passage its score, in their order; higher is better
+   * @throws IllegalArgumentException if a query with its passage is too long and truncation is
+   *     refused
+   * @throws IllegalStateException if the reranker is closed, or has no tokenizer
+   */
+  public float[] score(String query, List<String> passages) {
+    List<Result> results = rank(query, passages);
+    float[] scores = new float[results.size()];
+    for (int i = 0; i < scores.length; i++) {
+      scores[i] = results.get(i).score();
+    }
+    return scores;
+  }
+
+  /**
+   * Scores passages, and reports what was cut.
+   *
+   * @param query any text
+   * @param passages any texts
+   * @return for each passage its result, in their order
+   * @throws IllegalArgumentException if a query with its passage is too long and truncation is
+   *     refused
+   * @throws IllegalStateException if the reranker is closed, or has no tokenizer
+   */
+  public List<Result> rank(String query, List<String> passages) {
+    List<Result> results = new ArrayList<>();
+    for (TextClassifier.Result each : classifier.classifyPairs(query, passages)) {
+      results.add(new Result(score(each.logits()[0]), each.tokens(), each.dropped()));
+    }
+    return List.copyOf(results);
+  }
+
+  /**
+   * Scores queries with their passages, given as tokens.
+   *
+   * @param pairs for each pair its tokens, special ones included. Not modified.
+   * @param types for each pair the types of its tokens; null for zeros. Not modified.
+   * @return for each pair its score
+   * @throws IllegalArgumentException as {@link TextClassifier#logits}
+   * @throws IllegalStateException if the reranker is closed
+   */
+  public float[] scoreTokens(List<int[]> pairs, List<int[]> types) {
+    List<float[]> logits = classifier.logits(pairs, types);
+    float[] scores = new float[logits.size()];
+    for (int i = 0; i < scores.length; i++) {
+      scores[i] = score(logits.get(i)[0]);
+    }
+    return scores;
+  }
+
+  private float score(float logit) {
+    return Pipeline.apply(activation, new float[] {logit})[0];
+  }
+
+  /** Releases the memory. Waits for calls that are running; closing again is a no-op. */
+  @Override
+  public void close() {
+    classifier.close();
+  }
+}

@@ -1,0 +1,290 @@
+package io.github.attention4j.models;
+
+import io.github.attention4j.Sequences;
+import io.github.attention4j.Tensor;
+import io.github.attention4j.models.files.Settings;
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Objects;
+
+/**
+ * A sequence classifier: an encoder with a classification head, such as Transformers' {@code
+ * BertForSequenceClassification}. For models that score a query and a passage see {@link Reranker}.
+ *
+ * <pre>{@code
+ * try (TextClassifier classifier = TextClassifier.open(directory)) {
+ *   TextClassifier.Result result = classifier.classify("I would buy it again.");
+ *   System.out.println(result.label() + " " + result.probability());
+ * }
+ * }</pre>
+ *
+ * <p>Batches, memory and threads are those of {@link TextEncoder}.
+ */
+public final class TextClassifier implements AutoCloseable {
+  private final TextEncoder encoder;
+  private final TextInput input;
+  private final List<String> labels;
+
+  private TextClassifier(TextEncoder encoder, TextInput input, List<String> labels) {
+    this.encoder = encoder;
+    this.input = input;
+    this.labels = labels;
+  }
+
+  /**
+   * What a classifier says of a text.
+   *
+   * @param labels the names of the labels
+   * @param logits for each label
+   * @param probabilities for each label: the softmax of the logits, of a single label the sigmoid
+   * @param tokens how many tokens were read
+   * @param dropped how many tokens were cut off, as the text is longer than the model's files allow
+   */
+  public record Result(
+      List<String> labels, float[] logits, float[] probabilities, int tokens, int dropped) {
+    /**
+     * Returns the number of the most probable label.
+     *
+     * @return the first of them, if several are equal
+     */
+    public int best() {
+      int best = 0;
+      for (int i = 1; i < logits.length; i++) {
+        best = logits[i] > logits[best] ? i : best;
+      }
+      return best;
+    }
+
+    /**
+     * Returns the most probable label.
+     *
+     * @return its name
+     */
+    public String label() {
+      return labels.get(best());
+    }
+
+    /**
+     * Returns the probability of the most probable label.
+     *
+     * @return from 0 to 1
+     */
+    public float probability() {
+      return probabilities[best()];
+    }
+  }
+
+  /**
+   * Opens a checkpoint directory: what {@link TextEncoder#open} reads, and {@code tokenizer.json},
+   * without which only the methods for token numbers work.
+   *
+   * @param directory holds the files, which are not needed any more afterwards
+   * @return the classifier, to be closed
+   * @throws IOException if a file is missing, cannot be read, or is malformed
+   * @throws IllegalArgumentException as {@link TextEncoder#open}, and if the checkpoint has no
+   *     classification head or the tokenizer does not fit
+   */
+  public static TextClassifier open(Path directory) throws IOException {
+    return open(directory, false);
+  }
+
+  /**
+   * Opens a checkpoint directory, and says what happens to texts that are too long.
+   *
+   * @param directory holds the files, which are not needed any more afterwards
+   * @param refuseTruncation whether a text that is too long is refused rather than cut
+   * @return the classifier, to be closed
+   * @throws IOException if a file is missing, cannot be read, or is malformed
+   * @throws IllegalArgumentException as {@link #open(Path)}
+   */
+  public static TextClassifier open(Path directory, boolean refuseTruncation) throws IOException {
+    Settings settings = Settings.read(directory.resolve("config.json"));
+    TextEncoder encoder = TextEncoder.open(directory, settings);
+    try {
+      if (!encoder.hasClassifier()) {
+        throw new IllegalArgumentException(
+            directory
+                + " must have a classification head: id2label has "
+                + encoder.spec().labels()
+                + " labels, and the head's tensors are "
+                + (encoder.spec().classifier() == null ? "not known" : "missing")
+                + " for "
+                + encoder.family());
+      }
+      TextInput input =
+          Files.exists(directory.resolve("tokenizer.json"))
+              ? TextInput.open(directory, null, encoder, 0, refuseTruncation)
+              : null;
+      TextClassifier classifier =
+          new TextClassifier(encoder, input, labels(settings, encoder.spec().labels()));
+      encoder = null;
+      return classifier;
+    } finally {
+      if (encoder != null) {
+        encoder.close();
+      }
+    }
+  }
+
+  private static List<String> labels(Settings settings, int count) {
+    Settings names = settings.object("id2label");
+    List<String> labels = new ArrayList<>();
+    for (int i = 0; i < count; i++) {
+      labels.add(names.text(Integer.toString(i), "LABEL_" + i));
+    }
+    return List.copyOf(labels);
+  }
+
+  /**
+   * Returns the encoder.
+   *
+   * @return lives as long as the classifier; closing it is closing the classifier
+   */
+  public TextEncoder encoder() {
+    return encoder;
+  }
+
+  /**
+   * Returns the names of the labels.
+   *
+   * @return {@code id2label} in order
+   */
+  public List<String> labels() {
+    return labels;
+  }
+
+  /**
+   * Classifies a text.
+   *
+   * @param text any text
+   * @return what the classifier says
+   * @throws IllegalArgumentException if the text is too long and truncation is refused
+   * @throws IllegalStateException if the classifier is closed, or has no tokenizer
+   */
+  public Result classify(String text) {
+    return classify(List.of(text)).getFirst();
+  }
+
+  /**
+   * Classifies texts.
+   *
+   * @param texts any texts
+   * @return for each what the classifier says, in their order
+   * @throws IllegalArgumentException if a text is too long and truncation is refused
+   * @throws IllegalStateException if the classifier is closed, or has no tokenizer
+   */
+  public List<Result> classify(List<String> texts) {
+    TextInput own = input();
+    return results(texts.stream().map(own::encode).toList());
+  }
+
+  /**
+   * Classifies pairs of texts that are read together, such as a premise and a hypothesis.
+   *
+   * @param first any text
+   * @param second for it any texts
+   * @return for each pair what the classifier says, in the order of the second texts
+   * @throws IllegalArgumentException if a pair is too long and truncation is refused
+   * @throws IllegalStateException if the classifier is closed, or has no tokenizer
+   */
+  public List<Result> classifyPairs(String first, List<String> second) {
+    TextInput own = input();
+    return results(second.stream().map(each -> own.encodePair(first, each)).toList());
+  }
+
+  private TextInput input() {
+    if (input == null) {
+      throw new IllegalStateException("the directory has no tokenizer.json: " + encoder);
+    }
+    return input;
+  }
+
+  private List<Result> results(List<TextInput.Cut> cuts) {
+    List<float[]> logits =
+        logits(
+            cuts.stream().map(cut -> cut.encoding().tokens()).toList(),
+            cuts.stream().map(cut -> cut.encoding().types()).toList());
+    List<Result> results = new ArrayList<>();
+    for (int i = 0; i < cuts.size(); i++) {
+      TextInput.Cut cut = cuts.get(i);
+      float[] own = logits.get(i);
+      results.add(
+          new Result(labels, own, probabilities(own), cut.encoding().length(), cut.dropped()));
+    }
+    return List.copyOf(results);
+  }
+
+  /**
+   * Computes the logits of texts given as tokens.
+   *
+   * @param texts for each text its tokens, special ones included. Not modified.
+   * @param types for each text the types of its tokens; null for zeros. Not modified.
+   * @return for each text the logits of the labels
+   * @throws IllegalArgumentException as {@link TextEncoder#encode(Arena, List, List)}
+   * @throws IllegalStateException if the classifier is closed
+   */
+  public List<float[]> logits(List<int[]> texts, List<int[]> types) {
+    Objects.requireNonNull(texts, "texts");
+    List<float[]> logits = new ArrayList<>();
+    for (int from = 0; from < texts.size(); from += BATCH) {
+      int to = Math.min(from + BATCH, texts.size());
+      List<int[]> batch = texts.subList(from, to);
+      try (Arena arena = Arena.ofConfined()) {
+        Tensor hidden =
+            encoder.encode(arena, batch, types == null ? null : types.subList(from, to));
+        Sequences sequences = TextEncoder.sequences(batch);
+        Tensor out = encoder.classify(arena, hidden, sequences);
+        for (int i = 0; i < batch.size(); i++) {
+          logits.add(out.select(0, i).toFloatArray());
+        }
+      }
+    }
+    return logits;
+  }
+
+  /** Bounds the memory of a call. */
+  private static final int BATCH = 64;
+
+  /**
+   * Turns logits into probabilities.
+   *
+   * @param logits of a text. Not modified.
+   * @return their softmax; of a single one the sigmoid
+   */
+  public static float[] probabilities(float[] logits) {
+    float[] probabilities = new float[logits.length];
+    if (logits.length == 1) {
+      probabilities[0] = sigmoid(logits[0]);
+      return probabilities;
+    }
+    double most = Double.NEGATIVE_INFINITY;
+    for (float logit : logits) {
+      most = Math.max(most, logit);
+    }
+    double sum = 0;
+    for (float logit : logits) {
+      sum += Math.exp(logit - most);
+    }
+    for (int i = 0; i < logits.length; i++) {
+      probabilities[i] = (float) (Math.exp(logits[i] - most) / sum);
+    }
+    return probabilities;
+  }
+
+  static float sigmoid(float x) {
+    return (float) (1 / (1 + Math.exp(-(double) x)));
+  }
+
+  /** Releases the memory. Waits for calls that are running; closing again is a no-op. */
+  @Override
+  public void close() {
+    encoder.close();
+    if (input != null) {
+      input.close();
+    }
+  }
+}

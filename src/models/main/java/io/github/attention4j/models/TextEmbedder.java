@@ -1,0 +1,701 @@
+package io.github.attention4j.models;
+
+import io.github.attention4j.DType;
+import io.github.attention4j.Tensor;
+import io.github.attention4j.models.files.Settings;
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayDeque;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Iterator;
+import java.util.List;
+import java.util.Map;
+import java.util.NoSuchElementException;
+import java.util.Objects;
+import java.util.TreeMap;
+import java.util.concurrent.CancellationException;
+
+/**
+ * Text in, vectors out: an encoder with a tokenizer, pooling and prompts, as sentence-transformers
+ * saves it.
+ *
+ * <pre>{@code
+ * try (TextEmbedder embedder = TextEmbedder.open(directory)) {
+ *   float[] query = embedder.embedQuery("Who repairs the engine?");
+ *   List<TextEmbedder.Result> passages = embedder.embedDocuments(texts);
+ * }
+ * }</pre>
+ *
+ * <p><b>Files.</b> What {@link TextEncoder#open} reads, {@code tokenizer.json}, and of
+ * sentence-transformers {@code modules.json} with the settings of its modules (Pooling, Dense,
+ * Normalize), {@code sentence_bert_config.json} and {@code config_sentence_transformers.json}. A
+ * directory without {@code modules.json} gets mean pooling and division by the Euclidean norm;
+ * {@link #describe()} says which it is. Late interaction (ColBERT) and sparse encoders (SPLADE) are
+ * refused.
+ *
+ * <p><b>Long texts</b> are cut at {@link #maxTokens()}, which the model's files say, and the result
+ * tells how many tokens were dropped; {@link Builder#refuseTruncation} refuses them instead. The
+ * settings of truncation and padding in {@code tokenizer.json} itself are not obeyed.
+ *
+ * <p><b>Batches, memory and threads</b> are those of {@link TextEncoder}: a text's vector has the
+ * same bits in whatever batch it comes, and the memory of a call does not grow with the number of
+ * texts beyond that of the result. {@link #embedAll(Iterator, String)} streams.
+ */
+public final class TextEmbedder implements AutoCloseable {
+  /** Texts are tokenized and embedded in chunks of about so many tokens. */
+  private static final int CHUNK_TOKENS = 8192;
+
+  private final TextEncoder encoder;
+  private final TextInput input;
+  private final Pipeline pipeline;
+  private final Map<String, String> prompts;
+  private final String defaultPrompt;
+  private final int dimension;
+
+  private TextEmbedder(
+      TextEncoder encoder,
+      TextInput input,
+      Pipeline pipeline,
+      Map<String, String> prompts,
+      String defaultPrompt,
+      int dimension) {
+    this.encoder = encoder;
+    this.input = input;
+    this.pipeline = pipeline;
+    this.prompts = prompts;
+    this.defaultPrompt = defaultPrompt;
+    this.dimension = dimension;
+  }
+
+  /**
+   * The vector of a text.
+   *
+   * @param vector the vector; not shared with anyone
+   * @param tokens how many tokens were read, special ones and the prompt included
+   * @param dropped how many tokens were cut off, as the text is longer than {@link #maxTokens()}
+   */
+  public record Result(float[] vector, int tokens, int dropped) {}
+
+  /** Is told how far a call has come, and may end it. */
+  @FunctionalInterface
+  public interface Progress {
+    /**
+     * Called in the caller's thread after each chunk of texts.
+     *
+     * @param embedded how many texts have their vectors
+     * @param total how many texts there are
+     * @return whether to go on
+     */
+    boolean embedded(long embedded, long total);
+  }
+
+  // ---- Opening ----
+
+  /**
+   * Opens a directory with the settings of its files.
+   *
+   * @param directory holds the files, which are not needed any more afterwards
+   * @return the embedder, to be closed
+   * @throws IOException if a file is missing, cannot be read, or is malformed
+   * @throws IllegalArgumentException as {@link TextEncoder#open}, and if a module is not supported
+   *     or the tokenizer does not fit the model
+   */
+  public static TextEmbedder open(Path directory) throws IOException {
+    return builder(directory).open();
+  }
+
+  /**
+   * Starts with the settings of a directory's files.
+   *
+   * @param directory what {@link #open} takes
+   * @return a builder
+   */
+  public static Builder builder(Path directory) {
+    return new Builder(directory);
+  }
+
+  /** Collects what is to be other than the files say. Not safe for several threads. */
+  public static final class Builder {
+    private final Path directory;
+    private Tokenizer tokenizer;
+    private Pooling pooling;
+    private Boolean normalize;
+    private int dimensions;
+    private int maxTokens;
+    private boolean refuses;
+
+    private Builder(Path directory) {
+      this.directory = Objects.requireNonNull(directory, "directory");
+    }
+
+    /**
+     * Takes another tokenizer than the directory's.
+     *
+     * @param tokenizer belongs to the embedder from now on, which closes it
+     * @return this builder
+     */
+    public Builder tokenizer(Tokenizer tokenizer) {
+      this.tokenizer = Objects.requireNonNull(tokenizer, "tokenizer");
+      return this;
+    }
+
+    /**
+     * Pools in another way than the files say; the modules behind pooling are left out.
+     *
+     * @param pooling the way
+     * @return this builder
+     */
+    public Builder pooling(Pooling pooling) {
+      this.pooling = Objects.requireNonNull(pooling, "pooling");
+      return this;
+    }
+
+    /**
+     * Says whether vectors are divided by their Euclidean norm at the end.
+     *
+     * @param normalize true to divide, false to leave out a Normalize at the end
+     * @return this builder
+     */
+    public Builder normalize(boolean normalize) {
+      this.normalize = normalize;
+      return this;
+    }
+
+    /**
+     * Keeps the first elements of each vector only, for models trained so (Kusupati et al.,
+     * "Matryoshka Representation Learning", 2022). If vectors are normalized, the shortened ones
+     * are too.
+     *
+     * @param dimensions from 1 to what the model gives
+     * @return this builder
+     */
+    public Builder dimensions(int dimensions) {
+      if (dimensions < 1) {
+        throw new IllegalArgumentException(
+            "dimensions must be at least 1: dimensions=" + dimensions);
+      }
+      this.dimensions = dimensions;
+      return this;
+    }
+
+    /**
+     * Reads more or fewer tokens of a text than the files say.
+     *
+     * @param maxTokens from 1 to what the positions of the model allow
+     * @return this builder
+     */
+    public Builder maxTokens(int maxTokens) {
+      if (maxTokens < 1) {
+        throw new IllegalArgumentException("maxTokens must be at least 1: maxTokens=" + maxTokens);
+      }
+      this.maxTokens = maxTokens;
+      return this;
+    }
+
+    /**
+     * Refuses texts that are too long rather than cutting them.
+     *
+     * @return this builder
+     */
+    public Builder refuseTruncation() {
+      this.refuses = true;
+      return this;
+    }
+
+    /**
+     * Opens the directory.
+     *
+     * @return the embedder, to be closed
+     * @throws IOException as {@link TextEmbedder#open}
+     * @throws IllegalArgumentException as {@link TextEmbedder#open}, and if the model cannot do
+     *     what was chosen
+     */
+    public TextEmbedder open() throws IOException {
+      TextEncoder encoder = TextEncoder.open(directory);
+      try {
+        TextEmbedder embedder = open(encoder);
+        encoder = null;
+        return embedder;
+      } finally {
+        if (encoder != null) {
+          encoder.close();
+        }
+      }
+    }
+
+    private TextEmbedder open(TextEncoder encoder) throws IOException {
+      if (maxTokens > encoder.maxTokens()) {
+        throw new IllegalArgumentException(
+            "maxTokens must not exceed what the model allows: maxTokens="
+                + maxTokens
+                + ", model="
+                + encoder.maxTokens());
+      }
+      Pipeline pipeline = pipeline(Pipeline.read(directory, encoder.width()), encoder.width());
+      if (dimensions > pipeline.dimension()) {
+        throw new IllegalArgumentException(
+            "dimensions must not exceed what the model gives: dimensions="
+                + dimensions
+                + ", model="
+                + pipeline.dimension());
+      }
+      Map<String, String> prompts = new TreeMap<>();
+      String defaultPrompt = null;
+      Path file = directory.resolve("config_sentence_transformers.json");
+      if (Files.exists(file)) {
+        Settings settings = Settings.read(file);
+        defaultPrompt = readPrompts(settings, prompts);
+        if (dimensions == 0) {
+          dimensions = Math.min(settings.count("truncate_dim", 0), pipeline.dimension());
+        }
+        settings.requireAllRead();
+      }
+      TextInput input = TextInput.open(directory, tokenizer, encoder, maxTokens, refuses);
+      return new TextEmbedder(
+          encoder,
+          input,
+          pipeline,
+          Map.copyOf(prompts),
+          defaultPrompt,
+          dimensions == 0 ? pipeline.dimension() : dimensions);
+    }
+
+    private Pipeline pipeline(Pipeline read, int width) {
+      Pipeline pipeline = read;
+      if (pooling != null) {
+        List<Pipeline.Step> steps =
+            read.normalizes() ? List.of(new Pipeline.Normalize()) : List.of();
+        pipeline = new Pipeline(List.of(pooling), read.includePrompt(), steps, width, false);
+      }
+      if (normalize != null && normalize != pipeline.normalizes()) {
+        List<Pipeline.Step> steps = new ArrayList<>(pipeline.steps());
+        if (normalize) {
+          steps.add(new Pipeline.Normalize());
+        } else {
+          steps.removeLast();
+        }
+        pipeline =
+            new Pipeline(
+                pipeline.pooling(),
+                pipeline.includePrompt(),
+                List.copyOf(steps),
+                pipeline.dimension(),
+                false);
+      }
+      return pipeline;
+    }
+
+    private static String readPrompts(Settings settings, Map<String, String> prompts) {
+      // What vectors are compared with does not change them.
+      settings.ignore("similarity_fn_name", "__version__");
+      settings.require("model_type", "SentenceTransformer");
+      Settings named = settings.object("prompts");
+      for (String name : named.keys()) {
+        prompts.put(name, named.text(name));
+      }
+      String name = settings.text("default_prompt_name", null);
+      if (name != null && !prompts.containsKey(name)) {
+        throw settings.refused("default_prompt_name", "one of " + prompts.keySet());
+      }
+      return name;
+    }
+  }
+
+  // ---- What it is ----
+
+  /**
+   * Returns the encoder.
+   *
+   * @return lives as long as the embedder
+   */
+  public TextEncoder encoder() {
+    return encoder;
+  }
+
+  /**
+   * Returns the tokenizer.
+   *
+   * @return lives as long as the embedder
+   */
+  public Tokenizer tokenizer() {
+    return input.tokenizer();
+  }
+
+  /**
+   * Returns the number of elements of a vector.
+   *
+   * @return at least 1
+   */
+  public int dimension() {
+    return dimension;
+  }
+
+  /**
+   * Returns the most tokens that are read of a text, special ones and the prompt included.
+   *
+   * @return what the model's files say, or the builder
+   */
+  public int maxTokens() {
+    return input.limit();
+  }
+
+  /**
+   * Returns the prompts by their names.
+   *
+   * @return what {@code config_sentence_transformers.json} says; empty if there are none
+   */
+  public Map<String, String> prompts() {
+    return prompts;
+  }
+
+  /**
+   * Returns the name of the prompt that a text gets if none is named.
+   *
+   * @return null for none
+   */
+  public String defaultPrompt() {
+    return defaultPrompt;
+  }
+
+  /**
+   * Says in one line what is computed, and whether the files say so or it is the default.
+   *
+   * @return for example {@code bert, MEAN + Normalize (from modules.json), 384 dimensions, at most
+   *     256 tokens}
+   */
+  public String describe() {
+    StringBuilder text = new StringBuilder(encoder.family()).append(", ");
+    text.append(String.join(" and ", pipeline.pooling().stream().map(Pooling::toString).toList()));
+    for (Pipeline.Step step : pipeline.steps()) {
+      text.append(" + ").append(step.getClass().getSimpleName());
+    }
+    text.append(pipeline.fromFiles() ? " (from modules.json), " : " (not from modules.json), ");
+    return text.append(dimension)
+        .append(" dimensions, at most ")
+        .append(maxTokens())
+        .append(" tokens")
+        .toString();
+  }
+
+  /**
+   * Counts the tokens of a text without embedding it.
+   *
+   * @param text any text
+   * @return the number, special tokens included, however long the text is
+   * @throws IllegalStateException if the embedder is closed
+   */
+  public int countTokens(String text) {
+    return input.count(text);
+  }
+
+  // ---- Embedding ----
+
+  /**
+   * Embeds a text, with the default prompt if there is one.
+   *
+   * @param text any text
+   * @return its vector
+   * @throws IllegalArgumentException if the text is too long and truncation is refused
+   * @throws IllegalStateException if the embedder is closed
+   */
+  public float[] embed(String text) {
+    return embedAll(List.of(text), defaultPrompt).getFirst().vector();
+  }
+
+  /**
+   * Embeds texts, with the default prompt if there is one.
+   *
+   * @param texts any texts
+   * @return for each text its vector, in their order
+   * @throws IllegalArgumentException if a text is too long and truncation is refused
+   * @throws IllegalStateException if the embedder is closed
+   */
+  public List<Result> embedAll(List<String> texts) {
+    return embedAll(texts, defaultPrompt);
+  }
+
+  /**
+   * Embeds a query, with the prompt {@code query} if there is one, or the default prompt.
+   *
+   * @param query any text
+   * @return its vector
+   * @throws IllegalArgumentException if the text is too long and truncation is refused
+   * @throws IllegalStateException if the embedder is closed
+   */
+  public float[] embedQuery(String query) {
+    return embedAll(List.of(query), promptFor("query")).getFirst().vector();
+  }
+
+  /**
+   * Embeds a document that queries are to find.
+   *
+   * @param document any text
+   * @return its vector
+   * @throws IllegalArgumentException if the text is too long and truncation is refused
+   * @throws IllegalStateException if the embedder is closed
+   */
+  public float[] embedDocument(String document) {
+    return embedDocuments(List.of(document)).getFirst().vector();
+  }
+
+  /**
+   * Embeds documents that queries are to find, with the prompt {@code document}, {@code passage} or
+   * {@code corpus}, whichever there is, or the default prompt.
+   *
+   * @param documents any texts
+   * @return for each text its vector, in their order
+   * @throws IllegalArgumentException if a text is too long and truncation is refused
+   * @throws IllegalStateException if the embedder is closed
+   */
+  public List<Result> embedDocuments(List<String> documents) {
+    return embedAll(documents, promptFor("document", "passage", "corpus"));
+  }
+
+  private String promptFor(String... names) {
+    for (String name : names) {
+      if (prompts.containsKey(name)) {
+        return name;
+      }
+    }
+    return defaultPrompt;
+  }
+
+  /**
+   * Embeds texts with a prompt.
+   *
+   * @param texts any texts
+   * @param promptName one of {@link #prompts()}; null for none
+   * @return for each text its vector, in their order
+   * @throws IllegalArgumentException if there is no such prompt, or a text is too long and
+   *     truncation is refused
+   * @throws IllegalStateException if the embedder is closed
+   */
+  public List<Result> embedAll(List<String> texts, String promptName) {
+    return embedAll(texts, promptName, (embedded, total) -> true);
+  }
+
+  /**
+   * Embeds texts with a prompt, and reports progress.
+   *
+   * @param texts any texts
+   * @param promptName one of {@link #prompts()}; null for none
+   * @param progress is told after each chunk of texts, and may end the call
+   * @return for each text its vector, in their order
+   * @throws IllegalArgumentException if there is no such prompt, or a text is too long and
+   *     truncation is refused
+   * @throws CancellationException if progress says not to go on
+   * @throws IllegalStateException if the embedder is closed
+   */
+  public List<Result> embedAll(List<String> texts, String promptName, Progress progress) {
+    List<Result> results = new ArrayList<>(texts.size());
+    Chunks chunks = new Chunks(texts.iterator(), prompt(promptName));
+    while (chunks.hasNext()) {
+      results.addAll(chunks.next());
+      if (!progress.embedded(results.size(), texts.size())) {
+        throw new CancellationException(
+            "embedding was cancelled: embedded=" + results.size() + ", texts=" + texts.size());
+      }
+    }
+    return results;
+  }
+
+  /**
+   * Embeds texts as they come, in bounded memory: texts are taken from the iterator when vectors
+   * are asked for, a chunk of some thousands of tokens at a time.
+   *
+   * @param texts any texts, however many
+   * @param promptName one of {@link #prompts()}; null for none
+   * @return their vectors, in their order; for one thread. What it throws is what {@link
+   *     #embedAll(List, String)} throws, when it comes to that text
+   * @throws IllegalArgumentException if there is no such prompt
+   */
+  public Iterator<Result> embedAll(Iterator<String> texts, String promptName) {
+    Chunks chunks = new Chunks(Objects.requireNonNull(texts, "texts"), prompt(promptName));
+    return new Iterator<>() {
+      private final ArrayDeque<Result> ready = new ArrayDeque<>();
+
+      @Override
+      public boolean hasNext() {
+        return !ready.isEmpty() || chunks.hasNext();
+      }
+
+      @Override
+      public Result next() {
+        if (ready.isEmpty()) {
+          ready.addAll(chunks.next());
+        }
+        return ready.removeFirst();
+      }
+    };
+  }
+
+  /**
+   * Embeds texts into a tensor.
+   *
+   * @param arena supplies the memory of the result
+   * @param texts any texts
+   * @param promptName one of {@link #prompts()}; null for none
+   * @return {@link DType#F32} {@code [texts, dimension]}
+   * @throws IllegalArgumentException if there is no such prompt, or a text is too long and
+   *     truncation is refused
+   * @throws IllegalStateException if the embedder is closed
+   */
+  public Tensor embedAll(Arena arena, List<String> texts, String promptName) {
+    Tensor out = Tensor.allocate(arena, DType.F32, texts.size(), dimension);
+    embedAll(texts, promptName, out.segment());
+    return out;
+  }
+
+  /**
+   * Embeds texts into a segment of the caller's, one vector behind the other.
+   *
+   * @param texts any texts
+   * @param promptName one of {@link #prompts()}; null for none
+   * @param out of at least {@code texts · dimension · 4} bytes. Modified.
+   * @throws IllegalArgumentException if there is no such prompt, out is too small or read-only, or
+   *     a text is too long and truncation is refused
+   * @throws IllegalStateException if the embedder is closed
+   */
+  public void embedAll(List<String> texts, String promptName, MemorySegment out) {
+    long bytes = Math.multiplyExact((long) texts.size(), dimension * (long) Float.BYTES);
+    if (out.byteSize() < bytes) {
+      throw new IllegalArgumentException(
+          "out must have room for all vectors: out=" + out.byteSize() + " bytes, vectors=" + bytes);
+    }
+    if (out.isReadOnly()) {
+      throw new IllegalArgumentException("out must be writable: it is read-only");
+    }
+    Chunks chunks = new Chunks(texts.iterator(), prompt(promptName));
+    long at = 0;
+    while (chunks.hasNext()) {
+      for (Result result : chunks.next()) {
+        MemorySegment.copy(
+            result.vector(), 0, out, ValueLayout.JAVA_FLOAT_UNALIGNED, at, dimension);
+        at += dimension * (long) Float.BYTES;
+      }
+    }
+  }
+
+  /**
+   * Embeds texts that are given as tokens, without a prompt.
+   *
+   * @param texts for each text its tokens, special ones included. Not modified.
+   * @return for each text its vector, in their order
+   * @throws IllegalArgumentException as {@link TextEncoder#encode(Arena, int[][])}
+   * @throws IllegalStateException if the embedder is closed
+   */
+  public List<float[]> embedTokens(List<int[]> texts) {
+    encoder.check(texts, null);
+    List<float[]> vectors = new ArrayList<>(texts.size());
+    for (int from = 0; from < texts.size(); ) {
+      int to = from + 1;
+      int tokens = texts.get(from).length;
+      while (to < texts.size() && tokens + texts.get(to).length <= CHUNK_TOKENS) {
+        tokens += texts.get(to++).length;
+      }
+      vectors.addAll(vectors(texts.subList(from, to), null, 0));
+      from = to;
+    }
+    return vectors;
+  }
+
+  private String prompt(String name) {
+    if (name == null) {
+      return "";
+    }
+    String prompt = prompts.get(name);
+    if (prompt == null) {
+      throw new IllegalArgumentException(
+          "prompt must be one of the model's: prompt=" + name + ", prompts=" + prompts.keySet());
+    }
+    return prompt;
+  }
+
+  /** Tokenizes and embeds texts, about {@link #CHUNK_TOKENS} at a time. */
+  private final class Chunks {
+    private final Iterator<String> texts;
+    private final String prompt;
+    private final int promptTokens;
+
+    Chunks(Iterator<String> texts, String prompt) {
+      this.texts = texts;
+      this.prompt = prompt;
+      this.promptTokens =
+          prompt.isEmpty() || pipeline.includePrompt() ? 0 : input.promptTokens(prompt);
+    }
+
+    boolean hasNext() {
+      return texts.hasNext();
+    }
+
+    List<Result> next() {
+      if (!texts.hasNext()) {
+        throw new NoSuchElementException("there are no more texts");
+      }
+      List<TextInput.Cut> cuts = new ArrayList<>();
+      int tokens = 0;
+      while (tokens < CHUNK_TOKENS && texts.hasNext()) {
+        TextInput.Cut cut = input.encode(prompt + Objects.requireNonNull(texts.next(), "text"));
+        cuts.add(cut);
+        tokens += cut.encoding().length();
+      }
+      List<float[]> vectors =
+          vectors(
+              cuts.stream().map(cut -> cut.encoding().tokens()).toList(),
+              cuts.stream().map(cut -> cut.encoding().types()).toList(),
+              promptTokens);
+      List<Result> results = new ArrayList<>(cuts.size());
+      for (int i = 0; i < cuts.size(); i++) {
+        TextInput.Cut cut = cuts.get(i);
+        results.add(new Result(vectors.get(i), cut.encoding().length(), cut.dropped()));
+      }
+      return results;
+    }
+  }
+
+  private List<float[]> vectors(List<int[]> texts, List<int[]> types, int promptTokens) {
+    List<float[]> vectors = new ArrayList<>(texts.size());
+    try (Arena arena = Arena.ofConfined()) {
+      Tensor hidden = encoder.encode(arena, texts, types);
+      int row = 0;
+      for (int[] text : texts) {
+        vectors.add(shortened(pipeline.vector(hidden, row, text.length, promptTokens)));
+        row += text.length;
+      }
+    }
+    return vectors;
+  }
+
+  private float[] shortened(float[] vector) {
+    if (vector.length == dimension) {
+      return vector;
+    }
+    float[] shorter = Arrays.copyOf(vector, dimension);
+    if (pipeline.normalizes()) {
+      Pooling.normalize(shorter);
+    }
+    return shorter;
+  }
+
+  /** Releases the memory. Waits for calls that are running; closing again is a no-op. */
+  @Override
+  public void close() {
+    encoder.close();
+    input.close();
+  }
+
+  /**
+   * Shows what it is.
+   *
+   * @return {@link #describe()} in brackets
+   */
+  @Override
+  public String toString() {
+    return "TextEmbedder[" + describe() + "]";
+  }
+}

@@ -1,0 +1,404 @@
+package io.github.attention4j.models;
+
+import io.github.attention4j.DType;
+import io.github.attention4j.Sequences;
+import io.github.attention4j.Tensor;
+import io.github.attention4j.models.encoder.Encoder;
+import io.github.attention4j.models.encoder.EncoderSpec;
+import io.github.attention4j.models.encoder.Family;
+import io.github.attention4j.models.files.Checkpoint;
+import io.github.attention4j.models.files.Settings;
+import io.github.attention4j.models.files.TensorSource;
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Objects;
+import java.util.concurrent.ConcurrentLinkedDeque;
+import java.util.concurrent.locks.StampedLock;
+import java.util.function.Supplier;
+
+/**
+ * A text encoder: token numbers in, hidden states out. Families: BERT, RoBERTa, XLM-RoBERTa,
+ * CamemBERT, DistilBERT, MPNet, ELECTRA, ALBERT, DeBERTa v2 and v3, ModernBERT, Nomic BERT, GTE
+ * ({@code new}), EuroBERT, and Qwen3 as an embedder.
+ *
+ * <pre>{@code
+ * try (TextEncoder encoder = TextEncoder.open(directory);
+ *     Arena arena = Arena.ofConfined()) {
+ *   Tensor hidden = encoder.encode(arena, new int[] {101, 7592, 102}); // [3, width]
+ * }
+ * }</pre>
+ *
+ * <p><b>Batches</b> are packed: texts lie one behind the other without padding. The hidden states
+ * of a text have the same bits whatever other texts come with it. Long lists are cut into passes of
+ * a few thousand tokens, so that the memory for intermediate results is bounded.
+ *
+ * <p><b>Memory.</b> The weights belong to the model until {@link #close}; memory for intermediate
+ * results is reused from call to call.
+ *
+ * <p><b>Threads.</b> Any number of threads may call at once. A call uses at most {@link
+ * io.github.attention4j.A4j#threads()} threads of the process's one team. {@link #close} waits for
+ * calls that are running.
+ */
+public final class TextEncoder implements AutoCloseable {
+  /** A pass ends before the text that would take it beyond this, unless it is the only one. */
+  private static final int PASS_TOKENS = 2048;
+
+  private final String source;
+  private final Encoder encoder;
+  private final Arena arena;
+  private final ConcurrentLinkedDeque<Encoder.Scratch> scratches = new ConcurrentLinkedDeque<>();
+
+  /** Held for reading while a call computes, for writing while the model is being closed. */
+  private final StampedLock open = new StampedLock();
+
+  private TextEncoder(String source, Encoder encoder, Arena arena) {
+    this.source = source;
+    this.encoder = encoder;
+    this.arena = arena;
+  }
+
+  /**
+   * Opens a directory as Hugging Face's Transformers writes it: {@code config.json}, and {@code
+   * model.safetensors} or the files that {@code model.safetensors.index.json} names.
+   *
+   * @param directory holds the files, which are not needed any more afterwards
+   * @return the model, to be closed
+   * @throws IOException if a file is missing, cannot be read, or is malformed
+   * @throws IllegalArgumentException if the family is unknown, a setting would change the result
+   *     and is not supported, or tensors are missing or have other shapes
+   * @throws OutOfMemoryError if there is no memory for the weights
+   */
+  public static TextEncoder open(Path directory) throws IOException {
+    Objects.requireNonNull(directory, "directory");
+    return open(directory, Settings.read(directory.resolve("config.json")));
+  }
+
+  static TextEncoder open(Path directory, Settings settings) throws IOException {
+    EncoderSpec spec = Family.spec(settings);
+    // Only this thread reads the files; the weights are for all.
+    try (Arena files = Arena.ofConfined()) {
+      Checkpoint checkpoint = Checkpoint.open(directory, files);
+      String source = directory.toString();
+      return of(source, spec, TensorSource.of(source, checkpoint, files));
+    }
+  }
+
+  static TextEncoder of(String source, EncoderSpec spec, TensorSource tensors) {
+    Arena weights = Arena.ofShared();
+    try {
+      TextEncoder encoder = new TextEncoder(source, new Encoder(spec, tensors, weights), weights);
+      weights = null;
+      return encoder;
+    } finally {
+      if (weights != null) {
+        weights.close();
+      }
+    }
+  }
+
+  // ---- What it is ----
+
+  /**
+   * Returns the family.
+   *
+   * @return the {@code model_type}, such as {@code bert}
+   */
+  public String family() {
+    return encoder.spec().family();
+  }
+
+  /**
+   * Returns the size of a hidden state.
+   *
+   * @return {@code hidden_size}
+   */
+  public int width() {
+    return encoder.spec().width();
+  }
+
+  /**
+   * Returns the number of tokens there are; a token is a number from 0 below it.
+   *
+   * @return {@code vocab_size}
+   */
+  public int vocabulary() {
+    return encoder.spec().vocabulary();
+  }
+
+  /**
+   * Returns the most tokens that a text may have, special ones included.
+   *
+   * @return what the positions of the model allow
+   */
+  public int maxTokens() {
+    return encoder.spec().maxTokens();
+  }
+
+  /**
+   * Returns the number of weights.
+   *
+   * @return the number of elements in the tensors of the checkpoint that the model uses
+   */
+  public long parameters() {
+    return encoder.parameters();
+  }
+
+  /**
+   * Tells whether the checkpoint has a pooler.
+   *
+   * @return whether {@link #pool} works
+   */
+  public boolean hasPooler() {
+    return encoder.hasPooler();
+  }
+
+  boolean hasClassifier() {
+    return encoder.hasClassifier();
+  }
+
+  EncoderSpec spec() {
+    return encoder.spec();
+  }
+
+  // ---- Encoding ----
+
+  /**
+   * Computes the hidden states of texts.
+   *
+   * @param arena supplies the memory of the result
+   * @param texts for each text its tokens, at least one. Not modified.
+   * @return {@link DType#F32} {@code [tokens of all texts, width]}, the texts one behind the other
+   * @throws IllegalArgumentException if a text is empty or longer than {@link #maxTokens()}, or a
+   *     token is not in the vocabulary
+   * @throws IllegalStateException if the model is closed
+   * @throws OutOfMemoryError if there is no memory for the result
+   */
+  public Tensor encode(Arena arena, int[]... texts) {
+    return encode(arena, Arrays.asList(texts), null);
+  }
+
+  /**
+   * Computes the hidden states of texts with token types.
+   *
+   * @param arena supplies the memory of the result
+   * @param texts for each text its tokens, at least one. Not modified.
+   * @param types for each text the type of each token; null for zeros. Families with fewer than two
+   *     token types ignore them. Not modified.
+   * @return {@link DType#F32} {@code [tokens of all texts, width]}, the texts one behind the other
+   * @throws IllegalArgumentException if a text is empty or longer than {@link #maxTokens()}, a
+   *     token is not in the vocabulary, or the types do not fit
+   * @throws IllegalStateException if the model is closed
+   * @throws OutOfMemoryError if there is no memory for the result
+   */
+  public Tensor encode(Arena arena, List<int[]> texts, List<int[]> types) {
+    check(texts, types);
+    Sequences sequences = sequences(texts);
+    Tensor out = Tensor.allocate(arena, DType.F32, sequences.total(), width());
+    encode(texts, types, out);
+    return out;
+  }
+
+  /**
+   * Computes what the checkpoint's pooler makes of hidden states: {@code pooler_output}.
+   *
+   * @param arena supplies the memory of the result
+   * @param hidden what {@link #encode(Arena, int[][])} returned. Not modified.
+   * @param sequences the lengths of the texts
+   * @return {@code [texts, width]}
+   * @throws IllegalArgumentException if the sequences do not fit the hidden states
+   * @throws IllegalStateException if there is no pooler, or the model is closed
+   */
+  public Tensor pool(Arena arena, Tensor hidden, Sequences sequences) {
+    if (!hasPooler()) {
+      throw new IllegalStateException("the checkpoint has no pooler: " + this);
+    }
+    return head(hidden, sequences, () -> encoder.pool(hidden, sequences, arena));
+  }
+
+  /** The logits of the classifier. */
+  Tensor classify(Arena arena, Tensor hidden, Sequences sequences) {
+    return head(hidden, sequences, () -> encoder.classify(hidden, sequences, arena));
+  }
+
+  private Tensor head(Tensor hidden, Sequences sequences, Supplier<Tensor> compute) {
+    Pooling.check(hidden, sequences);
+    if (hidden.size(1) != width()) {
+      throw new IllegalArgumentException(
+          "hidden.width must equal width: hidden.width=" + hidden.size(1) + ", width=" + width());
+    }
+    long stamp = enter();
+    try {
+      return compute.get();
+    } finally {
+      open.unlockRead(stamp);
+    }
+  }
+
+  static Sequences sequences(List<int[]> texts) {
+    return Sequences.ofLengths(texts.stream().mapToInt(text -> text.length).toArray());
+  }
+
+  /** Texts that have been checked, in passes. */
+  void encode(List<int[]> texts, List<int[]> types, Tensor out) {
+    int row = 0;
+    for (int from = 0; from < texts.size(); ) {
+      int rows = texts.get(from).length;
+      int to = from + 1;
+      while (to < texts.size() && rows + texts.get(to).length <= PASS_TOKENS) {
+        rows += texts.get(to++).length;
+      }
+      pass(texts.subList(from, to), types == null ? null : types.subList(from, to), rows, out, row);
+      row += rows;
+      from = to;
+    }
+  }
+
+  private void pass(List<int[]> texts, List<int[]> types, int rows, Tensor out, int row) {
+    int[] tokens = join(texts, rows);
+    int[] tokenTypes = types == null || !hasTypes() ? null : join(types, rows);
+    long stamp = enter();
+    try {
+      Encoder.Scratch scratch = scratches.poll();
+      if (scratch == null) {
+        scratch = encoder.newScratch();
+      }
+      try {
+        encoder.forward(tokens, tokenTypes, sequences(texts), out.slice(0, row, rows), scratch);
+      } finally {
+        scratches.push(scratch);
+      }
+    } finally {
+      open.unlockRead(stamp);
+    }
+  }
+
+  /** RoBERTa has one type, which says nothing. */
+  private boolean hasTypes() {
+    return encoder.spec().embedding().types() > 1;
+  }
+
+  private static int[] join(List<int[]> texts, int rows) {
+    int[] joined = new int[rows];
+    int row = 0;
+    for (int[] text : texts) {
+      System.arraycopy(text, 0, joined, row, text.length);
+      row += text.length;
+    }
+    return joined;
+  }
+
+  // ---- Checks and the end ----
+
+  /** Refuses what the model cannot read. */
+  void check(List<int[]> texts, List<int[]> types) {
+    Objects.requireNonNull(texts, "texts");
+    if (types != null && types.size() != texts.size()) {
+      throw new IllegalArgumentException(
+          "types must have one entry for each text: types="
+              + types.size()
+              + ", texts="
+              + texts.size());
+    }
+    for (int i = 0; i < texts.size(); i++) {
+      check("texts[" + i + "]", texts.get(i), types == null ? null : types.get(i));
+    }
+  }
+
+  private void check(String name, int[] text, int[] types) {
+    if (Objects.requireNonNull(text, name).length == 0 || text.length > maxTokens()) {
+      throw new IllegalArgumentException(
+          name
+              + " must have from 1 to maxTokens tokens: "
+              + name
+              + ".length="
+              + text.length
+              + ", maxTokens="
+              + maxTokens());
+    }
+    for (int i = 0; i < text.length; i++) {
+      if (text[i] < 0 || text[i] >= vocabulary()) {
+        String token = name + "[" + i + "]";
+        throw new IllegalArgumentException(
+            token
+                + " must be in the vocabulary: "
+                + token
+                + "="
+                + text[i]
+                + ", vocabulary="
+                + vocabulary());
+      }
+    }
+    if (types == null) {
+      return;
+    }
+    if (types.length != text.length) {
+      throw new IllegalArgumentException(
+          "types must have one entry for each token: types="
+              + types.length
+              + ", "
+              + name
+              + ".length="
+              + text.length);
+    }
+    int most = hasTypes() ? encoder.spec().embedding().types() : Integer.MAX_VALUE;
+    for (int type : types) {
+      if (type < 0 || type >= most) {
+        throw new IllegalArgumentException(
+            name
+                + ": types must be below type_vocab_size: type="
+                + type
+                + ", type_vocab_size="
+                + most);
+      }
+    }
+  }
+
+  /** Keeps the model open until {@code open.unlockRead}. */
+  private long enter() {
+    long stamp = open.readLock();
+    if (!arena.scope().isAlive()) {
+      open.unlockRead(stamp);
+      throw new IllegalStateException("model has been closed: " + this);
+    }
+    return stamp;
+  }
+
+  /** Releases the memory. Waits for calls that are running; closing again is a no-op. */
+  @Override
+  public void close() {
+    long stamp = open.writeLock();
+    try {
+      if (arena.scope().isAlive()) {
+        arena.close();
+        for (Encoder.Scratch scratch = scratches.poll();
+            scratch != null;
+            scratch = scratches.poll()) {
+          scratch.close();
+        }
+      }
+    } finally {
+      open.unlockWrite(stamp);
+    }
+  }
+
+  /**
+   * Shows what it is.
+   *
+   * @return for example {@code TextEncoder[bert, width 384, 22713216 parameters, all-MiniLM-L6-v2]}
+   */
+  @Override
+  public String toString() {
+    return "TextEncoder["
+        + family()
+        + ", width "
+        + width()
+        + ", "
+        + parameters()
+        + " parameters, "
+        + source
+        + "]";
+  }
+}

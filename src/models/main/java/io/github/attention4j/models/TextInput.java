@@ -1,0 +1,142 @@
+package io.github.attention4j.models;
+
+import io.github.attention4j.models.files.Settings;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Locale;
+import java.util.Map;
+
+/**
+ * How a model takes texts: its tokenizer, the most tokens it reads of a text, and what happens to a
+ * longer one. Tokens are counted before they are cut, so that a result can tell how many were lost.
+ */
+final class TextInput implements AutoCloseable {
+  private final Tokenizer tokenizer;
+  private final int limit;
+  private final boolean fromLeft;
+  private final boolean lowerCase;
+  private final boolean refuses;
+
+  TextInput(Tokenizer tokenizer, int limit, boolean fromLeft, boolean lowerCase, boolean refuses) {
+    this.tokenizer = tokenizer;
+    this.limit = limit;
+    this.fromLeft = fromLeft;
+    this.lowerCase = lowerCase;
+    this.refuses = refuses;
+  }
+
+  /** A text's tokens as the model reads them, and how many it does not read. */
+  record Cut(Encoding encoding, int dropped) {}
+
+  /**
+   * Reads a directory's tokenizer and limits.
+   *
+   * @param tokenizer in place of the directory's; or null
+   * @param maxTokens at most what the model allows; 0 for what the files say
+   */
+  static TextInput open(
+      Path directory, Tokenizer tokenizer, TextEncoder encoder, int maxTokens, boolean refuses)
+      throws IOException {
+    Settings sentence = optional(directory.resolve("sentence_bert_config.json"));
+    Settings config = optional(directory.resolve("tokenizer_config.json"));
+    double limit = config.number("model_max_length", Double.MAX_VALUE);
+    if (sentence.has("max_seq_length")) {
+      limit = sentence.integer("max_seq_length");
+    }
+    if (maxTokens > 0) {
+      limit = maxTokens;
+    }
+    String side = config.text("truncation_side", "right");
+    if (!side.equals("left") && !side.equals("right")) {
+      throw config.refused("truncation_side", "left or right");
+    }
+    int most = (int) Math.clamp(limit, 1, encoder.maxTokens());
+    Tokenizer own =
+        tokenizer != null
+            ? tokenizer
+            : HuggingFaceTokenizer.open(directory.resolve("tokenizer.json"));
+    try {
+      requireFit(own, encoder);
+      TextInput input =
+          new TextInput(
+              own, most, side.equals("left"), sentence.flag("do_lower_case", false), refuses);
+      own = null;
+      return input;
+    } finally {
+      if (own != null) {
+        own.close();
+      }
+    }
+  }
+
+  /** Refuses a tokenizer that knows tokens which the model does not. */
+  static void requireFit(Tokenizer tokenizer, TextEncoder encoder) {
+    if (tokenizer.vocabulary() > encoder.vocabulary()) {
+      throw new IllegalArgumentException(
+          "tokenizer must fit the model's vocabulary: tokenizer="
+              + tokenizer.vocabulary()
+              + " tokens, model="
+              + encoder.vocabulary());
+    }
+  }
+
+  private static Settings optional(Path file) throws IOException {
+    return Files.exists(file) ? Settings.read(file) : Settings.of(file.toString(), Map.of());
+  }
+
+  /** The most tokens of a text that the model reads, special ones included. */
+  int limit() {
+    return limit;
+  }
+
+  Tokenizer tokenizer() {
+    return tokenizer;
+  }
+
+  Cut encode(String text) {
+    return cut(tokenizer.encode(cased(text)));
+  }
+
+  Cut encodePair(String first, String second) {
+    return cut(tokenizer.encodePair(cased(first), cased(second)));
+  }
+
+  /** How many tokens a text has, uncut. */
+  int count(String text) {
+    return tokenizer.count(cased(text));
+  }
+
+  /** How many of the first tokens of a prompted text are the prompt's: all but the end token. */
+  int promptTokens(String prompt) {
+    Encoding encoding = tokenizer.encode(cased(prompt));
+    int length = encoding.length();
+    boolean ends = length > 0 && encoding.parts()[length - 1] == Encoding.SPECIAL;
+    return ends ? length - 1 : length;
+  }
+
+  private String cased(String text) {
+    return lowerCase ? text.toLowerCase(Locale.ROOT) : text;
+  }
+
+  private Cut cut(Encoding encoding) {
+    if (encoding.length() > limit && refuses) {
+      throw new IllegalArgumentException(
+          "text must not exceed the limit, as truncation is refused: tokens="
+              + encoding.length()
+              + ", limit="
+              + limit);
+    }
+    if (encoding.length() == 0) {
+      throw new IllegalArgumentException(
+          "text must have at least 1 token: tokens=0, and the tokenizer adds no special tokens");
+    }
+    Encoding cut = encoding.truncated(limit, fromLeft);
+    return new Cut(cut, encoding.length() - cut.length());
+  }
+
+  @Override
+  public void close() {
+    tokenizer.close();
+  }
+}

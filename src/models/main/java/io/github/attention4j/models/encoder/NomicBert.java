@@ -1,0 +1,133 @@
+package io.github.attention4j.models.encoder;
+
+import io.github.attention4j.layer.Activation;
+import io.github.attention4j.layer.RotaryScaling;
+import io.github.attention4j.models.encoder.EncoderSpec.Block;
+import io.github.attention4j.models.encoder.EncoderSpec.Embedding;
+import io.github.attention4j.models.encoder.EncoderSpec.FeedForward;
+import io.github.attention4j.models.encoder.EncoderSpec.Heads;
+import io.github.attention4j.models.encoder.EncoderSpec.Norm;
+import io.github.attention4j.models.encoder.EncoderSpec.Projection;
+import io.github.attention4j.models.encoder.EncoderSpec.Rotary;
+import io.github.attention4j.models.files.Settings;
+import java.util.ArrayList;
+import java.util.List;
+
+/**
+ * Nomic BERT (Nussbaum et al. 2024): BERT with rotary positions and SwiGLU. Files with GPT-2's keys
+ * and those with BERT's name the same tensors.
+ */
+final class NomicBert {
+  private NomicBert() {}
+
+  static EncoderSpec read(Settings settings) {
+    boolean old = settings.has("n_embd");
+    settings.ignore("max_trained_positions", "pad_vocab_size_multiple", "scale_attn_weights");
+    settings.ignore("use_flash_attn", "dense_seq_output", "fused_bias_fc", "fused_dropout_add_ln");
+    settings.ignore(
+        "last_layer_subset", "mlp_checkpoint_lvl", "use_xentropy", "layer_norm_training");
+    settings.ignore("reorder_and_upcast_attn", "scale_attn_by_inverse_layer_idx");
+    settings.ignore("summary_activation", "summary_first_dropout", "summary_proj_to_labels");
+    settings.ignore("summary_type", "summary_use_proj", "ffn_div");
+    for (String key :
+        List.of(
+            "prenorm",
+            "rotary_emb_interleaved",
+            "qkv_proj_bias",
+            "mlp_fc1_bias",
+            "mlp_fc2_bias",
+            "use_rms_norm",
+            "causal",
+            "parallel_block",
+            "scale_attn_by_inverse_layer_idx",
+            "parallel_block_tied_norm")) {
+      settings.require(key, false);
+    }
+    settings.require("scale_attn_weights", true);
+    settings.require("rotary_emb_scale_base", null);
+    settings.require("rotary_scaling_factor", null);
+    if (settings.number("rotary_emb_fraction", 1) != 1) {
+      throw settings.refused("rotary_emb_fraction", "1.0");
+    }
+    if (settings.has("activation_function")) {
+      settings.require("activation_function", "swiglu");
+    }
+    settings.require("position_embedding_type", "rotary");
+    Activation activation =
+        old ? Activation.SILU : Family.activation(settings, "hidden_act", "silu");
+    int width = settings.integer(old ? "n_embd" : "hidden_size", 768);
+    String headsKey = old ? "n_head" : "num_attention_heads";
+    int count = settings.integer(headsKey, 12);
+    int layers = settings.integer(old ? "n_layer" : "num_hidden_layers", 12);
+    int hidden = settings.integer(old ? "n_inner" : "intermediate_size", 4 * width);
+    double epsilon = settings.positive(old ? "layer_norm_epsilon" : "layer_norm_eps", 1e-12);
+    int dim = Family.headDim(settings, old ? "n_embd" : "hidden_size", width, headsKey, count);
+    int types = settings.count("type_vocab_size", 2);
+    Heads heads =
+        new Heads(
+            count,
+            count,
+            dim,
+            false,
+            -1,
+            null,
+            null,
+            new Rotary(theta(settings, old), RotaryScaling.none()),
+            null);
+    List<Block> blocks = new ArrayList<>();
+    for (int i = 0; i < layers; i++) {
+      String layer = "encoder.layers." + i + ".";
+      blocks.add(
+          new Block(
+              false,
+              heads,
+              Projection.of(layer + "attn.Wqkv", false),
+              Projection.of(layer + "attn.out_proj", false),
+              Norm.layer(layer + "norm1", epsilon),
+              new FeedForward(
+                  new Projection(List.of(layer + "mlp.fc11", layer + "mlp.fc12"), false),
+                  true,
+                  false,
+                  hidden,
+                  activation,
+                  Projection.of(layer + "mlp.fc2", false)),
+              Norm.layer(layer + "norm2", epsilon)));
+    }
+    return new EncoderSpec(
+        "nomic_bert",
+        "bert.",
+        vocabulary(settings),
+        width,
+        settings.integer(old ? "n_positions" : "max_position_embeddings", 2048),
+        new Embedding(
+            "embeddings.word_embeddings",
+            null,
+            -1,
+            types > 0 ? "embeddings.token_type_embeddings" : null,
+            types,
+            width,
+            Norm.layer("emb_ln", epsilon),
+            null),
+        blocks,
+        null,
+        null,
+        null,
+        null,
+        Family.labels(settings));
+  }
+
+  private static double theta(Settings settings, boolean old) {
+    if (old) {
+      return settings.positive("rotary_emb_base", 10_000);
+    }
+    Settings rope = settings.object("rope_parameters");
+    rope.require("rope_type", "default");
+    return settings.positive("rope_theta", rope.positive("rope_theta", 1000));
+  }
+
+  /** The table is padded to a multiple. */
+  private static int vocabulary(Settings settings) {
+    int multiple = settings.integer("pad_vocab_size_multiple", 1);
+    return Math.ceilDiv(settings.integer("vocab_size"), multiple) * multiple;
+  }
+}

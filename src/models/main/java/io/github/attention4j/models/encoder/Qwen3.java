@@ -1,0 +1,36 @@
+package io.github.attention4j.models.encoder;
+
+import io.github.attention4j.layer.RotaryScaling;
+import io.github.attention4j.models.encoder.EncoderSpec.Heads;
+import io.github.attention4j.models.encoder.EncoderSpec.Norm;
+import io.github.attention4j.models.encoder.EncoderSpec.Rotary;
+import io.github.attention4j.models.files.Settings;
+
+/** Qwen3 Embedding (Zhang et al. 2025): a decoder whose last hidden state is the embedding. */
+final class Qwen3 {
+  private Qwen3() {}
+
+  static EncoderSpec read(Settings settings) {
+    // Windows are off, and with them the layers that would have one.
+    settings.require("use_sliding_window", false);
+    settings.ignore("sliding_window", "max_window_layers", "tie_word_embeddings");
+    int width = settings.integer("hidden_size", 4096);
+    int count = settings.integer("num_attention_heads", 32);
+    Settings rope = settings.object("rope_parameters");
+    rope.require("rope_type", "default");
+    double theta = settings.positive("rope_theta", rope.positive("rope_theta", 10_000));
+    settings.require("rope_scaling", null);
+    Heads heads =
+        new Heads(
+            count,
+            settings.integer("num_key_value_heads", count),
+            settings.integer("head_dim", 128),
+            true,
+            -1,
+            Norm.rms("self_attn.q_norm", 1),
+            Norm.rms("self_attn.k_norm", 1),
+            new Rotary(theta, RotaryScaling.none()),
+            null);
+    return EuroBert.llama(settings, "qwen3", heads, width, null);
+  }
+}

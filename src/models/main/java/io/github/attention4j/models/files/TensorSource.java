@@ -1,0 +1,61 @@
+package io.github.attention4j.models.files;
+
+import io.github.attention4j.Tensor;
+import java.lang.foreign.Arena;
+import java.util.Set;
+
+/** Named tensors of floats, from whatever kind of file. */
+public interface TensorSource {
+  /** Whether there is a tensor of this name. */
+  boolean contains(String name);
+
+  /** The sizes of a tensor that is there. */
+  long[] shape(String name);
+
+  /** Whether a tensor that is there holds floats. */
+  boolean isFloat(String name);
+
+  /** A tensor of floats: read-only, in the type in which it is stored if possible. */
+  Tensor get(String name);
+
+  /** What messages call the source, such as a path. */
+  String source();
+
+  /**
+   * The tensors of a checkpoint.
+   *
+   * @param source what messages call it
+   * @param arena where tensors are decoded that cannot be used as they are stored
+   */
+  static TensorSource of(String source, Checkpoint checkpoint, Arena arena) {
+    Set<String> names = checkpoint.names();
+    return new TensorSource() {
+      @Override
+      public boolean contains(String name) {
+        return names.contains(name);
+      }
+
+      @Override
+      public long[] shape(String name) {
+        return checkpoint.get(name).shape();
+      }
+
+      @Override
+      public boolean isFloat(String name) {
+        return checkpoint.get(name).isReadable();
+      }
+
+      @Override
+      public Tensor get(String name) {
+        Stored stored = checkpoint.get(name);
+        Tensor inPlace = stored.inPlace();
+        return inPlace != null ? inPlace : stored.floats(arena);
+      }
+
+      @Override
+      public String source() {
+        return source;
+      }
+    };
+  }
+}
