@@ -5,4 +5,5 @@ module io.github.attention4j.models {
   requires ai.djl.tokenizers;
 
   exports io.github.attention4j.models;
+  exports io.github.attention4j.models.gguf;
 }

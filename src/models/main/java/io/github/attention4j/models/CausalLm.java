@@ -5,12 +5,15 @@ import io.github.attention4j.Tensor;
 import io.github.attention4j.models.decoder.Decoder;
 import io.github.attention4j.models.decoder.Families;
 import io.github.attention4j.models.decoder.Family;
+import io.github.attention4j.models.decoder.GgufModel;
 import io.github.attention4j.models.decoder.Room;
 import io.github.attention4j.models.decoder.Sequence;
 import io.github.attention4j.models.decoder.Specification;
 import io.github.attention4j.models.decoder.TensorCheck;
 import io.github.attention4j.models.files.Checkpoint;
 import io.github.attention4j.models.files.Settings;
+import io.github.attention4j.models.gguf.GgufException;
+import io.github.attention4j.models.gguf.GgufFile;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.nio.file.Files;
@@ -69,39 +72,37 @@ public final class CausalLm implements AutoCloseable {
       Path source,
       Specification specification,
       Checkpoint checkpoint,
+      long parameters,
       Set<Integer> ends,
       Arena arena) {
     this.source = source;
     this.specification = specification;
     this.ends = ends;
     this.arena = arena;
-    Checkpoint named =
-        checkpoint.withPrefixOf(specification.embedding().name(), specification.head().name());
-    parameters = TensorCheck.require(source.toString(), specification, named);
-    decoder = new Decoder(specification, named, arena);
+    this.parameters = parameters;
+    decoder = new Decoder(specification, checkpoint, arena);
   }
 
   /**
-   * Opens a checkpoint directory as Hugging Face's Transformers writes it: {@code config.json}, and
-   * {@code model.safetensors} or the files that {@code model.safetensors.index.json} names. Tokens
-   * that end a text are those of {@code generation_config.json} if it is there.
+   * Opens a model: a checkpoint directory as Hugging Face's Transformers writes it, or a GGUF file
+   * as llama.cpp reads it.
    *
-   * @param directory holds the files, which must not be truncated while the model is open
+   * <p>A directory has {@code config.json}, and {@code model.safetensors} or the files that {@code
+   * model.safetensors.index.json} names. Tokens that end a text are those of {@code
+   * generation_config.json} if it is there. Of a GGUF model in several files, the first is given.
+   *
+   * @param path the directory or file, which must not be truncated while the model is open
    * @return the model, to be closed
    * @throws IOException if a file is missing, cannot be read, or is malformed
    * @throws IllegalArgumentException if the configuration asks for what is not supported, or the
    *     tensors are not those that it asks for; the message lists all that are wrong
    * @throws OutOfMemoryError if there is no memory for the weights that are copied
    */
-  public static CausalLm open(Path directory) throws IOException {
-    Objects.requireNonNull(directory, "directory");
-    Settings settings = Settings.read(directory.resolve("config.json"));
-    Specification specification = Families.read(settings, Family.Layout.HUGGING_FACE);
-    Set<Integer> ends = ends(directory, settings);
+  public static CausalLm open(Path path) throws IOException {
+    Objects.requireNonNull(path, "path");
     Arena weights = Arena.ofShared();
     try {
-      Checkpoint checkpoint = Checkpoint.open(directory, weights);
-      CausalLm model = new CausalLm(directory, specification, checkpoint, ends, weights);
+      CausalLm model = Files.isRegularFile(path) ? gguf(path, weights) : directory(path, weights);
       weights = null;
       return model;
     } finally {
@@ -109,6 +110,66 @@ public final class CausalLm implements AutoCloseable {
         weights.close();
       }
     }
+  }
+
+  private static CausalLm directory(Path directory, Arena weights) throws IOException {
+    Settings settings = Settings.read(directory.resolve("config.json"));
+    Specification specification = Families.read(settings, Family.Layout.HUGGING_FACE);
+    Set<Integer> ends = ends(directory, settings);
+    Checkpoint checkpoint =
+        Checkpoint.open(directory, weights)
+            .withPrefixOf(specification.embedding().name(), specification.head().name());
+    long parameters =
+        TensorCheck.require(
+            directory.toString(), "config.json", name -> name, specification, checkpoint);
+    return new CausalLm(directory, specification, checkpoint, parameters, ends, weights);
+  }
+
+  private static CausalLm gguf(Path path, Arena weights) throws IOException {
+    GgufFile file;
+    try {
+      file = GgufFile.open(path, weights);
+    } catch (GgufException malformed) {
+      String found = Checkpoint.insteadOfGguf(path);
+      if (found == null) {
+        throw malformed;
+      }
+      throw new IOException(path + " must be a GGUF file: it is " + found, malformed);
+    }
+    GgufModel model = GgufModel.read(file);
+    GgufTokenizer tokenizer = tokenizer(file, model.specification());
+    long parameters =
+        TensorCheck.require(
+            path.toString(),
+            "the metadata",
+            model::ggufName,
+            model.specification(),
+            model.checkpoint());
+    return new CausalLm(
+        path,
+        model.specification(),
+        model.checkpoint(),
+        parameters,
+        tokenizer == null ? Set.of() : tokenizer.ends(),
+        weights);
+  }
+
+  /** The tokenizer of a file, or null if the file says that it has none. */
+  private static GgufTokenizer tokenizer(GgufFile file, Specification specification) {
+    Object kind = file.metadata().get("tokenizer.ggml.model");
+    if ("none".equals(kind) || "no_vocab".equals(kind)) {
+      return null;
+    }
+    GgufTokenizer tokenizer = GgufTokenizer.of(file);
+    if (tokenizer.vocabulary() != specification.vocabulary()) {
+      throw new IllegalArgumentException(
+          file.path()
+              + ": token_embd.weight must have a row for each token: rows="
+              + specification.vocabulary()
+              + ", tokens="
+              + tokenizer.vocabulary());
+    }
+    return tokenizer;
   }
 
   /** Where there is a {@code generation_config.json}, it alone says which tokens end a text. */

@@ -599,7 +599,7 @@ class CheckpointTest {
             + " file",
         "PK\u0003\u0004xxxxxxxx | a zip archive, as pytorch_model.bin is one: convert it to"
             + " safetensors",
-        "GGUFxxxxxxxx | a GGUF file: open it under a name that ends" + " in .gguf",
+        "GGUFxxxxxxxx | a GGUF file: open it as a file rather than its directory",
       })
   void shouldSayWhatAFileIsInsteadOfSafetensors(String content, String wanted) throws IOException {
     TinyCheckpoint.of("llama").write(directory);

@@ -31,7 +31,11 @@ import org.junit.jupiter.api.TestFactory;
 class GoldenModelsTest {
   /** Who runs which kind; a map for each group of kinds, in a class of its own. */
   private static final List<Map<String, GoldenModel.Run>> KINDS =
-      List.of(GoldenDecoders.KINDS, GoldenEncoders.KINDS, GoldenTokenizers.KINDS);
+      List.of(
+          GoldenDecoders.KINDS,
+          GoldenEncoders.KINDS,
+          GoldenGguf.KINDS,
+          GoldenTokenizers.KINDS);
 
   @TestFactory
   List<DynamicTest> shouldMatchReferenceImplementations() throws Exception {

@@ -12,6 +12,7 @@ import io.github.attention4j.layer.Elementwise;
 import io.github.attention4j.layer.Linear;
 import io.github.attention4j.layer.RmsNorm;
 import io.github.attention4j.models.files.Checkpoint;
+import io.github.attention4j.models.files.Stored;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -30,7 +31,7 @@ import java.util.stream.IntStream;
  */
 public final class Decoder {
   private final Specification specification;
-  private final Tensor embedding;
+  private final Stored embedding;
   private final Tensor positions;
   private final List<Layer> layers;
   private final RowNorm norm;
@@ -80,9 +81,9 @@ public final class Decoder {
   public Decoder(Specification specification, Checkpoint checkpoint, Arena arena) {
     this.specification = specification;
     WeightReader reader = new WeightReader(checkpoint, arena);
-    embedding = reader.matrix(specification.embedding());
+    embedding = checkpoint.get(specification.embedding().name());
     positions = specification.positions() == null ? null : reader.floats(specification.positions());
-    head = Linear.of(reader.head(specification, embedding));
+    head = Linear.of(reader.head(specification));
     // tanh(logits / cap) is computed of logits that the last norm has divided by the cap.
     double cap = specification.logitCap() == 0 ? 1 : specification.logitCap();
     norm = reader.norm(specification.norm(), specification.logitScale() / cap);
@@ -274,21 +275,11 @@ public final class Decoder {
   }
 
   private void embed(int[] tokens, int from, Room room, Segment segment) {
-    int width = specification.width();
     for (int i = 0; i < segment.rows(); i++) {
       int row = segment.from() + i;
       Tensor x = room.x.select(0, 0).select(0, row);
       int token = tokens[from + row];
-      if (embedding.dtype() == DType.F32) {
-        MemorySegment.copy(
-            embedding.segment(),
-            (embedding.offset() + (long) token * width) * Float.BYTES,
-            x.segment(),
-            x.offset() * Float.BYTES,
-            (long) width * Float.BYTES);
-      } else {
-        x.copyFrom(embedding.select(0, token));
-      }
+      embedding.row(token, x);
     }
     Tensor rows = Room.rows(room.x, segment.from(), segment.rows());
     if (specification.embeddingScale() != 1) {

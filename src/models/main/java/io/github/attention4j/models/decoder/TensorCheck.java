@@ -8,6 +8,7 @@ import java.util.Arrays;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
+import java.util.function.UnaryOperator;
 import java.util.regex.Pattern;
 
 /** Compares the tensors of a checkpoint with those that a specification needs. */
@@ -21,10 +22,17 @@ public final class TensorCheck {
    * none that no part of the model is known by.
    *
    * @param where what the message begins with
+   * @param settings what the message calls the source of the specification
+   * @param shown what the file calls a tensor, given the family's name for it
    * @return the number of elements in the tensors that the model uses
    * @throws IllegalArgumentException listing all that is wrong
    */
-  public static long require(String where, Specification specification, Checkpoint checkpoint) {
+  public static long require(
+      String where,
+      String settings,
+      UnaryOperator<String> shown,
+      Specification specification,
+      Checkpoint checkpoint) {
     List<String> problems = new ArrayList<>();
     Set<String> wanted = new HashSet<>();
     List<Source> sources = new ArrayList<>();
@@ -40,7 +48,7 @@ public final class TensorCheck {
               + ": none of the "
               + sources.size()
               + " that the configuration asks for is there; wanted="
-              + Json.show(sources.getFirst().name())
+              + Json.show(shown.apply(sources.getFirst().name()))
               + ", found="
               + checkpoint.names().stream().findFirst().map(Json::show).orElse("none"));
     }
@@ -48,7 +56,7 @@ public final class TensorCheck {
     for (Source source : sources) {
       Stored stored = checkpoint.get(source.name());
       if (wanted.add(source.name())) {
-        check(source, stored, problems);
+        check(shown.apply(source.name()), source, stored, problems);
         boolean counts =
             !specification.tied() || !source.name().equals(specification.head().name());
         parameters += stored == null || !counts ? 0 : count(stored.shape());
@@ -67,15 +75,15 @@ public final class TensorCheck {
       }
     }
     if (!problems.isEmpty()) {
-      throw new IllegalArgumentException(describe(where, problems));
+      throw new IllegalArgumentException(describe(where, settings, problems));
     }
     return parameters;
   }
 
-  private static void check(Source source, Stored stored, List<String> problems) {
+  private static void check(String name, Source source, Stored stored, List<String> problems) {
     if (stored == null || !stored.isReadable() || !Arrays.equals(stored.shape(), source.shape())) {
       problems.add(
-          source.name()
+          name
               + " must be F32, BF16 or F16 "
               + Arrays.toString(source.shape())
               + ": it is "
@@ -93,11 +101,13 @@ public final class TensorCheck {
     return count;
   }
 
-  private static String describe(String where, List<String> problems) {
+  private static String describe(String where, String settings, List<String> problems) {
     StringBuilder text =
         new StringBuilder()
             .append(where)
-            .append(": tensors must be those that config.json asks for: wrong=")
+            .append(": tensors must be those that ")
+            .append(settings)
+            .append(" asks for: wrong=")
             .append(problems.size());
     for (String problem : problems.subList(0, Math.min(problems.size(), SHOWN_PROBLEMS))) {
       text.append("\n  ").append(problem);

@@ -127,11 +127,11 @@ final class WeightReader {
   }
 
   /** The head of a model whose embedding may serve as it: unless the checkpoint has another. */
-  Tensor head(Specification specification, Tensor embedding) {
+  Tensor head(Specification specification) {
     if (specification.tied()) {
       Stored other = stored(specification.head());
       if (other == null || equalsEmbedding(specification, other)) {
-        return embedding;
+        return matrix(specification.embedding());
       }
     }
     return matrix(specification.head());

@@ -45,6 +45,9 @@ public final class Checkpoint {
 
   private static final int MOST_FIRST_BYTES = 64;
 
+  private static final String SAFETENSORS = "a safetensors file";
+  private static final String GGUF = "a GGUF file";
+
   private final Map<String, Stored> tensors;
 
   private Checkpoint(Map<String, Stored> tensors) {
@@ -175,7 +178,7 @@ public final class Checkpoint {
       return SafeTensors.open(file, arena);
     } catch (SafeTensorsException malformed) {
       String found = recognise(file);
-      if (found == null) {
+      if (found == null || found.startsWith(SAFETENSORS)) {
         throw malformed;
       }
       throw new IOException(file + " must be a safetensors file: it is " + found, malformed);
@@ -188,12 +191,18 @@ public final class Checkpoint {
     }
   }
 
+  /** What a file that should be GGUF is instead, or null. */
+  public static String insteadOfGguf(Path file) throws IOException {
+    String found = recognise(file);
+    return found == null || found.startsWith(GGUF) ? null : found;
+  }
+
   /**
    * Says what a file is by its first bytes.
    *
    * @return what follows "it is", or null if the bytes say nothing
    */
-  public static String recognise(Path file) throws IOException {
+  private static String recognise(Path file) throws IOException {
     byte[] first;
     try (InputStream in = Files.newInputStream(file)) {
       first = in.readNBytes(MOST_FIRST_BYTES);
@@ -207,7 +216,9 @@ public final class Checkpoint {
     } else if (text.startsWith("PK\3\4")) {
       return "a zip archive, as pytorch_model.bin is one: convert it to safetensors";
     } else if (text.startsWith("GGUF")) {
-      return "a GGUF file: open it under a name that ends in .gguf";
+      return GGUF + ": open it as a file rather than its directory";
+    } else if (first.length > 8 && first[8] == '{') {
+      return SAFETENSORS + ": open its directory";
     } else if (text.startsWith("\u001f\u008b")) {
       return "compressed by gzip";
     } else if (text.startsWith("\u0089HDF")) {

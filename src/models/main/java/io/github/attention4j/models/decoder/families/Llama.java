@@ -18,12 +18,7 @@ public final class Llama implements Family {
     boolean attentionBias = settings.flag("attention_bias", false);
     boolean networkBias = settings.flag("mlp_bias", false);
     Specification.Rotary rotary =
-        RotarySettings.of(settings, sizes.context(), 10_000)
-            .read(
-                sizes.dim(),
-                layout == Layout.GGUF
-                    ? RotaryEmbedding.Style.INTERLEAVED
-                    : RotaryEmbedding.Style.HALF);
+        RotarySettings.of(settings, sizes.context(), 10_000).read(sizes.dim(), pairs(layout));
     return sizes.model(
         "llama",
         sizes.blocks(
@@ -38,5 +33,10 @@ public final class Llama implements Family {
             }),
         Specification.Norm.rms(epsilon, "model.norm", sizes.width()),
         settings.flag("tie_word_embeddings", false));
+  }
+
+  /** llama.cpp's converter moves rows so that the channels of a pair are neighbours. */
+  static RotaryEmbedding.Style pairs(Layout layout) {
+    return layout == Layout.GGUF ? RotaryEmbedding.Style.INTERLEAVED : RotaryEmbedding.Style.HALF;
   }
 }

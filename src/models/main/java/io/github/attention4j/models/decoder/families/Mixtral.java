@@ -22,7 +22,8 @@ public final class Mixtral implements Family {
       throw settings.refused("num_experts_per_tok", "at most num_local_experts, " + experts);
     }
     Specification.Rotary rotary =
-        RotarySettings.of(settings, sizes.context(), 1_000_000).read(sizes.dim());
+        RotarySettings.of(settings, sizes.context(), 1_000_000)
+            .read(sizes.dim(), Llama.pairs(layout));
     return sizes.model(
         "mixtral",
         sizes.blocks(

@@ -1,0 +1,193 @@
+package io.github.attention4j.models.gguf;
+
+import io.github.attention4j.DType;
+import io.github.attention4j.Tensor;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.Arrays;
+import java.util.Objects;
+
+/**
+ * A tensor of a GGUF file, mapped and read-only, in the file's own type. Safe for any number of
+ * threads.
+ */
+public final class GgufTensor {
+  private final String name;
+  private final GgufType type;
+  private final long[] shape;
+  private final MemorySegment segment;
+
+  GgufTensor(String name, GgufType type, long[] shape, MemorySegment segment) {
+    this.name = name;
+    this.type = type;
+    this.shape = shape;
+    this.segment = segment;
+  }
+
+  /**
+   * Returns the name.
+   *
+   * @return as the file spells it
+   */
+  public String name() {
+    return name;
+  }
+
+  /**
+   * Returns the type of the elements.
+   *
+   * @return the file's type
+   */
+  public GgufType type() {
+    return type;
+  }
+
+  /**
+   * Returns the sizes, slowest first: the reverse of the file's order, and the same as Hugging
+   * Face's.
+   *
+   * @return a copy
+   */
+  public long[] shape() {
+    return shape.clone();
+  }
+
+  /**
+   * Returns how many bytes the tensor has in the file.
+   *
+   * @return without padding
+   */
+  public long bytes() {
+    return segment.byteSize();
+  }
+
+  /**
+   * Returns the tensor as it is mapped.
+   *
+   * @return read-only, or null unless it is F32, F16 or BF16 and aligned to its elements
+   */
+  public Tensor inPlace() {
+    DType dtype = type.dtype();
+    return dtype != null && segment.address() % dtype.bytes() == 0
+        ? Tensor.of(segment, dtype, shape)
+        : null;
+  }
+
+  /**
+   * Decodes the tensor.
+   *
+   * @param arena supplies the memory of the result
+   * @return {@link DType#F32} of the same shape, each value rounded once at most
+   * @throws IllegalArgumentException if the type is not decoded
+   * @throws IllegalStateException if the file's arena or the given one is closed
+   */
+  public Tensor floats(Arena arena) {
+    requireDecoded();
+    Tensor floats = Tensor.allocate(arena, DType.F32, shape);
+    decode(0, floats.count(), floats.segment(), 0);
+    return floats;
+  }
+
+  /**
+   * Decodes a row of a matrix.
+   *
+   * @param row from 0
+   * @param out {@link DType#F32} {@code [columns]}, contiguous. Modified.
+   * @throws IllegalArgumentException if this is no matrix, out does not fit, or the type is not
+   *     decoded
+   * @throws IndexOutOfBoundsException if there is no such row
+   */
+  public void row(long row, Tensor out) {
+    requireDecoded();
+    if (shape.length != 2
+        || out.dtype() != DType.F32
+        || !out.isContiguous()
+        || !Arrays.equals(out.shape(), new long[] {shape[1]})) {
+      throw new IllegalArgumentException(
+          name
+              + " must be a matrix whose rows have the length of out: shape="
+              + Arrays.toString(shape)
+              + ", out="
+              + out);
+    }
+    Objects.checkIndex(row, shape[0]);
+    decode(row * shape[1], shape[1], out.segment(), out.offset());
+  }
+
+  private void requireDecoded() {
+    if (!type.isDecoded()) {
+      throw new IllegalArgumentException(
+          name + " must have a type that is decoded to floats: type=" + type);
+    }
+  }
+
+  /** Decodes values from a block's beginning on, a few blocks at a time. */
+  private void decode(long from, long count, MemorySegment out, long outFrom) {
+    int values = type.blockValues();
+    long block = from / values;
+    long blocks = count / values;
+    int most = (int) Math.min(blocks, Math.max(1, 8192 / values));
+    byte[] bytes = new byte[most * type.blockBytes()];
+    float[] floats = new float[most * values];
+    for (long done = 0; done < blocks; done += most) {
+      int now = (int) Math.min(most, blocks - done);
+      MemorySegment.copy(
+          segment,
+          ValueLayout.JAVA_BYTE,
+          (block + done) * type.blockBytes(),
+          bytes,
+          0,
+          now * type.blockBytes());
+      type.decode(bytes, now, floats);
+      MemorySegment.copy(
+          floats,
+          0,
+          out,
+          ValueLayout.JAVA_FLOAT,
+          (outFrom + done * values) * Float.BYTES,
+          now * values);
+    }
+  }
+
+  /**
+   * Returns some of the rows as a matrix, or some of the values of a vector that is not quantised,
+   * which needs no decoding.
+   *
+   * @param newName what messages call it
+   * @param first the first row, all dimensions but the last counted as one; of a vector, the first
+   *     value
+   * @param count how many
+   * @return a view of the same bytes
+   * @throws IndexOutOfBoundsException if the rows are not in the tensor
+   * @throws IllegalArgumentException if this is a vector of blocks
+   */
+  public GgufTensor part(String newName, long first, long count) {
+    boolean vector = shape.length == 1;
+    if (shape.length == 0 || (vector && type.blockValues() > 1)) {
+      throw new IllegalArgumentException("parts must be rows or single values: " + this);
+    }
+    long columns = vector ? 1 : shape[shape.length - 1];
+    long all = vector ? shape[0] : 1;
+    for (int i = 0; i < shape.length - 1; i++) {
+      all *= shape[i];
+    }
+    Objects.checkFromIndexSize(first, count, all);
+    long rowBytes = columns / type.blockValues() * type.blockBytes();
+    return new GgufTensor(
+        newName,
+        type,
+        vector ? new long[] {count} : new long[] {count, columns},
+        segment.asSlice(first * rowBytes, count * rowBytes));
+  }
+
+  /**
+   * Shows name, type and shape.
+   *
+   * @return for people
+   */
+  @Override
+  public String toString() {
+    return name + " " + type + Arrays.toString(shape);
+  }
+}
