@@ -60,6 +60,7 @@ enum a4j_status {
   A4J_MISALIGNED = 8,      /* the workspace is not aligned to A4J_WORKSPACE_ALIGNMENT */
   A4J_BAD_POSITION = 9,    /* a position lies outside the table or cache, or an entry of a tail outside its bounds */
   A4J_BAD_PROGRAM = 10,    /* a score or mask program is not well formed */
+  A4J_BAD_VALUE = 11,      /* a number is NaN, infinite or too large to be quantised */
   A4J_UNSUPPORTED_DTYPE = 20,
   A4J_ISA_UNKNOWN = 40,     /* no tier of this name was compiled */
   A4J_ISA_UNAVAILABLE = 41, /* this CPU or operating system cannot run the tier */
@@ -78,7 +79,13 @@ enum a4j_status {
  * All are little-endian. F32 rounds to BF16 and F16 to nearest, ties to even: what is too large becomes infinite, from
  * 2^128 - 2^119 and 65520 on; denormals are kept; NaN stays NaN, made quiet, with the upper bits of its payload.
  */
-enum a4j_dtype { A4J_F32 = 0, A4J_BF16 = 1, A4J_F16 = 2, A4J_I8 = 3 };
+enum a4j_dtype {
+  A4J_F32 = 0,
+  A4J_BF16 = 1,
+  A4J_F16 = 2,
+  A4J_I8 = 3, /* integers of 8 bits with scales: quantised numbers */
+  A4J_I4 = 4  /* integers of 4 bits with scales */
+};
 
 /* In which numbers attention multiplies. */
 enum a4j_arithmetic {
@@ -506,6 +513,37 @@ enum a4j_product {
 /* Columns of out that packed weights keep side by side. */
 enum { A4J_PANEL = 48 };
 
+/*
+ * How weights are stored. A4J_F32, A4J_BF16 and A4J_F16 are numbers one by one, and the other fields are 0. A4J_I8 and A4J_I4 are
+ * quantised: `group` columns of a row share a scale, and codes are integers of 8 or 4 bits:
+ *
+ *   weight = scale * code             code in [-128, 127] or [-8, 7], if minimums is 0
+ *   weight = scale * code + minimum   code in [0, 255] or [0, 15], if minimums is 1
+ *
+ * Scales and minimums are A4J_F32 or A4J_F16; or nested, A4J_I8: a signed byte for each group, times a number of A4J_F16 for each
+ * span of A4J_QUANTIZED_SPAN columns, whose product in float32 is exact.
+ *
+ * Packed, A4J_QUANTIZED_ROWS rows are a block; rows beyond the last are 0. A block is one stream, group after group; its numbers
+ * are little-endian, 16 of each kind, one a row:
+ *
+ *   at the start of each span, if scales are nested:  16 F16 scales of scales | 16 F16 scales of minimums, if any
+ *   each group:                                       codes | 16 scales | 16 minimums, if any
+ *
+ *   codes of A4J_I8: for each 4 columns 64 bytes, at 4 * row + column the code, + 128 if signed
+ *   codes of A4J_I4: for each 8 columns 64 bytes, at 4 * row + column % 4 the code, + 8 if signed; in the low four bits that of
+ *                    columns 0 to 3, in the high ones that of columns 4 to 7
+ *
+ * Bytes for a weight, in groups of 32 with F16 scales: 1.0625 and 0.5625.
+ */
+typedef struct a4j_storage {
+  int32_t dtype;       /* enum a4j_dtype */
+  int32_t group;       /* 16, 32, 64 or 128; divides the columns */
+  int32_t scale_dtype; /* A4J_F32, A4J_F16, or A4J_I8: nested, and then A4J_QUANTIZED_SPAN divides the columns */
+  int32_t minimums;    /* 0 or 1 */
+} a4j_storage;
+
+enum { A4J_QUANTIZED_ROWS = 16, A4J_QUANTIZED_SPAN = 256 };
+
 /* Functions that layers apply to each element. */
 enum a4j_activation {
   A4J_IDENTITY = 0,  /* x */
@@ -533,10 +571,11 @@ typedef struct a4j_linear_desc {
   int32_t abi_version;
   int32_t dtype; /* of x and out: A4J_F32 */
   int32_t threads;
-  int32_t weight_dtype; /* A4J_F32 */
-  int32_t product;      /* enum a4j_product */
-  int32_t activation;   /* enum a4j_activation */
-  int32_t combine;      /* enum a4j_combine */
+  a4j_storage weight; /* quantised weights are packed, and product is A4J_PRODUCT_OWN */
+  int32_t product;    /* enum a4j_product */
+  int32_t activation; /* enum a4j_activation */
+  int32_t combine;    /* enum a4j_combine */
+  int32_t arithmetic; /* A4J_ARITHMETIC_EXACT */
   int64_t rows, dim_in, dim_out;
   int64_t x_stride_row, weight_stride_row, out_stride_row; /* each at least its row's width; packed weights have no stride */
 } a4j_linear_desc;
@@ -559,6 +598,41 @@ A4J_API int32_t a4j_linear(const a4j_linear_desc *desc, const void *x, const voi
  * rows and the strides of x and out do not count.
  */
 A4J_API int32_t a4j_linear_pack(const a4j_linear_desc *desc, const void *weight, void *packed);
+
+/* Rows of quantised weights, [rows, dim], from row first_row on: what is written or read of them. */
+typedef struct a4j_quantized_desc {
+  int32_t size_bytes;
+  int32_t abi_version;
+  int32_t dtype; /* of x and out: A4J_F32, A4J_BF16 or A4J_F16 */
+  int32_t threads;
+  a4j_storage storage;
+  int64_t first_row; /* a multiple of A4J_QUANTIZED_ROWS to write */
+  int64_t rows, dim;
+  int64_t stride_row; /* of x and out */
+} a4j_quantized_desc;
+
+/* The bytes of first_row + rows packed rows, or minus a status: a multiple of 32, aligned like that. */
+A4J_API int64_t a4j_quantized_bytes(const a4j_quantized_desc *desc);
+
+/*
+ * Packs rows that are quantised already. codes [rows, dim] are bytes, signed or, with minimums, unsigned; scales and minimums
+ * [rows, dim / group] are of the type scale_dtype; outer_scales and outer_minimums [rows, dim / A4J_QUANTIZED_SPAN] F16, NULL
+ * unless scales are nested; all contiguous. `packed` is the beginning of all rows; blocks from that of first_row on are written, the
+ * last one whole. A4J_BAD_VALUE if a code does not fit.
+ */
+A4J_API int32_t a4j_quantized_pack(const a4j_quantized_desc *desc, const void *codes, const void *scales, const void *minimums,
+                                   const void *outer_scales, const void *outer_minimums, void *packed);
+
+/*
+ * Quantises x [rows, dim] into `packed`, likewise; scales are not nested. A scale is the largest |x| of its group / 127 or / 7, or
+ * with minimums (largest - minimum) / 255 or / 15, rounded to its type; codes are rounded to the nearest, ties to even. So an error is
+ * at most half a step, but for the rounding of scale and minimum. A4J_BAD_VALUE if an x is infinite or NaN or a scale too large for
+ * its type; blocks may be written then.
+ */
+A4J_API int32_t a4j_quantize(const a4j_quantized_desc *desc, const void *x, void *packed);
+
+/* out [rows, dim] = the weights of rows from first_row on, scale * code rounded to float32, + minimum rounded again. */
+A4J_API int32_t a4j_dequantize(const a4j_quantized_desc *desc, const void *packed, void *out);
 
 /* RMS normalisation (Zhang and Sennrich 2019): out[r] = x[r] / sqrt(mean(x[r]^2) + epsilon) * weight * scale. */
 typedef struct a4j_rms_norm_desc {

@@ -26,7 +26,8 @@ enum {
   A4J_HELD_BLOCK_FLOATS = 12,                            /* what a block of a tile that holds its rows takes beside them */
   A4J_LINEAR_ROWS = 32,                                  /* rows that linear takes at the most */
   A4J_STATE_VECS = 4,                                    /* vectors of columns of a state that linear attention holds */
-  A4J_PANEL_DEPTH = 512                                  /* how much of a panel of packed weights is in use at a time */
+  A4J_QUANTIZED_X = 16, /* columns of x that share a scale in products with quantised weights */
+  A4J_PANEL_DEPTH = 512 /* how much of a panel of packed weights is in use at a time */
 };
 
 /* What one call of attention was given: the checked descriptor, its tensors, and the arrays of its tail (NULL for none). */
@@ -81,6 +82,14 @@ static inline int64_t a4j_room_floats(const a4j_attention_desc *d) {
   return d->k.dtype == A4J_F32 ? 0 : A4J_KEY_BLOCK * ((dim + A4J_LINE_FLOATS - 1) / A4J_LINE_FLOATS * A4J_LINE_FLOATS);
 }
 
+/* Quantised weights, from a block of rows on. */
+struct a4j_quantized {
+  a4j_storage storage;
+  int64_t dim;
+  const uint8_t *blocks;
+  int64_t block_bytes;
+};
+
 /* What one call of area features was given. */
 struct a4j_area_call {
   const a4j_area_desc *desc;
@@ -129,6 +138,13 @@ struct a4j_kernels {
   /* out[r][c] = (accumulate ? out[r][c] : 0) + bias[c] + sum over d of x[r][d] * panel[d][c]; bias may be NULL. The same holds. */
   void (*panel_product)(int64_t rows, int64_t cols, int64_t depth, const float *x, int64_t x_stride_row, const float *panel,
                         const float *bias, int accumulate, float *out, int64_t out_stride_row);
+  /* Rounds a row of x to integers of 16 bits, with a scale and a sum for each A4J_QUANTIZED_X columns, in the form that this tier
+     multiplies; takes 2 * dim + 8 * (dim / A4J_QUANTIZED_X) bytes. The scale of columns that are not finite is NaN. */
+  void (*quantize_row)(int64_t dim, const float *x, void *row);
+  /* out[r][c] = (accumulate ? out[r][c] : 0) + bias[c] + <x[r], weight[c]> for rows of x from quantize_row, x_bytes apart; bias may be
+     NULL. The bits of a result do not depend on the other rows and columns of the call. */
+  void (*quantized_product)(const struct a4j_quantized *weights, int64_t rows, int64_t cols, const void *x, int64_t x_bytes,
+                            const float *bias, int accumulate, float *out, int64_t out_stride_row);
   /* One row: out = x / sqrt(mean(x^2) + epsilon) * scale * weight; weight may be NULL, out may be x. */
   void (*rms_norm)(int64_t dim, const float *x, const float *weight, float epsilon, float scale, float *out);
   /* One row: out = (x - mean) * inv_std * weight + bias; weight and bias may be NULL, out may be x. */

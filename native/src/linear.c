@@ -17,6 +17,7 @@
 #include "checks.h"
 #include "floats.h"
 #include "kernels.h"
+#include "quantized.h"
 #include "rows.h"
 #include "team.h"
 
@@ -76,7 +77,7 @@ static int64_t even_step(int64_t whole, int64_t most) {
 
 static const void *weight_at(const struct call *call, int64_t col, int64_t d) {
   const a4j_linear_desc *desc = call->desc;
-  return (const char *)call->weight + (col * desc->weight_stride_row + d) * a4j_dtype_bytes(desc->weight_dtype);
+  return (const char *)call->weight + (col * desc->weight_stride_row + d) * a4j_dtype_bytes(desc->weight.dtype);
 }
 
 /* ---- From sums to results ---- */
@@ -111,12 +112,12 @@ static int64_t unpacked_rows(const a4j_linear_desc *desc) {
 /* sgemm knows float32 only, counts in int, and can add its result to out but not multiply by it or add what was activated. */
 static int fits_sgemm(const a4j_linear_desc *desc) {
   return desc->dim_in <= INT32_MAX && desc->x_stride_row <= INT32_MAX && desc->weight_stride_row <= INT32_MAX &&
-         desc->out_stride_row <= INT32_MAX && desc->weight_dtype == A4J_F32 && !needs_block(desc);
+         desc->out_stride_row <= INT32_MAX && desc->weight.dtype == A4J_F32 && !needs_block(desc);
 }
 
 /* Whether a call packs its weights itself. */
 static int packs(const a4j_linear_desc *desc) {
-  return desc->rows > unpacked_rows(desc) && desc->dim_in > 0 && desc->dim_out > 0 &&
+  return desc->rows > unpacked_rows(desc) && desc->dim_in > 0 && desc->dim_out > 0 && !a4j_is_quantized(desc->weight.dtype) &&
          (desc->product == A4J_PRODUCT_OWN || (desc->product == A4J_PRODUCT_BLAS && !fits_sgemm(desc)));
 }
 
@@ -134,7 +135,7 @@ enum { BLOCK_COLS = 96 };
 static void own_tile(const struct call *call, int64_t row, int64_t rows, int64_t col, int64_t cols, int accumulate, float *sums,
                      int64_t sums_stride) {
   const a4j_linear_desc *desc = call->desc;
-  call->kernels->linear(rows, cols, desc->dim_in, call->x + row * desc->x_stride_row, desc->x_stride_row, desc->weight_dtype,
+  call->kernels->linear(rows, cols, desc->dim_in, call->x + row * desc->x_stride_row, desc->x_stride_row, desc->weight.dtype,
                         weight_at(call, col, 0), desc->weight_stride_row, call->bias == NULL ? NULL : call->bias + col,
                         accumulate, sums, sums_stride);
 }
@@ -216,7 +217,7 @@ static void panel_unit(struct call *call, int64_t unit, float *scratch) {
     if (desc->product == A4J_PRODUCT_PACKED)
       panel = (const float *)call->weight + col * desc->dim_in + d * A4J_PANEL;
     else
-      call->kernels->pack_panel(cols, depth, desc->weight_dtype, weight_at(call, col, d), desc->weight_stride_row, scratch);
+      call->kernels->pack_panel(cols, depth, desc->weight.dtype, weight_at(call, col, d), desc->weight_stride_row, scratch);
     call->kernels->panel_product(rows, cols, depth, call->x + row * desc->x_stride_row + d, desc->x_stride_row, panel,
                                  d > 0 || call->bias == NULL ? NULL : call->bias + col, d > 0 || accumulates(desc), sums,
                                  sums_stride);
@@ -257,9 +258,71 @@ static void pack_units(const void *context, int64_t unit, int64_t unit_end) {
   const a4j_linear_desc *desc = call->desc;
   for (; unit < unit_end; unit++) {
     const int64_t col = unit * A4J_PANEL;
-    call->kernels->pack_panel(min(A4J_PANEL, desc->dim_out - col), desc->dim_in, desc->weight_dtype, weight_at(call, col, 0),
+    call->kernels->pack_panel(min(A4J_PANEL, desc->dim_out - col), desc->dim_in, desc->weight.dtype, weight_at(call, col, 0),
                               desc->weight_stride_row, call->out + col * desc->dim_in);
   }
+}
+
+/* ---- Quantised weights ---- */
+
+/* Columns of a unit of work, whole blocks of rows of the weights. */
+enum { QUANTIZED_COLS = 4 * A4J_QUANTIZED_ROWS };
+
+/* Rows of x that are multiplied by a unit's weights before others: their bytes stay in the second-level cache. */
+enum { QUANTIZED_BYTES = 512 * 1024, QUANTIZED_X_ROWS = 64, QUANTIZED_TILE = 8 };
+
+static int64_t quantized_row_bytes(const a4j_linear_desc *desc) {
+  return 2 * desc->dim_in + 8 * (desc->dim_in / A4J_QUANTIZED_X);
+}
+
+static void quantize_x(const void *context, int64_t row, int64_t row_end) {
+  const struct call *call = context;
+  const a4j_linear_desc *desc = call->desc;
+  for (; row < row_end; row++)
+    call->kernels->quantize_row(desc->dim_in, call->x + row * desc->x_stride_row,
+                                (char *)call->workspace + row * quantized_row_bytes(desc));
+}
+
+static void quantized_block(const struct call *call, int64_t row, int64_t rows, int64_t col, int64_t cols) {
+  const a4j_linear_desc *desc = call->desc;
+  const int64_t x_bytes = quantized_row_bytes(desc), block_bytes = a4j_block_bytes(&desc->weight, desc->dim_in);
+  const struct a4j_quantized weights = {.storage = desc->weight,
+                                        .dim = desc->dim_in,
+                                        .block_bytes = block_bytes,
+                                        .blocks = (const uint8_t *)call->weight + col / A4J_QUANTIZED_ROWS * block_bytes};
+  const char *x = (const char *)call->workspace + row * x_bytes;
+  const float *bias = call->bias == NULL ? NULL : call->bias + col;
+  float *out = call->out + row * desc->out_stride_row + col, block[QUANTIZED_X_ROWS * QUANTIZED_COLS];
+  if (needs_block(desc)) {
+    call->kernels->quantized_product(&weights, rows, cols, x, x_bytes, bias, 0, block, QUANTIZED_COLS);
+    finish(call, row, rows, col, cols, block, QUANTIZED_COLS);
+    return;
+  }
+  call->kernels->quantized_product(&weights, rows, cols, x, x_bytes, bias, accumulates(desc), out, desc->out_stride_row);
+  if (finishes(desc)) finish(call, row, rows, col, cols, out, desc->out_stride_row);
+}
+
+static void quantized_units(const void *context, int64_t unit, int64_t unit_end) {
+  const struct call *call = context;
+  const a4j_linear_desc *desc = call->desc;
+  for (; unit < unit_end; unit++) {
+    const int64_t row = unit / call->col_units * call->rows_step, rows = min(call->rows_step, desc->rows - row);
+    const int64_t col = unit % call->col_units * QUANTIZED_COLS, cols = min(QUANTIZED_COLS, desc->dim_out - col);
+    quantized_block(call, row, rows, col, cols);
+  }
+}
+
+static void run_quantized(struct call *call) {
+  const a4j_linear_desc *desc = call->desc;
+  const double weights = (double)QUANTIZED_COLS * (double)desc->dim_in;
+  a4j_rows_run(desc->threads, desc->rows, (double)desc->dim_in * 0.3, quantize_x, call);
+  call->rows_step = QUANTIZED_X_ROWS;
+  while (call->rows_step > QUANTIZED_TILE && call->rows_step * quantized_row_bytes(desc) > QUANTIZED_BYTES)
+    call->rows_step /= 2;
+  if (call->rows_step > desc->rows) call->rows_step = desc->rows;
+  call->col_units = ceil_div(desc->dim_out, QUANTIZED_COLS);
+  const double nanos = weights * 0.02 + weights * (double)call->rows_step * 0.064 / call->kernels->lanes;
+  a4j_rows_run(desc->threads, ceil_div(desc->rows, call->rows_step) * call->col_units, nanos, quantized_units, call);
 }
 
 /* ---- sgemm ---- */
@@ -314,10 +377,10 @@ int32_t a4j_use_blas(const void *cblas_sgemm) {
 static int32_t check(const a4j_linear_desc *desc) {
   int32_t status = a4j_check_head(desc, sizeof *desc);
   if (status != A4J_OK) return status;
-  if (!a4j_is_float(desc->weight_dtype)) return A4J_UNSUPPORTED_DTYPE;
   if (!a4j_is_activation(desc->activation) || !a4j_is_combine(desc->combine) || desc->product < A4J_PRODUCT_OWN ||
-      desc->product > A4J_PRODUCT_PACKED)
+      desc->product > A4J_PRODUCT_PACKED || desc->arithmetic != A4J_ARITHMETIC_EXACT)
     return A4J_BAD_OPTION;
+  if (a4j_is_quantized(desc->weight.dtype) && desc->product != A4J_PRODUCT_OWN) return A4J_BAD_OPTION;
   status = a4j_check_sizes(2, (const int64_t[]){desc->rows, desc->dim_in});
   if (status != A4J_OK) return status;
   status = a4j_check_sizes(2, (const int64_t[]){desc->dim_out, desc->dim_in});
@@ -325,11 +388,12 @@ static int32_t check(const a4j_linear_desc *desc) {
   status = a4j_check_sizes(
       3, (const int64_t[]){desc->dim_out == 0 ? 0 : ceil_div(desc->dim_out, A4J_PANEL), A4J_PANEL, desc->dim_in});
   if (status != A4J_OK) return status;
-  return a4j_check_sizes(2, (const int64_t[]){desc->rows, desc->dim_out});
+  status = a4j_check_sizes(2, (const int64_t[]){desc->rows, desc->dim_out});
+  return status == A4J_OK ? a4j_check_storage(&desc->weight, desc->dim_in) : status;
 }
 
 static int32_t check_strides(const a4j_linear_desc *desc) {
-  const int packed = desc->product == A4J_PRODUCT_PACKED;
+  const int packed = desc->product == A4J_PRODUCT_PACKED || a4j_is_quantized(desc->weight.dtype);
   return desc->x_stride_row < desc->dim_in || (!packed && desc->weight_stride_row < desc->dim_in) ||
                  desc->out_stride_row < desc->dim_out
              ? A4J_BAD_SIZE
@@ -338,6 +402,7 @@ static int32_t check_strides(const a4j_linear_desc *desc) {
 
 /* For as many threads as any tier would take: a workspace stays large enough when another is selected. */
 static int64_t workspace_bytes(const a4j_linear_desc *desc) {
+  if (a4j_is_quantized(desc->weight.dtype)) return desc->dim_out > 0 ? desc->rows * quantized_row_bytes(desc) : 0;
   return takes_panels(desc) ? panel_threads(desc, A4J_LANES_MIN) * scratch_floats(desc) * (int64_t)sizeof(float) : 0;
 }
 
@@ -363,7 +428,9 @@ int32_t a4j_linear(const a4j_linear_desc *desc, const void *x, const void *weigh
 
   struct call call = {.kernels = a4j_kernels_active(), .desc = desc, .x = x, .weight = weight, .bias = bias, .out = out};
   if (needed > 0) call.workspace = workspace;
-  if (takes_panels(desc))
+  if (a4j_is_quantized(desc->weight.dtype) && desc->dim_in > 0)
+    run_quantized(&call);
+  else if (takes_panels(desc))
     run_panels(&call);
   else if (desc->rows <= unpacked_rows(desc) || desc->dim_in == 0)
     run_own(&call);
@@ -378,6 +445,7 @@ int32_t a4j_linear_pack(const a4j_linear_desc *desc, const void *weight, void *p
   A4J_DEFAULT_FLOATS;
   int32_t status = check(desc);
   if (status != A4J_OK) return status;
+  if (a4j_is_quantized(desc->weight.dtype)) return A4J_UNSUPPORTED_DTYPE;
   if (desc->weight_stride_row < desc->dim_in) return A4J_BAD_SIZE;
   if (desc->dim_out == 0 || desc->dim_in == 0) return A4J_OK;
   if (weight == NULL || packed == NULL) return A4J_NULL_POINTER;

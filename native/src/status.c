@@ -25,6 +25,7 @@ static const struct status statuses[] = {
     STATUS(A4J_BAD_POSITION,
            "A position lies outside the table or the cache, or an entry of the descriptor's tail outside its bounds."),
     STATUS(A4J_BAD_PROGRAM, "A score or mask program is not well formed."),
+    STATUS(A4J_BAD_VALUE, "A number is NaN, infinite or too large to be quantised."),
     STATUS(A4J_UNSUPPORTED_DTYPE, "The operation does not support this element type."),
     STATUS(A4J_ISA_UNKNOWN, "No kernel tier of this name was compiled."),
     STATUS(A4J_ISA_UNAVAILABLE, "This processor or operating system cannot run the kernel tier."),

@@ -144,6 +144,23 @@ static int32_t few_rows(void *call, int32_t threads) { return linear(call, threa
 static int32_t many_rows(void *call, int32_t threads) { return linear(call, threads, ROWS, A4J_PRODUCT_OWN); }
 static int32_t packed_rows(void *call, int32_t threads) { return linear(call, threads, 5, A4J_PRODUCT_PACKED); }
 
+static int32_t quantized_rows(void *call, int32_t threads) {
+  struct layer *l = call;
+  clear(l);
+  const a4j_storage storage = {A4J_I4, 32, A4J_F16, 1};
+  const a4j_quantized_desc q = {HEAD(a4j_quantized_desc), .storage = storage, .rows = DIM, .dim = WIDE, .stride_row = WIDE};
+  const a4j_linear_desc d = {HEAD(a4j_linear_desc), .weight = storage,    .rows = ROWS,         .dim_in = WIDE,
+                             .dim_out = DIM,        .x_stride_row = WIDE, .out_stride_row = DIM};
+  const int64_t bytes = a4j_linear_workspace_bytes(&d);
+  if (bytes < 0) return (int32_t)-bytes;
+  void *workspace = memory(bytes), *packed = memory(a4j_quantized_bytes(&q));
+  int32_t status = a4j_quantize(&q, l->y, packed);
+  if (status == A4J_OK) status = a4j_linear(&d, l->x, packed, l->z, l->out, workspace, bytes);
+  if (status == A4J_OK) status = a4j_dequantize(&q, packed, l->second);
+  free(workspace), free(packed);
+  return status;
+}
+
 static int32_t rms_norm(void *call, int32_t threads) {
   struct layer *l = call;
   clear(l);
@@ -305,6 +322,7 @@ const struct call_kind call_kinds[] = {
     {"linear: few rows", STACK, layer, few_rows, hash_layer},
     {"linear: many rows", STACK, layer, many_rows, hash_layer},
     {"linear: packed weights", STACK, layer, packed_rows, hash_layer},
+    {"linear: quantised weights", STACK, layer, quantized_rows, hash_layer},
     {"rms_norm", STACK, layer, rms_norm, hash_layer},
     {"layer_norm", STACK, layer, layer_norm, hash_layer},
     {"rope", STACK, layer, rope, hash_layer},

@@ -24,6 +24,7 @@ static const char *name_in_header(enum a4j_status status) {
     NAME(A4J_MISALIGNED);
     NAME(A4J_BAD_POSITION);
     NAME(A4J_BAD_PROGRAM);
+    NAME(A4J_BAD_VALUE);
     NAME(A4J_UNSUPPORTED_DTYPE);
     NAME(A4J_ISA_UNKNOWN);
     NAME(A4J_ISA_UNAVAILABLE);

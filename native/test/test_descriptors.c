@@ -66,6 +66,16 @@ static int64_t try_elementwise(const void *desc) { return a4j_elementwise(desc, 
 
 static int64_t try_convert(const void *desc) { return a4j_convert(desc, NULL, NULL); }
 
+static int64_t try_quantized_bytes(const void *desc) {
+  const int64_t bytes = a4j_quantized_bytes(desc);
+  return bytes < 0 ? -bytes : A4J_OK;
+}
+static int64_t try_quantized_pack(const void *desc) {
+  return a4j_quantized_pack(desc, NULL, maybe(), maybe(), maybe(), maybe(), NULL);
+}
+static int64_t try_quantize(const void *desc) { return a4j_quantize(desc, NULL, NULL); }
+static int64_t try_dequantize(const void *desc) { return a4j_dequantize(desc, NULL, NULL); }
+
 static int64_t try_dropout(const void *desc) { return a4j_dropout(desc, NULL); }
 
 static int64_t try_area(const void *desc) { return a4j_area_features(desc, NULL, NULL, NULL, NULL, NULL, NULL); }
@@ -80,7 +90,7 @@ struct layout {
   struct field field[MOST_FIELDS];
 };
 
-/* Appends the fields of a struct whose own begins at `base` and is called `prefix`; the fields of a nested view one by one. */
+/* Appends the fields of a struct whose own begins at `base` and is called `prefix`; the fields of a nested struct one by one. */
 static void add_fields(struct layout *layout, const char *name, const char *prefix, int base) {
   size_t length = strlen(name);
   for (const char *line = a4j_abi_layout(); *line != '\0'; line = strchr(line, '\n') + 1) {
@@ -93,7 +103,7 @@ static void add_fields(struct layout *layout, const char *name, const char *pref
     field.offset += base;
     if (field.bytes > 8) {
       strcat(field.name, ".");
-      add_fields(layout, "a4j_view", field.name, field.offset);
+      add_fields(layout, field.bytes == sizeof(a4j_storage) ? "a4j_storage" : "a4j_view", field.name, field.offset);
     } else {
       layout->field[layout->fields++] = field;
     }
@@ -260,6 +270,15 @@ static int64_t spoilt_value(const struct field *field, int struct_bytes) {
   }
 }
 
+/* Rows that are quantised in the smallest groups. */
+static void write_quantized(char *desc) {
+  a4j_quantized_desc *d = (a4j_quantized_desc *)desc;
+  d->storage.dtype = A4J_I8;
+  d->storage.group = 16;
+  d->first_row = 16;
+  d->dim = d->stride_row = 48;
+}
+
 /* A valid descriptor in a block of exactly size_bytes; the first one has a tail of zeros, or none. */
 static char *make_valid(const char *struct_name, const struct layout *layout, bool first) {
   _Alignas(a4j_attention_desc) char desc[MOST_BYTES];
@@ -273,6 +292,7 @@ static char *make_valid(const char *struct_name, const struct layout *layout, bo
       memcpy(desc + layout->bytes + 4 * i, &entry, sizeof entry);
     }
   }
+  if (strcmp(struct_name, "a4j_quantized_desc") == 0) write_quantized(desc);
   int32_t size_bytes;
   memcpy(&size_bytes, desc, sizeof size_bytes);
   char *whole = malloc((size_t)size_bytes);
@@ -324,7 +344,9 @@ static void spoil(const char *struct_name, int64_t (*try)(const void *desc)) {
     }
     if (trial == 0)
       CHECK_TEXT(a4j_status_name((int32_t)status),
-                 try == try_attention_workspace || try == try_linear_workspace ? "A4J_OK" : "A4J_NULL_POINTER");
+                 try == try_attention_workspace || try == try_linear_workspace || try == try_quantized_bytes
+                     ? "A4J_OK"
+                     : "A4J_NULL_POINTER");
     free(whole);
   }
   if (check_failures != failures) return;
@@ -365,6 +387,12 @@ static void rms_norm_answers_every_descriptor(void) { spoil("a4j_rms_norm_desc",
 static void layer_norm_answers_every_descriptor(void) { spoil("a4j_layer_norm_desc", try_layer_norm); }
 static void rope_answers_every_descriptor(void) { spoil("a4j_rope_desc", try_rope); }
 static void elementwise_answers_every_descriptor(void) { spoil("a4j_elementwise_desc", try_elementwise); }
+static void quantized_answers_every_descriptor(void) {
+  spoil("a4j_quantized_desc", try_quantized_bytes);
+  spoil("a4j_quantized_desc", try_quantized_pack);
+  spoil("a4j_quantized_desc", try_quantize);
+  spoil("a4j_quantized_desc", try_dequantize);
+}
 static void convert_answers_every_descriptor(void) { spoil("a4j_convert_desc", try_convert); }
 static void dropout_answers_every_descriptor(void) { spoil("a4j_dropout_desc", try_dropout); }
 static void area_answers_every_descriptor(void) { spoil("a4j_area_desc", try_area); }
@@ -411,6 +439,7 @@ int main(void) {
   RUN(rope_answers_every_descriptor);
   RUN(elementwise_answers_every_descriptor);
   RUN(convert_answers_every_descriptor);
+  RUN(quantized_answers_every_descriptor);
   RUN(area_answers_every_descriptor);
   RUN(dropout_answers_every_descriptor);
   return CHECK_RESULT();

@@ -309,7 +309,7 @@ static void storedBy(int dtype, int product, int64_t rows, int64_t dim_in, int64
   memcpy(p.out.base, start.base, sizeof(float) * (size_t)start.total);
 
   struct problem reduced = p;
-  reduced.d.weight_dtype = dtype;
+  reduced.d.weight.dtype = dtype;
   reduced.d.weight_stride_row = stride;
   reduced.weight.data = (float *)(void *)stored;
   struct tensor packed = {0};
@@ -457,7 +457,7 @@ static void shouldRefuseWhatTheDescriptorCannotMean(void) {
   REFUSES(d.combine = -1, A4J_BAD_OPTION);
   REFUSES(d.activation = A4J_TANH + 1, A4J_BAD_OPTION);
   REFUSES(d.activation = -1, A4J_BAD_OPTION);
-  REFUSES(d.weight_dtype = 9, A4J_UNSUPPORTED_DTYPE);
+  REFUSES(d.weight.dtype = 9, A4J_UNSUPPORTED_DTYPE);
   REFUSES(d.product = 3, A4J_BAD_OPTION);
   REFUSES(d.product = -1, A4J_BAD_OPTION);
   REFUSES(d.rows = -1, A4J_BAD_SIZE);

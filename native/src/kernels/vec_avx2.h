@@ -127,6 +127,24 @@ static inline vu u_mul(vu a, uint32_t m, vu *high) {
   *high = _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xaa);
   return _mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xaa);
 }
+static inline vu u_add(vu a, vu b) { return _mm256_add_epi32(a, b); }
+/* Of each byte its low and its high four bits. */
+static inline vu u_low_nibbles(vu a) { return _mm256_and_si256(a, _mm256_set1_epi8(15)); }
+static inline vu u_high_nibbles(vu a) { return _mm256_and_si256(_mm256_srli_epi16(a, 4), _mm256_set1_epi8(15)); }
+/* Signed integers as numbers, and those nearest to numbers, ties to even. */
+static inline vf v_from_int(vu a) { return _mm256_cvtepi32_ps(a); }
+static inline vu u_nearest(vf a) { return _mm256_cvtps_epi32(a); }
+/* Dot products of bytes; see vec_sse2.h. */
+static inline void u_dot4(vu sum[2], vu bytes, const uint32_t x[2]) {
+  const vu even = _mm256_set1_epi32(0xff00ff);
+  sum[0] = u_add(sum[0], _mm256_madd_epi16(_mm256_and_si256(bytes, even), u_set1(x[0])));
+  sum[1] = u_add(sum[1], _mm256_madd_epi16(_mm256_srli_epi16(bytes, 8), u_set1(x[1])));
+}
+static inline vu u_dot4_total(const vu sum[2]) { return u_add(sum[0], sum[1]); }
+static inline void u_store_limbs(uint32_t *p, vu v) {
+  const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+  _mm_storeu_si128((__m128i *)p, _mm_shufflehi_epi16(_mm_shufflelo_epi16(words, 0xd8), 0xd8));
+}
 /* The upper 24 bits of each as a number in [0, 1). */
 static inline vf u_fraction(vu a) { return v_mul(_mm256_cvtepi32_ps(_mm256_srli_epi32(a, 8)), v_set1(0x1p-24f)); }
 

@@ -122,6 +122,44 @@ static inline vu u_mul(vu a, uint32_t m, vu *high) {
   *high = _mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64(even, 32), odd);
   return _mm512_mask_blend_epi32(0xaaaa, even, _mm512_slli_epi64(odd, 32));
 }
+static inline vu u_add(vu a, vu b) { return _mm512_add_epi32(a, b); }
+/* Of each byte its low and its high four bits. */
+static inline vu u_low_nibbles(vu a) { return _mm512_and_si512(a, _mm512_set1_epi8(15)); }
+static inline vu u_high_nibbles(vu a) { return _mm512_and_si512(_mm512_srli_epi16(a, 4), _mm512_set1_epi8(15)); }
+/* Signed integers as numbers, and those nearest to numbers, ties to even. */
+static inline vf v_from_int(vu a) { return _mm512_cvtepi32_ps(a); }
+static inline vu u_nearest(vf a) { return _mm512_cvtps_epi32(a); }
+
+/*
+ * Dot products of four unsigned bytes a lane with four integers v, |v| <= 32512, the same for every lane. u_store_limbs writes
+ * integers in the form that u_dot4 wants, two words for four of them: their high and their low bytes, v = 256 h + l with l
+ * signed, if there is a dot product of bytes; otherwise v as 16 bits, those at even places before those at odd ones. sum[] are two
+ * accumulators, whose total is exact.
+ */
+#if defined(__AVX512VNNI__)
+static inline void u_dot4(vu sum[2], vu bytes, const uint32_t x[2]) {
+  sum[0] = _mm512_dpbusd_epi32(sum[0], bytes, u_set1(x[0]));
+  sum[1] = _mm512_dpbusd_epi32(sum[1], bytes, u_set1(x[1]));
+}
+static inline vu u_dot4_total(const vu sum[2]) { return _mm512_add_epi32(_mm512_slli_epi32(sum[0], 8), sum[1]); }
+static inline void u_store_limbs(uint32_t *p, vu v) {
+  const __m128i high = _mm512_cvtepi32_epi8(_mm512_srai_epi32(_mm512_add_epi32(v, _mm512_set1_epi32(128)), 8));
+  const __m128i low = _mm512_cvtepi32_epi8(v);
+  _mm_storeu_si128((__m128i *)p, _mm_unpacklo_epi32(high, low));
+  _mm_storeu_si128((__m128i *)(p + 4), _mm_unpackhi_epi32(high, low));
+}
+#else
+static inline void u_dot4(vu sum[2], vu bytes, const uint32_t x[2]) {
+  const vu even = _mm512_set1_epi32(0xff00ff);
+  sum[0] = u_add(sum[0], _mm512_madd_epi16(_mm512_and_si512(bytes, even), u_set1(x[0])));
+  sum[1] = u_add(sum[1], _mm512_madd_epi16(_mm512_srli_epi16(bytes, 8), u_set1(x[1])));
+}
+static inline vu u_dot4_total(const vu sum[2]) { return u_add(sum[0], sum[1]); }
+static inline void u_store_limbs(uint32_t *p, vu v) {
+  const __m256i words = _mm512_cvtepi32_epi16(v);
+  _mm256_storeu_si256((__m256i *)p, _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(words, 0xd8), 0xd8));
+}
+#endif
 /* The upper 24 bits of each as a number in [0, 1). */
 static inline vf u_fraction(vu a) { return v_mul(_mm512_cvtepi32_ps(_mm512_srli_epi32(a, 8)), v_set1(0x1p-24f)); }
 

@@ -124,6 +124,31 @@ static inline vu u_mul(vu a, uint32_t m, vu *high) {
   *high = vuzp2q_u32(first, second);
   return vuzp1q_u32(first, second);
 }
+static inline vu u_add(vu a, vu b) { return vaddq_u32(a, b); }
+/* Of each byte its low and its high four bits. */
+static inline vu u_low_nibbles(vu a) { return vandq_u32(a, vdupq_n_u32(0x0f0f0f0f)); }
+static inline vu u_high_nibbles(vu a) { return vandq_u32(vshrq_n_u32(a, 4), vdupq_n_u32(0x0f0f0f0f)); }
+/* Signed integers as numbers, and those nearest to numbers, ties to even. */
+static inline vf v_from_int(vu a) { return vcvtq_f32_s32(vreinterpretq_s32_u32(a)); }
+static inline vu u_nearest(vf a) { return vreinterpretq_u32_s32(vcvtnq_s32_f32(a)); }
+/* Dot products of bytes; see vec_sse2.h. */
+static inline vu u_madd(vu a, vu b) {
+  const int16x8_t x = vreinterpretq_s16_u32(a), y = vreinterpretq_s16_u32(b);
+  return vreinterpretq_u32_s32(vpaddq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(y)), vmull_high_s16(x, y)));
+}
+static inline void u_dot4(vu sum[2], vu bytes, const uint32_t x[2]) {
+  const vu even = vdupq_n_u32(0xff00ff);
+  sum[0] = u_add(sum[0], u_madd(vandq_u32(bytes, even), u_set1(x[0])));
+  sum[1] = u_add(sum[1], u_madd(vandq_u32(vshrq_n_u32(bytes, 8), even), u_set1(x[1])));
+}
+static inline vu u_dot4_total(const vu sum[2]) { return u_add(sum[0], sum[1]); }
+static inline void u_store_limbs(uint32_t *p, vu v) {
+  const int16x4_t words = vmovn_s32(vreinterpretq_s32_u32(v));
+  const int16x4_t odd = vrev32_s16(words);               /* 1 0 3 2 */
+  const int16x4_t even_of_all = vuzp1_s16(words, words); /* 0 2 0 2 */
+  const int16x4_t odd_of_all = vuzp1_s16(odd, odd);      /* 1 3 1 3 */
+  vst1_u32(p, vzip1_u32(vreinterpret_u32_s16(even_of_all), vreinterpret_u32_s16(odd_of_all)));
+}
 /* The upper 24 bits of each as a number in [0, 1). */
 static inline vf u_fraction(vu a) { return v_mul(vcvtq_f32_u32(vshrq_n_u32(a, 8)), v_set1(0x1p-24f)); }
 

@@ -172,6 +172,27 @@ static inline vu u_mul(vu a, uint32_t m, vu *high) {
   *high = _mm_unpacklo_epi32(_mm_shuffle_epi32(even, 0x0d), _mm_shuffle_epi32(odd, 0x0d));
   return _mm_unpacklo_epi32(_mm_shuffle_epi32(even, 0x08), _mm_shuffle_epi32(odd, 0x08));
 }
+static inline vu u_add(vu a, vu b) { return _mm_add_epi32(a, b); }
+/* Of each byte its low and its high four bits. */
+static inline vu u_low_nibbles(vu a) { return _mm_and_si128(a, _mm_set1_epi8(15)); }
+static inline vu u_high_nibbles(vu a) { return _mm_and_si128(_mm_srli_epi16(a, 4), _mm_set1_epi8(15)); }
+/* Signed integers as numbers, and those nearest to numbers, ties to even. */
+static inline vf v_from_int(vu a) { return _mm_cvtepi32_ps(a); }
+static inline vu u_nearest(vf a) { return _mm_cvtps_epi32(a); }
+/*
+ * Dot products of four unsigned bytes a lane with four integers v, |v| <= 32512, the same for every lane. u_store_limbs writes
+ * integers in the form that u_dot4 wants, two words for four of them: here as 16 bits, those at even places before those at odd
+ * ones. sum[] are two accumulators, whose total is exact.
+ */
+static inline void u_dot4(vu sum[2], vu bytes, const uint32_t x[2]) {
+  const vu even = _mm_set1_epi32(0xff00ff);
+  sum[0] = u_add(sum[0], _mm_madd_epi16(_mm_and_si128(bytes, even), u_set1(x[0])));
+  sum[1] = u_add(sum[1], _mm_madd_epi16(_mm_srli_epi16(bytes, 8), u_set1(x[1])));
+}
+static inline vu u_dot4_total(const vu sum[2]) { return u_add(sum[0], sum[1]); }
+static inline void u_store_limbs(uint32_t *p, vu v) {
+  _mm_storel_epi64((__m128i *)p, _mm_shufflelo_epi16(_mm_packs_epi32(v, v), 0xd8));
+}
 /* The upper 24 bits of each as a number in [0, 1). */
 static inline vf u_fraction(vu a) { return v_mul(_mm_cvtepi32_ps(_mm_srli_epi32(a, 8)), v_set1(0x1p-24f)); }
 

@@ -140,6 +140,15 @@ public class a4j_h extends a4j_h$shared {
     public static int A4J_BAD_PROGRAM() {
         return A4J_BAD_PROGRAM;
     }
+    private static final int A4J_BAD_VALUE = (int)11L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_status.A4J_BAD_VALUE = 11
+     * }
+     */
+    public static int A4J_BAD_VALUE() {
+        return A4J_BAD_VALUE;
+    }
     private static final int A4J_UNSUPPORTED_DTYPE = (int)20L;
     /**
      * {@snippet lang=c :
@@ -212,6 +221,15 @@ public class a4j_h extends a4j_h$shared {
     public static int A4J_I8() {
         return A4J_I8;
     }
+    private static final int A4J_I4 = (int)4L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_dtype.A4J_I4 = 4
+     * }
+     */
+    public static int A4J_I4() {
+        return A4J_I4;
+    }
     private static final int A4J_ARITHMETIC_EXACT = (int)0L;
     /**
      * {@snippet lang=c :
@@ -224,7 +242,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_PAGE_ROWS = (int)64L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:107:1).A4J_PAGE_ROWS = 64
+     * enum enum (unnamed at ./native/include/a4j.h:114:1).A4J_PAGE_ROWS = 64
      * }
      */
     public static int A4J_PAGE_ROWS() {
@@ -260,7 +278,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_UNBOUNDED = (int)-1L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:117:1).A4J_UNBOUNDED = -1
+     * enum enum (unnamed at ./native/include/a4j.h:124:1).A4J_UNBOUNDED = -1
      * }
      */
     public static int A4J_UNBOUNDED() {
@@ -1512,7 +1530,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_PROGRAM_MAX = (int)64L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:402:1).A4J_PROGRAM_MAX = 64
+     * enum enum (unnamed at ./native/include/a4j.h:409:1).A4J_PROGRAM_MAX = 64
      * }
      */
     public static int A4J_PROGRAM_MAX() {
@@ -1521,7 +1539,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_PROGRAM_LIVE = (int)32L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:402:1).A4J_PROGRAM_LIVE = 32
+     * enum enum (unnamed at ./native/include/a4j.h:409:1).A4J_PROGRAM_LIVE = 32
      * }
      */
     public static int A4J_PROGRAM_LIVE() {
@@ -2081,11 +2099,29 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_PANEL = (int)48L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:507:1).A4J_PANEL = 48
+     * enum enum (unnamed at ./native/include/a4j.h:514:1).A4J_PANEL = 48
      * }
      */
     public static int A4J_PANEL() {
         return A4J_PANEL;
+    }
+    private static final int A4J_QUANTIZED_ROWS = (int)16L;
+    /**
+     * {@snippet lang=c :
+     * enum enum (unnamed at ./native/include/a4j.h:545:1).A4J_QUANTIZED_ROWS = 16
+     * }
+     */
+    public static int A4J_QUANTIZED_ROWS() {
+        return A4J_QUANTIZED_ROWS;
+    }
+    private static final int A4J_QUANTIZED_SPAN = (int)256L;
+    /**
+     * {@snippet lang=c :
+     * enum enum (unnamed at ./native/include/a4j.h:545:1).A4J_QUANTIZED_SPAN = 256
+     * }
+     */
+    public static int A4J_QUANTIZED_SPAN() {
+        return A4J_QUANTIZED_SPAN;
     }
     private static final int A4J_IDENTITY = (int)0L;
     /**
@@ -2359,6 +2395,256 @@ public class a4j_h extends a4j_h$shared {
                 traceDowncall("a4j_linear_pack", desc, weight, packed);
             }
             return (int)mh$.invokeExact(desc, weight, packed);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class a4j_quantized_bytes {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            a4j_h.C_LONG,
+            a4j_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("a4j_quantized_bytes");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int64_t a4j_quantized_bytes(const a4j_quantized_desc *desc)
+     * }
+     */
+    public static FunctionDescriptor a4j_quantized_bytes$descriptor() {
+        return a4j_quantized_bytes.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int64_t a4j_quantized_bytes(const a4j_quantized_desc *desc)
+     * }
+     */
+    public static MethodHandle a4j_quantized_bytes$handle() {
+        return a4j_quantized_bytes.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int64_t a4j_quantized_bytes(const a4j_quantized_desc *desc)
+     * }
+     */
+    public static MemorySegment a4j_quantized_bytes$address() {
+        return a4j_quantized_bytes.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int64_t a4j_quantized_bytes(const a4j_quantized_desc *desc)
+     * }
+     */
+    public static long a4j_quantized_bytes(MemorySegment desc) {
+        var mh$ = a4j_quantized_bytes.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("a4j_quantized_bytes", desc);
+            }
+            return (long)mh$.invokeExact(desc);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class a4j_quantized_pack {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            a4j_h.C_INT,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("a4j_quantized_pack");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t a4j_quantized_pack(const a4j_quantized_desc *desc, const void *codes, const void *scales, const void *minimums, const void *outer_scales, const void *outer_minimums, void *packed)
+     * }
+     */
+    public static FunctionDescriptor a4j_quantized_pack$descriptor() {
+        return a4j_quantized_pack.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t a4j_quantized_pack(const a4j_quantized_desc *desc, const void *codes, const void *scales, const void *minimums, const void *outer_scales, const void *outer_minimums, void *packed)
+     * }
+     */
+    public static MethodHandle a4j_quantized_pack$handle() {
+        return a4j_quantized_pack.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t a4j_quantized_pack(const a4j_quantized_desc *desc, const void *codes, const void *scales, const void *minimums, const void *outer_scales, const void *outer_minimums, void *packed)
+     * }
+     */
+    public static MemorySegment a4j_quantized_pack$address() {
+        return a4j_quantized_pack.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t a4j_quantized_pack(const a4j_quantized_desc *desc, const void *codes, const void *scales, const void *minimums, const void *outer_scales, const void *outer_minimums, void *packed)
+     * }
+     */
+    public static int a4j_quantized_pack(MemorySegment desc, MemorySegment codes, MemorySegment scales, MemorySegment minimums, MemorySegment outer_scales, MemorySegment outer_minimums, MemorySegment packed) {
+        var mh$ = a4j_quantized_pack.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("a4j_quantized_pack", desc, codes, scales, minimums, outer_scales, outer_minimums, packed);
+            }
+            return (int)mh$.invokeExact(desc, codes, scales, minimums, outer_scales, outer_minimums, packed);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class a4j_quantize {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            a4j_h.C_INT,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("a4j_quantize");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t a4j_quantize(const a4j_quantized_desc *desc, const void *x, void *packed)
+     * }
+     */
+    public static FunctionDescriptor a4j_quantize$descriptor() {
+        return a4j_quantize.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t a4j_quantize(const a4j_quantized_desc *desc, const void *x, void *packed)
+     * }
+     */
+    public static MethodHandle a4j_quantize$handle() {
+        return a4j_quantize.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t a4j_quantize(const a4j_quantized_desc *desc, const void *x, void *packed)
+     * }
+     */
+    public static MemorySegment a4j_quantize$address() {
+        return a4j_quantize.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t a4j_quantize(const a4j_quantized_desc *desc, const void *x, void *packed)
+     * }
+     */
+    public static int a4j_quantize(MemorySegment desc, MemorySegment x, MemorySegment packed) {
+        var mh$ = a4j_quantize.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("a4j_quantize", desc, x, packed);
+            }
+            return (int)mh$.invokeExact(desc, x, packed);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class a4j_dequantize {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            a4j_h.C_INT,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("a4j_dequantize");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t a4j_dequantize(const a4j_quantized_desc *desc, const void *packed, void *out)
+     * }
+     */
+    public static FunctionDescriptor a4j_dequantize$descriptor() {
+        return a4j_dequantize.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t a4j_dequantize(const a4j_quantized_desc *desc, const void *packed, void *out)
+     * }
+     */
+    public static MethodHandle a4j_dequantize$handle() {
+        return a4j_dequantize.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t a4j_dequantize(const a4j_quantized_desc *desc, const void *packed, void *out)
+     * }
+     */
+    public static MemorySegment a4j_dequantize$address() {
+        return a4j_dequantize.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t a4j_dequantize(const a4j_quantized_desc *desc, const void *packed, void *out)
+     * }
+     */
+    public static int a4j_dequantize(MemorySegment desc, MemorySegment packed, MemorySegment out) {
+        var mh$ = a4j_dequantize.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("a4j_dequantize", desc, packed, out);
+            }
+            return (int)mh$.invokeExact(desc, packed, out);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {

@@ -19,10 +19,11 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int32_t abi_version;
  *     int32_t dtype;
  *     int32_t threads;
- *     int32_t weight_dtype;
+ *     a4j_storage weight;
  *     int32_t product;
  *     int32_t activation;
  *     int32_t combine;
+ *     int32_t arithmetic;
  *     int64_t rows;
  *     int64_t dim_in;
  *     int64_t dim_out;
@@ -43,10 +44,11 @@ public class a4j_linear_desc {
         a4j_h.C_INT.withName("abi_version"),
         a4j_h.C_INT.withName("dtype"),
         a4j_h.C_INT.withName("threads"),
-        a4j_h.C_INT.withName("weight_dtype"),
+        a4j_storage.layout().withName("weight"),
         a4j_h.C_INT.withName("product"),
         a4j_h.C_INT.withName("activation"),
         a4j_h.C_INT.withName("combine"),
+        a4j_h.C_INT.withName("arithmetic"),
         a4j_h.C_LONG.withName("rows"),
         a4j_h.C_LONG.withName("dim_in"),
         a4j_h.C_LONG.withName("dim_out"),
@@ -238,48 +240,48 @@ public class a4j_linear_desc {
         struct.set(threads$LAYOUT, threads$OFFSET, fieldValue);
     }
 
-    private static final OfInt weight_dtype$LAYOUT = (OfInt)$LAYOUT.select(groupElement("weight_dtype"));
+    private static final GroupLayout weight$LAYOUT = (GroupLayout)$LAYOUT.select(groupElement("weight"));
 
     /**
      * Layout for field:
      * {@snippet lang=c :
-     * int32_t weight_dtype
+     * a4j_storage weight
      * }
      */
-    public static final OfInt weight_dtype$layout() {
-        return weight_dtype$LAYOUT;
+    public static final GroupLayout weight$layout() {
+        return weight$LAYOUT;
     }
 
-    private static final long weight_dtype$OFFSET = $LAYOUT.byteOffset(groupElement("weight_dtype"));
+    private static final long weight$OFFSET = $LAYOUT.byteOffset(groupElement("weight"));
 
     /**
      * Offset for field:
      * {@snippet lang=c :
-     * int32_t weight_dtype
+     * a4j_storage weight
      * }
      */
-    public static final long weight_dtype$offset() {
-        return weight_dtype$OFFSET;
+    public static final long weight$offset() {
+        return weight$OFFSET;
     }
 
     /**
      * Getter for field:
      * {@snippet lang=c :
-     * int32_t weight_dtype
+     * a4j_storage weight
      * }
      */
-    public static int weight_dtype(MemorySegment struct) {
-        return struct.get(weight_dtype$LAYOUT, weight_dtype$OFFSET);
+    public static MemorySegment weight(MemorySegment struct) {
+        return struct.asSlice(weight$OFFSET, weight$LAYOUT.byteSize());
     }
 
     /**
      * Setter for field:
      * {@snippet lang=c :
-     * int32_t weight_dtype
+     * a4j_storage weight
      * }
      */
-    public static void weight_dtype(MemorySegment struct, int fieldValue) {
-        struct.set(weight_dtype$LAYOUT, weight_dtype$OFFSET, fieldValue);
+    public static void weight(MemorySegment struct, MemorySegment fieldValue) {
+        MemorySegment.copy(fieldValue, 0L, struct, weight$OFFSET, weight$LAYOUT.byteSize());
     }
 
     private static final OfInt product$LAYOUT = (OfInt)$LAYOUT.select(groupElement("product"));
@@ -412,6 +414,50 @@ public class a4j_linear_desc {
      */
     public static void combine(MemorySegment struct, int fieldValue) {
         struct.set(combine$LAYOUT, combine$OFFSET, fieldValue);
+    }
+
+    private static final OfInt arithmetic$LAYOUT = (OfInt)$LAYOUT.select(groupElement("arithmetic"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int32_t arithmetic
+     * }
+     */
+    public static final OfInt arithmetic$layout() {
+        return arithmetic$LAYOUT;
+    }
+
+    private static final long arithmetic$OFFSET = $LAYOUT.byteOffset(groupElement("arithmetic"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int32_t arithmetic
+     * }
+     */
+    public static final long arithmetic$offset() {
+        return arithmetic$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int32_t arithmetic
+     * }
+     */
+    public static int arithmetic(MemorySegment struct) {
+        return struct.get(arithmetic$LAYOUT, arithmetic$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int32_t arithmetic
+     * }
+     */
+    public static void arithmetic(MemorySegment struct, int fieldValue) {
+        struct.set(arithmetic$LAYOUT, arithmetic$OFFSET, fieldValue);
     }
 
     private static final OfLong rows$LAYOUT = (OfLong)$LAYOUT.select(groupElement("rows"));

@@ -14,8 +14,10 @@ import io.github.attention4j.bindings.a4j_linear_attention_desc;
 import io.github.attention4j.bindings.a4j_linear_desc;
 import io.github.attention4j.bindings.a4j_merge_desc;
 import io.github.attention4j.bindings.a4j_pair_scores_desc;
+import io.github.attention4j.bindings.a4j_quantized_desc;
 import io.github.attention4j.bindings.a4j_rms_norm_desc;
 import io.github.attention4j.bindings.a4j_rope_desc;
+import io.github.attention4j.bindings.a4j_storage;
 import io.github.attention4j.bindings.a4j_view;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -89,6 +91,7 @@ public final class Descriptor {
     static final long MERGE_BYTES = a4j_merge_desc.sizeof();
     static final long APPEND_BYTES = a4j_kv_append_desc.sizeof();
     static final long LINEAR_BYTES = a4j_linear_desc.sizeof();
+    static final long QUANTIZED_BYTES = a4j_quantized_desc.sizeof();
     static final long PAIR_SCORES_BYTES = a4j_pair_scores_desc.sizeof();
     static final long ELEMENTWISE_BYTES = a4j_elementwise_desc.sizeof();
     static final long CONVERT_BYTES = a4j_convert_desc.sizeof();
@@ -468,7 +471,7 @@ public final class Descriptor {
   public static MemorySegment linear(
       Workspaces.Lease lease,
       int threads,
-      DType weightDType,
+      Storage weight,
       int product,
       int activation,
       int combine,
@@ -483,7 +486,7 @@ public final class Descriptor {
     a4j_linear_desc.abi_version(d, Struct.ABI_VERSION);
     a4j_linear_desc.dtype(d, Struct.F32);
     a4j_linear_desc.threads(d, threads);
-    a4j_linear_desc.weight_dtype(d, code(weightDType));
+    put(a4j_linear_desc.weight(d), weight);
     a4j_linear_desc.product(d, product);
     a4j_linear_desc.activation(d, activation);
     a4j_linear_desc.combine(d, combine);
@@ -494,6 +497,49 @@ public final class Descriptor {
     a4j_linear_desc.weight_stride_row(d, weightStrideRow);
     a4j_linear_desc.out_stride_row(d, outStrideRow);
     return d;
+  }
+
+  /** Rows of quantised weights, from firstRow on; dtype and strideRow are those of x or out. */
+  public static MemorySegment quantized(
+      Workspaces.Lease lease,
+      int threads,
+      Storage storage,
+      DType dtype,
+      long firstRow,
+      long rows,
+      long dim,
+      long strideRow) {
+    MemorySegment d = lease.descriptor(Struct.QUANTIZED_BYTES);
+    a4j_quantized_desc.size_bytes(d, (int) Struct.QUANTIZED_BYTES);
+    a4j_quantized_desc.abi_version(d, Struct.ABI_VERSION);
+    a4j_quantized_desc.dtype(d, code(dtype));
+    a4j_quantized_desc.threads(d, threads);
+    put(a4j_quantized_desc.storage(d), storage);
+    a4j_quantized_desc.first_row(d, firstRow);
+    a4j_quantized_desc.rows(d, rows);
+    a4j_quantized_desc.dim(d, dim);
+    a4j_quantized_desc.stride_row(d, strideRow);
+    return d;
+  }
+
+  /** How weights are stored: the fields of {@code a4j_storage}. */
+  public record Storage(int dtype, int group, int scaleDtype, int minimums) {
+    public static final int F32 = 0;
+    public static final int F16 = 2;
+    public static final int I8 = 3;
+    public static final int I4 = 4;
+
+    /** Numbers one by one. */
+    public static Storage of(DType dtype) {
+      return new Storage(code(dtype), 0, 0, 0);
+    }
+  }
+
+  private static void put(MemorySegment d, Storage storage) {
+    a4j_storage.dtype(d, storage.dtype);
+    a4j_storage.group(d, storage.group);
+    a4j_storage.scale_dtype(d, storage.scaleDtype);
+    a4j_storage.minimums(d, storage.minimums);
   }
 
   public static MemorySegment rmsNorm(

@@ -195,6 +195,41 @@ public final class Downcalls {
     check("a4j_linear_pack", a4j_h.a4j_linear_pack(descriptor, weight, packed));
   }
 
+  /** The bytes of packed rows, which the descriptor says. */
+  public static long quantizedBytes(MemorySegment descriptor) {
+    NativeLibrary.load();
+    long bytes = a4j_h.a4j_quantized_bytes(descriptor);
+    if (bytes < 0) {
+      check("a4j_quantized_bytes", (int) -bytes);
+    }
+    return bytes;
+  }
+
+  public static void quantizedPack(
+      MemorySegment descriptor,
+      MemorySegment codes,
+      MemorySegment scales,
+      MemorySegment minimums,
+      MemorySegment outerScales,
+      MemorySegment outerMinimums,
+      MemorySegment packed) {
+    NativeLibrary.load();
+    check(
+        "a4j_quantized_pack",
+        a4j_h.a4j_quantized_pack(
+            descriptor, codes, scales, minimums, outerScales, outerMinimums, packed));
+  }
+
+  public static void quantize(MemorySegment descriptor, MemorySegment x, MemorySegment packed) {
+    NativeLibrary.load();
+    check("a4j_quantize", a4j_h.a4j_quantize(descriptor, x, packed));
+  }
+
+  public static void dequantize(MemorySegment descriptor, MemorySegment packed, MemorySegment out) {
+    NativeLibrary.load();
+    check("a4j_dequantize", a4j_h.a4j_dequantize(descriptor, packed, out));
+  }
+
   public static void rmsNorm(
       MemorySegment descriptor, MemorySegment x, MemorySegment weight, MemorySegment out) {
     NativeLibrary.load();

@@ -19,11 +19,15 @@ import java.util.Objects;
  *
  * <p>The weight is {@link DType#F32}, {@link DType#BF16} or {@link DType#F16}, and may be a part of
  * a mapped file. 16 bits are widened as they are read, which is exact: the result has the bits that
- * the widened weight gives, few rows take half the time, and no copy is made. x, bias and out are
- * {@link DType#F32}. Safe for any number of threads.
+ * the widened weight gives, few rows take half the time, and no copy is made. Weights of 8 and 4
+ * bits are {@link QuantizedWeights}. x, bias and out are {@link DType#F32}. Safe for any number of
+ * threads.
  */
 public final class Linear {
+  /** Null if the weight is quantised, which stands in its place. */
   private final Tensor weight;
+
+  private final QuantizedWeights quantized;
   private final Tensor bias;
   private final long dimIn;
   private final long dimOut;
@@ -34,8 +38,20 @@ public final class Linear {
 
   private final Activation activation;
 
+  private Linear(QuantizedWeights quantized, Tensor bias, Activation activation) {
+    this.weight = null;
+    this.quantized = quantized;
+    this.bias = bias;
+    this.packed = null;
+    this.activation = activation;
+    this.dimOut = quantized.rows();
+    this.dimIn = quantized.columns();
+    this.weightStrideRow = 0;
+  }
+
   private Linear(Tensor weight, Tensor bias, Tensor packed, Activation activation) {
     this.weight = weight;
+    this.quantized = null;
     this.bias = bias;
     this.packed = packed;
     this.activation = activation;
@@ -72,18 +88,47 @@ public final class Linear {
    */
   public static Linear of(Tensor weight, Tensor bias) {
     Linear linear = of(weight);
+    linear.requireBias(bias);
+    return new Linear(weight, bias, null, Activation.IDENTITY);
+  }
+
+  /**
+   * Makes a projection without bias by quantised weights.
+   *
+   * @param weight of {@code dimOut} rows and {@code dimIn} columns
+   * @return the projection
+   */
+  public static Linear of(QuantizedWeights weight) {
+    return new Linear(Objects.requireNonNull(weight, "weight"), null, Activation.IDENTITY);
+  }
+
+  /**
+   * Makes a projection with bias by quantised weights.
+   *
+   * @param weight of {@code dimOut} rows and {@code dimIn} columns
+   * @param bias {@code [dimOut]}, contiguous. Kept, not modified.
+   * @return the projection
+   * @throws IllegalArgumentException if the bias has another type, rank, size, stride or alignment
+   * @throws IllegalStateException if the bias's arena is closed or confined to another thread
+   */
+  public static Linear of(QuantizedWeights weight, Tensor bias) {
+    of(weight).requireBias(bias);
+    return new Linear(weight, bias, Activation.IDENTITY);
+  }
+
+  private void requireBias(Tensor bias) {
     Checks.rank("bias", Objects.requireNonNull(bias, "bias"), 1);
     Checks.input("bias", bias);
     Checks.contiguous("bias", bias);
-    Checks.equal("bias.dim", bias.size(0), "weight.dimOut", linear.dimOut);
-    return new Linear(weight, bias, null, Activation.IDENTITY);
+    Checks.equal("bias.dim", bias.size(0), "weight.dimOut", dimOut);
   }
 
   /**
    * Returns the same projection with its weights copied into the order that the matrix product
    * takes, which spares each call from doing so: 3 to 5 % of the time of 500 rows, more of fewer.
    * Worth its memory, that of the weights again, for those who project dozens of rows or more at a
-   * time. The result has the same bits as without where rows are many.
+   * time. The result has the same bits as without where rows are many. Quantised weights are packed
+   * already.
    *
    * <p>A BLAS takes weights as they are: if {@code -Da4j.product=blas} chose one, nothing is copied
    * and this projection is returned.
@@ -96,6 +141,9 @@ public final class Linear {
    */
   public Linear packed(Arena arena) {
     Objects.requireNonNull(arena, "arena");
+    if (quantized != null) {
+      return this;
+    }
     Checks.reachable("weight", weight);
     if (Downcalls.multipliesByBlas()) {
       return this;
@@ -107,7 +155,7 @@ public final class Linear {
           Descriptor.linear(
               lease,
               A4j.threads(),
-              weight.dtype(),
+              Descriptor.Storage.of(weight.dtype()),
               Descriptor.PRODUCT_PACKED,
               Descriptor.IDENTITY,
               Descriptor.SET,
@@ -130,7 +178,10 @@ public final class Linear {
    * @return a projection that shares weight, bias and packed weights with this one
    */
   public Linear withActivation(Activation activation) {
-    return new Linear(weight, bias, packed, Objects.requireNonNull(activation, "activation"));
+    Objects.requireNonNull(activation, "activation");
+    return quantized != null
+        ? new Linear(quantized, bias, activation)
+        : new Linear(weight, bias, packed, activation);
   }
 
   /** Refuses a projection that already has the activation that a layer adds to it. */
@@ -149,20 +200,24 @@ public final class Linear {
    * The projection to some of its outputs alone, of the same weights; packed where panels allow.
    */
   Linear outputs(long start, long count) {
+    Tensor part = bias == null ? null : bias.slice(0, start, count);
+    if (quantized != null) {
+      return new Linear(quantized.slice(start, count), part, activation);
+    }
     Tensor panels = null;
     if (packed != null && start % Descriptor.PANEL == 0) {
       panels =
           packed.slice(0, start / Descriptor.PANEL, Math.ceilDiv(count, (long) Descriptor.PANEL));
     }
-    return new Linear(
-        weight.slice(0, start, count),
-        bias == null ? null : bias.slice(0, start, count),
-        panels,
-        activation);
+    return new Linear(weight.slice(0, start, count), part, panels, activation);
   }
 
   /** The part that some of its inputs have in the sum; with or without the bias. */
   public Linear inputs(long start, long count, boolean withBias) {
+    if (quantized != null) {
+      throw new IllegalArgumentException(
+          "the inputs of quantised weights cannot be split: " + quantized);
+    }
     return new Linear(
         weight.slice(1, start, count), withBias ? bias : null, null, Activation.IDENTITY);
   }
@@ -241,7 +296,7 @@ public final class Linear {
     long rows = Checks.rows(x);
     Checks.equal("out.rows", Checks.rows(out), "x.rows", rows);
     Checks.disjoint("out", out, "x", x);
-    Tensor weights = packed == null ? weight : packed;
+    Tensor weights = quantized != null ? quantized.packed() : packed == null ? weight : packed;
     Checks.reachable("weight", weights);
     Checks.disjoint("out", out, "weight", weights);
     if (bias != null) {
@@ -264,7 +319,9 @@ public final class Linear {
           Descriptor.linear(
               lease,
               A4j.threads(),
-              weight.dtype(),
+              quantized != null
+                  ? quantized.quantization().storage()
+                  : Descriptor.Storage.of(weight.dtype()),
               product(),
               activation.code(),
               combine,
@@ -288,6 +345,8 @@ public final class Linear {
     if (packed != null) {
       return Descriptor.PRODUCT_PACKED;
     }
-    return Downcalls.multipliesByBlas() ? Descriptor.PRODUCT_BLAS : Descriptor.PRODUCT_OWN;
+    return quantized == null && Downcalls.multipliesByBlas()
+        ? Descriptor.PRODUCT_BLAS
+        : Descriptor.PRODUCT_OWN;
   }
 }

@@ -1,0 +1,260 @@
+/* Quantised weights: packing, quantising and widening, a block of 16 rows after the other, dealt to the team. */
+#include "quantized.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "a4j.h"
+#include "floats.h"
+#include "kernels.h"
+#include "rows.h"
+
+enum { ROWS = A4J_QUANTIZED_ROWS };
+
+struct call {
+  const struct a4j_kernels *kernels;
+  const a4j_quantized_desc *desc;
+  const char *codes, *scales, *minimums, *outer_scales, *outer_minimums, *x;
+  uint8_t *packed;
+  char *out;
+  _Atomic int bad; /* a value cannot be quantised */
+};
+
+static int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
+
+static uint8_t *block_of(const struct call *call, int64_t row) {
+  const a4j_quantized_desc *desc = call->desc;
+  return call->packed + row / ROWS * a4j_block_bytes(&desc->storage, desc->dim);
+}
+
+/* What is added to a signed code so that it is stored unsigned. */
+static int zero_point(const a4j_storage *s) { return s->minimums ? 0 : s->dtype == A4J_I8 ? 128 : 8; }
+
+/* Puts an unsigned code into the codes of a group, which begin as zeros, and reads it. */
+static void put_code(const a4j_storage *s, uint8_t *codes, int row, int64_t column, int code) {
+  if (s->dtype == A4J_I8)
+    codes[column / 4 * 64 + row * 4 + column % 4] = (uint8_t)code;
+  else
+    codes[column / 8 * 64 + row * 4 + column % 4] |= (uint8_t)(column % 8 < 4 ? code : code << 4);
+}
+static int get_code(const a4j_storage *s, const uint8_t *codes, int row, int64_t column) {
+  if (s->dtype == A4J_I8) return codes[column / 4 * 64 + row * 4 + column % 4];
+  const int both = codes[column / 8 * 64 + row * 4 + column % 4];
+  return column % 8 < 4 ? both & 15 : both >> 4;
+}
+
+/* ---- Packing ---- */
+
+/* Copies one number of `bytes` bytes for each row of a block from [rows][count] at number `index`. */
+static void put_numbers(uint8_t *to, const char *from, int64_t rows, int64_t row, int64_t count, int64_t index, int64_t bytes) {
+  for (int64_t r = 0; r < rows; r++) memcpy(to + r * bytes, from + ((row + r) * count + index) * bytes, (size_t)bytes);
+}
+
+static void pack_blocks(const void *context, int64_t block, int64_t block_end) {
+  struct call *call = (struct call *)context;
+  const a4j_quantized_desc *desc = call->desc;
+  const a4j_storage *s = &desc->storage;
+  const int64_t groups = desc->dim / s->group, spans = desc->dim / A4J_QUANTIZED_SPAN;
+  const int64_t numbers = a4j_scales_bytes(s) / ROWS;
+  const int zero = zero_point(s), most = s->dtype == A4J_I8 ? 255 : 15;
+  for (; block < block_end; block++) {
+    const int64_t row = block * ROWS, rows = min(ROWS, desc->rows - row);
+    uint8_t *to = block_of(call, desc->first_row + row);
+    memset(to, 0, (size_t)a4j_block_bytes(s, desc->dim));
+    for (int64_t g = 0; g < groups; g++) {
+      uint8_t *codes = to + a4j_group_offset(s, g), *scales = codes + a4j_codes_bytes(s);
+      if (a4j_scales_are_nested(s) && g * s->group % A4J_QUANTIZED_SPAN == 0) {
+        const int64_t span = g * s->group / A4J_QUANTIZED_SPAN;
+        put_numbers(codes - a4j_outer_bytes(s), call->outer_scales, rows, row, spans, span, 2);
+        if (s->minimums) put_numbers(codes - ROWS * 2, call->outer_minimums, rows, row, spans, span, 2);
+      }
+      for (int64_t r = 0; r < rows; r++) {
+        const char *from = call->codes + (row + r) * desc->dim + g * s->group;
+        for (int64_t c = 0; c < s->group; c++) {
+          const int code = (s->minimums ? (uint8_t)from[c] : (int8_t)from[c]) + zero;
+          if (code < 0 || code > most) atomic_store_explicit(&call->bad, 1, memory_order_relaxed);
+          put_code(s, codes, (int)r, c, code & most);
+        }
+      }
+      put_numbers(scales, call->scales, rows, row, groups, g, numbers);
+      if (s->minimums) put_numbers(scales + a4j_scales_bytes(s), call->minimums, rows, row, groups, g, numbers);
+    }
+  }
+}
+
+/* ---- Quantising ---- */
+
+/* The number nearest to x of the type of scales. */
+static float rounded(const struct call *call, float x) {
+  uint16_t half;
+  if (call->desc->storage.scale_dtype == A4J_F32) return x;
+  call->kernels->convert(1, A4J_F32, &x, A4J_F16, &half);
+  call->kernels->convert(1, A4J_F16, &half, A4J_F32, &x);
+  return x;
+}
+
+static void put_number(const struct call *call, uint8_t *numbers, int row, float x) {
+  const int32_t dtype = call->desc->storage.scale_dtype;
+  call->kernels->convert(1, A4J_F32, &x, dtype, numbers + row * a4j_dtype_bytes(dtype));
+}
+
+static void quantize_group(struct call *call, const float *x, int row, uint8_t *codes) {
+  const a4j_storage *s = &call->desc->storage;
+  const int bits = s->dtype == A4J_I8 ? 8 : 4, zero = zero_point(s);
+  const int most = s->minimums ? (1 << bits) - 1 : (1 << (bits - 1)) - 1, least = s->minimums ? 0 : -most;
+  float low = x[0], high = x[0];
+  int finite = 1;
+  for (int64_t c = 0; c < s->group; c++) {
+    finite &= fabsf(x[c]) <= FLT_MAX;
+    low = x[c] < low ? x[c] : low;
+    high = x[c] > high ? x[c] : high;
+  }
+  const float minimum = s->minimums ? rounded(call, low) : 0;
+  const float range = s->minimums ? high - minimum : fmaxf(high, -low);
+  const float scale = rounded(call, range > 0 ? range / (float)most : 0);
+  if (!finite || !(scale <= FLT_MAX) || !(fabsf(minimum) <= FLT_MAX)) {
+    atomic_store_explicit(&call->bad, 1, memory_order_relaxed);
+    return;
+  }
+  for (int64_t c = 0; c < s->group; c++) {
+    const float steps = scale > 0 ? (x[c] - minimum) / scale : 0;
+    const float code = nearbyintf(steps < (float)least ? (float)least : steps > (float)most ? (float)most : steps);
+    put_code(s, codes, row, c, (int)code + zero);
+  }
+  put_number(call, codes + a4j_codes_bytes(s), row, scale);
+  if (s->minimums) put_number(call, codes + a4j_codes_bytes(s) + a4j_scales_bytes(s), row, minimum);
+}
+
+static void quantize_blocks(const void *context, int64_t block, int64_t block_end) {
+  struct call *call = (struct call *)context;
+  const a4j_quantized_desc *desc = call->desc;
+  const a4j_storage *s = &desc->storage;
+  for (; block < block_end; block++) {
+    const int64_t row = block * ROWS, rows = min(ROWS, desc->rows - row);
+    uint8_t *to = block_of(call, desc->first_row + row);
+    memset(to, 0, (size_t)a4j_block_bytes(s, desc->dim));
+    for (int64_t r = 0; r < rows; r++)
+      for (int64_t g = 0; g < desc->dim / s->group; g++) {
+        float x[128];
+        const char *from = call->x + ((row + r) * desc->stride_row + g * s->group) * a4j_dtype_bytes(desc->dtype);
+        call->kernels->convert(s->group, desc->dtype, from, A4J_F32, x);
+        quantize_group(call, x, (int)r, to + a4j_group_offset(s, g));
+      }
+  }
+}
+
+/* ---- Widening ---- */
+
+static float number_at(const struct call *call, int32_t dtype, const uint8_t *numbers, int row) {
+  float x;
+  if (dtype == A4J_I8) return (float)(int8_t)numbers[row];
+  call->kernels->convert(1, dtype, numbers + row * a4j_dtype_bytes(dtype), A4J_F32, &x);
+  return x;
+}
+
+static void widen_rows(const void *context, int64_t index, int64_t index_end) {
+  const struct call *call = context;
+  const a4j_quantized_desc *desc = call->desc;
+  const a4j_storage *s = &desc->storage;
+  const int zero = zero_point(s);
+  for (; index < index_end; index++) {
+    const int64_t row = desc->first_row + index;
+    const int lane = (int)(row % ROWS);
+    const uint8_t *block = block_of(call, row);
+    float outer = 1, outer_minimum = 1;
+    for (int64_t g = 0; g < desc->dim / s->group; g++) {
+      const uint8_t *codes = block + a4j_group_offset(s, g), *scales = codes + a4j_codes_bytes(s);
+      if (a4j_scales_are_nested(s) && g * s->group % A4J_QUANTIZED_SPAN == 0) {
+        outer = number_at(call, A4J_F16, codes - a4j_outer_bytes(s), lane);
+        if (s->minimums) outer_minimum = number_at(call, A4J_F16, codes - ROWS * 2, lane);
+      }
+      float x[128], scale = number_at(call, s->scale_dtype, scales, lane), minimum = 0;
+      if (a4j_scales_are_nested(s)) scale *= outer;
+      if (s->minimums) {
+        minimum = number_at(call, s->scale_dtype, scales + a4j_scales_bytes(s), lane);
+        if (a4j_scales_are_nested(s)) minimum *= outer_minimum;
+      }
+      for (int64_t c = 0; c < s->group; c++) {
+        x[c] = scale * (float)(get_code(s, codes, lane, c) - zero);
+        if (s->minimums) x[c] += minimum;
+      }
+      char *to = call->out + (index * desc->stride_row + g * s->group) * a4j_dtype_bytes(desc->dtype);
+      call->kernels->convert(s->group, A4J_F32, x, desc->dtype, to);
+    }
+  }
+}
+
+/* ---- Exported ---- */
+
+static int32_t check(const a4j_quantized_desc *desc) {
+  int32_t status = a4j_check_version(desc, sizeof *desc);
+  if (status != A4J_OK) return status;
+  if (!a4j_is_float(desc->dtype)) return A4J_UNSUPPORTED_DTYPE;
+  if (desc->first_row < 0 || desc->rows < 0 || desc->dim < 0) return A4J_BAD_SIZE;
+  status = a4j_check_quantized(&desc->storage, desc->dim);
+  if (status != A4J_OK) return status;
+  int64_t rows;
+  if (__builtin_add_overflow(desc->first_row, desc->rows, &rows) || __builtin_add_overflow(rows, ROWS, &rows))
+    return A4J_SIZE_OVERFLOW;
+  /* A weight with its scales never takes more than the bytes of a float and a half. */
+  return a4j_check_sizes(3, (const int64_t[]){rows, desc->dim, 2});
+}
+
+static int32_t run(struct call *call, int64_t units, double nanos, void (*fn)(const void *, int64_t, int64_t)) {
+  call->kernels = a4j_kernels_active();
+  atomic_init(&call->bad, 0);
+  a4j_rows_run(call->desc->threads, units, nanos, fn, call);
+  return atomic_load_explicit(&call->bad, memory_order_relaxed) ? A4J_BAD_VALUE : A4J_OK;
+}
+
+int64_t a4j_quantized_bytes(const a4j_quantized_desc *desc) {
+  A4J_DEFAULT_FLOATS;
+  const int32_t status = check(desc);
+  if (status != A4J_OK) return -(int64_t)status;
+  return (desc->first_row + desc->rows + ROWS - 1) / ROWS * a4j_block_bytes(&desc->storage, desc->dim);
+}
+
+int32_t a4j_quantized_pack(const a4j_quantized_desc *desc, const void *codes, const void *scales, const void *minimums,
+                           const void *outer_scales, const void *outer_minimums, void *packed) {
+  A4J_DEFAULT_FLOATS;
+  const int32_t status = check(desc);
+  if (status != A4J_OK) return status;
+  if (desc->first_row % ROWS != 0) return A4J_BAD_POSITION;
+  if (desc->rows == 0 || desc->dim == 0) return A4J_OK;
+  const a4j_storage *s = &desc->storage;
+  if (codes == NULL || scales == NULL || packed == NULL || (s->minimums && minimums == NULL)) return A4J_NULL_POINTER;
+  if (a4j_scales_are_nested(s) && (outer_scales == NULL || (s->minimums && outer_minimums == NULL))) return A4J_NULL_POINTER;
+  struct call call = {.desc = desc,
+                      .codes = codes,
+                      .scales = scales,
+                      .minimums = minimums,
+                      .outer_scales = outer_scales,
+                      .outer_minimums = outer_minimums,
+                      .packed = packed};
+  return run(&call, (desc->rows - 1) / ROWS + 1, (double)desc->dim * ROWS, pack_blocks);
+}
+
+int32_t a4j_quantize(const a4j_quantized_desc *desc, const void *x, void *packed) {
+  A4J_DEFAULT_FLOATS;
+  const int32_t status = check(desc);
+  if (status != A4J_OK) return status;
+  if (a4j_scales_are_nested(&desc->storage)) return A4J_UNSUPPORTED_DTYPE;
+  if (desc->first_row % ROWS != 0) return A4J_BAD_POSITION;
+  if (desc->rows == 0 || desc->dim == 0) return A4J_OK;
+  if (x == NULL || packed == NULL) return A4J_NULL_POINTER;
+  struct call call = {.desc = desc, .x = x, .packed = packed};
+  return run(&call, (desc->rows - 1) / ROWS + 1, (double)desc->dim * ROWS * 2, quantize_blocks);
+}
+
+int32_t a4j_dequantize(const a4j_quantized_desc *desc, const void *packed, void *out) {
+  A4J_DEFAULT_FLOATS;
+  const int32_t status = check(desc);
+  if (status != A4J_OK) return status;
+  if (desc->rows == 0 || desc->dim == 0) return A4J_OK;
+  if (packed == NULL || out == NULL) return A4J_NULL_POINTER;
+  struct call call = {.desc = desc, .packed = (uint8_t *)packed, .out = out};
+  return run(&call, desc->rows, (double)desc->dim, widen_rows);
+}
