@@ -32,6 +32,7 @@ class GoldenModelsTest {
   /** Who runs which kind; a map for each group of kinds, in a class of its own. */
   private static final List<Map<String, GoldenModel.Run>> KINDS =
       List.of(
+          GoldenChats.KINDS,
           GoldenDecoders.KINDS,
           GoldenEncoders.KINDS,
           GoldenGguf.KINDS,

@@ -1,0 +1,190 @@
+package io.github.attention4j.models;
+
+import com.hubspot.jinjava.Jinjava;
+import com.hubspot.jinjava.JinjavaConfig;
+import com.hubspot.jinjava.LegacyOverrides;
+import com.hubspot.jinjava.interpret.Context;
+import com.hubspot.jinjava.interpret.JinjavaInterpreter;
+import com.hubspot.jinjava.interpret.RenderResult;
+import com.hubspot.jinjava.interpret.TemplateError;
+import com.hubspot.jinjava.lib.fn.ELFunctionDefinition;
+import com.hubspot.jinjava.tree.Node;
+import io.github.attention4j.models.chat.JsonFilter;
+import io.github.attention4j.models.chat.PythonMethods;
+import io.github.attention4j.models.chat.TemplateFunctions;
+import io.github.attention4j.models.chat.TemplateSource;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.Set;
+
+/**
+ * The template by which a model expects a conversation to be written: Jinja, as Hugging Face's
+ * Transformers renders it ({@code apply_chat_template}), run by Jinjava.
+ *
+ * <pre>{@code
+ * ChatTemplate template = ChatTemplate.of(source, "<s>", "</s>");
+ * String prompt =
+ *     template.render(List.of(Map.of("role", "user", "content", "Good morning")), true, Map.of());
+ * }</pre>
+ *
+ * <p>The result has its special tokens as text: encode it without adding others, and with special
+ * tokens recognised.
+ *
+ * <p><b>Templates are not trusted.</b> They see the values that they are given and nothing else of
+ * Java, read no other template, and are stopped when they take more than two seconds or write more
+ * than a megabyte.
+ *
+ * <p>Immutable and safe for any number of threads.
+ */
+public final class ChatTemplate {
+  private static final long MOST_NANOS = 2_000_000_000;
+  private static final int MOST_CHARACTERS = 1 << 20;
+  private static final int MOST_ELEMENTS = 100_000;
+  private static final int MOST_DEPTH = 20;
+
+  private static final Jinjava ENGINE = engine();
+
+  private final String source;
+  private final String bosToken;
+  private final String eosToken;
+
+  private ChatTemplate(String source, String bosToken, String eosToken) {
+    this.source = source;
+    this.bosToken = bosToken;
+    this.eosToken = eosToken;
+  }
+
+  /**
+   * Takes a template. Most errors in it show when it is rendered.
+   *
+   * @param source the template
+   * @param bosToken the text of the token that begins a text; empty if there is none
+   * @param eosToken the text of the token that ends one; empty if there is none
+   * @return the template
+   * @throws ChatTemplateException if it has filters, tests or loops that are not supported
+   */
+  public static ChatTemplate of(String source, String bosToken, String eosToken) {
+    Objects.requireNonNull(source, "source");
+    // Jinja drops one newline at the end of a template.
+    String trimmed = source.endsWith("\n") ? source.substring(0, source.length() - 1) : source;
+    String prepared;
+    try {
+      prepared =
+          TemplateSource.prepare(
+              trimmed,
+              name -> ENGINE.getGlobalContext().getFilter(name) != null,
+              name -> ENGINE.getGlobalContext().getExpTest(name) != null);
+    } catch (IllegalArgumentException e) {
+      throw failure(e.getMessage(), e);
+    }
+    return new ChatTemplate(
+        prepared,
+        Objects.requireNonNull(bosToken, "bosToken"),
+        Objects.requireNonNull(eosToken, "eosToken"));
+  }
+
+  /**
+   * Writes a conversation.
+   *
+   * @param messages each with {@code role}, {@code content} and whatever else the template knows;
+   *     values are strings, numbers, booleans, null, lists and maps. Not modified.
+   * @param addGenerationPrompt whether to begin the answer
+   * @param variables others that the template knows, such as {@code tools}; they go before {@code
+   *     bos_token} and {@code eos_token}. Not modified.
+   * @return the text
+   * @throws ChatTemplateException if the template raises an error, is no valid Jinja, asks for what
+   *     is not there, or exceeds a limit
+   */
+  public String render(
+      List<? extends Map<String, ?>> messages,
+      boolean addGenerationPrompt,
+      Map<String, ?> variables) {
+    Map<String, Object> bindings = new LinkedHashMap<>();
+    bindings.put("bos_token", bosToken);
+    bindings.put("eos_token", eosToken);
+    bindings.putAll(variables);
+    bindings.put("messages", Objects.requireNonNull(messages, "messages"));
+    bindings.put("add_generation_prompt", addGenerationPrompt);
+    RenderResult result;
+    try {
+      result = ENGINE.renderForResult(source, bindings, config(new Deadline()));
+    } catch (RuntimeException | StackOverflowError e) {
+      throw failure(e.getMessage(), e);
+    }
+    if (result.hasErrors()) {
+      TemplateError error = result.getErrors().getFirst();
+      throw failure(error.getMessage(), error.getException());
+    }
+    return result.getOutput();
+  }
+
+  private static ChatTemplateException failure(String message, Throwable cause) {
+    for (Throwable e = cause; e != null; e = e.getCause()) {
+      if (e instanceof TemplateFunctions.RaisedException raised) {
+        return new ChatTemplateException(raised.getMessage(), cause);
+      }
+    }
+    return new ChatTemplateException("chat template cannot be rendered: " + message, cause);
+  }
+
+  /** Stops a template between two of its nodes. Time runs from the first. */
+  private static final class Deadline {
+    private long started;
+
+    void check(Node node, JinjavaInterpreter interpreter) {
+      long now = System.nanoTime();
+      if (started == 0) {
+        started = now;
+      } else if (now - started > MOST_NANOS) {
+        throw new TemplateFunctions.RaisedException(
+            "chat template takes too long: limit=" + MOST_NANOS / 1_000_000 + " ms");
+      }
+    }
+  }
+
+  private static JinjavaConfig config(Deadline deadline) {
+    return JinjavaConfig.newBuilder()
+        .withTrimBlocks(true)
+        .withLstripBlocks(true)
+        .withNestedInterpretationEnabled(false)
+        .withFailOnUnknownTokens(false)
+        .withMaxOutputSize(MOST_CHARACTERS)
+        .withMaxStringLength(MOST_CHARACTERS)
+        .withMaxListSize(MOST_ELEMENTS)
+        .withMaxMapSize(MOST_ELEMENTS)
+        .withRangeLimit(MOST_ELEMENTS)
+        .withMaxRenderDepth(MOST_DEPTH)
+        .withEnableRecursiveMacroCalls(true)
+        .withMaxMacroRecursionDepth(MOST_DEPTH)
+        .withElResolver(PythonMethods.resolver())
+        .withNodePreProcessor(deadline::check)
+        .withDisabled(
+            Map.of(Context.Library.TAG, Set.of("include", "extends", "import", "from", "do")))
+        .withLegacyOverrides(
+            LegacyOverrides.newBuilder()
+                .withEvaluateMapKeys(true)
+                .withIterateOverMapKeys(true)
+                .withUsePyishObjectMapper(true)
+                .withUseNaturalOperatorPrecedence(true)
+                .withParseWhitespaceControlStrictly(true)
+                .withAllowAdjacentTextNodes(true)
+                .withUseTrimmingForNotesAndExpressions(true)
+                .withKeepNullableLoopValues(true)
+                .build())
+        .build();
+  }
+
+  private static Jinjava engine() {
+    Jinjava engine = new Jinjava(config(new Deadline()));
+    engine.registerFunction(
+        new ELFunctionDefinition(
+            "", "raise_exception", TemplateFunctions.class, "raiseException", Object.class));
+    engine.registerFunction(
+        new ELFunctionDefinition(
+            "", "strftime_now", TemplateFunctions.class, "strftimeNow", String.class));
+    engine.registerFilter(new JsonFilter());
+    return engine;
+  }
+}

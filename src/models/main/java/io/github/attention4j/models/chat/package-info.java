@@ -1,0 +1,2 @@
+/** What chat templates find beside Jinja itself. Not exported. */
+package io.github.attention4j.models.chat;

@@ -1,0 +1,174 @@
+package io.github.attention4j.models;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.util.List;
+import java.util.Map;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** What Jinja2 gives for what templates use, and that they reach nothing else. */
+class ChatTemplateTest {
+  private static final List<Map<String, Object>> MESSAGES =
+      List.of(
+          Map.of("role", "system", "content", "Be brief."),
+          Map.of("role", "user", "content", "  Hi there "));
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '§',
+      quoteCharacter = '`',
+      value = {
+        "{{ messages[1].content.strip() }}! § Hi there!",
+        "{{ messages[1]['content'].lstrip() ~ '.' }} § Hi there .",
+        "{{ messages[0].content.upper() }} § BE BRIEF.",
+        "{{ messages[0].content.startswith('Be') }} § true",
+        "{{ 'a</think>b</think>c'.split('</think>')[-1] }} § c",
+        "{{ 'a,b,c'.split(',', 1) | join('+') }} § a+b,c",
+        "{{ messages | length }} § 2",
+        "{{ messages[-1].role }} § user",
+        "{{ messages[1:] | length }} § 1",
+        "{% for m in messages[::-1] %}{{ m.role }};{% endfor %} § user;system;",
+        "{{ 'x' if messages[0].role == 'system' else 'y' }} § x",
+        "{% if tools is defined %}t{% else %}n{% endif %} § n",
+        "{% if tools is not defined or not tools %}n{% endif %} § n",
+        "{% if messages[0].content is string %}s{% endif %} § s",
+        "{% if messages is iterable and messages is not mapping %}l{% endif %} § l",
+        "{% if messages[0] is mapping %}m{% endif %} § m",
+        "{% if 'content' in messages[0] %}c{% endif %} § c",
+        "{% if messages[0].tool_calls is none or not messages[0].tool_calls %}-{% endif %} § -",
+        "{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}{% endfor %}"
+            + "{{ ns.n }} § 2",
+        "{% set ns = namespace(found=false) %}{% for m in messages %}{% if m.role == 'user' %}"
+            + "{% set ns.found = true %}{% endif %}{% endfor %}{% if ns.found %}y{% endif %} § y",
+        "{%- macro f(x, y='d') %}[{{ x }}{{ y }}]{%- endmacro %}{{ f('a') }}{{ f('b', y='c') }}"
+            + " § [ad][bc]",
+        "{% set d = {'a': 1, 'b': 2} %}{% for k, v in d.items() %}{{ k }}={{ v }};{% endfor %}"
+            + " § a=1;b=2;",
+        "{{ messages[0].get('name', 'nobody') }} § nobody",
+        "{{ loop_message | default('d') }} § d",
+        "{% for m in messages %}{{ loop.index0 }}{{ loop.first }}{{ loop.last }};{% endfor %}"
+            + " § 0truefalse;1falsetrue;",
+        "{{ 7 // 2 }} {{ 7 % 2 }} {{ 2 * 3 + 1 }} § 3 1 7",
+        "{{ not true or true }} § true",
+        "{{ {'a': 1, 'b': [1, 2.5, none, true], 'c': 'x<y>é\"'} | tojson }}"
+            + " § {\"a\": 1, \"b\": [1, 2.5, null, true], \"c\": \"x<y>é\\\"\"}",
+        "{{ '%s and %s' | format('a', 'b') }} § a and b",
+        "{{ 'a' + 'b' * 2 if false else 'c' }} § c",
+        "{{ ['a', 'b'] | last }}{{ ['a', 'b'] | first }} § ba",
+        "{{ ('a' ~ 1) | trim }} § a1",
+        "{{ messages | selectattr('role', 'equalto', 'user') | list | length }} § 1",
+        "{{ messages | map(attribute='role') | join(',') }} § system,user",
+        "{{ bos_token + 'x' + eos_token }} § <s>x</s>",
+        "{% set x %}in{% endset %}{{ x }} § in",
+        "{{ \"it's\" | replace(\"'\", '`') }}  § it`s",
+      })
+  void shouldWriteWhatJinjaWrites(String template, String wanted) {
+    assertEquals(wanted, ChatTemplate.of(template, "<s>", "</s>").render(MESSAGES, true, Map.of()));
+  }
+
+  @Test
+  void shouldDropBlocksAndTheirLines() {
+    String template =
+        "{{ bos_token }}\n{% for m in messages %}\n  {% if m.role == 'user' %}\n"
+            + "U: {{ m.content | trim }}\n  {% endif %}\n{% endfor %}\nend\n";
+    assertEquals(
+        "<s>\nU: Hi there\nend",
+        ChatTemplate.of(template, "<s>", "").render(MESSAGES, true, Map.of()));
+  }
+
+  @Test
+  void shouldWriteToolsAndCallsAsTheTemplateSays() {
+    String template =
+        "{%- if tools %}{{- 'Tools:' }}{%- for tool in tools %}{{- '\\n"
+            + "' }}{{- tool | tojson }}{%- endfor %}{{- '\\n"
+            + "' }}{%- endif %}{%- for message in messages %}{%- if message.tool_calls %}{%- for"
+            + " tool_call in message.tool_calls %}{%- if tool_call.function is defined %}{%- set"
+            + " tool_call = tool_call.function %}{%- endif %}{{- '<tool_call>\\n"
+            + "{\"name\": \"' }}{{- tool_call.name }}{{- '\", \"arguments\": ' }}{{-"
+            + " tool_call.arguments | tojson }}{{- '}\\n"
+            + "</tool_call>' }}{%- endfor %}{%- endif %}{%- endfor %}";
+    Map<String, Object> call =
+        Map.of("function", Map.of("name", "add", "arguments", Map.of("a", 2)));
+    assertEquals(
+        "Tools:\n{\"type\": \"function\"}\n<tool_call>\n{\"name\": \"add\", \"arguments\":"
+            + " {\"a\": 2}}\n</tool_call>",
+        ChatTemplate.of(template, "", "")
+            .render(
+                List.of(Map.of("role", "assistant", "content", "", "tool_calls", List.of(call))),
+                false,
+                Map.of("tools", List.of(Map.of("type", "function")))));
+  }
+
+  @Test
+  void shouldIndentJsonAsPythonDoes() {
+    assertEquals(
+        "{\n    \"a\": [\n        1,\n        2\n    ],\n    \"b\": []\n}",
+        ChatTemplate.of("{{ {'a': [1, 2], 'b': []} | tojson(indent=4) }}", "", "")
+            .render(MESSAGES, false, Map.of()));
+  }
+
+  @ParameterizedTest
+  @ValueSource(
+      strings = {
+        "{{ ''.getClass() }}",
+        "{{ ''.class.forName('java.lang.Runtime') }}",
+        "{{ messages.getClass().getName() }}",
+        "{{ messages[0].content.getBytes() }}",
+        "{{ 1.getClass() }}",
+        "{{ (1).toString() }}",
+        "{{ loop.getClass() }}",
+        "{% include 'x' %}",
+        "{% import 'x' as y %}",
+        "{{ ''.isEmpty() }}",
+      })
+  void shouldReachNothingOfJava(String template) {
+    String text;
+    try {
+      text = ChatTemplate.of(template, "", "").render(MESSAGES, true, Map.of());
+      // What is not there is empty.
+      assertEquals("", text);
+    } catch (ChatTemplateException e) {
+      text = e.getMessage();
+    }
+    assertFalse(text.contains("java.lang"), text);
+  }
+
+  @ParameterizedTest
+  @ValueSource(
+      strings = {
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}"
+            + "{% set x = a %}{% endfor %}{% endfor %}{% endfor %}",
+        "{% macro f(x) %}{{ f(x) }}{{ f(x) }}{% endmacro %}{{ f(1) }}",
+        "{% for a in range(99999) %}{{ 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx' }}{% endfor %}",
+        "{{ messages[0].content.center(1000000000) }}",
+        "{% for",
+        "{{ messages[",
+        "{% endif %}",
+        "{{ 'a' | nosuchfilter }}",
+        "{{ nosuchfunction('a') }}",
+        "{% if 'a' is nosuchtest %}{% endif %}",
+        "{% nosuchtag %}",
+        "{% for m in messages if m.role != 'system' %}{% endfor %}",
+      })
+  void shouldRefuseWhatLoopsOverflowsOrIsNoJinja(String template) {
+    assertTrue(refusal(template).length() < 2000);
+  }
+
+  @Test
+  void shouldSayWhatTheTemplateRaises() {
+    assertEquals("no system role", refusal("{{ raise_exception('no ' ~ 'system role') }}"));
+  }
+
+  private static String refusal(String template) {
+    return assertThrows(
+            ChatTemplateException.class,
+            () -> ChatTemplate.of(template, "", "").render(MESSAGES, true, Map.of()))
+        .getMessage();
+  }
+}
