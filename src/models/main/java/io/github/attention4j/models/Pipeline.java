@@ -58,11 +58,12 @@ record Pipeline(
    *
    * @throws IllegalArgumentException if there is a module that is not supported, by its name
    */
-  static Pipeline read(Path directory, int width) throws IOException {
-    Path file = directory.resolve("modules.json");
-    if (!Files.exists(file)) {
+  static Pipeline read(ModelFiles files, int width) throws IOException {
+    if (!files.has("modules.json")) {
       return meanAndNormalize(width);
     }
+    Path directory = files.directory();
+    Path file = directory.resolve("modules.json");
     List<Pooling> pooling = List.of();
     boolean includePrompt = true;
     int dimension = width;
@@ -206,8 +207,7 @@ record Pipeline(
             settings.source() + ": activation_function");
     settings.requireAllRead();
     try (Arena arena = Arena.ofConfined()) {
-      TensorSource file =
-          TensorSource.of(directory.toString(), Checkpoint.open(directory, arena), arena);
+      TensorSource file = TensorSource.of(directory.toString(), Checkpoint.open(directory, arena));
       return new Dense(
           in,
           out,
@@ -229,7 +229,7 @@ record Pipeline(
               + ": it is "
               + (there ? Arrays.toString(file.shape(name)) : "missing"));
     }
-    return file.get(name).toF32(arena).toFloatArray();
+    return file.get(name, arena).toF32(arena).toFloatArray();
   }
 
   /**

@@ -65,7 +65,7 @@ public final class Reranker implements AutoCloseable {
    * @throws IllegalArgumentException as {@link #open(Path)}
    */
   public static Reranker open(Path directory, boolean refuseTruncation) throws IOException {
-    Activation activation = activation(Settings.read(directory.resolve("config.json")));
+    Activation activation = activation(ModelFiles.of(directory).settings("config.json"));
     TextClassifier classifier = TextClassifier.open(directory, refuseTruncation);
     if (classifier.labels().size() != 1) {
       classifier.close();

@@ -5,7 +5,6 @@ import io.github.attention4j.Tensor;
 import io.github.attention4j.models.files.Settings;
 import java.io.IOException;
 import java.lang.foreign.Arena;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -102,8 +101,9 @@ public final class TextClassifier implements AutoCloseable {
    * @throws IllegalArgumentException as {@link #open(Path)}
    */
   public static TextClassifier open(Path directory, boolean refuseTruncation) throws IOException {
-    Settings settings = Settings.read(directory.resolve("config.json"));
-    TextEncoder encoder = TextEncoder.open(directory, settings);
+    ModelFiles files = ModelFiles.of(directory);
+    Settings settings = files.settings("config.json");
+    TextEncoder encoder = files.openEncoder();
     try {
       if (!encoder.hasClassifier()) {
         throw new IllegalArgumentException(
@@ -116,8 +116,8 @@ public final class TextClassifier implements AutoCloseable {
                 + encoder.family());
       }
       TextInput input =
-          Files.exists(directory.resolve("tokenizer.json"))
-              ? TextInput.open(directory, null, encoder, 0, refuseTruncation)
+          files.has("tokenizer.json")
+              ? TextInput.open(files, null, encoder, 0, refuseTruncation)
               : null;
       TextClassifier classifier =
           new TextClassifier(encoder, input, labels(settings, encoder.spec().labels()));

@@ -7,7 +7,6 @@ import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
@@ -97,31 +96,51 @@ public final class TextEmbedder implements AutoCloseable {
   // ---- Opening ----
 
   /**
-   * Opens a directory with the settings of its files.
+   * Opens a directory or an ONNX file with the settings of its files.
    *
-   * @param directory holds the files, which are not needed any more afterwards
+   * @param path what {@link TextEncoder#open(Path)} takes; not needed any more afterwards
    * @return the embedder, to be closed
    * @throws IOException if a file is missing, cannot be read, or is malformed
    * @throws IllegalArgumentException as {@link TextEncoder#open}, and if a module is not supported
    *     or the tokenizer does not fit the model
    */
-  public static TextEmbedder open(Path directory) throws IOException {
-    return builder(directory).open();
+  public static TextEmbedder open(Path path) throws IOException {
+    return builder(path).open();
   }
 
   /**
-   * Starts with the settings of a directory's files.
+   * Starts with the settings of a model's files.
    *
-   * @param directory what {@link #open} takes
+   * @param path what {@link #open} takes
+   * @return a builder
+   * @throws IOException if there is no such file
+   */
+  public static Builder builder(Path path) throws IOException {
+    return new Builder(ModelFiles.of(path));
+  }
+
+  /**
+   * Starts with an ONNX file and a tokenizer on the class path, such as those in a jar.
+   *
+   * <pre>{@code
+   * TextEmbedder.builder(loader, "all-minilm-l6-v2.onnx", "all-minilm-l6-v2-tokenizer.json")
+   *     .maxTokens(256)
+   *     .open();
+   * }</pre>
+   *
+   * @param loader finds the resources
+   * @param onnx the name of the ONNX file
+   * @param tokenizer the name of its {@code tokenizer.json}
    * @return a builder
    */
-  public static Builder builder(Path directory) {
-    return new Builder(directory);
+  public static Builder builder(ClassLoader loader, String onnx, String tokenizer) {
+    Objects.requireNonNull(tokenizer, "tokenizer");
+    return new Builder(ModelFiles.of(loader, onnx, tokenizer));
   }
 
   /** Collects what is to be other than the files say. Not safe for several threads. */
   public static final class Builder {
-    private final Path directory;
+    private final ModelFiles files;
     private Tokenizer tokenizer;
     private Pooling pooling;
     private Boolean normalize;
@@ -129,12 +148,12 @@ public final class TextEmbedder implements AutoCloseable {
     private int maxTokens;
     private boolean refuses;
 
-    private Builder(Path directory) {
-      this.directory = Objects.requireNonNull(directory, "directory");
+    private Builder(ModelFiles files) {
+      this.files = files;
     }
 
     /**
-     * Takes another tokenizer than the directory's.
+     * Takes another tokenizer than the model's.
      *
      * @param tokenizer belongs to the embedder from now on, which closes it
      * @return this builder
@@ -208,7 +227,7 @@ public final class TextEmbedder implements AutoCloseable {
     }
 
     /**
-     * Opens the directory.
+     * Opens the model.
      *
      * @return the embedder, to be closed
      * @throws IOException as {@link TextEmbedder#open}
@@ -216,7 +235,7 @@ public final class TextEmbedder implements AutoCloseable {
      *     what was chosen
      */
     public TextEmbedder open() throws IOException {
-      TextEncoder encoder = TextEncoder.open(directory);
+      TextEncoder encoder = files.openEncoder(files.has("modules.json"));
       try {
         TextEmbedder embedder = open(encoder);
         encoder = null;
@@ -236,7 +255,7 @@ public final class TextEmbedder implements AutoCloseable {
                 + ", model="
                 + encoder.maxTokens());
       }
-      Pipeline pipeline = pipeline(Pipeline.read(directory, encoder.width()), encoder.width());
+      Pipeline pipeline = pipeline(Pipeline.read(files, encoder.width()), encoder.width());
       if (dimensions > pipeline.dimension()) {
         throw new IllegalArgumentException(
             "dimensions must not exceed what the model gives: dimensions="
@@ -246,16 +265,16 @@ public final class TextEmbedder implements AutoCloseable {
       }
       Map<String, String> prompts = new TreeMap<>();
       String defaultPrompt = null;
-      Path file = directory.resolve("config_sentence_transformers.json");
-      if (Files.exists(file)) {
-        Settings settings = Settings.read(file);
+      String file = "config_sentence_transformers.json";
+      if (files.has(file)) {
+        Settings settings = files.settings(file);
         defaultPrompt = readPrompts(settings, prompts);
         if (dimensions == 0) {
           dimensions = Math.min(settings.count("truncate_dim", 0), pipeline.dimension());
         }
         settings.requireAllRead();
       }
-      TextInput input = TextInput.open(directory, tokenizer, encoder, maxTokens, refuses);
+      TextInput input = TextInput.open(files, tokenizer, encoder, maxTokens, refuses);
       return new TextEmbedder(
           encoder,
           input,

@@ -5,9 +5,6 @@ import io.github.attention4j.Sequences;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.models.encoder.Encoder;
 import io.github.attention4j.models.encoder.EncoderSpec;
-import io.github.attention4j.models.encoder.Family;
-import io.github.attention4j.models.files.Checkpoint;
-import io.github.attention4j.models.files.Settings;
 import io.github.attention4j.models.files.TensorSource;
 import java.io.IOException;
 import java.lang.foreign.Arena;
@@ -61,29 +58,42 @@ public final class TextEncoder implements AutoCloseable {
   }
 
   /**
-   * Opens a directory as Hugging Face's Transformers writes it: {@code config.json}, and {@code
-   * model.safetensors} or the files that {@code model.safetensors.index.json} names.
+   * Opens a model.
    *
-   * @param directory holds the files, which are not needed any more afterwards
+   * <ul>
+   *   <li>A directory as Hugging Face's Transformers writes it: {@code config.json}, and {@code
+   *       model.safetensors} or the files that {@code model.safetensors.index.json} names. Without
+   *       these, {@code model.onnx} or {@code onnx/model.onnx} is read.
+   *   <li>An ONNX file, exported from a model of these families in float32, float16 or int8 (whose
+   *       weights are taken as what they stand for). {@code config.json} is looked for beside it
+   *       and in the directory above; without it the graph itself must say what it is, which those
+   *       of BERT and DistilBERT do.
+   * </ul>
+   *
+   * @param path the directory or file, which is not needed any more afterwards
    * @return the model, to be closed
    * @throws IOException if a file is missing, cannot be read, or is malformed
    * @throws IllegalArgumentException if the family is unknown, a setting would change the result
-   *     and is not supported, or tensors are missing or have other shapes
+   *     and is not supported, tensors are missing or have other shapes, or an ONNX graph computes
+   *     what the family does not
    * @throws OutOfMemoryError if there is no memory for the weights
    */
-  public static TextEncoder open(Path directory) throws IOException {
-    Objects.requireNonNull(directory, "directory");
-    return open(directory, Settings.read(directory.resolve("config.json")));
+  public static TextEncoder open(Path path) throws IOException {
+    return ModelFiles.of(path).openEncoder();
   }
 
-  static TextEncoder open(Path directory, Settings settings) throws IOException {
-    EncoderSpec spec = Family.spec(settings);
-    // Only this thread reads the files; the weights are for all.
-    try (Arena files = Arena.ofConfined()) {
-      Checkpoint checkpoint = Checkpoint.open(directory, files);
-      String source = directory.toString();
-      return of(source, spec, TensorSource.of(source, checkpoint, files));
-    }
+  /**
+   * Opens an ONNX file on the class path, such as the one in a jar.
+   *
+   * @param loader finds the resource
+   * @param resource the name of the ONNX file, such as {@code all-minilm-l6-v2.onnx}
+   * @return the model, to be closed
+   * @throws IOException if there is no such resource, it cannot be read, or it is malformed
+   * @throws IllegalArgumentException as {@link #open(Path)}
+   * @throws OutOfMemoryError if there is no memory for the weights
+   */
+  public static TextEncoder open(ClassLoader loader, String resource) throws IOException {
+    return ModelFiles.of(loader, resource, null).openEncoder();
   }
 
   static TextEncoder of(String source, EncoderSpec spec, TensorSource tensors) {

@@ -2,10 +2,7 @@ package io.github.attention4j.models;
 
 import io.github.attention4j.models.files.Settings;
 import java.io.IOException;
-import java.nio.file.Files;
-import java.nio.file.Path;
 import java.util.Locale;
-import java.util.Map;
 
 /**
  * How a model takes texts: its tokenizer, the most tokens it reads of a text, and what happens to a
@@ -30,16 +27,16 @@ final class TextInput implements AutoCloseable {
   record Cut(Encoding encoding, int dropped) {}
 
   /**
-   * Reads a directory's tokenizer and limits.
+   * Reads a model's tokenizer and limits.
    *
-   * @param tokenizer in place of the directory's; or null
+   * @param tokenizer in place of the model's; or null
    * @param maxTokens at most what the model allows; 0 for what the files say
    */
   static TextInput open(
-      Path directory, Tokenizer tokenizer, TextEncoder encoder, int maxTokens, boolean refuses)
+      ModelFiles files, Tokenizer tokenizer, TextEncoder encoder, int maxTokens, boolean refuses)
       throws IOException {
-    Settings sentence = optional(directory.resolve("sentence_bert_config.json"));
-    Settings config = optional(directory.resolve("tokenizer_config.json"));
+    Settings sentence = files.settings("sentence_bert_config.json");
+    Settings config = files.settings("tokenizer_config.json");
     double limit = config.number("model_max_length", Double.MAX_VALUE);
     if (sentence.has("max_seq_length")) {
       limit = sentence.integer("max_seq_length");
@@ -52,10 +49,7 @@ final class TextInput implements AutoCloseable {
       throw config.refused("truncation_side", "left or right");
     }
     int most = (int) Math.clamp(limit, 1, encoder.maxTokens());
-    Tokenizer own =
-        tokenizer != null
-            ? tokenizer
-            : HuggingFaceTokenizer.open(directory.resolve("tokenizer.json"));
+    Tokenizer own = tokenizer != null ? tokenizer : files.openTokenizer();
     try {
       requireFit(own, encoder);
       TextInput input =
@@ -79,10 +73,6 @@ final class TextInput implements AutoCloseable {
               + " tokens, model="
               + encoder.vocabulary());
     }
-  }
-
-  private static Settings optional(Path file) throws IOException {
-    return Files.exists(file) ? Settings.read(file) : Settings.of(file.toString(), Map.of());
   }
 
   /** The most tokens of a text that the model reads, special ones included. */

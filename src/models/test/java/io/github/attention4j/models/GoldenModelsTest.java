@@ -36,6 +36,7 @@ class GoldenModelsTest {
           GoldenDecoders.KINDS,
           GoldenEncoders.KINDS,
           GoldenGguf.KINDS,
+          GoldenMiniLm.KINDS,
           GoldenTokenizers.KINDS);
 
   @TestFactory

@@ -74,7 +74,7 @@ final class Weights {
   }
 
   /** A tensor of this shape, or a placeholder and a problem. */
-  private Tensor find(String name, long... shape) {
+  private Tensor find(Arena temporary, String name, long... shape) {
     String found = source.contains(name) ? name : oldName(name);
     boolean there = source.contains(found);
     long[] size = there ? source.shape(found) : null;
@@ -89,7 +89,7 @@ final class Weights {
                   : "missing"));
       return null;
     }
-    Tensor tensor = source.get(found);
+    Tensor tensor = source.get(found, temporary);
     parameters += tensor.count();
     return tensor;
   }
@@ -107,17 +107,20 @@ final class Weights {
 
   /** A copy as float32. */
   Tensor floats(String name, long... shape) {
-    Tensor tensor = find(name, shape);
-    return tensor == null ? Tensor.allocate(arena, DType.F32, shape) : tensor.toF32(arena);
+    try (Arena temporary = Arena.ofConfined()) {
+      Tensor tensor = find(temporary, name, shape);
+      return tensor == null ? Tensor.allocate(arena, DType.F32, shape) : tensor.toF32(arena);
+    }
   }
 
   /** A copy in the type that is stored. */
   Tensor stored(String name, long... shape) {
-    Tensor tensor = find(name, shape);
-    if (tensor == null) {
-      return Tensor.allocate(arena, DType.F32, shape);
+    try (Arena temporary = Arena.ofConfined()) {
+      Tensor tensor = find(temporary, name, shape);
+      return tensor == null
+          ? Tensor.allocate(arena, DType.F32, shape)
+          : Tensor.allocate(arena, tensor.dtype(), shape).copyFrom(tensor);
     }
-    return Tensor.allocate(arena, tensor.dtype(), shape).copyFrom(tensor);
   }
 
   /**
@@ -143,9 +146,9 @@ final class Weights {
       List<Tensor> parts = new ArrayList<>();
       long row = 0;
       for (int i = 0; i < names.size(); i++) {
-        parts.add(find(names.get(i) + ".weight", sizes[i], dimIn));
+        parts.add(find(temporary, names.get(i) + ".weight", sizes[i], dimIn));
         if (bias != null) {
-          Tensor part = find(names.get(i) + ".bias", sizes[i]);
+          Tensor part = find(temporary, names.get(i) + ".bias", sizes[i]);
           if (part != null) {
             bias.slice(0, row, sizes[i]).copyFrom(part);
           }
@@ -169,10 +172,10 @@ final class Weights {
       return halves;
     }
     String name = base(projection.names().getFirst());
-    Tensor weight = find(name + ".weight", 2 * dimOut, dimIn);
     Tensor bias = projection.bias() ? floats(name + ".bias", 2 * dimOut) : null;
     Linear[] halves = new Linear[2];
     try (Arena temporary = Arena.ofConfined()) {
+      Tensor weight = find(temporary, name + ".weight", 2 * dimOut, dimIn);
       for (int i = 0; i < 2; i++) {
         Tensor half = weight == null ? null : weight.slice(0, i * dimOut, dimOut);
         List<Tensor> parts = new ArrayList<>();

@@ -15,8 +15,12 @@ public interface TensorSource {
   /** Whether a tensor that is there holds floats. */
   boolean isFloat(String name);
 
-  /** A tensor of floats: read-only, in the type in which it is stored if possible. */
-  Tensor get(String name);
+  /**
+   * A tensor of floats, not to be modified, in the type in which it is stored if possible.
+   *
+   * @param temporary where it is decoded if it cannot be used as it is stored
+   */
+  Tensor get(String name, Arena temporary);
 
   /** What messages call the source, such as a path. */
   String source();
@@ -25,9 +29,8 @@ public interface TensorSource {
    * The tensors of a checkpoint.
    *
    * @param source what messages call it
-   * @param arena where tensors are decoded that cannot be used as they are stored
    */
-  static TensorSource of(String source, Checkpoint checkpoint, Arena arena) {
+  static TensorSource of(String source, Checkpoint checkpoint) {
     Set<String> names = checkpoint.names();
     return new TensorSource() {
       @Override
@@ -46,10 +49,10 @@ public interface TensorSource {
       }
 
       @Override
-      public Tensor get(String name) {
+      public Tensor get(String name, Arena temporary) {
         Stored stored = checkpoint.get(name);
         Tensor inPlace = stored.inPlace();
-        return inPlace != null ? inPlace : stored.floats(arena);
+        return inPlace != null ? inPlace : stored.floats(temporary);
       }
 
       @Override

@@ -1,0 +1,199 @@
+package io.github.attention4j.models;
+
+import io.github.attention4j.models.encoder.EncoderSpec;
+import io.github.attention4j.models.encoder.Family;
+import io.github.attention4j.models.files.Checkpoint;
+import io.github.attention4j.models.files.OnnxFile;
+import io.github.attention4j.models.files.OnnxGraph;
+import io.github.attention4j.models.files.OnnxWeights;
+import io.github.attention4j.models.files.Settings;
+import io.github.attention4j.models.files.TensorSource;
+import java.io.FileNotFoundException;
+import java.io.IOException;
+import java.io.InputStream;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.net.URL;
+import java.net.URLConnection;
+import java.nio.channels.FileChannel;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.Set;
+
+/**
+ * Where the files of an encoder are: a directory, an ONNX file with or without a directory around
+ * it, or resources on the class path.
+ *
+ * @param directory of the configuration and of sentence-transformers' files; null if there is none
+ * @param onnx the ONNX file; null for safetensors in the directory, or for a resource
+ * @param loader finds the resources; null for files
+ * @param onnxResource the ONNX file
+ * @param tokenizerResource the tokenizer; null if there is none
+ */
+record ModelFiles(
+    Path directory, Path onnx, ClassLoader loader, String onnxResource, String tokenizerResource) {
+  private static final String CONFIG = "config.json";
+
+  /** Families whose exports hold no constants but those of BERT's formulas. */
+  private static final Set<String> PLAIN =
+      Set.of("bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra", "albert");
+
+  private static final int BUFFER_BYTES = 1 << 20;
+
+  static ModelFiles of(Path path) throws IOException {
+    Objects.requireNonNull(path, "path");
+    if (Files.isDirectory(path)) {
+      boolean safetensors =
+          Files.exists(path.resolve("model.safetensors"))
+              || Files.exists(path.resolve("model.safetensors.index.json"));
+      for (String name : List.of("model.onnx", "onnx/model.onnx")) {
+        if (!safetensors && Files.exists(path.resolve(name))) {
+          return new ModelFiles(path, path.resolve(name), null, null, null);
+        }
+      }
+      return new ModelFiles(path, null, null, null, null);
+    }
+    if (!Files.exists(path)) {
+      throw new FileNotFoundException(path + " must be a directory or an ONNX file: it is missing");
+    }
+    Path parent = path.toAbsolutePath().getParent();
+    Path above = parent.getParent();
+    boolean higher = above != null && !Files.exists(parent.resolve(CONFIG));
+    boolean found = Files.exists((higher ? above : parent).resolve(CONFIG));
+    return new ModelFiles(found && higher ? above : parent, path, null, null, null);
+  }
+
+  static ModelFiles of(ClassLoader loader, String onnx, String tokenizer) {
+    Objects.requireNonNull(loader, "loader");
+    Objects.requireNonNull(onnx, "onnx");
+    return new ModelFiles(null, null, loader, onnx, tokenizer);
+  }
+
+  /** What messages call the model. */
+  String source() {
+    if (loader != null) {
+      return onnxResource;
+    }
+    return (onnx == null ? directory : onnx).toString();
+  }
+
+  /** Whether the directory has a file. */
+  boolean has(String name) {
+    return directory != null && Files.exists(directory.resolve(name));
+  }
+
+  /** The settings of a file in the directory; none if there is no such file. */
+  Settings settings(String name) throws IOException {
+    return has(name)
+        ? Settings.read(directory.resolve(name))
+        : Settings.of(source() + " without " + name, Map.of());
+  }
+
+  HuggingFaceTokenizer openTokenizer() throws IOException {
+    if (loader == null) {
+      return HuggingFaceTokenizer.open(directory.resolve("tokenizer.json"));
+    }
+    if (tokenizerResource == null) {
+      throw new IllegalArgumentException(
+          source() + ": there must be a tokenizer: no resource was named, nor one given");
+    }
+    try (InputStream in = resource(tokenizerResource).openStream()) {
+      return HuggingFaceTokenizer.of(tokenizerResource, in.readAllBytes());
+    }
+  }
+
+  private URL resource(String name) throws IOException {
+    URL url = loader.getResource(name);
+    if (url == null) {
+      throw new FileNotFoundException("there must be a resource " + name + ": it is missing");
+    }
+    return url;
+  }
+
+  // ---- The encoder ----
+
+  TextEncoder openEncoder() throws IOException {
+    return openEncoder(false);
+  }
+
+  /**
+   * Opens the encoder.
+   *
+   * @param poolsAsFilesSay whether files say how to pool, so that a graph may do so itself
+   */
+  TextEncoder openEncoder(boolean poolsAsFilesSay) throws IOException {
+    // Only this thread reads the files; the weights are for all.
+    try (Arena files = Arena.ofConfined()) {
+      if (loader == null && onnx == null) {
+        EncoderSpec spec = Family.spec(Settings.read(directory.resolve(CONFIG)));
+        Checkpoint checkpoint = Checkpoint.open(directory, files);
+        return TextEncoder.of(source(), spec, TensorSource.of(source(), checkpoint));
+      }
+      return openOnnx(OnnxFile.read(source(), bytes(files)), poolsAsFilesSay);
+    }
+  }
+
+  private TextEncoder openOnnx(OnnxFile file, boolean poolsAsFilesSay) throws IOException {
+    OnnxGraph graph = new OnnxGraph(file);
+    graph.requireEncoder();
+    if (graph.poolsItself() && !poolsAsFilesSay) {
+      throw new IllegalArgumentException(
+          source()
+              + ": the graph pools by itself (sentence_embedding), in a way that only modules.json"
+              + " beside it would say");
+    }
+    OnnxWeights weights = new OnnxWeights(file);
+    Settings settings =
+        has(CONFIG) ? Settings.read(directory.resolve(CONFIG)) : graph.settings(weights);
+    EncoderSpec spec = Family.spec(settings);
+    if (PLAIN.contains(spec.family())) {
+      EncoderSpec.Block block = spec.blocks().getFirst();
+      graph.requireFormulas(
+          spec.blocks().size(), block.heads().dim(), block.attentionNorm().epsilon());
+    }
+    TextEncoder encoder = TextEncoder.of(source(), spec, weights);
+    try {
+      weights.requireAllUsed();
+      TextEncoder checked = encoder;
+      encoder = null;
+      return checked;
+    } finally {
+      if (encoder != null) {
+        encoder.close();
+      }
+    }
+  }
+
+  private MemorySegment bytes(Arena arena) throws IOException {
+    if (loader == null) {
+      try (FileChannel channel = FileChannel.open(onnx)) {
+        return channel.map(FileChannel.MapMode.READ_ONLY, 0, channel.size(), arena);
+      }
+    }
+    URLConnection connection = resource(onnxResource).openConnection();
+    long size = connection.getContentLengthLong();
+    try (InputStream in = connection.getInputStream()) {
+      if (size < 0) {
+        return MemorySegment.ofArray(in.readAllBytes());
+      }
+      MemorySegment all = arena.allocate(size, 64);
+      byte[] buffer = new byte[BUFFER_BYTES];
+      long at = 0;
+      for (int n = in.read(buffer); n >= 0; n = in.read(buffer)) {
+        if (n > size - at) {
+          throw new IOException(onnxResource + " is longer than its " + size + " bytes");
+        }
+        MemorySegment.copy(buffer, 0, all, ValueLayout.JAVA_BYTE, at, n);
+        at += n;
+      }
+      if (at < size) {
+        throw new IOException(onnxResource + " ends after " + at + " of " + size + " bytes");
+      }
+      return all;
+    }
+  }
+}

@@ -1,0 +1,462 @@
+package io.github.attention4j.models.files;
+
+import java.io.IOException;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.nio.ByteOrder;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collections;
+import java.util.HashMap;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+
+/**
+ * The graph of an ONNX file: its nodes, and where its initializers are. Reads the parts of the
+ * protocol buffers {@code ModelProto}, {@code GraphProto}, {@code NodeProto}, {@code
+ * AttributeProto} and {@code TensorProto} that a model's structure needs, each within the bounds of
+ * what holds it, so that a malformed file ends in a sentence.
+ */
+public final class OnnxFile {
+  private static final int VARINT = 0;
+  private static final int FIXED64 = 1;
+  private static final int BYTES = 2;
+  private static final int FIXED32 = 5;
+
+  /** Far beyond every tensor there is. */
+  private static final int MOST_DIMS = 8;
+
+  private static final ValueLayout.OfLong LONG =
+      ValueLayout.JAVA_LONG_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
+  private static final ValueLayout.OfInt INT =
+      ValueLayout.JAVA_INT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
+
+  private final String source;
+  private final List<Node> nodes = new ArrayList<>();
+  private final Map<String, Value> initializers = new LinkedHashMap<>();
+  private final List<String> outputs = new ArrayList<>();
+
+  private OnnxFile(String source) {
+    this.source = source;
+  }
+
+  /** The element types that initializers may have, by their numbers in {@code TensorProto}. */
+  public enum Type {
+    F32(1, 4),
+    U8(2, 1),
+    I8(3, 1),
+    I32(6, 4),
+    I64(7, 8),
+    BOOL(9, 1),
+    F16(10, 2),
+    F64(11, 8),
+    BF16(16, 2);
+
+    private final int number;
+    private final int bytes;
+
+    Type(int number, int bytes) {
+      this.number = number;
+      this.bytes = bytes;
+    }
+  }
+
+  /**
+   * A tensor in the file.
+   *
+   * @param data its elements, little-endian, as they are in the file
+   */
+  public record Value(String name, Type type, long[] shape, MemorySegment data) {
+    /** The number of elements. */
+    public long count() {
+      return Arrays.stream(shape).reduce(1, Math::multiplyExact);
+    }
+
+    /** An element as a number. */
+    public double number(long index) {
+      long at = Math.multiplyExact(index, (long) type.bytes);
+      return switch (type) {
+        case F32 -> Float.intBitsToFloat(data.get(INT, at));
+        case F64 -> Double.longBitsToDouble(data.get(LONG, at));
+        case I32 -> data.get(INT, at);
+        case I64 -> data.get(LONG, at);
+        case I8, BOOL -> data.get(ValueLayout.JAVA_BYTE, at);
+        case U8 -> data.get(ValueLayout.JAVA_BYTE, at) & 0xff;
+        case F16 -> Float.float16ToFloat(bits16(at));
+        case BF16 -> Float.intBitsToFloat(bits16(at) << 16);
+      };
+    }
+
+    private short bits16(long at) {
+      int low = data.get(ValueLayout.JAVA_BYTE, at) & 0xff;
+      return (short) (data.get(ValueLayout.JAVA_BYTE, at + 1) << 8 | low);
+    }
+  }
+
+  /**
+   * A node.
+   *
+   * @param attributes numbers as Long, Double or List of Long, strings as String, tensors as {@link
+   *     Value}; others as null
+   */
+  public record Node(
+      String name,
+      String operator,
+      String domain,
+      List<String> inputs,
+      List<String> outputs,
+      Map<String, Object> attributes) {}
+
+  /**
+   * Reads a graph.
+   *
+   * @param source what messages call the file
+   * @param file its bytes, which the values are parts of. Not modified.
+   * @throws IOException if it is malformed, or its weights are in other files
+   */
+  public static OnnxFile read(String source, MemorySegment file) throws IOException {
+    OnnxFile onnx = new OnnxFile(source);
+    try {
+      onnx.model(new Message(file, "model"));
+    } catch (MalformedException e) {
+      throw new IOException(source + " must be an ONNX file: " + e.getMessage(), e);
+    }
+    if (onnx.nodes.isEmpty()) {
+      throw new IOException(source + " must be an ONNX file: it has no nodes");
+    }
+    return onnx;
+  }
+
+  public String source() {
+    return source;
+  }
+
+  /** In the file's order, which is that of computing. */
+  public List<Node> nodes() {
+    return Collections.unmodifiableList(nodes);
+  }
+
+  /** By their names. */
+  public Map<String, Value> initializers() {
+    return Collections.unmodifiableMap(initializers);
+  }
+
+  /** The names of the graph's outputs. */
+  public List<String> outputs() {
+    return Collections.unmodifiableList(outputs);
+  }
+
+  // ---- Messages ----
+
+  private void model(Message model) throws MalformedException {
+    boolean found = false;
+    while (model.next()) {
+      if (model.field == 7) {
+        graph(model.message("graph"));
+        found = true;
+      }
+    }
+    if (!found) {
+      throw new MalformedException("it has no graph");
+    }
+  }
+
+  private void graph(Message graph) throws MalformedException {
+    while (graph.next()) {
+      switch (graph.field) {
+        case 1 -> nodes.add(node(graph.message("node")));
+        case 5 -> {
+          Value value = tensor(graph.message("initializer"));
+          initializers.put(value.name, value);
+        }
+        case 12 -> outputs.add(name(graph.message("output")));
+        case 15 -> throw new MalformedException("sparse initializers are not supported");
+        default -> {
+          // Documentation, types of inputs and of intermediate values.
+        }
+      }
+    }
+  }
+
+  private static String name(Message value) throws MalformedException {
+    String name = "";
+    while (value.next()) {
+      name = value.field == 1 ? value.text() : name;
+    }
+    return name;
+  }
+
+  private Node node(Message node) throws MalformedException {
+    List<String> in = new ArrayList<>();
+    List<String> out = new ArrayList<>();
+    Map<String, Object> attributes = new HashMap<>();
+    String name = "";
+    String operator = "";
+    String domain = "";
+    while (node.next()) {
+      switch (node.field) {
+        case 1 -> in.add(node.text());
+        case 2 -> out.add(node.text());
+        case 3 -> name = node.text();
+        case 4 -> operator = node.text();
+        case 5 -> attribute(node.message("attribute"), attributes);
+        case 7 -> domain = node.text();
+        default -> {
+          // Documentation.
+        }
+      }
+    }
+    return new Node(name, operator, domain, in, out, attributes);
+  }
+
+  private void attribute(Message attribute, Map<String, Object> attributes)
+      throws MalformedException {
+    String name = "";
+    Object value = null;
+    List<Long> integers = new ArrayList<>();
+    while (attribute.next()) {
+      switch (attribute.field) {
+        case 1 -> name = attribute.text();
+        case 2 -> value = (double) Float.intBitsToFloat((int) attribute.number);
+        case 3 -> value = attribute.number;
+        case 4 -> value = attribute.text();
+        case 5 -> value = tensor(attribute.message("tensor"));
+        case 8 -> {
+          attribute.integers(integers);
+          value = integers;
+        }
+        default -> {
+          // The type, graphs, lists of other kinds.
+        }
+      }
+    }
+    attributes.put(name, value);
+  }
+
+  private Value tensor(Message tensor) throws MalformedException {
+    List<Long> dims = new ArrayList<>();
+    List<Long> integers = new ArrayList<>();
+    List<Double> floats = new ArrayList<>();
+    long typeNumber = 0;
+    String name = "";
+    MemorySegment raw = null;
+    boolean external = false;
+    while (tensor.next()) {
+      switch (tensor.field) {
+        case 1 -> tensor.integers(dims);
+        case 2 -> typeNumber = tensor.number;
+        case 4 -> tensor.floats(floats);
+        case 5, 7, 11 -> tensor.integers(integers);
+        case 8 -> name = tensor.text();
+        case 9 -> raw = tensor.bytes();
+        case 10 -> tensor.doubles(floats);
+        case 13 -> external = true;
+        case 14 -> external |= tensor.number == 1;
+        default -> {
+          // Documentation, strings.
+        }
+      }
+    }
+    if (external) {
+      throw new MalformedException(
+          "tensor " + name + " is in another file, which is not supported");
+    }
+    return value(name, typeNumber, dims, raw, integers, floats);
+  }
+
+  private static Value value(
+      String name,
+      long typeNumber,
+      List<Long> dims,
+      MemorySegment raw,
+      List<Long> integers,
+      List<Double> floats)
+      throws MalformedException {
+    Type type = null;
+    for (Type each : Type.values()) {
+      type = each.number == typeNumber ? each : type;
+    }
+    if (type == null) {
+      throw new MalformedException("tensor " + name + " has the unknown type " + typeNumber);
+    }
+    if (dims.size() > MOST_DIMS || dims.stream().anyMatch(dim -> dim < 0)) {
+      throw new MalformedException("tensor " + name + " has the shape " + dims);
+    }
+    long[] shape = dims.stream().mapToLong(Long::longValue).toArray();
+    long bytes;
+    try {
+      bytes = Math.multiplyExact(Arrays.stream(shape).reduce(1, Math::multiplyExact), type.bytes);
+    } catch (ArithmeticException e) {
+      throw new MalformedException("tensor " + name + " has the shape " + dims, e);
+    }
+    MemorySegment data = raw;
+    if (data == null) {
+      data = encode(type, integers, floats);
+    }
+    if (data.byteSize() != bytes) {
+      throw new MalformedException(
+          "tensor " + name + " must have " + bytes + " bytes: it has " + data.byteSize());
+    }
+    return new Value(name, type, shape, data);
+  }
+
+  /** Elements that are fields of their own, as they would be as bytes. */
+  private static MemorySegment encode(Type type, List<Long> integers, List<Double> floats) {
+    long count = integers.size() + floats.size();
+    MemorySegment data = MemorySegment.ofArray(new byte[Math.toIntExact(count * type.bytes)]);
+    for (int i = 0; i < count; i++) {
+      long bits =
+          switch (type) {
+            case F32 -> floats.isEmpty() ? 0 : Float.floatToRawIntBits(floats.get(i).floatValue());
+            case F64 -> floats.isEmpty() ? 0 : Double.doubleToRawLongBits(floats.get(i));
+            default -> integers.isEmpty() ? 0 : integers.get(i);
+          };
+      for (int b = 0; b < type.bytes; b++) {
+        data.set(ValueLayout.JAVA_BYTE, (long) i * type.bytes + b, (byte) (bits >>> (8 * b)));
+      }
+    }
+    return data;
+  }
+
+  // ---- Protocol buffers ----
+
+  private static final class MalformedException extends Exception {
+    private static final long serialVersionUID = 1L;
+
+    MalformedException(String message) {
+      super(message);
+    }
+
+    MalformedException(String message, Throwable cause) {
+      super(message, cause);
+    }
+  }
+
+  /** Steps through the fields of one message. */
+  private static final class Message {
+    private final MemorySegment bytes;
+    private final String what;
+    private long at;
+
+    private int field;
+    private int wire;
+
+    /** The value of a field that is a number. */
+    private long number;
+
+    /** Where a field of bytes begins and ends. */
+    private long begin;
+
+    private long end;
+
+    Message(MemorySegment bytes, String what) {
+      this.bytes = bytes;
+      this.what = what;
+    }
+
+    /** Reads the next field; false at the end. */
+    boolean next() throws MalformedException {
+      if (at == bytes.byteSize()) {
+        return false;
+      }
+      long tag = varint();
+      field = (int) (tag >>> 3);
+      wire = (int) (tag & 7);
+      switch (wire) {
+        case VARINT -> number = varint();
+        case FIXED64 -> {
+          number = bytes.get(LONG, take(Long.BYTES));
+        }
+        case FIXED32 -> number = bytes.get(INT, take(Integer.BYTES)) & 0xffff_ffffL;
+        case BYTES -> {
+          long length = varint();
+          begin = take(length);
+          end = at;
+        }
+        default -> throw new MalformedException(what + " has a field of the kind " + wire);
+      }
+      return true;
+    }
+
+    private long take(long length) throws MalformedException {
+      if (length < 0 || length > bytes.byteSize() - at) {
+        throw new MalformedException(
+            what
+                + " must end inside what holds it: a field has "
+                + length
+                + " bytes, left are "
+                + (bytes.byteSize() - at));
+      }
+      long first = at;
+      at += length;
+      return first;
+    }
+
+    private long varint() throws MalformedException {
+      long value = 0;
+      for (int shift = 0; shift < Long.SIZE; shift += 7) {
+        byte next = bytes.get(ValueLayout.JAVA_BYTE, take(1));
+        value |= (next & 0x7fL) << shift;
+        if (next >= 0) {
+          return value;
+        }
+      }
+      throw new MalformedException(what + " has a number of more than 64 bits");
+    }
+
+    private void requireBytes() throws MalformedException {
+      if (wire != BYTES) {
+        throw new MalformedException(what + ": field " + field + " is not of bytes");
+      }
+    }
+
+    MemorySegment bytes() throws MalformedException {
+      requireBytes();
+      return bytes.asSlice(begin, end - begin);
+    }
+
+    Message message(String name) throws MalformedException {
+      return new Message(bytes(), name);
+    }
+
+    String text() throws MalformedException {
+      return new String(bytes().toArray(ValueLayout.JAVA_BYTE), StandardCharsets.UTF_8);
+    }
+
+    /** A field of integers, together or one by one. */
+    void integers(List<Long> into) throws MalformedException {
+      if (wire != BYTES) {
+        into.add(number);
+        return;
+      }
+      Message packed = new Message(bytes(), what);
+      while (packed.at < packed.bytes.byteSize()) {
+        into.add(packed.varint());
+      }
+    }
+
+    void floats(List<Double> into) throws MalformedException {
+      if (wire != BYTES) {
+        into.add((double) Float.intBitsToFloat((int) number));
+        return;
+      }
+      Message packed = new Message(bytes(), what);
+      while (packed.at < packed.bytes.byteSize()) {
+        into.add((double) Float.intBitsToFloat(packed.bytes.get(INT, packed.take(Integer.BYTES))));
+      }
+    }
+
+    void doubles(List<Double> into) throws MalformedException {
+      if (wire != BYTES) {
+        into.add(Double.longBitsToDouble(number));
+        return;
+      }
+      Message packed = new Message(bytes(), what);
+      while (packed.at < packed.bytes.byteSize()) {
+        into.add(Double.longBitsToDouble(packed.bytes.get(LONG, packed.take(Long.BYTES))));
+      }
+    }
+  }
+}

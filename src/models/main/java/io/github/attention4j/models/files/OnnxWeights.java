@@ -1,0 +1,258 @@
+package io.github.attention4j.models.files;
+
+import io.github.attention4j.DType;
+import io.github.attention4j.Tensor;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+
+/**
+ * The weights of an ONNX export under the names of the model that was exported.
+ *
+ * <p>Exporters keep the names of embeddings, biases and norms. The matrix of a product is often
+ * transposed and renamed ({@code onnx::MatMul_787}); then the node that multiplies by it tells its
+ * name ({@code /encoder/layer.0/intermediate/dense/MatMul}), or the bias that is added to the
+ * product does. Quantized exports store {@code NAME_quantized}, {@code NAME_scale} and {@code
+ * NAME_zero_point}, which are multiplied out here.
+ */
+public final class OnnxWeights implements TensorSource {
+  private static final String QUANTIZED = "_quantized";
+
+  private final OnnxFile file;
+  private final Map<String, Weight> weights = new LinkedHashMap<>();
+  private final Set<String> used = new HashSet<>();
+
+  /**
+   * @param scale null if the value is not quantized
+   * @param zeroPoint null for 0
+   */
+  private record Weight(
+      OnnxFile.Value value, boolean transposed, OnnxFile.Value scale, OnnxFile.Value zeroPoint) {
+
+    long[] shape() {
+      long[] shape = value.shape().clone();
+      if (transposed) {
+        shape[0] = value.shape()[1];
+        shape[1] = value.shape()[0];
+      }
+      return shape;
+    }
+  }
+
+  public OnnxWeights(OnnxFile file) {
+    this.file = file;
+    for (OnnxFile.Value value : file.initializers().values()) {
+      add(value.name(), value, false, null);
+    }
+    Map<String, String> biases = biases();
+    for (OnnxFile.Node node : file.nodes()) {
+      switch (node.operator()) {
+        case "MatMul", "MatMulInteger" -> product(node, biases);
+        default -> {
+          // Only products rename their weights.
+        }
+      }
+    }
+  }
+
+  /** For each value to which a bias is added, the name of the bias. */
+  private Map<String, String> biases() {
+    Map<String, String> biases = new HashMap<>();
+    for (OnnxFile.Node node : file.nodes()) {
+      if (node.operator().equals("Add") && node.inputs().size() == 2) {
+        for (int i = 0; i < 2; i++) {
+          if (file.initializers().containsKey(node.inputs().get(i))) {
+            biases.put(node.inputs().get(1 - i), node.inputs().get(i));
+          }
+        }
+      }
+    }
+    return biases;
+  }
+
+  private void product(OnnxFile.Node node, Map<String, String> biases) {
+    if (node.inputs().size() < 2) {
+      return;
+    }
+    OnnxFile.Value value = matrix(node.inputs().get(1));
+    if (value == null || value.shape().length != 2) {
+      return;
+    }
+    OnnxFile.Value zeroPoint =
+        node.inputs().size() > 3 ? file.initializers().get(node.inputs().get(3)) : null;
+    String name = node.name();
+    int slash = name.lastIndexOf('/');
+    if (slash > 0 && name.startsWith("MatMul", slash + 1)) {
+      String module = name.substring(name.startsWith("/") ? 1 : 0, slash).replace('/', '.');
+      add(module + ".weight", value, true, zeroPoint);
+    }
+    String bias = biases.get(node.outputs().getFirst());
+    if (bias != null && bias.endsWith(".bias")) {
+      String module = bias.substring(0, bias.length() - ".bias".length());
+      add(module + ".weight", value, true, zeroPoint);
+    }
+  }
+
+  /** An initializer, or one that is dequantized first. */
+  private OnnxFile.Value matrix(String input) {
+    OnnxFile.Value value = file.initializers().get(input);
+    if (value != null) {
+      return value;
+    }
+    return file.nodes().stream()
+        .filter(node -> node.operator().equals("DequantizeLinear"))
+        .filter(node -> node.outputs().contains(input))
+        .map(node -> file.initializers().get(node.inputs().getFirst()))
+        .findFirst()
+        .orElse(null);
+  }
+
+  private void add(
+      String name, OnnxFile.Value value, boolean transposed, OnnxFile.Value zeroPoint) {
+    if (!value.name().endsWith(QUANTIZED)) {
+      weights.putIfAbsent(name, new Weight(value, transposed, null, null));
+      return;
+    }
+    String stem = value.name().substring(0, value.name().length() - QUANTIZED.length());
+    OnnxFile.Value scale = file.initializers().get(stem + "_scale");
+    OnnxFile.Value zero =
+        zeroPoint != null ? zeroPoint : file.initializers().get(stem + "_zero_point");
+    if (scale != null) {
+      String plain = name.endsWith(QUANTIZED) ? stem : name;
+      weights.putIfAbsent(plain, new Weight(value, transposed, scale, zero));
+    }
+  }
+
+  @Override
+  public boolean contains(String name) {
+    return weights.containsKey(name);
+  }
+
+  @Override
+  public long[] shape(String name) {
+    return weights.get(name).shape();
+  }
+
+  @Override
+  public boolean isFloat(String name) {
+    Weight weight = weights.get(name);
+    return switch (weight.value.type()) {
+      case F32, F16, BF16, F64 -> weight.scale == null;
+      case I8, U8 -> weight.scale != null;
+      default -> false;
+    };
+  }
+
+  @Override
+  public Tensor get(String name, Arena arena) {
+    Weight weight = weights.get(name);
+    used.add(weight.value.name());
+    OnnxFile.Value value = weight.value;
+    DType type =
+        switch (value.type()) {
+          case F32 -> DType.F32;
+          case F16 -> DType.F16;
+          case BF16 -> DType.BF16;
+          default -> null;
+        };
+    if (type == null) {
+      return decoded(weight, arena);
+    }
+    boolean aligned = value.data().isNative() && value.data().address() % type.bytes() == 0;
+    MemorySegment data = aligned ? value.data() : copy(value.data(), arena);
+    Tensor tensor = Tensor.of(data, type, value.shape());
+    return weight.transposed ? transposed(tensor, arena) : tensor;
+  }
+
+  private static MemorySegment copy(MemorySegment data, Arena arena) {
+    MemorySegment copy = arena.allocate(data.byteSize(), 64);
+    copy.copyFrom(data);
+    return copy;
+  }
+
+  /** Cache by cache line: the rows of the one are the columns of the other. */
+  private static Tensor transposed(Tensor tensor, Arena arena) {
+    long rows = tensor.size(1);
+    long columns = tensor.size(0);
+    Tensor out = Tensor.allocate(arena, DType.F32, rows, columns);
+    Tensor floats = tensor.dtype() == DType.F32 ? tensor : tensor.toF32(arena);
+    MemorySegment from = floats.segment();
+    MemorySegment to = out.segment();
+    int block = 32;
+    for (long c = 0; c < columns; c += block) {
+      for (long r = 0; r < rows; r += block) {
+        for (long i = c; i < Math.min(c + block, columns); i++) {
+          for (long j = r; j < Math.min(r + block, rows); j++) {
+            float value = from.getAtIndex(ValueLayout.JAVA_FLOAT, i * rows + j);
+            to.setAtIndex(ValueLayout.JAVA_FLOAT, j * columns + i, value);
+          }
+        }
+      }
+    }
+    return out;
+  }
+
+  /** {@code (q − zero) · scale}, with one scale for all, or one for each column. */
+  private static Tensor decoded(Weight weight, Arena arena) {
+    OnnxFile.Value value = weight.value;
+    Tensor out = Tensor.allocate(arena, DType.F32, value.shape());
+    long count = value.count();
+    long columns = value.shape().length == 0 ? 1 : value.shape()[value.shape().length - 1];
+    for (long i = 0; i < count; i++) {
+      double number = value.number(i);
+      if (weight.scale != null) {
+        long column = weight.scale.count() == 1 ? 0 : i % columns;
+        double zero =
+            weight.zeroPoint == null
+                ? 0
+                : weight.zeroPoint.number(weight.zeroPoint.count() == 1 ? 0 : i % columns);
+        number = (number - zero) * weight.scale.number(column);
+      }
+      out.segment().setAtIndex(ValueLayout.JAVA_FLOAT, i, (float) number);
+    }
+    return weight.transposed ? transposed(out, arena) : out;
+  }
+
+  @Override
+  public String source() {
+    return file.source();
+  }
+
+  /**
+   * Refuses a graph with weights that no part of the model has used: it computes something else.
+   *
+   * @throws IllegalArgumentException naming them
+   */
+  public void requireAllUsed() {
+    List<String> unused = new ArrayList<>();
+    for (OnnxFile.Value value : file.initializers().values()) {
+      boolean isWeight =
+          switch (value.type()) {
+            case F32, F16, BF16, F64, I8, U8 ->
+                value.count() > 1
+                    && !value.name().contains("inv_freq")
+                    && !value.name().endsWith("_scale")
+                    && !value.name().endsWith("_zero_point");
+            default -> false;
+          };
+      if (isWeight && !used.contains(value.name())) {
+        unused.add(value.name() + " " + Arrays.toString(value.shape()));
+      }
+    }
+    if (!unused.isEmpty()) {
+      throw new IllegalArgumentException(
+          file.source()
+              + ": the graph computes with weights that the family does not have: "
+              + String.join(", ", unused.subList(0, Math.min(unused.size(), 10)))
+              + (unused.size() > 10 ? " and " + (unused.size() - 10) + " more" : ""));
+    }
+  }
+}
