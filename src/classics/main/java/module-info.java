@@ -5,4 +5,5 @@ module io.github.attention4j.classics {
   exports io.github.attention4j.classics.d2l;
   exports io.github.attention4j.classics.paper;
   exports io.github.attention4j.classics.t2t;
+  exports io.github.attention4j.classics.torch;
 }

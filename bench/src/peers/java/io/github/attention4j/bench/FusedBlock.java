@@ -9,6 +9,7 @@ import io.github.attention4j.Tensor;
 import io.github.attention4j.classics.d2l.AddNorm;
 import io.github.attention4j.classics.d2l.PositionwiseFfn;
 import io.github.attention4j.classics.d2l.TransformerEncoderBlock;
+import io.github.attention4j.classics.d2l.ValidLens;
 import io.github.attention4j.layer.LayerNorm;
 import io.github.attention4j.layer.Linear;
 import io.github.attention4j.layer.MultiHeadAttention;
@@ -16,7 +17,6 @@ import io.github.attention4j.layer.RmsNorm;
 import io.github.attention4j.layer.RotaryEmbedding;
 import io.github.attention4j.layer.RotaryTable;
 import io.github.attention4j.layer.SwiGlu;
-import io.github.attention4j.layer.ValidLens;
 import java.lang.foreign.Arena;
 import java.util.function.Function;
 
@@ -92,7 +92,8 @@ final class FusedBlock implements Way {
         arena -> {
           TransformerEncoderBlock block =
               TransformerEncoderBlock.of(
-                  attention(arena, shape.attention(), w.attention()),
+                  io.github.attention4j.classics.d2l.MultiHeadAttention.of(
+                      attention(arena, shape.attention(), w.attention())),
                   addNorm(arena, w.norm1Weight(), w.norm1Bias()),
                   PositionwiseFfn.of(
                       Linear.of(

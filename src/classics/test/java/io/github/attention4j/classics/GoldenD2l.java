@@ -7,15 +7,15 @@ import io.github.attention4j.classics.d2l.AdditiveAttention;
 import io.github.attention4j.classics.d2l.BahdanauSeq2Seq;
 import io.github.attention4j.classics.d2l.DotProductAttention;
 import io.github.attention4j.classics.d2l.MaskedSoftmax;
+import io.github.attention4j.classics.d2l.MultiHeadAttention;
 import io.github.attention4j.classics.d2l.NadarayaWatson;
 import io.github.attention4j.classics.d2l.PositionwiseFfn;
 import io.github.attention4j.classics.d2l.Transformer;
 import io.github.attention4j.classics.d2l.TransformerDecoderBlock;
 import io.github.attention4j.classics.d2l.TransformerEncoderBlock;
+import io.github.attention4j.classics.d2l.ValidLens;
 import io.github.attention4j.classics.paper.PositionalEncoding;
 import io.github.attention4j.layer.LayerNorm;
-import io.github.attention4j.layer.MultiHeadAttention;
-import io.github.attention4j.layer.ValidLens;
 import java.util.Arrays;
 import java.util.List;
 import java.util.stream.Stream;
@@ -119,8 +119,8 @@ final class GoldenD2l {
     golden.require(golden.flag("bias") == golden.holds("w.b_q"), "option bias and w.b_q");
     long heads = golden.integer("num_heads", 0);
     MultiHeadAttention layer =
-        MultiHeadAttention.loadD2l(golden.weights("w."), "w.", heads, golden.arena());
-    golden.describes("num_hiddens", layer.dimOut());
+        MultiHeadAttention.load(golden.weights("w."), "w.", heads, golden.arena());
+    golden.describes("num_hiddens", layer.layer().dimOut());
     Tensor out = golden.wanted("out.output");
     Tensor weights = golden.floats(queries.size(0), heads, queries.size(1), keys.size(1));
     layer.forward(queries, keys, values, validLens(golden), out, weights);

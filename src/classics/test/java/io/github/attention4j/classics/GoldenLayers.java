@@ -1,15 +1,13 @@
 package io.github.attention4j.classics;
 
-import io.github.attention4j.DType;
 import io.github.attention4j.Extras;
-import io.github.attention4j.Mask;
 import io.github.attention4j.Tensor;
+import io.github.attention4j.classics.torch.TorchMultiheadAttention;
 import io.github.attention4j.layer.LayerNorm;
 import io.github.attention4j.layer.MultiHeadAttention;
 import io.github.attention4j.layer.RmsNorm;
 import io.github.attention4j.layer.RotaryEmbedding;
 import io.github.attention4j.layer.RotaryTable;
-import java.lang.foreign.Arena;
 
 /** Runs the golden cases of PyTorch's attention layer, and of ONNX's norms and rotary positions. */
 final class GoldenLayers {
@@ -44,14 +42,14 @@ final class GoldenLayers {
     Tensor padding = given(golden, "key_padding", "in.key_padding_mask");
     Tensor mask = given(golden, "attn_mask", "in.attn_mask");
     MultiHeadAttention layer =
-        MultiHeadAttention.loadTorch(golden.weights("w."), "w.", heads, golden.arena());
+        TorchMultiheadAttention.load(golden.weights("w."), "w.", heads, golden.arena());
     Tensor out = golden.wanted("out.output");
     Tensor weights = golden.floats(queries.size(0), heads, queries.size(1), keys.size(1));
     layer.forward(
         queries,
         keys,
         values,
-        mask(padding, mask, heads, golden.arena()),
+        TorchMultiheadAttention.mask(padding, mask, heads, golden.arena()),
         batchFirst(out, batchFirst),
         Extras.none().weights(weights));
     golden.expect("out.output", out);
@@ -60,18 +58,9 @@ final class GoldenLayers {
     }
     if (golden.holds("out.weights_head_average")) {
       Tensor average = golden.wanted("out.weights_head_average");
-      MultiHeadAttention.averageHeads(weights, average);
+      TorchMultiheadAttention.averageHeads(weights, average);
       golden.expect("out.weights_head_average", average);
     }
-  }
-
-  /** PyTorch adds a padding mask of floats to the logits of every head and query. */
-  private static Mask mask(Tensor padding, Tensor mask, long heads, Arena arena) {
-    if (padding == null || padding.dtype() != DType.F32) {
-      return MultiHeadAttention.torchMask(padding, mask, heads, arena);
-    }
-    return Mask.bias(padding.unsqueeze(1).unsqueeze(1))
-        .and(MultiHeadAttention.torchMask(null, mask, heads, arena));
   }
 
   private static Tensor batchFirst(Tensor x, boolean already) {

@@ -185,7 +185,7 @@ public final class Linear {
   }
 
   /** Refuses a projection that already has the activation that a layer adds to it. */
-  public void requireNoActivation(String name) {
+  void requireNoActivation(String name) {
     if (activation != Activation.IDENTITY) {
       throw new IllegalArgumentException(
           name
@@ -212,14 +212,35 @@ public final class Linear {
     return new Linear(weight.slice(0, start, count), part, panels, activation);
   }
 
-  /** The part that some of its inputs have in the sum; with or without the bias. */
-  public Linear inputs(long start, long count, boolean withBias) {
+  /**
+   * Returns the weight.
+   *
+   * @return {@code [dimOut, dimIn]}, the tensor that this projection reads at each call
+   * @throws IllegalStateException if the weights are quantised, which no tensor holds
+   */
+  public Tensor weight() {
     if (quantized != null) {
-      throw new IllegalArgumentException(
-          "the inputs of quantised weights cannot be split: " + quantized);
+      throw new IllegalStateException("quantised weights are not in a tensor: " + quantized);
     }
-    return new Linear(
-        weight.slice(1, start, count), withBias ? bias : null, null, Activation.IDENTITY);
+    return weight;
+  }
+
+  /**
+   * Returns the bias.
+   *
+   * @return {@code [dimOut]}, the tensor that this projection reads at each call; or null
+   */
+  public Tensor bias() {
+    return bias;
+  }
+
+  /**
+   * Returns the function that is applied to the results.
+   *
+   * @return {@link Activation#IDENTITY} if there is none
+   */
+  public Activation activation() {
+    return activation;
   }
 
   /**

@@ -7,13 +7,8 @@ import io.github.attention4j.KvCache;
 import io.github.attention4j.Mask;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.internal.Checks;
-import io.github.attention4j.internal.Linears;
 import io.github.attention4j.internal.Scratch;
-import io.github.attention4j.internal.Weights;
-import io.github.attention4j.io.SafeTensors;
 import java.lang.foreign.Arena;
-import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 import java.util.Objects;
 
 /**
@@ -36,14 +31,24 @@ import java.util.Objects;
  * layer.forward(x, out);
  * }</pre>
  *
- * <p>{@link #loadTorch} makes PyTorch's {@code nn.MultiheadAttention} of its weights. What that
- * takes with {@code batch_first=False} are views here: {@code x.transpose(0, 1)}, and likewise for
- * the result.
- *
  * <p>Heads are views of the projections, never copies. Immutable and safe for any number of
  * threads.
  */
 public final class MultiHeadAttention {
+  /** An attention of the caller's between the projections. */
+  @FunctionalInterface
+  public interface HeadAttention {
+    /**
+     * Computes the heads of a result.
+     *
+     * @param q {@code [batch, heads, lenQ, dim]}, projected and rotated. Valid during this call.
+     * @param k {@code [batch, headsKv, lenK, dim]}. Valid during this call.
+     * @param v {@code [batch, headsKv, lenK, dimV]}. Valid during this call.
+     * @param out {@code [batch, heads, lenQ, dimV]}, what the last projection reads. Modified.
+     */
+    void forward(Tensor q, Tensor k, Tensor v, Tensor out);
+  }
+
   /** All three of those below in one, where they are one: then a row is read once. */
   private final Linear packedProjection;
 
@@ -114,251 +119,6 @@ public final class MultiHeadAttention {
   public static Builder builder(Linear packed, Linear out) {
     Objects.requireNonNull(packed, "packed");
     return new Builder(packed, null, null, null, out);
-  }
-
-  /**
-   * Reads the layer as PyTorch's {@code nn.MultiheadAttention} names its parts: {@code
-   * in_proj_weight} with the rows of queries, keys and values, or {@code q_proj_weight}, {@code
-   * k_proj_weight} and {@code v_proj_weight} where their widths differ; {@code in_proj_bias},
-   * {@code out_proj.weight} and {@code out_proj.bias}, with or without the biases.
-   *
-   * @param file holds the tensors, all of those below the prefix
-   * @param prefix what their names begin with, for example {@code "layers.0.self_attn."}
-   * @param numHeads PyTorch's {@code num_heads}
-   * @param arena for copies of weights that are not F32 or lie misaligned in the file
-   * @return a layer without rotary positions or mask; {@link #torchMask} makes masks for its calls
-   * @throws IllegalArgumentException if a tensor is missing, one is not known, the shapes do not
-   *     fit one another or the number of heads, or there are {@code bias_k} and {@code bias_v},
-   *     which are not supported
-   * @throws IllegalStateException if an arena is closed or confined to another thread
-   * @throws OutOfMemoryError if there is no memory for a copy
-   */
-  public static MultiHeadAttention loadTorch(
-      SafeTensors file, String prefix, long numHeads, Arena arena) {
-    Weights weights = new Weights(file, prefix, arena);
-    if (weights.has("bias_k", "bias_v")) {
-      throw new IllegalArgumentException(
-          file
-              + " must not have bias_k and bias_v, a learned key and value behind each sequence:"
-              + " they are not supported");
-    }
-    Linear out =
-        linear(
-            weights.get("out_proj.weight", "out_proj_weight"),
-            weights.has("out_proj.bias", "out_proj_bias")
-                ? weights.get("out_proj.bias", "out_proj_bias")
-                : null);
-    Tensor bias = weights.has("in_proj_bias") ? weights.get("in_proj_bias") : null;
-    Builder builder;
-    if (weights.has("q_proj_weight")) {
-      Tensor query = weights.get("q_proj_weight");
-      Checks.rank("q_proj_weight", query, 2);
-      long width = query.size(0);
-      if (bias != null) {
-        Checks.shape("in_proj_bias", bias, "[3 * embed]", 3 * width);
-      }
-      builder =
-          builder(
-              linear(query, part(bias, 0, width)),
-              linear(weights.get("k_proj_weight"), part(bias, width, width)),
-              linear(weights.get("v_proj_weight"), part(bias, 2 * width, width)),
-              out);
-    } else {
-      builder = builder(linear(weights.get("in_proj_weight"), bias), out);
-    }
-    weights.requireAllRead();
-    return builder.heads(numHeads).build();
-  }
-
-  private static Linear linear(Tensor weight, Tensor bias) {
-    return bias == null ? Linear.of(weight) : Linear.of(weight, bias);
-  }
-
-  private static Tensor part(Tensor bias, long start, long count) {
-    return bias == null ? null : bias.slice(0, start, count);
-  }
-
-  /**
-   * Reads the layer as "Dive into Deep Learning" names its parts: {@code W_q}, {@code W_k}, {@code
-   * W_v}, {@code W_o} ({@code .weight}, and {@code .bias} where there is one), or {@code W_q} and
-   * {@code b_q} for the parameters alone.
-   *
-   * @param file holds the tensors, all of those below the prefix
-   * @param prefix what their names begin with, for example {@code "encoder.blks.block0.attention."}
-   * @param numHeads the book's {@code num_heads}
-   * @param arena for copies of weights that are not F32 or lie misaligned in the file
-   * @return a layer without rotary positions or mask
-   * @throws IllegalArgumentException if a tensor is missing, one is not known, or the shapes do not
-   *     fit one another or the number of heads
-   * @throws IllegalStateException if an arena is closed or confined to another thread
-   * @throws OutOfMemoryError if there is no memory for a copy
-   */
-  public static MultiHeadAttention loadD2l(
-      SafeTensors file, String prefix, long numHeads, Arena arena) {
-    Weights weights = new Weights(file, prefix, arena);
-    MultiHeadAttention layer =
-        builder(
-                Linears.read(weights, "W_q", "b_q"),
-                Linears.read(weights, "W_k", "b_k"),
-                Linears.read(weights, "W_v", "b_v"),
-                Linears.read(weights, "W_o", "b_o"))
-            .heads(numHeads)
-            .build();
-    weights.requireAllRead();
-    return layer;
-  }
-
-  // ---- Heads as views ----
-
-  /**
-   * Shows the heads of a projection, {@code transpose_qkv} of "Dive into Deep Learning". Where the
-   * book makes one dimension of batch and heads, row {@code b * numHeads + h}, which no view can,
-   * here they stay two, in that order.
-   *
-   * @param x {@code [batch, len, numHeads · dim]}. Not modified.
-   * @param numHeads the number of heads
-   * @return a view {@code [batch, numHeads, len, dim]}
-   * @throws IllegalArgumentException if the rank is not 3, or the width is not a multiple of the
-   *     number of heads
-   */
-  public static Tensor transposeQkv(Tensor x, long numHeads) {
-    return Objects.requireNonNull(x, "x").splitHeads(numHeads);
-  }
-
-  /**
-   * Reverses {@link #transposeQkv}, {@code transpose_output} of "Dive into Deep Learning".
-   *
-   * @param x {@code [batch, numHeads, len, dim]}, whose heads lie side by side in memory as those
-   *     that transposeQkv shows. Not modified.
-   * @return a view {@code [batch, len, numHeads · dim]}
-   * @throws IllegalArgumentException if the rank is not 4, or the heads lie in any other way
-   */
-  public static Tensor transposeOutput(Tensor x) {
-    Checks.rank("x", Objects.requireNonNull(x, "x"), 4);
-    return x.transpose(1, 2).reshape(x.size(0), x.size(2), x.size(1) * x.size(3));
-  }
-
-  // ---- PyTorch's masks and weights ----
-
-  /**
-   * Makes a mask of those that PyTorch's {@code nn.MultiheadAttention} takes, in which true hides:
-   * the opposite of {@link Mask#allow}. A query that sees no key has result 0 before the output
-   * projection, where PyTorch has NaN.
-   *
-   * @param keyPaddingMask {@link DType#BOOL} {@code [batch, lenK]}, true where a key is padding; or
-   *     null. Read now, not modified.
-   * @param attnMask {@link DType#BOOL} true where a query does not see a key, or {@link DType#F32}
-   *     added to the scaled logits; {@code [lenQ, lenK]} or {@code [batch · heads, lenQ, lenK]}; or
-   *     null. Booleans are read now, floats at each call. Not modified.
-   * @param heads the number of heads
-   * @param arena supplies the memory of the mask
-   * @return the mask, {@link Mask#none} where both are null
-   * @throws IllegalArgumentException if types, ranks or sizes do not fit
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws OutOfMemoryError if the memory is not to be had
-   */
-  public static Mask torchMask(Tensor keyPaddingMask, Tensor attnMask, long heads, Arena arena) {
-    Checks.positive("heads", heads);
-    Objects.requireNonNull(arena, "arena");
-    Tensor padding = null;
-    if (keyPaddingMask != null) {
-      Checks.input("keyPaddingMask", keyPaddingMask, DType.BOOL);
-      Checks.rank("keyPaddingMask", keyPaddingMask, 2);
-      padding = keyPaddingMask.unsqueeze(1).unsqueeze(1);
-    }
-    if (attnMask == null) {
-      return padding == null ? Mask.none() : Mask.allow(inverse(padding, arena));
-    }
-    boolean added = attnMask.dtype() == DType.F32;
-    Checks.input("attnMask", attnMask, added ? DType.F32 : DType.BOOL);
-    Tensor scores = attnMask;
-    if (attnMask.rank() == 3) {
-      Checks.multiple("attnMask.size(0)", attnMask.size(0), "heads", heads);
-      long batch = attnMask.size(0) / heads;
-      scores = attnMask.reshape(batch, heads, attnMask.size(1), attnMask.size(2));
-    } else if (attnMask.rank() != 2) {
-      throw new IllegalArgumentException(
-          "attnMask.rank must be 2 [lenQ, lenK] or 3 [batch * heads, lenQ, lenK]: attnMask.rank="
-              + attnMask.rank());
-    }
-    if (added) {
-      Mask bias = Mask.bias(scores);
-      return padding == null ? bias : bias.and(Mask.allow(inverse(padding, arena)));
-    }
-    if (padding == null) {
-      return Mask.allow(inverse(scores, arena));
-    }
-    Checks.equal("attnMask", "keyPaddingMask", "lenK", scores.size(-1), padding.size(-1));
-    long batch = padding.size(0);
-    if (scores.rank() == 2) {
-      scores = scores.unsqueeze(0).unsqueeze(0).expand(0, batch);
-    }
-    Checks.equal("attnMask", "keyPaddingMask", "batch", scores.size(0), batch);
-    Tensor shown = padding.expand(1, scores.size(1)).expand(2, scores.size(2));
-    Tensor allow = Tensor.allocate(arena, DType.BOOL, scores.shape());
-    for (long b = 0; b < batch; b++) {
-      for (long h = 0; h < allow.size(1); h++) {
-        for (long i = 0; i < allow.size(2); i++) {
-          for (long j = 0; j < allow.size(3); j++) {
-            boolean hidden = scores.getBoolean(b, h, i, j) || shown.getBoolean(b, h, i, j);
-            allow.setBoolean(!hidden, b, h, i, j);
-          }
-        }
-      }
-    }
-    return Mask.allow(allow);
-  }
-
-  /** A copy with true for false. */
-  private static Tensor inverse(Tensor hidden, Arena arena) {
-    Tensor allow = Tensor.allocate(arena, DType.BOOL, hidden.shape()).copyFrom(hidden);
-    Tensor flat = allow.reshape(allow.count());
-    for (long i = 0; i < flat.count(); i++) {
-      flat.setBoolean(!flat.getBoolean(i), i);
-    }
-    return allow;
-  }
-
-  /**
-   * Averages the weights of all heads, which is what PyTorch's {@code nn.MultiheadAttention}
-   * returns unless it is told not to.
-   *
-   * @param weights {@link DType#F32} {@code [batch, heads, lenQ, lenK]}, keys side by side. Not
-   *     modified.
-   * @param average {@code [batch, lenQ, lenK]}, likewise. Modified.
-   * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, heads is 0,
-   *     or average is read-only or overlaps weights
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   */
-  public static void averageHeads(Tensor weights, Tensor average) {
-    Checks.rank("weights", Objects.requireNonNull(weights, "weights"), 4);
-    Checks.input("weights", weights);
-    Checks.packedRows("weights", weights);
-    Checks.output("average", Objects.requireNonNull(average, "average"));
-    long heads = weights.size(1);
-    long lenK = weights.size(3);
-    Checks.positive("weights.heads", heads);
-    Checks.shape("average", average, "[batch, lenQ, lenK]", weights.size(0), weights.size(2), lenK);
-    Checks.packedRows("average", average);
-    Checks.disjoint("average", average, "weights", weights);
-    if (average.count() == 0) {
-      return;
-    }
-    MemorySegment from = Checks.first(weights);
-    MemorySegment to = Checks.first(average);
-    for (long b = 0; b < average.size(0); b++) {
-      for (long i = 0; i < average.size(1); i++) {
-        long row = b * weights.stride(0) + i * weights.stride(2);
-        long result = b * average.stride(0) + i * average.stride(1);
-        for (long j = 0; j < lenK; j++) {
-          float sum = 0;
-          for (long h = 0; h < heads; h++) {
-            sum += from.getAtIndex(ValueLayout.JAVA_FLOAT, row + h * weights.stride(1) + j);
-          }
-          to.setAtIndex(ValueLayout.JAVA_FLOAT, result + j, sum / heads);
-        }
-      }
-    }
   }
 
   // ---- Applying the layer ----
@@ -432,12 +192,7 @@ public final class MultiHeadAttention {
     Checks.equal("memory", "x", "batch", memory.size(0), x.size(0));
     Checks.input("memory", memory);
     Checks.disjoint("out", out, "memory", memory);
-    run(
-        x,
-        memory,
-        memory,
-        out,
-        (q, k, v, result, scratch) -> attention.forward(q, k, v, result, extras));
+    run(x, memory, memory, out, (q, k, v, result) -> attention.forward(q, k, v, result, extras));
   }
 
   /**
@@ -494,59 +249,23 @@ public final class MultiHeadAttention {
   }
 
   /**
-   * Applies the layer to queries, keys and values of their own under valid lengths, as {@code
-   * MultiHeadAttention} of "Dive into Deep Learning" (chapter 11.5) does.
+   * Applies the layer to queries, keys and values of their own, with another attention between its
+   * projections.
    *
    * @param queries {@link DType#F32} {@code [batch, lenQ, dimQueries]}. Not modified.
    * @param keys {@code [batch, lenK, dimKeys]}. Not modified.
    * @param values {@code [batch, lenK, dimValues]}. Not modified.
-   * @param validLens how many keys are valid, the same for every head
+   * @param attend computes the heads, in place of {@link #attention}
    * @param out {@code [batch, lenQ, dimModel]}. Modified.
-   * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor)}, and if the lengths are
-   *     for another batch or number of queries
+   * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor)}
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for queries, keys and values
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
-   */
-  public void forward(Tensor queries, Tensor keys, Tensor values, ValidLens validLens, Tensor out) {
-    underLengths(queries, keys, values, validLens, out, null);
-  }
-
-  /**
-   * Applies the layer to queries, keys and values of their own under valid lengths, and gives the
-   * weights. The book numbers their rows {@code batch * heads + head}, the same order.
-   *
-   * @param queries {@code [batch, lenQ, dimQueries]}. Not modified.
-   * @param keys {@code [batch, lenK, dimKeys]}. Not modified.
-   * @param values {@code [batch, lenK, dimValues]}. Not modified.
-   * @param validLens how many keys are valid, the same for every head
-   * @param out {@code [batch, lenQ, dimModel]}. Modified.
-   * @param weights {@code [batch, heads, lenQ, lenK]}, contiguous. Modified.
-   * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, ValidLens,
-   *     Tensor)}, and if weights does not fit
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws OutOfMemoryError if there is no memory for queries, keys and values
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public void forward(
-      Tensor queries, Tensor keys, Tensor values, ValidLens validLens, Tensor out, Tensor weights) {
-    underLengths(queries, keys, values, validLens, out, Objects.requireNonNull(weights, "weights"));
-  }
-
-  private void underLengths(
-      Tensor queries, Tensor keys, Tensor values, ValidLens validLens, Tensor out, Tensor weights) {
-    Objects.requireNonNull(validLens, "validLens");
+      Tensor queries, Tensor keys, Tensor values, HeadAttention attend, Tensor out) {
+    Objects.requireNonNull(attend, "attend");
     check(queries, keys, values, out);
-    validLens.check(queries.size(0), queries.size(1));
-    run(
-        queries,
-        keys,
-        values,
-        out,
-        (q, k, v, result, scratch) ->
-            validLens.attend(attention, q, k, v, result, weights, scratch));
+    run(queries, keys, values, out, attend);
   }
 
   /**
@@ -556,10 +275,10 @@ public final class MultiHeadAttention {
    * @param queries {@link DType#F32} {@code [batch, lenQ, dimQueries]}. Not modified.
    * @param keys {@code [batch, lenK, dimKeys]}. Not modified.
    * @param values {@code [batch, lenK, dimValues]}. Not modified.
-   * @param mask hides keys in addition to the layer's own mask, for example {@link #torchMask}
+   * @param mask hides keys in addition to the layer's own mask
    * @param out {@code [batch, lenQ, dimModel]}. Modified.
    * @param extras logsumexp {@code [batch, heads, lenQ]}, weights {@code [batch, heads, lenQ,
-   *     lenK]} ({@link #averageHeads} averages them), dropout; its outputs are modified
+   *     lenK]}, dropout; its outputs are modified
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor)}, if an extra does not fit,
    *     or if the two masks have no intersection
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
@@ -573,12 +292,7 @@ public final class MultiHeadAttention {
     Objects.requireNonNull(extras, "extras");
     check(queries, keys, values, out);
     Attention masked = mask == Mask.none() ? attention : attention(this.mask.and(mask));
-    run(
-        queries,
-        keys,
-        values,
-        out,
-        (q, k, v, result, scratch) -> masked.forward(q, k, v, result, extras));
+    run(queries, keys, values, out, (q, k, v, result) -> masked.forward(q, k, v, result, extras));
   }
 
   /**
@@ -610,37 +324,39 @@ public final class MultiHeadAttention {
   }
 
   /**
-   * Applies the layer to queries that attend to a memory that has been projected.
+   * Applies the layer to queries that attend to a projected memory.
    *
    * @param x {@link DType#F32} {@code [batch, len, dimModel]}. Not modified.
    * @param memory as {@link #readMemory} makes it. Not modified.
-   * @param validLens how many of its keys are valid
+   * @param attend computes the heads, in place of {@link #attention}
    * @param out {@code [batch, len, dimModel]}. Modified.
-   * @param weights {@code [batch, heads, len, lenK]}, contiguous; or null where they are not
-   *     wanted. Modified.
-   * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor)}, and if the memory, the
-   *     lengths or weights do not fit
+   * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor)}, and if the memory does
+   *     not fit
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for queries
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
-  public void forwardMemory(
-      Tensor x, KvCache memory, ValidLens validLens, Tensor out, Tensor weights) {
+  public void forwardMemory(Tensor x, KvCache memory, HeadAttention attend, Tensor out) {
     Objects.requireNonNull(memory, "memory");
-    Objects.requireNonNull(validLens, "validLens");
+    Objects.requireNonNull(attend, "attend");
     check(x, out);
-    validLens.check(x.size(0), x.size(1));
     try (Scratch scratch = new Scratch()) {
       Tensor q = project(scratch, queryProjection, x, heads);
       if (rotary != null) {
         rotary.forward(q, q, 0);
       }
       Tensor result = scratch.room(x.size(0), x.size(1), outProjection.dimIn());
-      Tensor read = result.splitHeads(heads);
-      validLens.attend(attention, q, memory.keys(), memory.values(), read, weights, scratch);
+      attend.forward(q, memory.keys(), memory.values(), result.splitHeads(heads));
       outProjection.forward(result, out);
     }
+  }
+
+  /**
+   * Returns the attention between the projections.
+   *
+   * @return attention with the layer's mask and scale
+   */
+  public Attention attention() {
+    return attention;
   }
 
   private Attention attention(Mask mask) {
@@ -648,13 +364,7 @@ public final class MultiHeadAttention {
     return Double.isNaN(scale) ? builder.build() : builder.scale(scale).build();
   }
 
-  /** What turns projected heads into a result that lies as {@code [batch, heads, lenQ, dim]}. */
-  @FunctionalInterface
-  private interface Attend {
-    void attend(Tensor q, Tensor k, Tensor v, Tensor result, Scratch scratch);
-  }
-
-  private void run(Tensor queries, Tensor keys, Tensor values, Tensor out, Attend attend) {
+  private void run(Tensor queries, Tensor keys, Tensor values, Tensor out, HeadAttention attend) {
     try (Scratch scratch = new Scratch()) {
       Projected projected = project(scratch, queries, keys, values);
       if (rotary != null) {
@@ -662,7 +372,7 @@ public final class MultiHeadAttention {
         rotary.forward(projected.k, projected.k, 0);
       }
       Tensor result = scratch.room(queries.size(0), queries.size(1), outProjection.dimIn());
-      attend.attend(projected.q, projected.k, projected.v, result.splitHeads(heads), scratch);
+      attend.forward(projected.q, projected.k, projected.v, result.splitHeads(heads));
       outProjection.forward(result, out);
     }
   }

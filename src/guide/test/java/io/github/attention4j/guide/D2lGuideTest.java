@@ -11,12 +11,12 @@ import io.github.attention4j.classics.d2l.BahdanauSeq2Seq;
 import io.github.attention4j.classics.d2l.Beam;
 import io.github.attention4j.classics.d2l.DotProductAttention;
 import io.github.attention4j.classics.d2l.MaskedSoftmax;
+import io.github.attention4j.classics.d2l.MultiHeadAttention;
 import io.github.attention4j.classics.d2l.NadarayaWatson;
 import io.github.attention4j.classics.d2l.NadarayaWatson.Kernel;
 import io.github.attention4j.classics.d2l.Transformer;
+import io.github.attention4j.classics.d2l.ValidLens;
 import io.github.attention4j.io.SafeTensors;
-import io.github.attention4j.layer.MultiHeadAttention;
-import io.github.attention4j.layer.ValidLens;
 import io.github.attention4j.testing.Checked;
 import io.github.attention4j.testing.Snippets;
 import java.lang.foreign.Arena;
@@ -119,7 +119,7 @@ class D2lGuideTest {
     DotProductAttention.forward(queries, keys, values, validLens, out, weights);
     AdditiveAttention additive = AdditiveAttention.load(file, "additive.", arena);
     additive.forward(queries, keys, values, validLens, out, weights);
-    MultiHeadAttention multiHead = MultiHeadAttention.loadD2l(file, "attention.", 5, arena);
+    MultiHeadAttention multiHead = MultiHeadAttention.load(file, "attention.", 5, arena);
     multiHead.forward(x, y, y, validLens, attended);
 
     // What the book prints.

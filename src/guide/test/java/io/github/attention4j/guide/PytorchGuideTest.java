@@ -11,6 +11,7 @@ import io.github.attention4j.IntExpression;
 import io.github.attention4j.Mask;
 import io.github.attention4j.Score;
 import io.github.attention4j.Tensor;
+import io.github.attention4j.classics.torch.TorchMultiheadAttention;
 import io.github.attention4j.io.SafeTensors;
 import io.github.attention4j.layer.MultiHeadAttention;
 import io.github.attention4j.testing.Checked;
@@ -125,12 +126,12 @@ class PytorchGuideTest {
     Tensor out = Tensor.allocate(arena, DType.F32, query.shape());
 
     SafeTensors file = SafeTensors.open(path, arena);
-    MultiHeadAttention attention = MultiHeadAttention.loadTorch(file, "w.", 3, arena);
-    Mask mask = MultiHeadAttention.torchMask(keyPaddingMask, null, 3, arena);
+    MultiHeadAttention attention = TorchMultiheadAttention.load(file, "w.", 3, arena);
+    Mask mask = TorchMultiheadAttention.mask(keyPaddingMask, null, 3, arena);
     Tensor weights = Tensor.allocate(arena, DType.F32, batch, 3, lenQ, lenK);
     attention.forward(query, key, value, mask, out, Extras.none().weights(weights));
     Tensor average = Tensor.allocate(arena, DType.F32, batch, lenQ, lenK);
-    MultiHeadAttention.averageHeads(weights, average);
+    TorchMultiheadAttention.averageHeads(weights, average);
 
     assertArrayEquals(expected.get("out.output").toFloatArray(), out.toFloatArray(), 1e-5f);
     assertArrayEquals(

@@ -3,12 +3,10 @@ package io.github.attention4j.classics.d2l;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.internal.Checks;
 import io.github.attention4j.internal.Descriptor;
-import io.github.attention4j.internal.Linears;
 import io.github.attention4j.internal.Scratch;
 import io.github.attention4j.internal.Weights;
 import io.github.attention4j.io.SafeTensors;
 import io.github.attention4j.layer.Linear;
-import io.github.attention4j.layer.ValidLens;
 import java.lang.foreign.Arena;
 import java.util.Objects;
 

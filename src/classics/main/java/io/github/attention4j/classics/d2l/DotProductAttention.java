@@ -4,7 +4,6 @@ import io.github.attention4j.Attention;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.internal.Checks;
 import io.github.attention4j.internal.Scratch;
-import io.github.attention4j.layer.ValidLens;
 import java.util.Objects;
 
 /**

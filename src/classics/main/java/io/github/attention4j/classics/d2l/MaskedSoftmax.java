@@ -5,7 +5,6 @@ import io.github.attention4j.Mask;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.internal.Checks;
 import io.github.attention4j.internal.Scratch;
-import io.github.attention4j.layer.ValidLens;
 import java.util.Objects;
 
 /**

@@ -6,7 +6,6 @@ import io.github.attention4j.internal.Checks;
 import io.github.attention4j.internal.Descriptor;
 import io.github.attention4j.internal.Weights;
 import io.github.attention4j.io.SafeTensors;
-import io.github.attention4j.layer.ValidLens;
 import java.lang.foreign.Arena;
 import java.util.Objects;
 

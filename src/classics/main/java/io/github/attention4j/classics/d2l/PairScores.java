@@ -10,7 +10,6 @@ import io.github.attention4j.internal.Descriptor;
 import io.github.attention4j.internal.Downcalls;
 import io.github.attention4j.internal.Scratch;
 import io.github.attention4j.internal.Workspaces;
-import io.github.attention4j.layer.ValidLens;
 import java.lang.foreign.MemorySegment;
 
 /**

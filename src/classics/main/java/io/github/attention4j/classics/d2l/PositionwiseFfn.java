@@ -2,7 +2,6 @@ package io.github.attention4j.classics.d2l;
 
 import io.github.attention4j.Tensor;
 import io.github.attention4j.internal.Checks;
-import io.github.attention4j.internal.Linears;
 import io.github.attention4j.internal.Rows;
 import io.github.attention4j.internal.Scratch;
 import io.github.attention4j.internal.Weights;
@@ -54,7 +53,11 @@ public final class PositionwiseFfn {
     Objects.requireNonNull(dense1, "dense1");
     Objects.requireNonNull(dense2, "dense2");
     Checks.equal("dense2.dimIn", dense2.dimIn(), "dense1.dimOut", dense1.dimOut());
-    dense1.requireNoActivation("dense1");
+    if (dense1.activation() != Activation.IDENTITY) {
+      throw new IllegalArgumentException(
+          "dense1.activation must be IDENTITY, the layer adds its own: dense1.activation="
+              + dense1.activation());
+    }
     return new PositionwiseFfn(dense1.withActivation(Activation.RELU), dense2);
   }
 

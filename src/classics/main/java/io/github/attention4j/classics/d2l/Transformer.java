@@ -8,7 +8,6 @@ import io.github.attention4j.internal.Weights;
 import io.github.attention4j.io.SafeTensors;
 import io.github.attention4j.layer.Embedding;
 import io.github.attention4j.layer.Linear;
-import io.github.attention4j.layer.ValidLens;
 import java.lang.foreign.Arena;
 import java.util.ArrayList;
 import java.util.Arrays;

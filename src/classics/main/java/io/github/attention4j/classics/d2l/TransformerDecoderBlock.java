@@ -8,8 +8,6 @@ import io.github.attention4j.internal.Checks;
 import io.github.attention4j.internal.Scratch;
 import io.github.attention4j.internal.Weights;
 import io.github.attention4j.io.SafeTensors;
-import io.github.attention4j.layer.MultiHeadAttention;
-import io.github.attention4j.layer.ValidLens;
 import java.lang.foreign.Arena;
 import java.util.Objects;
 
@@ -99,9 +97,9 @@ public final class TransformerDecoderBlock {
     Weights weights = new Weights(file, prefix, arena);
     TransformerDecoderBlock block =
         of(
-            MultiHeadAttention.loadD2l(file, weights.part("attention1"), numHeads, arena),
+            MultiHeadAttention.load(file, weights.part("attention1"), numHeads, arena),
             AddNorm.load(file, weights.part("addnorm1"), arena),
-            MultiHeadAttention.loadD2l(file, weights.part("attention2"), numHeads, arena),
+            MultiHeadAttention.load(file, weights.part("attention2"), numHeads, arena),
             AddNorm.load(file, weights.part("addnorm2"), arena),
             PositionwiseFfn.load(file, weights.part("ffn"), arena),
             AddNorm.load(file, weights.part("addnorm3"), arena));
@@ -127,8 +125,8 @@ public final class TransformerDecoderBlock {
    */
   public State newState(Arena arena, Tensor encOutputs, ValidLens encValidLens, long capacity) {
     Objects.requireNonNull(encValidLens, "encValidLens");
-    KvCache memory = attention2.readMemory(arena, encOutputs);
-    KvCache seen = attention1.allocateCache(arena, encOutputs.size(0), capacity);
+    KvCache memory = attention2.layer().readMemory(arena, encOutputs);
+    KvCache seen = attention1.layer().allocateCache(arena, encOutputs.size(0), capacity);
     return new State(seen, memory, encValidLens);
   }
 
@@ -222,7 +220,7 @@ public final class TransformerDecoderBlock {
     try (Scratch scratch = new Scratch()) {
       Tensor y = scratch.room(x.shape());
       Tensor z = scratch.room(x.shape());
-      attention1.forward(x, state.seen, y, extras);
+      attention1.layer().forward(x, state.seen, y, extras);
       addNorm1.forward(x, y, y);
       attention2.forwardMemory(y, state.memory, state.validLens, z, crossWeights);
       addNorm2.forward(y, z, z);

@@ -6,8 +6,6 @@ import io.github.attention4j.internal.Checks;
 import io.github.attention4j.internal.Scratch;
 import io.github.attention4j.internal.Weights;
 import io.github.attention4j.io.SafeTensors;
-import io.github.attention4j.layer.MultiHeadAttention;
-import io.github.attention4j.layer.ValidLens;
 import java.lang.foreign.Arena;
 import java.util.Objects;
 
@@ -74,7 +72,7 @@ public final class TransformerEncoderBlock {
     Weights weights = new Weights(file, prefix, arena);
     TransformerEncoderBlock block =
         of(
-            MultiHeadAttention.loadD2l(file, weights.part("attention"), numHeads, arena),
+            MultiHeadAttention.load(file, weights.part("attention"), numHeads, arena),
             AddNorm.load(file, weights.part("addnorm1"), arena),
             PositionwiseFfn.load(file, weights.part("ffn"), arena),
             AddNorm.load(file, weights.part("addnorm2"), arena));

@@ -5,10 +5,10 @@ import io.github.attention4j.Mask;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.classics.d2l.AddNorm;
 import io.github.attention4j.internal.Checks;
-import io.github.attention4j.internal.Linears;
 import io.github.attention4j.internal.Weights;
 import io.github.attention4j.io.SafeTensors;
 import io.github.attention4j.layer.LayerNorm;
+import io.github.attention4j.layer.Linear;
 import io.github.attention4j.layer.MultiHeadAttention;
 import java.lang.foreign.Arena;
 import java.util.Objects;
@@ -79,15 +79,19 @@ public final class ResidualAttention {
     Weights weights = new Weights(file, prefix, arena);
     MultiHeadAttention attention =
         MultiHeadAttention.builder(
-                Linears.read(weights, "linear_q", "linear_q.bias"),
-                Linears.read(weights, "linear_k", "linear_k.bias"),
-                Linears.read(weights, "linear_v", "linear_v.bias"),
-                Linears.read(weights, "linear_final", "linear_final.bias"))
+                projection(weights, "linear_q"),
+                projection(weights, "linear_k"),
+                projection(weights, "linear_v"),
+                projection(weights, "linear_final"))
             .heads(numHeads)
             .build();
     LayerNorm norm = LayerNorm.of(weights.get("layer_norm.weight"), weights.get("layer_norm.bias"));
     weights.requireAllRead();
     return of(attention, norm);
+  }
+
+  private static Linear projection(Weights weights, String name) {
+    return Linear.of(weights.get(name + ".weight"), weights.get(name + ".bias"));
   }
 
   /**

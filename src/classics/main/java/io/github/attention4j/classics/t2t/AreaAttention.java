@@ -5,7 +5,6 @@ import io.github.attention4j.Extras;
 import io.github.attention4j.Mask;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.internal.Checks;
-import io.github.attention4j.internal.Linears;
 import io.github.attention4j.internal.Scratch;
 import io.github.attention4j.internal.Weights;
 import io.github.attention4j.io.SafeTensors;
@@ -593,7 +592,7 @@ public final class AreaAttention {
           }
         }
       }
-      dense1.inputs(0, width, false).forwardAdd(features, hidden);
+      Linear.of(dense1.weight().slice(1, 0, width)).forwardAdd(features, hidden);
       Activation.RELU.forward(hidden, hidden);
       dense2.forward(hidden, areaKeys);
     }
@@ -616,7 +615,16 @@ public final class AreaAttention {
     embeddings.slice(2, half, half).copyFrom(ofWidths.expand(0, heights));
     Tensor products = scratch.floats(heights, widths, dim);
     long start = keyMode.adds() ? 0 : keyMode.features(dim);
-    dense1.inputs(start, 2 * half, true).forward(embeddings, products);
+    Tensor bias = dense1.bias();
+    if (half > 0) {
+      Tensor weight = dense1.weight().slice(1, start, 2 * half);
+      Linear ofSizes = bias == null ? Linear.of(weight) : Linear.of(weight, bias);
+      ofSizes.forward(embeddings, products);
+    } else if (bias == null) {
+      products.fill(0);
+    } else {
+      products.copyFrom(bias.unsqueeze(0).unsqueeze(0).expand(0, heights).expand(1, widths));
+    }
     Tensor hidden = scratch.floats(areas.count(len), dim);
     areas.forEachSize(
         len,
@@ -778,8 +786,8 @@ public final class AreaAttention {
       Weights weights = new Weights(file, prefix, arena);
       Tensor heights = weights.get("area_height_emb");
       Tensor widths = weights.get("area_width_emb");
-      Linear first = Linears.readKernel(weights, arena, "dense/", "dense1.");
-      Linear second = Linears.readKernel(weights, arena, "dense_1/", "dense2.");
+      Linear first = Tensor2TensorWeights.readKernel(weights, arena, "dense/", "dense1.");
+      Linear second = Tensor2TensorWeights.readKernel(weights, arena, "dense_1/", "dense2.");
       weights.requireAllRead();
       return weights(heights, widths, first, second);
     }

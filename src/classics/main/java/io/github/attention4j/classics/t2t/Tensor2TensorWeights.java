@@ -4,11 +4,11 @@ import io.github.attention4j.Tensor;
 import io.github.attention4j.classics.t2t.Tensor2TensorAttention.AttentionType;
 import io.github.attention4j.classics.t2t.Tensor2TensorAttention.Projection;
 import io.github.attention4j.internal.Checks;
-import io.github.attention4j.internal.Linears;
 import io.github.attention4j.internal.Weights;
 import io.github.attention4j.io.SafeTensors;
 import io.github.attention4j.layer.Linear;
 import java.lang.foreign.Arena;
+import java.util.Arrays;
 
 /**
  * The variables of one {@code multihead_attention}, by the names that TensorFlow's scopes give
@@ -140,7 +140,25 @@ final class Tensor2TensorWeights {
     attention.weights(
         weights.get(scoped(scope, "area_height_emb")),
         weights.get(scoped(scope, "area_width_emb")),
-        Linears.readKernel(weights, arena, scoped(scope, "dense/", "dense1.")),
-        Linears.readKernel(weights, arena, scoped(scope, "dense_1/", "dense2.")));
+        readKernel(weights, arena, scoped(scope, "dense/", "dense1.")),
+        readKernel(weights, arena, scoped(scope, "dense_1/", "dense2.")));
+  }
+
+  /**
+   * Reads {@code name + "kernel"}, which is {@code [in, out]} in TensorFlow and is transposed into
+   * the arena, and {@code name + "bias"}, which is optional.
+   *
+   * @param names alternatives for the start of the tensors' names
+   */
+  static Linear readKernel(Weights weights, Arena arena, String... names) {
+    Tensor kernel = weights.get(with(names, "kernel"));
+    Checks.rank("kernel", kernel, 2);
+    Tensor weight = kernel.transpose(0, 1).toF32(arena);
+    String[] bias = with(names, "bias");
+    return weights.has(bias) ? Linear.of(weight, weights.get(bias)) : Linear.of(weight);
+  }
+
+  private static String[] with(String[] names, String end) {
+    return Arrays.stream(names).map(name -> name + end).toArray(String[]::new);
   }
 }

@@ -15,7 +15,6 @@ import io.github.attention4j.A4j;
 import io.github.attention4j.DType;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.layer.Linear;
-import io.github.attention4j.layer.ValidLens;
 import java.lang.foreign.Arena;
 import java.util.Arrays;
 import java.util.Random;

@@ -20,7 +20,6 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import io.github.attention4j.DType;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.io.SafeTensors;
-import io.github.attention4j.layer.ValidLens;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.nio.file.Path;

@@ -17,8 +17,6 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import io.github.attention4j.DType;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.io.SafeTensors;
-import io.github.attention4j.layer.MultiHeadAttention;
-import io.github.attention4j.layer.ValidLens;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.nio.file.Path;
@@ -319,9 +317,9 @@ class ValidLensTest {
       boolean stateNames = option >= 2;
       Map<String, Tensor> weights = multiHeadWeights(bias, stateNames);
       SafeTensors file = written(weights);
-      MultiHeadAttention layer = MultiHeadAttention.loadD2l(file, "attention.", 3, arena);
-      assertEquals(24, layer.dimOut());
-      assertEquals(3, layer.heads());
+      MultiHeadAttention layer = MultiHeadAttention.load(file, "attention.", 3, arena);
+      assertEquals(24, layer.layer().dimOut());
+      assertEquals(3, layer.layer().heads());
       Tensor queries = random(arena, random, 2, 4, 12);
       Tensor keys = random(arena, random, 2, 6, 7);
       Tensor values = random(arena, random, 2, 6, 9);
@@ -385,21 +383,21 @@ class ValidLensTest {
     Map<String, Tensor> weights = multiHeadWeights(false, false);
     refuse(
         "queryProjection.dimOut must be a multiple of heads: queryProjection.dimOut=24, heads=5",
-        () -> MultiHeadAttention.loadD2l(written(weights), "attention.", 5, arena));
+        () -> MultiHeadAttention.load(written(weights), "attention.", 5, arena));
     weights.put("attention.W_z", floats(2, 2));
     SafeTensors unknown = written(weights);
     refuse(
         unknown
             + " must not have tensors below \"attention.\" that no part of the layer is known by:"
             + " it has \"attention.W_z\"",
-        () -> MultiHeadAttention.loadD2l(unknown, "attention.", 3, arena));
+        () -> MultiHeadAttention.load(unknown, "attention.", 3, arena));
     weights.remove("attention.W_z");
     weights.remove("attention.W_o");
     SafeTensors missing = written(weights);
     refuse(
         missing
             + " must have the tensor \"attention.W_o.weight\" or \"attention.W_o\": it has none",
-        () -> MultiHeadAttention.loadD2l(missing, "attention.", 3, arena));
+        () -> MultiHeadAttention.load(missing, "attention.", 3, arena));
   }
 
   @Test
@@ -413,7 +411,7 @@ class ValidLensTest {
     narrow.copyFrom(weights.get("attention.W_k.weight"));
     weights.put("attention.W_k.weight", narrow);
     exact.put("attention.W_k.weight", narrow.toF32(arena));
-    MultiHeadAttention layer = MultiHeadAttention.loadD2l(written(weights), "attention.", 3, arena);
+    MultiHeadAttention layer = MultiHeadAttention.load(written(weights), "attention.", 3, arena);
     Tensor queries = random(arena, random, 1, 2, 12);
     Tensor keys = random(arena, random, 1, 4, 7);
     Tensor values = random(arena, random, 1, 4, 9);
@@ -426,7 +424,7 @@ class ValidLensTest {
   @Test
   void shouldRefuseQueriesKeysAndValuesThatDoNotFit() {
     MultiHeadAttention layer =
-        MultiHeadAttention.loadD2l(written(multiHeadWeights(false, true)), "attention.", 3, arena);
+        MultiHeadAttention.load(written(multiHeadWeights(false, true)), "attention.", 3, arena);
     refuse(
         "keys.batch must equal queries.batch: keys.batch=1, queries.batch=2",
         () ->

@@ -1,4 +1,4 @@
-package io.github.attention4j.layer;
+package io.github.attention4j.classics.d2l;
 
 import io.github.attention4j.Attention;
 import io.github.attention4j.DType;
@@ -102,17 +102,17 @@ public final class ValidLens {
   // ---- For the layers ----
 
   /** Whether all keys are valid. */
-  public boolean isNone() {
+  boolean isNone() {
     return this == NONE;
   }
 
   /** Whether each query has its own length. */
-  public boolean perQuery() {
+  boolean perQuery() {
     return tensor != null && tensor.rank() == 2;
   }
 
   /** Compares the lengths with the queries that they are for. */
-  public void check(long batch, long lenQ) {
+  void check(long batch, long lenQ) {
     if (lens != null) {
       Checks.equal("validLens.length", lens.length, "queries.batch", batch);
     } else if (tensor != null) {
@@ -125,7 +125,7 @@ public final class ValidLens {
   }
 
   /** The number of valid keys of one query, at most lenK. */
-  public int length(long b, long i, long lenK) {
+  int length(long b, long i, long lenK) {
     int length;
     if (isNone()) {
       return Math.toIntExact(lenK);
@@ -151,7 +151,7 @@ public final class ValidLens {
    *
    * @param weights as in {@link Extras#weights}, or null
    */
-  public void attend(
+  void attend(
       Attention attention,
       Tensor q,
       Tensor k,
