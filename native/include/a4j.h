@@ -482,24 +482,31 @@ A4J_API int32_t a4j_merge(const a4j_merge_desc *desc, const void *a, const float
 
 /* ---- Key/value cache -------------------------------------------------------------------------------------------------- */
 
-/* Writes new rows of keys (or of values) behind those that a cache holds already, for each batch at its own place. */
+/*
+ * Appends rows of keys (or of values) to a cache, each batch at its own length. A row is rounded to the cache's type; A4J_I8
+ * stores x / scale rounded to the nearest integer, ties to even, with scale = max|x| / 127 of its row.
+ */
 typedef struct a4j_kv_append_desc {
   int32_t size_bytes;
   int32_t abi_version;
-  int32_t dtype; /* A4J_F32 */
+  int32_t dtype; /* of the rows: A4J_F32, A4J_BF16 or A4J_F16; A4J_F32 for a cache of A4J_I8 */
   int32_t threads;
-  int64_t batch, heads, len_new, capacity, dim;
+  int64_t batch, heads, len_new, capacity,
+      dim; /* capacity: rows that a batch has room for; in pages, those of its page numbers */
   int64_t rows_stride_batch, rows_stride_head, rows_stride_row;
-  int64_t cache_stride_batch, cache_stride_head, cache_stride_row;
+  a4j_view cache;         /* without maps */
   int64_t lengths_offset; /* int32_t[batch] in the tail: rows that the cache holds, each >= 0 */
   int64_t counts_offset;  /* int32_t[batch] in the tail: how many of the new rows belong to the batch; 0: len_new for all */
 } a4j_kv_append_desc;
 
 /*
  * rows [batch, heads, len_new, dim], cache [batch, heads, capacity, dim]; row i of batch b goes to cache row lengths[b] + i.
- * Checks all batches before it writes: A4J_BAD_POSITION where lengths[b] + counts[b] > capacity or counts[b] > len_new.
+ * scales [batch, heads, capacity] float, for a cache of A4J_I8 and NULL otherwise; pages: page numbers, for a paged cache and NULL
+ * otherwise. Checks everything before it writes: A4J_BAD_POSITION if lengths[b] + counts[b] > capacity, counts[b] > len_new or a
+ * page does not exist; A4J_BAD_VALUE if a number to be quantised is not finite.
  */
-A4J_API int32_t a4j_kv_append(const a4j_kv_append_desc *desc, const void *rows, void *cache);
+A4J_API int32_t a4j_kv_append(const a4j_kv_append_desc *desc, const void *rows, void *cache, float *scales,
+                              const int32_t *pages);
 
 /* ---- Layers ----------------------------------------------------------------------------------------------------------- */
 

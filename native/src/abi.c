@@ -97,7 +97,7 @@ static const struct line lines[] = {
 #define OWNER a4j_kv_append_desc
     STRUCT, FIELD(size_bytes), FIELD(abi_version), FIELD(dtype), FIELD(threads), FIELD(batch), FIELD(heads), FIELD(len_new),
     FIELD(capacity), FIELD(dim), FIELD(rows_stride_batch), FIELD(rows_stride_head), FIELD(rows_stride_row),
-    FIELD(cache_stride_batch), FIELD(cache_stride_head), FIELD(cache_stride_row), FIELD(lengths_offset), FIELD(counts_offset),
+    FIELD(cache), FIELD(lengths_offset), FIELD(counts_offset),
 #undef OWNER
 
 #define OWNER a4j_storage

@@ -301,10 +301,10 @@ static int32_t append_rows(void *call, int32_t threads) {
     a4j_kv_append_desc d;
     int32_t lengths[2];
   } block = {{HEAD(block), .batch = 2, .heads = 1, .len_new = 200, .capacity = 500, .dim = DIM, .rows_stride_batch = 200 * DIM,
-              .rows_stride_row = DIM, .cache_stride_batch = 500 * DIM, .cache_stride_row = DIM,
+              .rows_stride_row = DIM, .cache.stride_batch = 500 * DIM, .cache.stride_row = DIM,
               .lengths_offset = sizeof(a4j_kv_append_desc)},
              {3, 100}};
-  return a4j_kv_append(&block.d, l->x, l->out);
+  return a4j_kv_append(&block.d, l->x, l->out, NULL, NULL);
 }
 
 /* HotSpot guarantees a thread some 80 KB when it calls native code. */

@@ -47,7 +47,7 @@ static int64_t try_attention(const void *desc) {
 
 static int64_t try_merge(const void *desc) { return a4j_merge(desc, NULL, NULL, NULL, NULL, NULL, maybe()); }
 
-static int64_t try_kv_append(const void *desc) { return a4j_kv_append(desc, NULL, NULL); }
+static int64_t try_kv_append(const void *desc) { return a4j_kv_append(desc, NULL, NULL, NULL, NULL); }
 
 static int64_t try_linear(const void *desc) { return a4j_linear(desc, NULL, NULL, maybe(), NULL, NULL, 0); }
 static int64_t try_linear_workspace(const void *desc) {

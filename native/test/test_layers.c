@@ -2,6 +2,7 @@
  * RMS and layer normalisation, rotary positions, SwiGLU, the merge and the cache append against their formulas in double, on
  * every tier: sizes around the lanes, strides, results in place, what must not be touched, what must be refused.
  */
+#include "half.h"
 #include "layer_cases.h"
 #include "reference_layers.h"
 
@@ -404,13 +405,13 @@ static void append(int64_t len_new, int64_t dim, int64_t rows_gap, int64_t cache
   struct tensor cache = tensor(BATCH * HEADS * capacity, dim, cache_gap, 1), wanted = copy_of(&cache);
   d->rows_stride_row = rows.stride, d->rows_stride_head = len_new * rows.stride,
   d->rows_stride_batch = HEADS * d->rows_stride_head;
-  d->cache_stride_row = cache.stride, d->cache_stride_head = capacity * cache.stride;
-  d->cache_stride_batch = HEADS * d->cache_stride_head;
+  d->cache.stride_row = cache.stride, d->cache.stride_head = capacity * cache.stride;
+  d->cache.stride_batch = HEADS * d->cache.stride_head;
   for (int64_t n = 0; n < BATCH * HEADS; n++)
     for (int64_t i = 0; i < (with_counts ? block.counts[n / HEADS] : len_new); i++)
       memcpy(wanted.data + (n * capacity + block.lengths[n / HEADS] + i) * wanted.stride,
              rows.data + (n * len_new + i) * rows.stride, sizeof(float) * (size_t)dim);
-  CHECK_INT(a4j_kv_append(d, rows.data, cache.data), A4J_OK);
+  CHECK_INT(a4j_kv_append(d, rows.data, cache.data, NULL, NULL), A4J_OK);
   CHECK(memcmp(cache.base, wanted.base, sizeof(float) * (size_t)cache.total) == 0, "len_new %d dim %d counts %d", (int)len_new,
         (int)dim, with_counts);
   free(rows.base), free(cache.base), free(wanted.base);
@@ -423,12 +424,94 @@ static void shouldAppendToEachBatchAtItsOwnLength(void) {
   append(2000, 64, 1, 0, 0, 3);
 }
 
+/* Appends in three steps to pages in a random order, of any storage; what was not appended stays as it was. */
+static void shouldRoundRowsIntoPages(void) {
+  enum { BATCH = 2, HEADS = 3, STEP = 50, STEPS = 3, DIM = 19, EACH = 3, PAGES = BATCH * EACH + 1, ROWS = A4J_PAGE_ROWS };
+  static const int32_t pages[BATCH][EACH] = {{5, 0, 3}, {2, 6, 1}};
+  static const int storages[] = {A4J_F32, A4J_BF16, A4J_F16, A4J_I8};
+  for (int x = 0; x < 4; x++) {
+    const int storage = storages[x], bytes = storage == A4J_F32 ? 4 : storage == A4J_I8 ? 1 : 2;
+    struct tensor rows = tensor(BATCH * HEADS * STEP * STEPS, DIM, 0, 1);
+    const int64_t elements = PAGES * ROWS * HEADS * DIM;
+    char *cache = malloc((size_t)(elements * bytes));
+    float *scales = malloc(sizeof(float) * PAGES * ROWS * HEADS);
+    memset(cache, 0x55, (size_t)(elements * bytes));
+    for (int i = 0; i < PAGES * ROWS * HEADS; i++) scales[i] = -1;
+    struct {
+      a4j_kv_append_desc d;
+      int32_t lengths[BATCH];
+    } block = {.d = {DESC(a4j_kv_append_desc), .batch = BATCH, .heads = HEADS, .len_new = STEP, .capacity = EACH * ROWS,
+                     .dim = DIM, .rows_stride_batch = HEADS * STEP * STEPS * DIM, .rows_stride_head = STEP * STEPS * DIM,
+                     .rows_stride_row = DIM}};
+    block.d.size_bytes = sizeof block;
+    block.d.lengths_offset = sizeof block.d;
+    block.d.cache = (a4j_view){.dtype = storage,
+                               .page_rows = ROWS,
+                               .stride_batch = ROWS * HEADS * DIM,
+                               .stride_head = DIM,
+                               .stride_row = HEADS * DIM,
+                               .scale_stride_batch = ROWS * HEADS,
+                               .scale_stride_head = 1,
+                               .scale_stride_row = HEADS,
+                               .pages = PAGES,
+                               .pages_stride_batch = EACH};
+    for (int step = 0; step < STEPS; step++) {
+      for (int b = 0; b < BATCH; b++) block.lengths[b] = step * STEP;
+      CHECK_INT(a4j_kv_append(&block.d, rows.data + step * STEP * DIM, cache, storage == A4J_I8 ? scales : NULL, &pages[0][0]),
+                A4J_OK);
+    }
+    int wrong = 0, touched = 0;
+    for (int b = 0; b < BATCH; b++)
+      for (int h = 0; h < HEADS; h++)
+        for (int i = 0; i < EACH * ROWS; i++) {
+          const int64_t place = (pages[b][i / ROWS] * ROWS + i % ROWS) * HEADS + h;
+          const float *row = rows.data + ((b * HEADS + h) * STEP * STEPS + i) * DIM;
+          float largest = 0;
+          for (int c = 0; c < DIM && i < STEP * STEPS; c++) largest = fmaxf(largest, fabsf(row[c]));
+          for (int c = 0; c < DIM; c++) {
+            const char *at = cache + (place * DIM + c) * bytes;
+            if (i >= STEP * STEPS) {
+              for (int byte = 0; byte < bytes; byte++) touched += at[byte] != 0x55;
+            } else if (storage == A4J_F32) {
+              wrong += memcmp(at, row + c, 4) != 0;
+            } else if (storage == A4J_I8) {
+              wrong += !(fabs((double)scales[place] * *(const int8_t *)at - row[c]) <= 0.5001 * scales[place]);
+            } else {
+              uint16_t bits;
+              memcpy(&bits, at, 2);
+              wrong += bits != half_nearest(storage, row[c]);
+            }
+          }
+          if (storage == A4J_I8 && i < STEP * STEPS) wrong += scales[place] != largest / 127;
+          if (storage == A4J_I8 && i >= STEP * STEPS) touched += scales[place] != -1;
+        }
+    CHECK(wrong == 0 && touched == 0, "storage %d: %d wrong, %d touched", storage, wrong, touched);
+    if (storage == A4J_I8) {
+      rows.data[7] = NAN;
+      block.lengths[0] = block.lengths[1] = 0;
+      CHECK_INT(a4j_kv_append(&block.d, rows.data, cache, scales, &pages[0][0]), A4J_BAD_VALUE);
+      rows.data[7] = 0;
+      CHECK_INT(a4j_kv_append(&block.d, rows.data, cache, NULL, &pages[0][0]), A4J_NULL_POINTER);
+      block.d.dtype = A4J_BF16;
+      CHECK_INT(a4j_kv_append(&block.d, rows.data, cache, scales, &pages[0][0]), A4J_UNSUPPORTED_DTYPE);
+    } else {
+      CHECK_INT(a4j_kv_append(&block.d, rows.data, cache, scales, &pages[0][0]), A4J_BAD_OPTION);
+      CHECK_INT(a4j_kv_append(&block.d, rows.data, cache, NULL, NULL), A4J_NULL_POINTER);
+      block.d.cache.pages = 3;
+      CHECK_INT(a4j_kv_append(&block.d, rows.data, cache, NULL, &pages[0][0]), A4J_BAD_POSITION);
+      block.d.cache.page_rows = 63;
+      CHECK_INT(a4j_kv_append(&block.d, rows.data, cache, NULL, &pages[0][0]), A4J_BAD_OPTION);
+    }
+    free(rows.base), free(cache), free(scales);
+  }
+}
+
 static void shouldRefuseRowsThatTheCacheCannotHoldBeforeItWrites(void) {
   struct {
     a4j_kv_append_desc d;
     int32_t lengths[2], counts[2];
   } block, good = {.d = {DESC(a4j_kv_append_desc), .batch = 2, .heads = 1, .len_new = 3, .capacity = 4, .dim = 1,
-                         .rows_stride_batch = 3, .rows_stride_row = 1, .cache_stride_batch = 4, .cache_stride_row = 1},
+                         .rows_stride_batch = 3, .rows_stride_row = 1, .cache.stride_batch = 4, .cache.stride_row = 1},
                    .lengths = {0, 1},
                    .counts = {3, 2}};
   good.d.size_bytes = sizeof good;
@@ -439,7 +522,7 @@ static void shouldRefuseRowsThatTheCacheCannotHoldBeforeItWrites(void) {
   do {                                                                                                                         \
     block = good;                                                                                                              \
     change;                                                                                                                    \
-    CHECK_INT(a4j_kv_append(&block.d, rows, cache), status);                                                                   \
+    CHECK_INT(a4j_kv_append(&block.d, rows, cache, NULL, NULL), status);                                                       \
   } while (0)
   APPEND(block.lengths[1] = 3, A4J_BAD_POSITION);
   APPEND(block.lengths[1] = INT32_MAX, A4J_BAD_POSITION);
@@ -454,9 +537,9 @@ static void shouldRefuseRowsThatTheCacheCannotHoldBeforeItWrites(void) {
   APPEND(block.d.threads = 0, A4J_BAD_OPTION);
   CHECK(memcmp(cache, zeros, sizeof cache) == 0, "a refused call wrote");
   block = good;
-  CHECK_INT(a4j_kv_append(&block.d, NULL, cache), A4J_NULL_POINTER);
-  CHECK_INT(a4j_kv_append(&block.d, rows, NULL), A4J_NULL_POINTER);
-  CHECK_INT(a4j_kv_append(NULL, rows, cache), A4J_NULL_POINTER);
+  CHECK_INT(a4j_kv_append(&block.d, NULL, cache, NULL, NULL), A4J_NULL_POINTER);
+  CHECK_INT(a4j_kv_append(&block.d, rows, NULL, NULL, NULL), A4J_NULL_POINTER);
+  CHECK_INT(a4j_kv_append(NULL, rows, cache, NULL, NULL), A4J_NULL_POINTER);
 }
 
 /* ---- All ---- */
@@ -537,6 +620,7 @@ int main(void) {
   RUN(shouldMergeAsTheFormulaSays);
   RUN(shouldShowNanOfASideThatCountsAndStandLargeLogsumexps);
   RUN(shouldAppendToEachBatchAtItsOwnLength);
+  RUN(shouldRoundRowsIntoPages);
   RUN(shouldRefuseRowsThatTheCacheCannotHoldBeforeItWrites);
   RUN(shouldGiveTheSameBitsForEveryThreadCount);
   RUN(shouldRefuseWhatADescriptorCannotMean);

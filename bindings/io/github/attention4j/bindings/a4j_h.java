@@ -2013,6 +2013,8 @@ public class a4j_h extends a4j_h$shared {
             a4j_h.C_INT,
             a4j_h.C_POINTER,
             a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER,
             a4j_h.C_POINTER
         );
 
@@ -2024,7 +2026,7 @@ public class a4j_h extends a4j_h$shared {
     /**
      * Function descriptor for:
      * {@snippet lang=c :
-     * int32_t a4j_kv_append(const a4j_kv_append_desc *desc, const void *rows, void *cache)
+     * int32_t a4j_kv_append(const a4j_kv_append_desc *desc, const void *rows, void *cache, float *scales, const int32_t *pages)
      * }
      */
     public static FunctionDescriptor a4j_kv_append$descriptor() {
@@ -2034,7 +2036,7 @@ public class a4j_h extends a4j_h$shared {
     /**
      * Downcall method handle for:
      * {@snippet lang=c :
-     * int32_t a4j_kv_append(const a4j_kv_append_desc *desc, const void *rows, void *cache)
+     * int32_t a4j_kv_append(const a4j_kv_append_desc *desc, const void *rows, void *cache, float *scales, const int32_t *pages)
      * }
      */
     public static MethodHandle a4j_kv_append$handle() {
@@ -2044,7 +2046,7 @@ public class a4j_h extends a4j_h$shared {
     /**
      * Address for:
      * {@snippet lang=c :
-     * int32_t a4j_kv_append(const a4j_kv_append_desc *desc, const void *rows, void *cache)
+     * int32_t a4j_kv_append(const a4j_kv_append_desc *desc, const void *rows, void *cache, float *scales, const int32_t *pages)
      * }
      */
     public static MemorySegment a4j_kv_append$address() {
@@ -2053,16 +2055,16 @@ public class a4j_h extends a4j_h$shared {
 
     /**
      * {@snippet lang=c :
-     * int32_t a4j_kv_append(const a4j_kv_append_desc *desc, const void *rows, void *cache)
+     * int32_t a4j_kv_append(const a4j_kv_append_desc *desc, const void *rows, void *cache, float *scales, const int32_t *pages)
      * }
      */
-    public static int a4j_kv_append(MemorySegment desc, MemorySegment rows, MemorySegment cache) {
+    public static int a4j_kv_append(MemorySegment desc, MemorySegment rows, MemorySegment cache, MemorySegment scales, MemorySegment pages) {
         var mh$ = a4j_kv_append.HANDLE;
         try {
             if (TRACE_DOWNCALLS) {
-                traceDowncall("a4j_kv_append", desc, rows, cache);
+                traceDowncall("a4j_kv_append", desc, rows, cache, scales, pages);
             }
-            return (int)mh$.invokeExact(desc, rows, cache);
+            return (int)mh$.invokeExact(desc, rows, cache, scales, pages);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {
@@ -2099,7 +2101,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_PANEL = (int)48L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:514:1).A4J_PANEL = 48
+     * enum enum (unnamed at ./native/include/a4j.h:521:1).A4J_PANEL = 48
      * }
      */
     public static int A4J_PANEL() {
@@ -2108,7 +2110,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_QUANTIZED_ROWS = (int)16L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:545:1).A4J_QUANTIZED_ROWS = 16
+     * enum enum (unnamed at ./native/include/a4j.h:552:1).A4J_QUANTIZED_ROWS = 16
      * }
      */
     public static int A4J_QUANTIZED_ROWS() {
@@ -2117,7 +2119,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_QUANTIZED_SPAN = (int)256L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:545:1).A4J_QUANTIZED_SPAN = 256
+     * enum enum (unnamed at ./native/include/a4j.h:552:1).A4J_QUANTIZED_SPAN = 256
      * }
      */
     public static int A4J_QUANTIZED_SPAN() {

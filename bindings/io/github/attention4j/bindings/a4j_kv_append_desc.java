@@ -27,9 +27,7 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int64_t rows_stride_batch;
  *     int64_t rows_stride_head;
  *     int64_t rows_stride_row;
- *     int64_t cache_stride_batch;
- *     int64_t cache_stride_head;
- *     int64_t cache_stride_row;
+ *     a4j_view cache;
  *     int64_t lengths_offset;
  *     int64_t counts_offset;
  * }
@@ -54,9 +52,7 @@ public class a4j_kv_append_desc {
         a4j_h.C_LONG.withName("rows_stride_batch"),
         a4j_h.C_LONG.withName("rows_stride_head"),
         a4j_h.C_LONG.withName("rows_stride_row"),
-        a4j_h.C_LONG.withName("cache_stride_batch"),
-        a4j_h.C_LONG.withName("cache_stride_head"),
-        a4j_h.C_LONG.withName("cache_stride_row"),
+        a4j_view.layout().withName("cache"),
         a4j_h.C_LONG.withName("lengths_offset"),
         a4j_h.C_LONG.withName("counts_offset")
     ).withName("a4j_kv_append_desc");
@@ -596,136 +592,48 @@ public class a4j_kv_append_desc {
         struct.set(rows_stride_row$LAYOUT, rows_stride_row$OFFSET, fieldValue);
     }
 
-    private static final OfLong cache_stride_batch$LAYOUT = (OfLong)$LAYOUT.select(groupElement("cache_stride_batch"));
+    private static final GroupLayout cache$LAYOUT = (GroupLayout)$LAYOUT.select(groupElement("cache"));
 
     /**
      * Layout for field:
      * {@snippet lang=c :
-     * int64_t cache_stride_batch
+     * a4j_view cache
      * }
      */
-    public static final OfLong cache_stride_batch$layout() {
-        return cache_stride_batch$LAYOUT;
+    public static final GroupLayout cache$layout() {
+        return cache$LAYOUT;
     }
 
-    private static final long cache_stride_batch$OFFSET = $LAYOUT.byteOffset(groupElement("cache_stride_batch"));
+    private static final long cache$OFFSET = $LAYOUT.byteOffset(groupElement("cache"));
 
     /**
      * Offset for field:
      * {@snippet lang=c :
-     * int64_t cache_stride_batch
+     * a4j_view cache
      * }
      */
-    public static final long cache_stride_batch$offset() {
-        return cache_stride_batch$OFFSET;
+    public static final long cache$offset() {
+        return cache$OFFSET;
     }
 
     /**
      * Getter for field:
      * {@snippet lang=c :
-     * int64_t cache_stride_batch
+     * a4j_view cache
      * }
      */
-    public static long cache_stride_batch(MemorySegment struct) {
-        return struct.get(cache_stride_batch$LAYOUT, cache_stride_batch$OFFSET);
+    public static MemorySegment cache(MemorySegment struct) {
+        return struct.asSlice(cache$OFFSET, cache$LAYOUT.byteSize());
     }
 
     /**
      * Setter for field:
      * {@snippet lang=c :
-     * int64_t cache_stride_batch
+     * a4j_view cache
      * }
      */
-    public static void cache_stride_batch(MemorySegment struct, long fieldValue) {
-        struct.set(cache_stride_batch$LAYOUT, cache_stride_batch$OFFSET, fieldValue);
-    }
-
-    private static final OfLong cache_stride_head$LAYOUT = (OfLong)$LAYOUT.select(groupElement("cache_stride_head"));
-
-    /**
-     * Layout for field:
-     * {@snippet lang=c :
-     * int64_t cache_stride_head
-     * }
-     */
-    public static final OfLong cache_stride_head$layout() {
-        return cache_stride_head$LAYOUT;
-    }
-
-    private static final long cache_stride_head$OFFSET = $LAYOUT.byteOffset(groupElement("cache_stride_head"));
-
-    /**
-     * Offset for field:
-     * {@snippet lang=c :
-     * int64_t cache_stride_head
-     * }
-     */
-    public static final long cache_stride_head$offset() {
-        return cache_stride_head$OFFSET;
-    }
-
-    /**
-     * Getter for field:
-     * {@snippet lang=c :
-     * int64_t cache_stride_head
-     * }
-     */
-    public static long cache_stride_head(MemorySegment struct) {
-        return struct.get(cache_stride_head$LAYOUT, cache_stride_head$OFFSET);
-    }
-
-    /**
-     * Setter for field:
-     * {@snippet lang=c :
-     * int64_t cache_stride_head
-     * }
-     */
-    public static void cache_stride_head(MemorySegment struct, long fieldValue) {
-        struct.set(cache_stride_head$LAYOUT, cache_stride_head$OFFSET, fieldValue);
-    }
-
-    private static final OfLong cache_stride_row$LAYOUT = (OfLong)$LAYOUT.select(groupElement("cache_stride_row"));
-
-    /**
-     * Layout for field:
-     * {@snippet lang=c :
-     * int64_t cache_stride_row
-     * }
-     */
-    public static final OfLong cache_stride_row$layout() {
-        return cache_stride_row$LAYOUT;
-    }
-
-    private static final long cache_stride_row$OFFSET = $LAYOUT.byteOffset(groupElement("cache_stride_row"));
-
-    /**
-     * Offset for field:
-     * {@snippet lang=c :
-     * int64_t cache_stride_row
-     * }
-     */
-    public static final long cache_stride_row$offset() {
-        return cache_stride_row$OFFSET;
-    }
-
-    /**
-     * Getter for field:
-     * {@snippet lang=c :
-     * int64_t cache_stride_row
-     * }
-     */
-    public static long cache_stride_row(MemorySegment struct) {
-        return struct.get(cache_stride_row$LAYOUT, cache_stride_row$OFFSET);
-    }
-
-    /**
-     * Setter for field:
-     * {@snippet lang=c :
-     * int64_t cache_stride_row
-     * }
-     */
-    public static void cache_stride_row(MemorySegment struct, long fieldValue) {
-        struct.set(cache_stride_row$LAYOUT, cache_stride_row$OFFSET, fieldValue);
+    public static void cache(MemorySegment struct, MemorySegment fieldValue) {
+        MemorySegment.copy(fieldValue, 0L, struct, cache$OFFSET, cache$LAYOUT.byteSize());
     }
 
     private static final OfLong lengths_offset$LAYOUT = (OfLong)$LAYOUT.select(groupElement("lengths_offset"));
