@@ -221,7 +221,11 @@ public final class Attention {
    */
   public void forward(Tensor q, KvCache cache, Tensor out, Extras extras) {
     Objects.requireNonNull(cache, "cache");
-    withMask(mask().and(cache.mask())).forward(q, cache.keys(), cache.values(), out, extras);
+    Objects.requireNonNull(q, "q");
+    Objects.requireNonNull(out, "out");
+    Objects.requireNonNull(extras, "extras");
+    Options seen = options.withMask(mask().and(cache.mask()));
+    filled(new AttentionCall(q, cache, out)).run(seen, extras);
   }
 
   /**

@@ -65,7 +65,19 @@ final class AttentionCall {
   long strideHeadLambda;
   long strideRowLambda;
 
+  /** The cache whose rows k and v are, if that is what was given. */
+  private final KvCache cache;
+
   AttentionCall(Tensor q, Tensor k, Tensor v, Tensor out) {
+    this(q, k, v, out, null);
+  }
+
+  AttentionCall(Tensor q, KvCache cache, Tensor out) {
+    this(q, cache.keyView(), cache.valueView(), out, cache);
+  }
+
+  private AttentionCall(Tensor q, Tensor k, Tensor v, Tensor out, KvCache cache) {
+    this.cache = cache;
     this.q = q;
     this.k = k;
     this.v = v;
@@ -76,8 +88,8 @@ final class AttentionCall {
     checkMember("v", v);
     checkMember("out", out);
     Checks.realInput("q", q);
-    Checks.realInput("k", k);
-    Checks.realInput("v", v);
+    checkStored("k", k);
+    checkStored("v", v);
     Checks.realOutput("out", out);
     if (v.dtype() != k.dtype()) {
       throw new IllegalArgumentException(
@@ -99,6 +111,15 @@ final class AttentionCall {
     Checks.packedRows("k", k);
     Checks.packedRows("v", v);
     Checks.packedRows("out", out);
+  }
+
+  /** Quantised keys and values come from a cache, which has their scales. */
+  private void checkStored(String name, Tensor tensor) {
+    if (cache != null && tensor.dtype() == DType.I8) {
+      Checks.input(name, tensor, DType.I8);
+    } else {
+      Checks.realInput(name, tensor);
+    }
   }
 
   private void checkMember(String name, Tensor tensor) {
@@ -162,7 +183,15 @@ final class AttentionCall {
 
   /** Checks what is left, and computes. */
   void run(Options options, Extras extras) {
-    if (extras == Extras.none() && options.isPlain() && maps == 1 && !isPacked()) {
+    boolean storedApart = cache != null && cache.isStoredApart();
+    if (storedApart) {
+      for (Tensor output : outputs(extras)) {
+        if (output != null) {
+          cache.checkApart(output == out ? "out" : "an output", output);
+        }
+      }
+    }
+    if (extras == Extras.none() && options.isPlain() && maps == 1 && !isPacked() && !storedApart) {
       runPlain(options);
     } else {
       runWith(options, extras);
@@ -293,6 +322,9 @@ final class AttentionCall {
     buffers.q = Checks.first(q);
     buffers.k = Checks.first(k);
     buffers.v = Checks.first(v);
+    if (cache != null && cache.isStoredApart()) {
+      cache.describe(d, this, buffers);
+    }
     if (allow != null) {
       Descriptor.maskStrides(
           d, strideBatch(allow), strideHead(allow), strideRow(allow), strideKey(allow));

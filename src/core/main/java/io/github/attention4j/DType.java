@@ -21,6 +21,12 @@ public enum DType {
   /** Signed 64-bit integer. */
   I64(8),
 
+  /**
+   * Signed 8-bit integer. A {@link KvCache} of this type stores quantised rows, each with a scale
+   * of its own.
+   */
+  I8(1),
+
   /** One byte: zero is false, anything else is true; true is written as 1. */
   BOOL(1);
 
@@ -47,7 +53,7 @@ public enum DType {
   public boolean isFloat() {
     return switch (this) {
       case F32, BF16, F16 -> true;
-      case I32, I64, BOOL -> false;
+      case I32, I64, I8, BOOL -> false;
     };
   }
 

@@ -326,8 +326,9 @@ public final class Differential {
    */
   public void forward(Tensor q, KvCache cache, float lambda, Tensor out, Extras extras) {
     Objects.requireNonNull(cache, "cache");
-    withMask(mask().and(cache.mask()))
-        .forward(q, cache.keys(), cache.values(), lambda, out, extras);
+    AttentionCall call = call(q, cache, out, extras);
+    call.lambdaValue = lambda;
+    call.run(options.withMask(mask().and(cache.mask())), extras);
   }
 
   /**
@@ -362,9 +363,11 @@ public final class Differential {
    * @throws AttentionException if the native library is not to be had
    */
   public void forward(Tensor q, KvCache cache, Tensor lambda, Tensor out, Extras extras) {
+    Objects.requireNonNull(lambda, "lambda");
     Objects.requireNonNull(cache, "cache");
-    withMask(mask().and(cache.mask()))
-        .forward(q, cache.keys(), cache.values(), lambda, out, extras);
+    AttentionCall call = call(q, cache, out, extras);
+    putLambda(call, lambda);
+    call.run(options.withMask(mask().and(cache.mask())), extras);
   }
 
   /**
@@ -410,6 +413,13 @@ public final class Differential {
     Objects.requireNonNull(v, "v");
     Objects.requireNonNull(out, "out");
     return filled(new AttentionCall(q, k, v, out));
+  }
+
+  private AttentionCall call(Tensor q, KvCache cache, Tensor out, Extras extras) {
+    Objects.requireNonNull(extras, "extras");
+    Checks.rank("q", Objects.requireNonNull(q, "q"), 4);
+    Objects.requireNonNull(out, "out");
+    return filled(new AttentionCall(q, cache, out));
   }
 
   private AttentionCall filled(AttentionCall call) {

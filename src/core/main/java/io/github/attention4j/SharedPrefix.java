@@ -24,8 +24,8 @@ final class SharedPrefix {
     Checks.rank("out", Objects.requireNonNull(out, "out"), 4);
     Objects.requireNonNull(extras, "extras");
     Checks.equal("prefix.batch", prefix.keys().size(0), "that of a shared prefix", 1);
-    checkAlike("keys", prefix.keys(), continuations.keys());
-    checkAlike("values", prefix.values(), continuations.values());
+    checkAlike("keys", prefix.keys(), continuations.keyView());
+    checkAlike("values", prefix.values(), continuations.valueView());
     final int prefixLength = prefix.longest();
     refuse("score", options.score());
     if (options.hardening() != null) {
@@ -37,8 +37,7 @@ final class SharedPrefix {
     Tensor lse = extras.logsumexp();
     checkApart(out, lse, continuations);
 
-    final Attention own =
-        new Attention(options.withoutSinks()).withMask(options.mask().and(continuations.mask()));
+    final Attention own = new Attention(options.withoutSinks());
     final Attention shared =
         new Attention(overPrefix(options, prefixLength, continuations.lengths(), q.size(2)));
     try (Workspaces.Lease lease = Workspaces.lease()) {
@@ -51,8 +50,7 @@ final class SharedPrefix {
       final Tensor ownLse = Tensor.of(pieces.next(lseBytes), DType.F32, lseShape);
       Tensor scratchLse = Tensor.of(pieces.next(lseBytes), DType.F32, lseShape);
       Tensor sharedLse = lse != null ? lse : scratchLse;
-      own.forward(
-          q, continuations.keys(), continuations.values(), ownOut, Extras.none().logsumexp(ownLse));
+      own.forward(q, continuations, ownOut, Extras.none().logsumexp(ownLse));
       shared.forward(
           q,
           prefix.keys().expand(0, q.size(0)),
@@ -121,12 +119,10 @@ final class SharedPrefix {
 
   private static void checkApart(Tensor out, Tensor lse, KvCache continuations) {
     Checks.output("out", out);
-    Checks.disjoint("out", out, "continuations.keys", continuations.keys());
-    Checks.disjoint("out", out, "continuations.values", continuations.values());
+    continuations.checkApart("out", out);
     if (lse != null) {
       Checks.output("logsumexp", lse);
-      Checks.disjoint("logsumexp", lse, "continuations.keys", continuations.keys());
-      Checks.disjoint("logsumexp", lse, "continuations.values", continuations.values());
+      continuations.checkApart("logsumexp", lse);
     }
   }
 }

@@ -961,7 +961,7 @@ public final class Tensor {
       case F32 -> segment.get(FLOAT, element * Float.BYTES);
       case BF16 -> DType.bf16ToFloat(segment.get(SHORT, element * Short.BYTES));
       case F16 -> Float.float16ToFloat(segment.get(SHORT, element * Short.BYTES));
-      case I32, I64, BOOL -> throw new AssertionError(dtype);
+      case I32, I64, I8, BOOL -> throw new AssertionError(dtype);
     };
   }
 
@@ -970,7 +970,7 @@ public final class Tensor {
       case F32 -> segment.set(FLOAT, element * Float.BYTES, value);
       case BF16 -> segment.set(SHORT, element * Short.BYTES, DType.floatToBf16(value));
       case F16 -> segment.set(SHORT, element * Short.BYTES, Float.floatToFloat16(value));
-      case I32, I64, BOOL -> throw new AssertionError(dtype);
+      case I32, I64, I8, BOOL -> throw new AssertionError(dtype);
     }
   }
 

@@ -114,6 +114,7 @@ public final class Descriptor {
       case F32 -> Struct.F32;
       case BF16 -> a4j_h.A4J_BF16();
       case F16 -> a4j_h.A4J_F16();
+      case I8 -> a4j_h.A4J_I8();
       case I32, I64, BOOL -> throw new IllegalArgumentException("not a type of kernels: " + dtype);
     };
   }
@@ -304,7 +305,8 @@ public final class Descriptor {
     view(a4j_attention_desc.out(d), dtype, batch, head, 0, row);
   }
 
-  private static void view(
+  /** Writes the type and the strides of a tensor. */
+  public static void view(
       MemorySegment view, DType dtype, long batch, long head, long map, long row) {
     a4j_view.dtype(view, code(dtype));
     a4j_view.stride_batch(view, batch);
@@ -429,6 +431,7 @@ public final class Descriptor {
   public static MemorySegment append(
       Workspaces.Lease lease,
       int threads,
+      DType dtype,
       long heads,
       long lenNew,
       long capacity,
@@ -440,7 +443,7 @@ public final class Descriptor {
     MemorySegment d = lease.descriptor(withTail(Struct.APPEND_BYTES, 2L * batch));
     a4j_kv_append_desc.size_bytes(d, (int) d.byteSize());
     a4j_kv_append_desc.abi_version(d, Struct.ABI_VERSION);
-    a4j_kv_append_desc.dtype(d, Struct.F32);
+    a4j_kv_append_desc.dtype(d, code(dtype));
     a4j_kv_append_desc.threads(d, threads);
     a4j_kv_append_desc.batch(d, batch);
     a4j_kv_append_desc.heads(d, heads);
@@ -460,10 +463,34 @@ public final class Descriptor {
     a4j_kv_append_desc.rows_stride_row(d, row);
   }
 
-  public static void cacheStrides(MemorySegment d, long batch, long head, long row) {
-    a4j_kv_append_desc.cache_stride_batch(d, batch);
-    a4j_kv_append_desc.cache_stride_head(d, head);
-    a4j_kv_append_desc.cache_stride_row(d, row);
+  /** The view of the cache in an append descriptor. */
+  public static MemorySegment cache(MemorySegment d) {
+    return a4j_kv_append_desc.cache(d);
+  }
+
+  /** The view of the keys in an attention descriptor. */
+  public static MemorySegment keys(MemorySegment d) {
+    return a4j_attention_desc.k(d);
+  }
+
+  /** The view of the values in an attention descriptor. */
+  public static MemorySegment values(MemorySegment d) {
+    return a4j_attention_desc.v(d);
+  }
+
+  public static void pages(
+      MemorySegment view, long stridePage, int rows, long pages, long strideBatch) {
+    a4j_view.stride_batch(view, stridePage);
+    a4j_view.page_rows(view, rows);
+    a4j_view.pages(view, pages);
+    a4j_view.pages_stride_batch(view, strideBatch);
+  }
+
+  public static void scales(MemorySegment view, long batch, long head, long map, long row) {
+    a4j_view.scale_stride_batch(view, batch);
+    a4j_view.scale_stride_head(view, head);
+    a4j_view.scale_stride_map(view, map);
+    a4j_view.scale_stride_row(view, row);
   }
 
   // ---- Layers ----

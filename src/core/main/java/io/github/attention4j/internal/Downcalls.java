@@ -164,9 +164,14 @@ public final class Downcalls {
     check("a4j_merge", a4j_h.a4j_merge(descriptor, a, logsumexpA, b, logsumexpB, out, logsumexp));
   }
 
-  public static void append(MemorySegment descriptor, MemorySegment rows, MemorySegment cache) {
+  public static void append(
+      MemorySegment descriptor,
+      MemorySegment rows,
+      MemorySegment cache,
+      MemorySegment scales,
+      MemorySegment pages) {
     NativeLibrary.load();
-    check("a4j_kv_append", a4j_h.a4j_kv_append(descriptor, rows, cache));
+    check("a4j_kv_append", a4j_h.a4j_kv_append(descriptor, rows, cache, scales, pages));
   }
 
   // ---- Layers ----
