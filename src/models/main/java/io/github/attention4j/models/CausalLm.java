@@ -2,6 +2,7 @@ package io.github.attention4j.models;
 
 import io.github.attention4j.DType;
 import io.github.attention4j.Tensor;
+import io.github.attention4j.io.SafeTensors;
 import io.github.attention4j.models.decoder.Decoder;
 import io.github.attention4j.models.decoder.Families;
 import io.github.attention4j.models.decoder.Family;
@@ -16,16 +17,25 @@ import io.github.attention4j.models.gguf.GgufException;
 import io.github.attention4j.models.gguf.GgufFile;
 import java.io.IOException;
 import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collections;
+import java.util.IdentityHashMap;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Objects;
+import java.util.Optional;
 import java.util.Set;
 import java.util.TreeSet;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.locks.StampedLock;
 import java.util.function.IntConsumer;
+import java.util.zip.CRC32;
 
 /**
  * A language model that continues texts token by token: a decoder as Hugging Face's Transformers
@@ -57,10 +67,21 @@ public final class CausalLm implements AutoCloseable {
   /** Longer prompts are read in parts of this length, which bounds the room that they need. */
   static final int MOST_ROWS = 512;
 
+  /** The most tokens that a draft proposes at once. */
+  private static final int MOST_DRAFTED = 8;
+
+  /**
+   * Texts that advance in one pass: as many as are multiplied by the weights in the order of one
+   * row, so that each gets the bits that it gets alone.
+   */
+  private static final int MOST_TOGETHER = 16;
+
   private final Path source;
   private final Specification specification;
   private final Decoder decoder;
   private final Set<Integer> ends;
+  private final ModelText text;
+  private final Sampler defaultSampler;
   private final long parameters;
 
   /** Held for reading while a call computes, for writing while the model is being closed. */
@@ -74,10 +95,14 @@ public final class CausalLm implements AutoCloseable {
       Checkpoint checkpoint,
       long parameters,
       Set<Integer> ends,
+      ModelText text,
+      Sampler defaultSampler,
       Arena arena) {
     this.source = source;
     this.specification = specification;
     this.ends = ends;
+    this.text = text;
+    this.defaultSampler = defaultSampler;
     this.arena = arena;
     this.parameters = parameters;
     decoder = new Decoder(specification, checkpoint, arena);
@@ -122,7 +147,15 @@ public final class CausalLm implements AutoCloseable {
     long parameters =
         TensorCheck.require(
             directory.toString(), "config.json", name -> name, specification, checkpoint);
-    return new CausalLm(directory, specification, checkpoint, parameters, ends, weights);
+    return new CausalLm(
+        directory,
+        specification,
+        checkpoint,
+        parameters,
+        ends,
+        ModelText.ofDirectory(directory),
+        defaultSampler(directory),
+        weights);
   }
 
   private static CausalLm gguf(Path path, Arena weights) throws IOException {
@@ -151,7 +184,29 @@ public final class CausalLm implements AutoCloseable {
         model.checkpoint(),
         parameters,
         tokenizer == null ? Set.of() : tokenizer.ends(),
+        ModelText.ofGguf(file, tokenizer),
+        Sampler.greedy(),
         weights);
+  }
+
+  /** What {@code generation_config.json} says about sampling. */
+  private static Sampler defaultSampler(Path directory) throws IOException {
+    Path file = directory.resolve("generation_config.json");
+    if (!Files.exists(file)) {
+      return Sampler.greedy();
+    }
+    Settings settings = Settings.read(file);
+    if (!settings.flag("do_sample", false)) {
+      return Sampler.greedy();
+    }
+    Sampler.Builder sampler =
+        Sampler.builder()
+            .temperature(settings.number("temperature", 1))
+            .topP(settings.positive("top_p", 1))
+            .minP(settings.number("min_p", 0))
+            .repetitionPenalty(settings.positive("repetition_penalty", 1));
+    int topK = settings.count("top_k", 0);
+    return topK == 0 ? sampler.build() : sampler.topK(topK).build();
   }
 
   /** The tokenizer of a file, or null if the file says that it has none. */
@@ -214,6 +269,59 @@ public final class CausalLm implements AutoCloseable {
    */
   public Set<Integer> ends() {
     return ends;
+  }
+
+  /**
+   * Returns the sampler that the model's files ask for.
+   *
+   * @return what {@code generation_config.json} says, greedy if it says nothing or is not there,
+   *     and for GGUF files
+   */
+  public Sampler defaultSampler() {
+    return defaultSampler;
+  }
+
+  /**
+   * Returns the model's own tokenizer: {@code tokenizer.json} of the directory, or the one in the
+   * GGUF file. It is opened when first asked for, and closed with the model.
+   *
+   * @return the tokenizer
+   * @throws IllegalStateException if there is none, or the model has been closed
+   * @throws java.io.UncheckedIOException if it cannot be read
+   */
+  public Tokenizer tokenizer() {
+    long stamp = enter();
+    try {
+      return text.tokenizer();
+    } finally {
+      open.unlockRead(stamp);
+    }
+  }
+
+  /**
+   * Returns the template by which the model expects conversations: that of {@code
+   * tokenizer_config.json} or {@code chat_template.jinja}, or the one in the GGUF file.
+   *
+   * @return the template, or nothing if there is none
+   * @throws ChatTemplateException if it is not supported
+   * @throws java.io.UncheckedIOException if it cannot be read
+   */
+  public Optional<ChatTemplate> chatTemplate() {
+    return text.chatTemplate();
+  }
+
+  /**
+   * Turns the text of a rendered {@link #chatTemplate} into tokens: special tokens in it are
+   * recognised, and none are added.
+   *
+   * @param rendered what the template gave
+   * @return the tokens
+   * @throws IllegalStateException if there is no tokenizer, or the model has been closed
+   */
+  public int[] encodeRendered(String rendered) {
+    return tokenizer() instanceof GgufTokenizer own
+        ? own.encode(rendered, false, true)
+        : tokenizer().encode(rendered, false).tokens();
   }
 
   /**
@@ -305,6 +413,7 @@ public final class CausalLm implements AutoCloseable {
     long stamp = open.writeLock();
     try {
       if (arena.scope().isAlive()) {
+        text.close();
         arena.close();
       }
     } finally {
@@ -399,6 +508,193 @@ public final class CausalLm implements AutoCloseable {
 
   // ---- Sessions ----
 
+  private static final String SESSION_FORMAT = "attention4j session 1";
+  private static final String TOKENS = "tokens";
+  private static final String LOGITS = "logits";
+
+  /** Tells apart models of the same shape, by the sizes and some of the weights. */
+  private String fingerprint() {
+    CRC32 sum = new CRC32();
+    try (Arena scratch = Arena.ofConfined()) {
+      Tensor row = Tensor.allocate(scratch, DType.F32, specification.width());
+      int step = Math.max(1, vocabulary() / 64);
+      for (int token = 0; token < vocabulary(); token += step) {
+        decoder.embedding(token, row);
+        sum.update(row.segment().asByteBuffer());
+      }
+    }
+    return family()
+        + " "
+        + vocabulary()
+        + "x"
+        + specification.width()
+        + "x"
+        + layers()
+        + " "
+        + parameters
+        + " "
+        + Long.toHexString(sum.getValue());
+  }
+
+  /**
+   * Makes a session of what {@link Session#save} has written.
+   *
+   * @param arena supplies its memory, and decides which threads may use it, and how long
+   * @param file the file, which is not needed any more afterwards
+   * @return a session that goes on where the saved one was
+   * @throws IOException if the file cannot be read or is malformed
+   * @throws IllegalArgumentException if it is not of a session, or of another model
+   * @throws IllegalStateException if the model or the arena is closed
+   * @throws OutOfMemoryError if there is no memory for it
+   */
+  public Session restoreSession(Arena arena, Path file) throws IOException {
+    Objects.requireNonNull(arena, "arena");
+    Objects.requireNonNull(file, "file");
+    long stamp = enter();
+    try (Arena scratch = Arena.ofConfined()) {
+      SafeTensors saved = SafeTensors.open(file, scratch);
+      require(file, "format", SESSION_FORMAT, saved.metadata().get("format"));
+      require(file, "model", fingerprint(), saved.metadata().get("model"));
+      int capacity;
+      try {
+        capacity = Integer.parseInt(String.valueOf(saved.metadata().get("capacity")));
+      } catch (NumberFormatException e) {
+        throw new IllegalArgumentException(file + ": capacity must be an integer", e);
+      }
+      if (capacity < 1 || capacity > context()) {
+        throw new IllegalArgumentException(
+            file
+                + ": capacity must lie in [1, context]: capacity="
+                + capacity
+                + ", context="
+                + context());
+      }
+      int[] tokens = saved.get(TOKENS).toIntArray();
+      if (tokens.length > capacity) {
+        throw new IllegalArgumentException(
+            file
+                + ": tokens must fit the capacity: tokens="
+                + tokens.length
+                + ", capacity="
+                + capacity);
+      }
+      for (int i = 0; i < tokens.length; i++) {
+        checkToken(tokens[i], "tokens[" + i + "]");
+      }
+      Session session = new Session(this, arena, capacity);
+      session.append(tokens);
+      session.sequence.restore(saved, tokens.length);
+      if (saved.contains(LOGITS)) {
+        session.logits.copyFrom(saved.get(LOGITS));
+        session.logitsAt = tokens.length;
+      }
+      return session;
+    } finally {
+      open.unlockRead(stamp);
+    }
+  }
+
+  private static void require(Path file, String key, String wanted, String got) {
+    if (!wanted.equals(got)) {
+      throw new IllegalArgumentException(
+          file + ": " + key + " must be \"" + wanted + "\": " + key + "=\"" + got + "\"");
+    }
+  }
+
+  /**
+   * Reads one more token of each of several texts. The weights are read once for all of them, which
+   * is what time goes into; each text gets the logits that it gets alone. Sessions may join and
+   * leave between steps.
+   *
+   * @param sessions different sessions of this model, all usable by this thread. Modified.
+   * @param tokens the next token of each
+   * @return for each the logits {@code [vocabulary]} of the token after it, in the tensor that
+   *     {@link Session#step} returns too
+   * @throws IllegalArgumentException if there is not one token for each session, a session comes
+   *     twice or belongs to another model, a token is not in the vocabulary, or a session has no
+   *     room; nothing is read then
+   * @throws IllegalStateException if the model or a session's arena is closed, or an arena is
+   *     confined to another thread; no session has read its token then, or those of the first
+   *     sixteens have
+   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
+   *     had
+   */
+  public List<Tensor> step(List<Session> sessions, int[] tokens) {
+    if (sessions.size() != tokens.length) {
+      throw new IllegalArgumentException(
+          "there must be one token for each session: sessions="
+              + sessions.size()
+              + ", tokens="
+              + tokens.length);
+    }
+    Set<Session> different = Collections.newSetFromMap(new IdentityHashMap<>());
+    for (int i = 0; i < tokens.length; i++) {
+      Session session = Objects.requireNonNull(sessions.get(i), "session");
+      if (session.model != this) {
+        throw new IllegalArgumentException("sessions[" + i + "] must belong to this model");
+      }
+      if (!different.add(session)) {
+        throw new IllegalArgumentException("sessions must differ: sessions[" + i + "] comes twice");
+      }
+      checkToken(tokens[i], "tokens[" + i + "]");
+      session.checkRoom(1);
+    }
+    for (int from = 0; from < tokens.length; from += MOST_TOGETHER) {
+      int to = Math.min(from + MOST_TOGETHER, tokens.length);
+      stepTogether(sessions.subList(from, to), Arrays.copyOfRange(tokens, from, to));
+    }
+    return sessions.stream().map(session -> session.logits).toList();
+  }
+
+  private void stepTogether(List<Session> sessions, int[] tokens) {
+    List<Decoder.Segment> segments = new ArrayList<>();
+    for (int i = 0; i < tokens.length; i++) {
+      Session session = sessions.get(i);
+      if (decoder.changesKeys(session.length, session.length + 1)) {
+        // Its whole text is read anew, which is no matter of the others.
+        session.step(tokens[i]);
+        continue;
+      }
+      session.catchUp();
+      segments.add(new Decoder.Segment(session.sequence, segments.size(), 1, session.length + 1));
+    }
+    List<Session> together = new ArrayList<>();
+    int[] theirs = new int[segments.size()];
+    for (int i = 0, row = 0; i < tokens.length; i++) {
+      if (row < segments.size() && segments.get(row).sequence() == sessions.get(i).sequence) {
+        together.add(sessions.get(i));
+        theirs[row++] = tokens[i];
+      }
+    }
+    if (together.isEmpty()) {
+      return;
+    }
+    long stamp = enter();
+    boolean done = false;
+    try (Arena scratch = Arena.ofConfined()) {
+      Room room = decoder.newRoom(scratch, theirs.length);
+      Tensor each = Tensor.allocate(scratch, DType.F32, theirs.length, vocabulary());
+      decoder.forward(theirs, 0, room, segments);
+      decoder.logits(room, 0, each);
+      for (int row = 0; row < theirs.length; row++) {
+        together.get(row).logitsAt = -1;
+        together.get(row).logits.copyFrom(each.select(0, row));
+      }
+      done = true;
+    } finally {
+      open.unlockRead(stamp);
+      for (int row = 0; row < theirs.length; row++) {
+        Session session = together.get(row);
+        if (done) {
+          session.append(new int[] {theirs[row]});
+          session.logitsAt = session.length;
+        } else {
+          session.sequence.repair(session.length);
+        }
+      }
+    }
+  }
+
   /**
    * Makes an empty session for a text as long as the context.
    *
@@ -474,6 +770,9 @@ public final class CausalLm implements AutoCloseable {
 
     private int length;
 
+    /** The length of the text that the logits follow; -1 if they follow none. */
+    private int logitsAt = -1;
+
     private Session(CausalLm model, Arena arena, int capacity) {
       this.model = model;
       this.arena = arena;
@@ -517,6 +816,77 @@ public final class CausalLm implements AutoCloseable {
       this.length = length;
       if (sequence.length() > length) {
         sequence.truncate(length);
+      }
+    }
+
+    // ---- Copies ----
+
+    /**
+     * Makes another session whose text begins as this one's: so several continuations share what
+     * was read once.
+     *
+     * @param arena supplies the other session's memory, and decides which threads may use it
+     * @param length how many tokens of this text it begins with
+     * @return a session of the same capacity, independent of this one
+     * @throws IllegalArgumentException if length is negative or more than this session has read
+     * @throws IllegalStateException if the model or an arena is closed
+     * @throws OutOfMemoryError if there is no memory for the copy
+     */
+    public Session fork(Arena arena, int length) {
+      Objects.requireNonNull(arena, "arena");
+      if (length < 0 || length > this.length) {
+        throw new IllegalArgumentException(
+            "length must lie in [0, tokens read]: length=" + length + ", read=" + this.length);
+      }
+      long stamp = model.enter();
+      try {
+        Session other = new Session(model, arena, capacity);
+        other.text = Arrays.copyOf(text, Math.max(16, length));
+        other.length = length;
+        other.sequence.copyFrom(sequence, length);
+        if (logitsAt == length) {
+          other.logits.copyFrom(logits);
+          other.logitsAt = length;
+        }
+        return other;
+      } finally {
+        model.open.unlockRead(stamp);
+      }
+    }
+
+    /**
+     * Writes the session to a file, from which {@link CausalLm#restoreSession} makes it again: the
+     * tokens, and the keys and values of all layers.
+     *
+     * @param file created or replaced, complete or not at all
+     * @throws IOException if it cannot be written
+     * @throws IllegalStateException if the model or the session's arena is closed
+     */
+    public void save(Path file) throws IOException {
+      Objects.requireNonNull(file, "file");
+      catchUp();
+      long stamp = model.enter();
+      try (Arena scratch = Arena.ofConfined()) {
+        Map<String, Tensor> tensors = new LinkedHashMap<>();
+        Tensor tokens = Tensor.allocate(scratch, DType.I32, length);
+        MemorySegment.copy(text, 0, tokens.segment(), ValueLayout.JAVA_INT, 0, length);
+        tensors.put(TOKENS, tokens);
+        if (logitsAt == length) {
+          tensors.put(LOGITS, logits);
+        }
+        sequence.save(tensors);
+        SafeTensors.write(
+            file,
+            tensors,
+            Map.of(
+                "format",
+                SESSION_FORMAT,
+                "model",
+                model.fingerprint(),
+                "capacity",
+                String.valueOf(capacity)));
+      } finally {
+        model.open.unlockRead(stamp);
       }
     }
 
@@ -583,27 +953,170 @@ public final class CausalLm implements AutoCloseable {
       model.checkGeneration(prompt, maxNewTokens, length, capacity, "capacity");
       Objects.requireNonNull(sampler, "sampler");
       Objects.requireNonNull(onToken, "onToken");
-      int[] tokens = new int[maxNewTokens];
-      prefill(prompt);
-      for (int i = 0; i < maxNewTokens; i++) {
-        if (i > 0) {
-          if (Thread.currentThread().isInterrupted()) {
-            throw new CancellationException("thread was interrupted: new tokens=" + i);
-          }
-          step(tokens[i - 1]);
-        }
-        tokens[i] = next(sampler);
-        onToken.accept(tokens[i]);
-        if (model.ends.contains(tokens[i])) {
-          return Arrays.copyOf(tokens, i + 1);
-        }
-      }
-      return tokens;
+      Generation generation =
+          Generation.builder().maxNewTokens(maxNewTokens).sampler(sampler).build();
+      return generate(
+              prompt,
+              generation,
+              token -> {
+                onToken.accept(token.token());
+                return true;
+              })
+          .tokens();
     }
 
-    private int next(Sampler sampler) {
-      Decoder.copyRow(logits, choice);
-      return sampler.next(choice, length, choosing);
+    /**
+     * Reads a prompt and continues the text as the options say. The last new token is not read: it
+     * begins the next prompt, if the text goes on.
+     *
+     * @param prompt follows what the session has read; at least one token. Not modified.
+     * @param generation how
+     * @param listener is told of each new token as soon as it is chosen, in this thread; what it
+     *     throws ends the generation
+     * @return the new tokens, and why it ended
+     * @throws IllegalArgumentException as {@link #generate(int[], int, Sampler, IntConsumer)}, and
+     *     if a processor or bias leaves no token
+     * @throws IllegalStateException as {@link #generate(int[], int, Sampler, IntConsumer)}
+     * @throws CancellationException as {@link #generate(int[], int, Sampler, IntConsumer)}
+     * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
+     *     had
+     */
+    public Generated generate(int[] prompt, Generation generation, TokenListener listener) {
+      Objects.requireNonNull(generation, "generation");
+      Objects.requireNonNull(listener, "listener");
+      int maxNewTokens = generation.maxNewTokens();
+      model.checkGeneration(prompt, maxNewTokens, length, capacity, "capacity");
+      int[] tokens = new int[maxNewTokens];
+      prefill(prompt);
+      int promptLength = length;
+      int count = 0;
+      List<GeneratedToken> chosen = List.of();
+      while (count < maxNewTokens) {
+        if (count == 0) {
+          chosen = List.of(choose(generation, promptLength));
+        } else {
+          if (Thread.currentThread().isInterrupted()) {
+            throw new CancellationException("thread was interrupted: new tokens=" + count);
+          }
+          chosen = next(tokens[count - 1], maxNewTokens - count, generation, promptLength);
+        }
+        for (int i = 0; i < chosen.size(); i++) {
+          GeneratedToken token = chosen.get(i);
+          tokens[count++] = token.token();
+          boolean more = listener.onToken(token);
+          if (token.end() || !more) {
+            // Tokens that were accepted after this one are not part of the text.
+            truncate(length - (chosen.size() - 1 - i));
+            return new Generated(
+                Arrays.copyOf(tokens, count),
+                token.end() ? Generated.Reason.END : Generated.Reason.STOPPED);
+          }
+        }
+      }
+      return new Generated(tokens, Generated.Reason.LENGTH);
+    }
+
+    /** Reads a token, and chooses the next; several if a draft proposes some that are chosen. */
+    private List<GeneratedToken> next(
+        int token, int most, Generation generation, int promptLength) {
+      Drafter drafter = generation.drafter();
+      int wanted =
+          drafter == null ? 0 : Math.min(MOST_DRAFTED, Math.min(most, capacity - length) - 1);
+      if (wanted < 1) {
+        step(token);
+        return List.of(choose(generation, promptLength));
+      }
+      int[] before = Arrays.copyOf(text, length + 1);
+      before[length] = token;
+      int[] proposed = drafter.propose(before, wanted);
+      int[] all = new int[1 + Math.min(proposed.length, wanted)];
+      all[0] = token;
+      System.arraycopy(proposed, 0, all, 1, all.length - 1);
+      model.checkTokens(all, "proposed");
+      int start = length;
+      if (all.length == 1 || model.decoder.changesKeys(start, start + all.length)) {
+        step(token);
+        return List.of(choose(generation, promptLength));
+      }
+      List<GeneratedToken> chosen = new ArrayList<>();
+      try (Arena scratch = Arena.ofConfined()) {
+        Tensor each = Tensor.allocate(scratch, DType.F32, all.length, model.vocabulary());
+        readRows(all, each, scratch);
+        boolean done = false;
+        try {
+          do {
+            int row = chosen.size();
+            chosen.add(choose(generation, promptLength, each.select(0, row), start + 1 + row));
+          } while (chosen.size() < all.length
+              && !chosen.getLast().end()
+              && chosen.getLast().token() == all[chosen.size()]);
+          logits.copyFrom(each.select(0, chosen.size() - 1));
+          done = true;
+        } finally {
+          truncate(done ? start + chosen.size() : start);
+        }
+        logitsAt = length;
+      }
+      return chosen;
+    }
+
+    /**
+     * Chooses the token after those read, as {@link #generate(int[], Generation, TokenListener)}
+     * does. It is not read.
+     *
+     * @param generation how; its limit of tokens is left to the caller
+     * @param promptLength how many of the tokens read were given rather than generated
+     * @return the token
+     * @throws IllegalStateException if nothing has been read, or the arena is closed
+     * @throws IllegalArgumentException if a processor or bias leaves no token, or promptLength is
+     *     not in {@code [0, length]}
+     */
+    public GeneratedToken choose(Generation generation, int promptLength) {
+      if (logitsAt != length) {
+        throw new IllegalStateException(
+            "a session must have read its last token to choose the next one: length="
+                + length
+                + ", last read="
+                + logitsAt);
+      }
+      if (promptLength < 0 || promptLength > length) {
+        throw new IllegalArgumentException(
+            "promptLength must lie in [0, length]: promptLength="
+                + promptLength
+                + ", length="
+                + length);
+      }
+      return choose(generation, promptLength, logits, length);
+    }
+
+    /** Chooses by the logits that follow the first {@code at} tokens of the text. */
+    private GeneratedToken choose(
+        Generation generation, int promptLength, Tensor following, int at) {
+      Decoder.copyRow(following, choice);
+      int wanted = generation.logProbabilities();
+      float[] own = wanted < 0 ? null : choice.clone();
+      if (generation.processor() != null) {
+        generation.processor().process(text, at, promptLength, choice);
+      }
+      Sampler sampler = generation.sampler();
+      sampler.adjust(choice, text, at, promptLength);
+      int token = sampler.next(choice, at, choosing);
+      boolean end = generation.ends(token, model.ends);
+      if (own == null) {
+        return new GeneratedToken(token, Double.NaN, List.of(), end);
+      }
+      double logSumExp = LogProbabilities.logSumExp(own);
+      return new GeneratedToken(
+          token, own[token] - logSumExp, LogProbabilities.likeliest(own, logSumExp, wanted), end);
+    }
+
+    /**
+     * Returns the tokens that the session has read.
+     *
+     * @return a copy
+     */
+    public int[] tokens() {
+      return Arrays.copyOf(text, length);
     }
 
     /** Reads tokens, and after a failure is as before. */
@@ -631,6 +1144,35 @@ public final class CausalLm implements AutoCloseable {
       }
       System.arraycopy(tokens, 0, text, length, tokens.length);
       length += tokens.length;
+    }
+
+    /** Reads a few tokens in one pass, and computes the logits after each of them. */
+    private void readRows(int[] tokens, Tensor each, Arena scratch) {
+      catchUp();
+      int start = length;
+      append(tokens);
+      boolean done = false;
+      long stamp = model.enter();
+      try {
+        Room room = model.decoder.newRoom(scratch, tokens.length);
+        model.decoder.forward(
+            text, start, room, List.of(new Decoder.Segment(sequence, 0, tokens.length, length)));
+        model.decoder.logits(room, 0, each);
+        done = true;
+      } finally {
+        model.open.unlockRead(stamp);
+        if (!done) {
+          length = start;
+          sequence.repair(start);
+        }
+      }
+    }
+
+    /** Reads again what windows have forgotten, after the text was cut. */
+    private void catchUp() {
+      if (sequence.length() < length) {
+        readText();
+      }
     }
 
     /** Reads what of the text has not been read, in parts. */
@@ -664,7 +1206,9 @@ public final class CausalLm implements AutoCloseable {
         model.decoder.forward(
             text, from, room, List.of(new Decoder.Segment(sequence, 0, rows, length)));
         if (from + rows == length) {
+          logitsAt = -1;
           model.decoder.logits(room, rows - 1, logitsRow);
+          logitsAt = length;
         }
         done = true;
       } finally {

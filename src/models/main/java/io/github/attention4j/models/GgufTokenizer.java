@@ -31,7 +31,7 @@ import java.util.regex.Pattern;
  *
  * <p>Immutable and safe for any number of threads.
  */
-public final class GgufTokenizer {
+public final class GgufTokenizer implements Tokenizer {
   private static final int NORMAL = 1;
   private static final int UNKNOWN = 2;
   private static final int CONTROL = 3;
@@ -309,11 +309,7 @@ public final class GgufTokenizer {
 
   // ---- What it is ----
 
-  /**
-   * Returns how many tokens there are.
-   *
-   * @return a token is a number from 0 below it
-   */
+  @Override
   public int vocabulary() {
     return texts.size();
   }
@@ -357,6 +353,41 @@ public final class GgufTokenizer {
   }
 
   // ---- Text to tokens ----
+
+  /**
+   * Encodes a text in which control tokens are not recognised.
+   *
+   * @param text any text; an unpaired surrogate is read as U+FFFD
+   * @param special whether to add the tokens that the file wants before and after a text
+   * @return its tokens
+   */
+  @Override
+  public Encoding encode(String text, boolean special) {
+    int[] encoded = encode(text, special, false);
+    int[] parts = new int[encoded.length];
+    if (special && addBos && bos >= 0) {
+      parts[0] = Encoding.SPECIAL;
+    }
+    if (special && addEos && eos >= 0) {
+      parts[parts.length - 1] = Encoding.SPECIAL;
+    }
+    return new Encoding(encoded, new int[encoded.length], parts);
+  }
+
+  /**
+   * Refuses: what comes between two texts is not said by GGUF files of decoders.
+   *
+   * @throws UnsupportedOperationException always
+   */
+  @Override
+  public Encoding encodePair(String first, String second) {
+    throw new UnsupportedOperationException(
+        "GGUF files of decoders do not say how two texts are read together");
+  }
+
+  /** Does nothing: the tokenizer holds no more than Java objects. */
+  @Override
+  public void close() {}
 
   /**
    * Turns a text into tokens.
@@ -609,6 +640,7 @@ public final class GgufTokenizer {
    *     U+FFFD
    * @throws IndexOutOfBoundsException if a token is none
    */
+  @Override
   public String decode(int[] tokens, boolean skipSpecial) {
     ByteArrayOutputStream bytes = new ByteArrayOutputStream();
     boolean first = addSpacePrefix;

@@ -2,7 +2,12 @@ package io.github.attention4j.models;
 
 import io.github.attention4j.Tensor;
 import java.util.Arrays;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.Map;
 import java.util.Objects;
+import java.util.Set;
+import java.util.TreeMap;
 
 /**
  * Chooses the next token by the logits of all.
@@ -25,17 +30,29 @@ import java.util.Objects;
 public final class Sampler {
   private static final Sampler GREEDY = new Builder().temperature(0).build();
 
+  private static final int[] NONE = {};
+
   private static final long GOLDEN_GAMMA = 0x9E3779B97F4A7C15L;
 
   private final double temperature;
   private final int topK;
   private final double topP;
+  private final double minP;
+  private final double repetitionPenalty;
+  private final double presencePenalty;
+  private final double frequencyPenalty;
+  private final Map<Integer, Float> bias;
   private final long seed;
 
   private Sampler(Builder builder) {
     temperature = builder.temperature;
     topK = builder.topK;
     topP = builder.topP;
+    minP = builder.minP;
+    repetitionPenalty = builder.repetitionPenalty;
+    presencePenalty = builder.presencePenalty;
+    frequencyPenalty = builder.frequencyPenalty;
+    bias = Map.copyOf(builder.bias);
     seed = builder.seed;
   }
 
@@ -58,7 +75,7 @@ public final class Sampler {
   }
 
   /**
-   * Chooses a token.
+   * Chooses a token of a text that has none so far, so that no penalty applies.
    *
    * @param logits of all tokens, {@code [vocabulary]}, of a float type; −∞ for a token that must
    *     not be chosen. Not modified.
@@ -74,7 +91,75 @@ public final class Sampler {
       throw new IllegalArgumentException(
           "logits.rank must be 1 [vocabulary]: logits.rank=" + logits.rank());
     }
-    return next(logits.toFloatArray(), draw, new Scratch());
+    float[] values = logits.toFloatArray();
+    adjust(values, NONE, 0, 0);
+    return next(values, draw, new Scratch());
+  }
+
+  /**
+   * Chooses the next token of a text.
+   *
+   * @param logits of all tokens, {@code [vocabulary]}, of a float type; −∞ for a token that must
+   *     not be chosen. Not modified.
+   * @param draw the number of the draw, at will; the same number gives the same token
+   * @param text the tokens so far. Not modified.
+   * @param promptLength how many of them the model has not added itself
+   * @return the token
+   * @throws IllegalArgumentException as {@link #next(Tensor, long)}, and if promptLength is not in
+   *     {@code [0, text.length]} or a biased token is not in the vocabulary
+   * @throws IllegalStateException if the logits' arena is closed
+   */
+  public int next(Tensor logits, long draw, int[] text, int promptLength) {
+    Objects.requireNonNull(logits, "logits");
+    Objects.requireNonNull(text, "text");
+    if (promptLength < 0 || promptLength > text.length) {
+      throw new IllegalArgumentException(
+          "promptLength must lie in [0, text.length]: promptLength="
+              + promptLength
+              + ", text.length="
+              + text.length);
+    }
+    float[] values = logits.toFloatArray();
+    adjust(values, text, text.length, promptLength);
+    return next(values, draw, new Scratch());
+  }
+
+  /** Applies penalties and biases. */
+  void adjust(float[] logits, int[] text, int length, int promptLength) {
+    if (repetitionPenalty != 1) {
+      Set<Integer> seen = new HashSet<>();
+      for (int i = 0; i < length; i++) {
+        int token = text[i];
+        if (token >= 0 && token < logits.length && seen.add(token)) {
+          double logit = logits[token];
+          logits[token] =
+              (float) (logit > 0 ? logit / repetitionPenalty : logit * repetitionPenalty);
+        }
+      }
+    }
+    if (presencePenalty != 0 || frequencyPenalty != 0) {
+      Map<Integer, Integer> counts = new HashMap<>();
+      for (int i = promptLength; i < length; i++) {
+        counts.merge(text[i], 1, Integer::sum);
+      }
+      counts.forEach(
+          (token, count) -> {
+            if (token >= 0 && token < logits.length) {
+              logits[token] -= (float) (presencePenalty + frequencyPenalty * count);
+            }
+          });
+    }
+    bias.forEach(
+        (token, value) -> {
+          if (token >= logits.length) {
+            throw new IllegalArgumentException(
+                "logit bias must be of a token in the vocabulary: token="
+                    + token
+                    + ", vocabulary="
+                    + logits.length);
+          }
+          logits[token] += value;
+        });
   }
 
   /** What choosing needs beside the logits; kept by whoever chooses again and again. */
@@ -100,6 +185,9 @@ public final class Sampler {
     double sum = 0;
     for (int i = 0; i < logits.length; i++) {
       weights[i] = Math.exp(((double) logits[i] - logits[best]) / temperature);
+      if (weights[i] < minP) {
+        weights[i] = 0;
+      }
       sum += weights[i];
     }
     double uniform = uniform(draw);
@@ -240,13 +328,20 @@ public final class Sampler {
    */
   @Override
   public String toString() {
+    String penalties =
+        (repetitionPenalty != 1 ? ", repetitionPenalty=" + repetitionPenalty : "")
+            + (presencePenalty != 0 ? ", presencePenalty=" + presencePenalty : "")
+            + (frequencyPenalty != 0 ? ", frequencyPenalty=" + frequencyPenalty : "")
+            + (bias.isEmpty() ? "" : ", logitBias=" + new TreeMap<>(bias));
     if (temperature == 0) {
-      return "greedy";
+      return "greedy" + penalties;
     }
     return "temperature="
         + temperature
         + (topK < Integer.MAX_VALUE ? ", topK=" + topK : "")
         + (topP < 1 ? ", topP=" + topP : "")
+        + (minP > 0 ? ", minP=" + minP : "")
+        + penalties
         + ", seed="
         + seed;
   }
@@ -256,6 +351,11 @@ public final class Sampler {
     private double temperature = 1;
     private int topK = Integer.MAX_VALUE;
     private double topP = 1;
+    private double minP;
+    private double repetitionPenalty = 1;
+    private double presencePenalty;
+    private double frequencyPenalty;
+    private final Map<Integer, Float> bias = new HashMap<>();
     private long seed;
 
     private Builder() {}
@@ -303,6 +403,89 @@ public final class Sampler {
         throw new IllegalArgumentException("topP must lie in (0, 1]: topP=" + p);
       }
       this.topP = p;
+      return this;
+    }
+
+    /**
+     * Drops tokens that are less than p times as likely as the likeliest, by the probabilities
+     * after temperature.
+     *
+     * @param p at least 0, which keeps all, and less than 1
+     * @return this builder
+     * @throws IllegalArgumentException if p lies outside [0, 1)
+     */
+    public Builder minP(double p) {
+      if (!(p >= 0 && p < 1)) {
+        throw new IllegalArgumentException("minP must lie in [0, 1): minP=" + p);
+      }
+      this.minP = p;
+      return this;
+    }
+
+    /**
+     * Makes tokens that the text has, prompt included, less likely (Keskar et al., "CTRL", 2019).
+     *
+     * @param penalty positive and finite; 1 changes nothing, more repeats less
+     * @return this builder
+     * @throws IllegalArgumentException if the penalty is not positive and finite
+     */
+    public Builder repetitionPenalty(double penalty) {
+      if (!(penalty > 0) || Double.isInfinite(penalty)) {
+        throw new IllegalArgumentException(
+            "repetitionPenalty must be positive and finite: repetitionPenalty=" + penalty);
+      }
+      this.repetitionPenalty = penalty;
+      return this;
+    }
+
+    /**
+     * Subtracts from the logit of each token that the model has added.
+     *
+     * @param penalty finite; 0 changes nothing
+     * @return this builder
+     * @throws IllegalArgumentException if the penalty is not finite
+     */
+    public Builder presencePenalty(double penalty) {
+      this.presencePenalty = finite("presencePenalty", penalty);
+      return this;
+    }
+
+    /**
+     * Subtracts from the logit of each token as often as the model has added it.
+     *
+     * @param penalty finite; 0 changes nothing
+     * @return this builder
+     * @throws IllegalArgumentException if the penalty is not finite
+     */
+    public Builder frequencyPenalty(double penalty) {
+      this.frequencyPenalty = finite("frequencyPenalty", penalty);
+      return this;
+    }
+
+    private static double finite(String name, double value) {
+      if (!Double.isFinite(value)) {
+        throw new IllegalArgumentException(name + " must be finite: " + name + "=" + value);
+      }
+      return value;
+    }
+
+    /**
+     * Adds to the logit of a token.
+     *
+     * @param token not negative
+     * @param value what is added; −∞ forbids the token
+     * @return this builder
+     * @throws IllegalArgumentException if the token is negative, or the value is NaN or +∞
+     */
+    public Builder logitBias(int token, double value) {
+      if (token < 0 || Double.isNaN(value) || value == Double.POSITIVE_INFINITY) {
+        throw new IllegalArgumentException(
+            "logit bias must be a number for a token that is not negative: token="
+                + token
+                + ", bias="
+                + value);
+      }
+      bias.put(token, (float) value);
       return this;
     }
 

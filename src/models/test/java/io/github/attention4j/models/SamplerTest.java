@@ -1,5 +1,6 @@
 package io.github.attention4j.models;
 
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -239,6 +240,71 @@ class SamplerTest {
         "temperature=0.8, topK=40, topP=0.9, seed=1",
         Sampler.builder().temperature(0.8).topK(40).topP(0.9).seed(1).build().toString());
     assertEquals("temperature=1.0, seed=0", Sampler.builder().build().toString());
+  }
+
+  // ---- Penalties, biases, min-p ----
+
+  @Test
+  void shouldDropTokensThatAreFarLessLikelyThanTheLikeliest() {
+    double[] shares = shares(Sampler.builder().minP(0.3), logits(0.5, 0.25, 0.2, 0.05));
+    assertShare(0.5 / 0.95, shares[0], "0");
+    assertShare(0.25 / 0.95, shares[1], "1");
+    assertShare(0.2 / 0.95, shares[2], "2");
+    assertEquals(0, shares[3]);
+  }
+
+  @Test
+  void shouldPenaliseWhatTheTextHasAlready() {
+    float[] logits = {2, 1.5f, -1, -1.5f, 0};
+    int[] text = {0, 3, 3, 1, 1};
+    Sampler.Builder greedy = Sampler.builder().temperature(0);
+    assertAdjusted(
+        new float[] {1, 0.75f, -1, -3, 0}, greedy.repetitionPenalty(2).build(), logits, text, 3);
+    Sampler presence = Sampler.builder().presencePenalty(0.5).frequencyPenalty(0.25).build();
+    assertAdjusted(new float[] {2, 0.5f, -1, -1.5f, 0}, presence, logits, text, 3);
+    assertAdjusted(new float[] {2, 0.5f, -1, -2.25f, 0}, presence, logits, text, 2);
+  }
+
+  @Test
+  void shouldAddBiasesAndForbidTokens() {
+    float[] logits = {2, 1, 0};
+    Sampler sampler =
+        Sampler.builder()
+            .temperature(0)
+            .logitBias(0, Double.NEGATIVE_INFINITY)
+            .logitBias(2, 1.5)
+            .build();
+    assertEquals(2, next(sampler, logits, 0));
+    assertRefused(
+        "logit bias must be of a token in the vocabulary: token=3, vocabulary=3",
+        () -> next(Sampler.builder().logitBias(3, 1).build(), logits, 0));
+  }
+
+  @Test
+  void shouldRefusePenaltiesOutsideTheirRange() {
+    Sampler.Builder builder = Sampler.builder();
+    assertRefused("minP must lie in [0, 1): minP=1.0", () -> builder.minP(1));
+    assertRefused(
+        "repetitionPenalty must be positive and finite: repetitionPenalty=0.0",
+        () -> builder.repetitionPenalty(0));
+    assertRefused(
+        "presencePenalty must be finite: presencePenalty=NaN",
+        () -> builder.presencePenalty(Double.NaN));
+    assertRefused(
+        "logit bias must be a number for a token that is not negative: token=-1, bias=1.0",
+        () -> builder.logitBias(-1, 1));
+    try (Arena arena = Arena.ofConfined()) {
+      assertRefused(
+          "promptLength must lie in [0, text.length]: promptLength=2, text.length=1",
+          () -> Sampler.greedy().next(Tensor.of(arena, new float[] {1}, 1), 0, new int[1], 2));
+    }
+  }
+
+  private static void assertAdjusted(
+      float[] wanted, Sampler sampler, float[] logits, int[] text, int promptLength) {
+    float[] adjusted = logits.clone();
+    sampler.adjust(adjusted, text, text.length, promptLength);
+    assertArrayEquals(wanted, adjusted, 1e-6f);
   }
 
   private static void assertRefused(String message, Runnable call) {

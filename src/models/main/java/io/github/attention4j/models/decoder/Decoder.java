@@ -172,6 +172,11 @@ public final class Decoder {
     return specification;
   }
 
+  /** The embedding of a token, as floats. */
+  public void embedding(int token, Tensor out) {
+    embedding.row(token, out);
+  }
+
   /** λ of a layer of differential attention. */
   public float lambda(int layer) {
     return layers.get(layer).lambda();

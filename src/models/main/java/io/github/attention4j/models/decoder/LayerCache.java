@@ -1,8 +1,12 @@
 package io.github.attention4j.models.decoder;
 
+import io.github.attention4j.DType;
 import io.github.attention4j.KvCache;
 import io.github.attention4j.Tensor;
+import io.github.attention4j.io.SafeTensors;
 import java.lang.foreign.Arena;
+import java.util.Arrays;
+import java.util.Map;
 
 /**
  * Keys and values of one layer of a text, in memory that grows with the text. A layer with a window
@@ -61,6 +65,11 @@ final class LayerCache {
       forget();
       needed = rows.longest() + (int) k.size(2);
     }
+    reserve(needed);
+    rows.append(k, v);
+  }
+
+  private void reserve(int needed) {
     if (needed > rows.capacity()) {
       long doubled = Math.max(2L * rows.capacity(), needed);
       KvCache larger =
@@ -68,7 +77,6 @@ final class LayerCache {
       larger.append(rows.keys(), rows.values());
       rows = larger;
     }
-    rows.append(k, v);
   }
 
   /** Moves the rows that later tokens can see to the front. */
@@ -103,5 +111,53 @@ final class LayerCache {
   void clear() {
     forgotten = 0;
     rows.reset();
+  }
+
+  // ---- Copies ----
+
+  /** Becomes the beginning of another text's cache, which {@link #canTruncate} must allow. */
+  void copyFrom(LayerCache other, int length) {
+    clear();
+    int kept = length - other.forgotten;
+    reserve(kept);
+    rows.append(other.rows.keys().slice(2, 0, kept), other.rows.values().slice(2, 0, kept));
+    forgotten = other.forgotten;
+  }
+
+  void save(String name, Map<String, Tensor> tensors) {
+    tensors.put(name + ".keys", rows.keys().select(0, 0));
+    tensors.put(name + ".values", rows.values().select(0, 0));
+  }
+
+  /** Takes the last rows of a text of this length: all of them, or those that can be seen. */
+  void restore(String name, SafeTensors saved, int length) {
+    Tensor keys = saved.get(name + ".keys");
+    Tensor values = saved.get(name + ".values");
+    long kept = keys.rank() == 3 ? keys.size(1) : -1;
+    long least = Math.min(length, seen);
+    long[] shape = {headsKv, kept, dim};
+    if (kept < least
+        || kept > length
+        || keys.dtype() != DType.F32
+        || values.dtype() != DType.F32
+        || !Arrays.equals(keys.shape(), shape)
+        || !Arrays.equals(values.shape(), shape)) {
+      throw new IllegalArgumentException(
+          saved
+              + ": "
+              + name
+              + " must have the keys and values of "
+              + length
+              + " tokens: keys="
+              + keys
+              + ", values="
+              + values);
+    }
+    clear();
+    reserve((int) kept);
+    try (Arena scratch = Arena.ofConfined()) {
+      rows.append(keys.toF32(scratch).unsqueeze(0), values.toF32(scratch).unsqueeze(0));
+    }
+    forgotten = length - (int) kept;
   }
 }

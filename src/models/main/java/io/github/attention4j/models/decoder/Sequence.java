@@ -1,8 +1,11 @@
 package io.github.attention4j.models.decoder;
 
+import io.github.attention4j.Tensor;
+import io.github.attention4j.io.SafeTensors;
 import java.lang.foreign.Arena;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 
 /** The keys and values of a text in all layers. */
 public final class Sequence {
@@ -71,5 +74,34 @@ public final class Sequence {
   public void clear() {
     layers.forEach(LayerCache::clear);
     length = 0;
+  }
+
+  /** Copies the beginning of another text of the same model, or nothing if it is not all there. */
+  public void copyFrom(Sequence other, int to) {
+    boolean possible = to <= other.length && !decoder.changesKeys(to, other.length);
+    for (LayerCache layer : other.layers) {
+      possible &= layer.canTruncate(to);
+    }
+    if (possible) {
+      for (int i = 0; i < layers.size(); i++) {
+        layers.get(i).copyFrom(other.layers.get(i), to);
+      }
+      length = to;
+    }
+  }
+
+  /** Adds the keys and values to what is written to a file. */
+  public void save(Map<String, Tensor> tensors) {
+    for (int i = 0; i < layers.size(); i++) {
+      layers.get(i).save("layers." + i, tensors);
+    }
+  }
+
+  /** Takes keys and values of a text of this length from a file. */
+  public void restore(SafeTensors saved, int to) {
+    for (int i = 0; i < layers.size(); i++) {
+      layers.get(i).restore("layers." + i, saved, to);
+    }
+    length = to;
   }
 }

@@ -1,0 +1,46 @@
+package io.github.attention4j.models;
+
+import java.util.Arrays;
+
+/**
+ * What a generation gave.
+ *
+ * @param tokens the new tokens, the end of the text included
+ * @param reason why it ended
+ */
+@SuppressWarnings("ArrayRecordComponent") // equals and hashCode are written out.
+public record Generated(int[] tokens, Reason reason) {
+  /** Why a generation ended. */
+  public enum Reason {
+    /** The last token ends a text. */
+    END,
+
+    /** As many tokens as were asked for. */
+    LENGTH,
+
+    /** The listener asked for no more. */
+    STOPPED
+  }
+
+  @Override
+  public boolean equals(Object other) {
+    return other instanceof Generated that
+        && Arrays.equals(tokens, that.tokens)
+        && reason == that.reason;
+  }
+
+  @Override
+  public int hashCode() {
+    return Arrays.hashCode(tokens);
+  }
+
+  /**
+   * Shows the tokens and the reason.
+   *
+   * @return for people
+   */
+  @Override
+  public String toString() {
+    return Arrays.toString(tokens) + " " + reason;
+  }
+}

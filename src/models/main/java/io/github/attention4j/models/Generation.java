@@ -1,0 +1,182 @@
+package io.github.attention4j.models;
+
+import java.util.Objects;
+import java.util.Set;
+
+/**
+ * How a text is continued.
+ *
+ * <pre>{@code
+ * Generation generation =
+ *     Generation.builder().maxNewTokens(200).sampler(sampler).stopTokens(Set.of(13)).build();
+ * }</pre>
+ *
+ * <p>Immutable; safe for any number of threads if its processor and drafter are.
+ */
+public final class Generation {
+  private final int maxNewTokens;
+  private final Sampler sampler;
+  private final Set<Integer> stopTokens;
+  private final boolean ignoreEnds;
+  private final LogitsProcessor processor;
+  private final int logProbabilities;
+  private final Drafter drafter;
+
+  private Generation(Builder builder) {
+    maxNewTokens = builder.maxNewTokens;
+    sampler = builder.sampler;
+    stopTokens = builder.stopTokens;
+    ignoreEnds = builder.ignoreEnds;
+    processor = builder.processor;
+    logProbabilities = builder.logProbabilities;
+    drafter = builder.drafter;
+  }
+
+  /**
+   * Starts with 256 tokens, greedy, ending where the model ends its texts.
+   *
+   * @return a builder
+   */
+  public static Builder builder() {
+    return new Builder();
+  }
+
+  int maxNewTokens() {
+    return maxNewTokens;
+  }
+
+  Sampler sampler() {
+    return sampler;
+  }
+
+  boolean ends(int token, Set<Integer> modelEnds) {
+    return stopTokens.contains(token) || (!ignoreEnds && modelEnds.contains(token));
+  }
+
+  /** Null if there is none. */
+  LogitsProcessor processor() {
+    return processor;
+  }
+
+  /** Null if there is none. */
+  Drafter drafter() {
+    return drafter;
+  }
+
+  /** -1 if none are wanted. */
+  int logProbabilities() {
+    return logProbabilities;
+  }
+
+  /** Collects the options of a {@link Generation}. Not safe for several threads. */
+  public static final class Builder {
+    private int maxNewTokens = 256;
+    private Sampler sampler = Sampler.greedy();
+    private Set<Integer> stopTokens = Set.of();
+    private boolean ignoreEnds;
+    private LogitsProcessor processor;
+    private int logProbabilities = -1;
+    private Drafter drafter;
+
+    private Builder() {}
+
+    /**
+     * Limits the length.
+     *
+     * @param tokens the most tokens to add, not negative
+     * @return this builder
+     * @throws IllegalArgumentException if tokens is negative
+     */
+    public Builder maxNewTokens(int tokens) {
+      if (tokens < 0) {
+        throw new IllegalArgumentException(
+            "maxNewTokens must not be negative: maxNewTokens=" + tokens);
+      }
+      this.maxNewTokens = tokens;
+      return this;
+    }
+
+    /**
+     * Chooses how tokens are drawn.
+     *
+     * @param sampler the sampler
+     * @return this builder
+     */
+    public Builder sampler(Sampler sampler) {
+      this.sampler = Objects.requireNonNull(sampler, "sampler");
+      return this;
+    }
+
+    /**
+     * Ends at other tokens too.
+     *
+     * @param tokens added to those of the model. Copied.
+     * @return this builder
+     */
+    public Builder stopTokens(Set<Integer> tokens) {
+      this.stopTokens = Set.copyOf(tokens);
+      return this;
+    }
+
+    /**
+     * Goes on after tokens that end a text by the model's files.
+     *
+     * @return this builder
+     */
+    public Builder ignoreEnds() {
+      this.ignoreEnds = true;
+      return this;
+    }
+
+    /**
+     * Gives the caller a say in each token.
+     *
+     * @param processor changes the logits before penalties, biases and sampling
+     * @return this builder
+     */
+    public Builder processor(LogitsProcessor processor) {
+      this.processor = Objects.requireNonNull(processor, "processor");
+      return this;
+    }
+
+    /**
+     * Asks for log-probabilities.
+     *
+     * @param likeliest how many of the likeliest tokens to list beside the one that is chosen, from
+     *     0 to 100
+     * @return this builder
+     * @throws IllegalArgumentException if the number lies outside its range
+     */
+    public Builder logProbabilities(int likeliest) {
+      if (likeliest < 0 || likeliest > 100) {
+        throw new IllegalArgumentException(
+            "logProbabilities must lie in [0, 100]: logProbabilities=" + likeliest);
+      }
+      this.logProbabilities = likeliest;
+      return this;
+    }
+
+    /**
+     * Lets something quick propose tokens, which the model reads several at a time (Leviathan et
+     * al., "Fast Inference from Transformers via Speculative Decoding", 2023). Each is compared
+     * with the token that the model itself chooses at its place, draw by draw, so that the text is
+     * the one without proposals.
+     *
+     * @param drafter proposes; it serves one text at a time
+     * @return this builder
+     */
+    public Builder drafter(Drafter drafter) {
+      this.drafter = Objects.requireNonNull(drafter, "drafter");
+      return this;
+    }
+
+    /**
+     * Makes the options.
+     *
+     * @return immutable options as chosen so far
+     */
+    public Generation build() {
+      return new Generation(this);
+    }
+  }
+}

@@ -1,0 +1,161 @@
+package io.github.attention4j.models;
+
+import java.util.Arrays;
+import java.util.List;
+import java.util.Objects;
+
+/**
+ * Turns tokens into text while they come, and never gives half a character: bytes of a character
+ * that is not complete are kept until it is. It also finds texts at which to stop, and gives
+ * nothing of them, nor of what may become one.
+ *
+ * <pre>{@code
+ * TextStream stream = new TextStream(tokenizer, List.of("\nUser:"));
+ * model.generate(prompt, 100, sampler, token -> show(stream.add(token)));
+ * show(stream.finish());
+ * }</pre>
+ *
+ * <p>All pieces together are the decoded text up to the stop. Not safe for several threads.
+ */
+public final class TextStream {
+  private static final char REPLACEMENT = '\uFFFD';
+
+  /** A character that is not complete is at most three bytes, each of which may be replaced. */
+  private static final int MOST_INCOMPLETE = 3;
+
+  private final Tokenizer tokenizer;
+  private final List<String> stops;
+  private final int longestStop;
+
+  /** Tokens from a little before those whose text has not been given completely. */
+  private int[] window = new int[16];
+
+  private int count;
+
+  /** How many of the window's tokens have been given before: they only lend their context. */
+  private int context;
+
+  /** How many characters of the window's text have been taken. */
+  private int taken;
+
+  /** Text that may be the beginning of a stop. */
+  private final StringBuilder held = new StringBuilder();
+
+  private String stop;
+
+  /**
+   * Begins a text.
+   *
+   * @param tokenizer decodes the tokens; special ones are left out
+   */
+  public TextStream(Tokenizer tokenizer) {
+    this(tokenizer, List.of());
+  }
+
+  /**
+   * Begins a text that ends at certain texts.
+   *
+   * @param tokenizer decodes the tokens; special ones are left out
+   * @param stops the texts, none of them empty. Copied.
+   * @throws IllegalArgumentException if a stop is empty
+   */
+  public TextStream(Tokenizer tokenizer, List<String> stops) {
+    this.tokenizer = Objects.requireNonNull(tokenizer, "tokenizer");
+    this.stops = List.copyOf(stops);
+    if (this.stops.contains("")) {
+      throw new IllegalArgumentException("stops must not be empty texts: stops=" + stops);
+    }
+    longestStop = this.stops.stream().mapToInt(String::length).max().orElse(0);
+  }
+
+  /**
+   * Takes the next token.
+   *
+   * @param token a token
+   * @return what can be shown now; empty after a stop
+   */
+  public String add(int token) {
+    if (stop != null) {
+      return "";
+    }
+    if (count == window.length) {
+      window = Arrays.copyOf(window, 2 * count);
+    }
+    window[count++] = token;
+    String text = decoded();
+    int end = text.length();
+    while (end > taken
+        && text.charAt(end - 1) == REPLACEMENT
+        && text.length() - end < MOST_INCOMPLETE) {
+      end--;
+    }
+    String complete = end > taken ? text.substring(taken, end) : "";
+    if (end == text.length()) {
+      // The tokens given now lend their context to the next.
+      System.arraycopy(window, context, window, 0, count - context);
+      count -= context;
+      context = count;
+      taken = decoded().length();
+    } else {
+      taken = Math.max(taken, end);
+    }
+    return withoutStops(complete, false);
+  }
+
+  /**
+   * Ends the text.
+   *
+   * @return what was kept; a character that never became complete is U+FFFD
+   */
+  public String finish() {
+    if (stop != null) {
+      return "";
+    }
+    String text = decoded();
+    String rest = text.length() > taken ? text.substring(taken) : "";
+    taken = text.length();
+    return withoutStops(rest, true);
+  }
+
+  /**
+   * Tells at which text it stopped.
+   *
+   * @return the stop, or null if none has come
+   */
+  public String stop() {
+    return stop;
+  }
+
+  private String decoded() {
+    return tokenizer.decode(Arrays.copyOf(window, count), true);
+  }
+
+  private String withoutStops(String text, boolean last) {
+    held.append(text);
+    int first = -1;
+    for (String each : stops) {
+      int at = held.indexOf(each);
+      if (at >= 0 && (first < 0 || at < first)) {
+        first = at;
+        stop = each;
+      }
+    }
+    int give = first >= 0 ? first : last ? held.length() : held.length() - heldBack();
+    String given = held.substring(0, give);
+    held.delete(0, first >= 0 ? held.length() : give);
+    return given;
+  }
+
+  /** The length of the longest end of the text that begins a stop. */
+  private int heldBack() {
+    for (int length = Math.min(longestStop - 1, held.length()); length > 0; length--) {
+      String end = held.substring(held.length() - length);
+      for (String each : stops) {
+        if (each.startsWith(end)) {
+          return length;
+        }
+      }
+    }
+    return 0;
+  }
+}
