@@ -10,7 +10,7 @@ import java.lang.foreign.Arena;
 import java.util.Objects;
 
 /**
- * A residual connection and the norm behind it (post-norm), {@code AddNorm} of "Dive into Deep
+ * A residual connection and the norm after it (post-norm), {@code AddNorm} of "Dive into Deep
  * Learning" (chapter 11.7):
  *
  * <pre>
@@ -43,7 +43,7 @@ public final class AddNorm {
    *
    * @param file holds the tensors, all of those below the prefix
    * @param prefix what their names begin with, for example {@code "encoder.blks.block0.addnorm1."}
-   * @param arena for copies of weights that are not F32 or lie misaligned in the file
+   * @param arena for copies of weights that are not F32 or are misaligned in the file
    * @return the connection
    * @throws IllegalArgumentException if a tensor is missing, one is not known, or the shapes differ
    * @throws IllegalStateException if an arena is closed or confined to another thread
@@ -66,7 +66,6 @@ public final class AddNorm {
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, or out is
    *     read-only or overlaps x or y in any other way than being it, or a weight
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws io.github.attention4j.AttentionException if the native library is not to be had
    */
   public void forward(Tensor x, Tensor y, Tensor out) {
     Rows.check("x", x);

@@ -63,11 +63,11 @@ public final class AdditiveAttention {
   }
 
   /**
-   * Reads {@code W_q}, {@code W_k} and {@code w_v}, with or without {@code .weight} behind.
+   * Reads {@code W_q}, {@code W_k} and {@code w_v}, with or without the suffix {@code .weight}.
    *
    * @param file holds the tensors, all of those below the prefix
    * @param prefix what their names begin with, for example {@code "decoder.attention."}
-   * @param arena for copies of weights that are not F32 or lie misaligned in the file
+   * @param arena for copies of weights that are not F32 or are misaligned in the file
    * @return the layer
    * @throws IllegalArgumentException if a tensor is missing, one is not known, or the shapes do not
    *     fit one another
@@ -107,15 +107,13 @@ public final class AdditiveAttention {
    *     input or itself
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for projections and scores
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public void forward(Tensor queries, Tensor keys, Tensor values, ValidLens validLens, Tensor out) {
     run(queries, keys, false, values, validLens, out, null);
   }
 
   /**
-   * Computes attention and gives its weights, the book's {@code attention_weights}.
+   * Computes attention and returns its weights, the book's {@code attention_weights}.
    *
    * @param queries {@code [batch, lenQ, dimQueries]}. Not modified.
    * @param keys {@code [batch, lenK, dimKeys]}. Not modified.
@@ -127,8 +125,6 @@ public final class AdditiveAttention {
    *     Tensor)}, and if weights does not fit
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for projections and scores
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public void forward(
       Tensor queries, Tensor keys, Tensor values, ValidLens validLens, Tensor out, Tensor weights) {
@@ -144,8 +140,6 @@ public final class AdditiveAttention {
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, or
    *     projected is read-only or overlaps keys or a weight
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public void projectKeys(Tensor keys, Tensor projected) {
     keyProjection.forward(keys, projected);
@@ -159,14 +153,12 @@ public final class AdditiveAttention {
    * @param values {@code [batch, lenK, dimV]}. Not modified.
    * @param validLens how many keys are valid
    * @param out {@code [batch, lenQ, dimV]}. Modified.
-   * @param weights {@code [batch, lenQ, lenK]}, contiguous; or null where they are not wanted.
+   * @param weights {@code [batch, lenQ, lenK]}, contiguous; or null if they are not wanted.
    *     Modified.
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, ValidLens, Tensor,
    *     Tensor)}
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for queries and scores
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public void forwardProjected(
       Tensor queries,

@@ -75,7 +75,7 @@ public final class BahdanauSeq2Seq {
    *
    * @param file holds the tensors, all of those below the prefix
    * @param prefix what their names begin with
-   * @param arena for copies of weights that are not F32 or lie misaligned in the file
+   * @param arena for copies of weights that are not F32 or are misaligned in the file
    * @return the model
    * @throws IllegalArgumentException if a tensor is missing, one is not known, or the shapes do not
    *     fit one another
@@ -145,14 +145,12 @@ public final class BahdanauSeq2Seq {
    *
    * @param src {@code [batch, lenSrc]}, tokens of the encoder's vocabulary. Not modified.
    * @param outputs of the last layer, {@code [batch, lenSrc, hidden]}. Modified.
-   * @param state of every layer behind the last token, {@code [layers, batch, hidden]}, contiguous.
+   * @param state of every layer after the last token, {@code [layers, batch, hidden]}, contiguous.
    *     Modified.
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, or a token
    *     is not in the vocabulary
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory to compute in
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public void encode(Tensor src, Tensor outputs, Tensor state) {
     Checks.rank("src", Objects.requireNonNull(src, "src"), 2);
@@ -220,9 +218,7 @@ public final class BahdanauSeq2Seq {
    * @return the state before the first token
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws OutOfMemoryError if the memory is not to be had
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
+   * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public State newState(Arena arena, Tensor outputs, Tensor encState, ValidLens srcValidLens) {
     Checks.rank("outputs", Objects.requireNonNull(outputs, "outputs"), 3);
@@ -247,15 +243,13 @@ public final class BahdanauSeq2Seq {
    *     vocabulary, or the state's lengths are for another batch
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory to compute in
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public void decode(Tensor tokens, State state, Tensor logits) {
     decode(tokens, state, logits, null, null);
   }
 
   /**
-   * Reads the next tokens of each sequence, and gives what the attention read at each step.
+   * Reads the next tokens of each sequence, and returns what the attention read at each step.
    *
    * @param tokens {@code [batch, len]}, of the decoder's vocabulary. Not modified.
    * @param state of these sequences. Modified.
@@ -266,8 +260,6 @@ public final class BahdanauSeq2Seq {
    *     contexts do not fit
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory to compute in
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public void decode(Tensor tokens, State state, Tensor logits, Tensor weights, Tensor contexts) {
     Checks.rank("tokens", Objects.requireNonNull(tokens, "tokens"), 2);
@@ -338,8 +330,6 @@ public final class BahdanauSeq2Seq {
    *     is not in the vocabulary, or maxSteps is negative
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory to compute in
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public int[][] predict(Tensor src, ValidLens srcValidLens, int bos, int eos, int maxSteps) {
     check(src, bos, maxSteps);
@@ -366,8 +356,6 @@ public final class BahdanauSeq2Seq {
    *     is less than 1
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory to compute in
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public Beam predictBeam(
       Tensor src, int srcValidLen, int bos, int eos, int maxSteps, int beamSize, double alpha) {

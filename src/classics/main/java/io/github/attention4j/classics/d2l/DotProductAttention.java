@@ -15,7 +15,7 @@ import java.util.Objects;
  * </pre>
  *
  * One fused pass, as {@link Attention}; what differs are the valid lengths, of which a length of 0
- * gives the plain average ({@link ValidLens}). Dropout is off, as it is when the book predicts.
+ * gives the plain average ({@link ValidLens}). There is no dropout, as at inference in the book.
  *
  * <p>A function, safe for any number of threads.
  */
@@ -36,7 +36,6 @@ public final class DotProductAttention {
    * @throws IllegalArgumentException as {@link Attention#forward(Tensor, Tensor, Tensor, Tensor)},
    *     and if the lengths are for another batch or number of queries
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws io.github.attention4j.AttentionException if the native library is not to be had
    */
   public static void forward(
       Tensor queries, Tensor keys, Tensor values, ValidLens validLens, Tensor out) {
@@ -44,7 +43,7 @@ public final class DotProductAttention {
   }
 
   /**
-   * Computes attention and gives its weights, the book's {@code attention_weights}.
+   * Computes attention and returns its weights, the book's {@code attention_weights}.
    *
    * @param queries {@code [batch, lenQ, dim]}, or with heads. Not modified.
    * @param keys {@code [batch, lenK, dim]}, or with heads. Not modified.
@@ -55,7 +54,6 @@ public final class DotProductAttention {
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, ValidLens,
    *     Tensor)}, and if weights does not fit
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws io.github.attention4j.AttentionException if the native library is not to be had
    */
   public static void forward(
       Tensor queries, Tensor keys, Tensor values, ValidLens validLens, Tensor out, Tensor weights) {

@@ -27,7 +27,7 @@ import java.util.Objects;
  *   h' = (1 − z) · n + z · h                           the input of the next layer, and the state
  * </pre>
  *
- * What the inputs of all steps contribute is one matrix product; what the state does, one a step.
+ * The inputs of all steps take one matrix product, the state one for each step.
  *
  * <p>All tensors are {@link DType#F32}. Dropout is off. Immutable and safe for any number of
  * threads.
@@ -57,11 +57,11 @@ public final class Gru {
 
   /**
    * Reads {@code weight_ih_l0}, {@code weight_hh_l0}, {@code bias_ih_l0}, {@code bias_hh_l0}, and
-   * so on for each layer; with both biases of a layer or without.
+   * so on for each layer; each layer with both biases or without.
    *
    * @param file holds the tensors, all of those below the prefix
    * @param prefix what their names begin with, for example {@code "encoder.rnn.rnn."}
-   * @param arena for copies of weights that are not F32 or lie misaligned in the file
+   * @param arena for copies of weights that are not F32 or are misaligned in the file
    * @return the layers
    * @throws IllegalArgumentException if a tensor is missing, one is not known, or the shapes do not
    *     fit one another
@@ -118,13 +118,11 @@ public final class Gru {
    * @param x {@code [batch, len, dimIn]}. Not modified.
    * @param state {@code [layers, batch, hidden]}, contiguous: at first what came before, zeros for
    *     nothing; at last what the next call begins with. Modified.
-   * @param out what the last layer gives at each step, {@code [batch, len, hidden]}. Modified.
+   * @param out the output of the last layer at each step, {@code [batch, len, hidden]}. Modified.
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, or state or
    *     out is read-only or overlaps another tensor
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory to compute in
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public void forward(Tensor x, Tensor state, Tensor out) {
     Checks.rank("x", Objects.requireNonNull(x, "x"), 3);
@@ -152,7 +150,7 @@ public final class Gru {
       Tensor between = layers.size() > 1 ? scratch.floats(batch, len, hidden) : null;
       Tensor inputs = x;
       for (int n = 0; n < layers.size(); n++) {
-        // A layer's inputs are used up before its outputs are written over them.
+        // A layer's inputs are no longer needed when its outputs overwrite them.
         Tensor outputs = n == layers.size() - 1 ? out : between;
         layers.get(n).input.forward(inputs, fromInputs);
         Tensor h = state.select(0, n);

@@ -16,8 +16,8 @@ import java.util.Objects;
  *                    = 0                                                                  else
  * </pre>
  *
- * A row without a valid key gets {@code 1 / lenK} everywhere; {@link ValidLens} says why. The notes
- * from which some know this function replace masked scores by 10⁻⁶, a slip: it is −10⁶.
+ * A row without a valid key gets {@code 1 / lenK} everywhere; {@link ValidLens} explains why. Some
+ * notes replace masked scores by 10⁻⁶, which is a mistake: it is −10⁶.
  *
  * <p>A function, safe for any number of threads.
  */
@@ -34,7 +34,6 @@ public final class MaskedSoftmax {
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, the lengths
    *     are for another batch or number of queries, or weights is read-only or overlaps scores
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws io.github.attention4j.AttentionException if the native library is not to be had
    */
   public static void forward(Tensor scores, ValidLens validLens, Tensor weights) {
     Checks.rank("scores", Objects.requireNonNull(scores, "scores"), 3);
@@ -45,7 +44,7 @@ public final class MaskedSoftmax {
     Checks.contiguous("weights", weights);
     Checks.disjoint("weights", weights, "scores", scores);
     try (Scratch scratch = new Scratch()) {
-      // Logits that are scores and nothing else: products of zeros, with the scores as their bias.
+      // Products of zeros with the scores as their bias: the logits are the scores.
       Tensor zero = scratch.floats(1, 1, 1).expand(0, scores.size(0));
       Tensor queries = zero.expand(1, scores.size(1));
       Tensor keys = zero.expand(1, scores.size(2));

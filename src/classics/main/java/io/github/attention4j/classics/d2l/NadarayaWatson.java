@@ -41,9 +41,9 @@ import java.util.Objects;
  *   weights   [n, m]       [n, m]
  * </pre>
  *
- * The weights are {@code [queries, keys]}; where the book draws them it has the transpose. A query
- * that no key is near to, which the boxcar and Epanechikov kernels allow, has output and weights 0,
- * where the book divides 0 by 0.
+ * The weights are {@code [queries, keys]}; the book plots their transpose. With the boxcar and
+ * Epanechikov kernels a query may have no key within reach; its output and weights are 0, while the
+ * book divides 0 by 0.
  *
  * <p>Immutable and safe for any number of threads.
  */
@@ -56,7 +56,7 @@ public final class NadarayaWatson {
     BOXCAR,
     /** 1 everywhere: the plain mean of all values. */
     CONSTANT,
-    /** {@code max(1 − |x|, 0)}, a triangle; elsewhere the name stands for a parabola. */
+    /** {@code max(1 − |x|, 0)}, a triangle; elsewhere the name means a parabola. */
     EPANECHIKOV
   }
 
@@ -128,15 +128,15 @@ public final class NadarayaWatson {
   }
 
   /**
-   * Gives each example the others: row i has all elements but the i-th, in their order. So keys and
-   * values are made for the parametric model.
+   * Makes the keys or values of the parametric model: row i has all elements except the i-th, in
+   * order.
    *
    * @param arena supplies the memory of the result
    * @param x {@code [n]} or {@code [n, dim]}, n at least 1. Not modified.
    * @return {@code [n, n − 1]} or {@code [n, n − 1, dim]}
    * @throws IllegalArgumentException if the rank is neither 1 nor 2, the type is not F32, or there
    *     is no element
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public static Tensor leaveOneOut(Arena arena, Tensor x) {
     Objects.requireNonNull(arena, "arena");
@@ -168,14 +168,13 @@ public final class NadarayaWatson {
    *     out is read-only or overlaps an input or itself
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for rows of scores
-   * @throws io.github.attention4j.AttentionException if the native library is not to be had
    */
   public void forward(Tensor queries, Tensor keys, Tensor values, Tensor out) {
     run(queries, keys, values, out, null);
   }
 
   /**
-   * Predicts and gives the weights.
+   * Predicts and returns the weights.
    *
    * @param queries {@code [n]} or {@code [n, dim]}. Not modified.
    * @param keys {@code [m]} or {@code [m, dim]}, or each query's own with n before. Not modified.
@@ -187,7 +186,6 @@ public final class NadarayaWatson {
    *     weights does not fit
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for rows of scores
-   * @throws io.github.attention4j.AttentionException if the native library is not to be had
    */
   public void forward(Tensor queries, Tensor keys, Tensor values, Tensor out, Tensor weights) {
     run(queries, keys, values, out, Objects.requireNonNull(weights, "weights"));

@@ -18,7 +18,7 @@ import java.lang.foreign.MemorySegment;
  * values are those of the core.
  */
 final class PairScores {
-  /** Scores that are held at a time, where the caller does not ask for all weights anyway. */
+  /** The most scores held in memory if the caller does not ask for all weights. */
   private static final long MOST_SCORES = 1 << 20;
 
   private final int form;

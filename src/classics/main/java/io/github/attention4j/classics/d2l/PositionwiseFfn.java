@@ -62,12 +62,12 @@ public final class PositionwiseFfn {
   }
 
   /**
-   * Reads {@code dense1} and {@code dense2}, each with {@code .weight} and, where there is one,
-   * {@code .bias}.
+   * Reads {@code dense1} and {@code dense2}, each with {@code .weight} and, optionally, {@code
+   * .bias}.
    *
    * @param file holds the tensors, all of those below the prefix
    * @param prefix what their names begin with, for example {@code "encoder.blks.block0.ffn."}
-   * @param arena for copies of weights that are not F32 or lie misaligned in the file
+   * @param arena for copies of weights that are not F32 or are misaligned in the file
    * @return the network
    * @throws IllegalArgumentException if a tensor is missing, one is not known, or the shapes do not
    *     fit one another
@@ -105,14 +105,12 @@ public final class PositionwiseFfn {
   /**
    * Applies the network to each row.
    *
-   * @param x {@code [..., dimIn]}, rows at one distance. Not modified.
+   * @param x {@code [..., dimIn]}; equally spaced rows. Not modified.
    * @param out {@code [..., dimOut]}, with as many rows. Modified.
    * @throws IllegalArgumentException if types, sizes, strides or alignment do not fit, or out is
    *     read-only or overlaps x or a weight
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for the hidden rows
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public void forward(Tensor x, Tensor out) {
     Rows.check("x", x);

@@ -74,12 +74,12 @@ public final class Transformer {
    * @param prefix what their names begin with
    * @param numHeads the number of heads of every attention
    * @param arena supplies the memory of the position table, and of copies of weights that are not
-   *     F32 or lie misaligned in the file; it and the file's must stay open
+   *     F32 or are misaligned in the file; it and the file's must stay open
    * @return the model
    * @throws IllegalArgumentException if a tensor is missing, one is not known, or the shapes do not
    *     fit one another or the number of heads
    * @throws IllegalStateException if an arena is closed or confined to another thread
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public static Transformer load(SafeTensors file, String prefix, long numHeads, Arena arena) {
     Weights all = new Weights(file, prefix, arena);
@@ -183,27 +183,23 @@ public final class Transformer {
    *     vocabulary, lenSrc exceeds {@link #MAX_LEN}, or the lengths are for another batch
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory to compute in
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public void encode(Tensor src, ValidLens srcValidLens, Tensor out) {
     encode(src, srcValidLens, out, null);
   }
 
   /**
-   * Encodes, and gives the weights of each block.
+   * Encodes, and returns the weights of each block.
    *
    * @param src {@code [batch, lenSrc]}, tokens of the encoder's vocabulary. Not modified.
    * @param srcValidLens how many of them are valid
    * @param out {@code [batch, lenSrc, dim]}, contiguous. Modified.
-   * @param weights {@code [encoderBlocks, batch, heads, lenSrc, lenSrc]}, contiguous; or null where
+   * @param weights {@code [encoderBlocks, batch, heads, lenSrc, lenSrc]}, contiguous; or null if
    *     they are not wanted. Modified.
    * @throws IllegalArgumentException as {@link #encode(Tensor, ValidLens, Tensor)}, and if weights
    *     does not fit
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory to compute in
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public void encode(Tensor src, ValidLens srcValidLens, Tensor out, Tensor weights) {
     Checks.rank("src", Objects.requireNonNull(src, "src"), 2);
@@ -237,7 +233,7 @@ public final class Transformer {
   /**
    * What the sequences of a batch have read so far. Not safe for several threads.
    *
-   * <p>All memory is allocated when it is made, but for what a step computes in.
+   * <p>All memory except the scratch of a step is allocated when it is created.
    */
   public static final class State {
     private final List<TransformerDecoderBlock.State> blocks;
@@ -273,11 +269,9 @@ public final class Transformer {
    * @param srcValidLens how many of its positions are valid
    * @param capacity the most tokens, from 0 to {@link #MAX_LEN}
    * @return the state before the first token
-   * @throws IllegalArgumentException if the tensor does not fit, or capacity lies outside its range
+   * @throws IllegalArgumentException if the tensor does not fit, or capacity is out of range
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws OutOfMemoryError if the memory is not to be had
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
+   * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public State newState(Arena arena, Tensor encOutputs, ValidLens srcValidLens, int capacity) {
     Checks.rank("encOutputs", Objects.requireNonNull(encOutputs, "encOutputs"), 3);
@@ -300,8 +294,6 @@ public final class Transformer {
    * @throws IllegalStateException if the state has no room, or a tensor's arena is closed or
    *     confined to another thread; nothing is read then
    * @throws OutOfMemoryError if there is no memory to compute in
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public void decode(Tensor tokens, State state, Tensor logits) {
     Checks.rank("tokens", Objects.requireNonNull(tokens, "tokens"), 2);
@@ -348,11 +340,9 @@ public final class Transformer {
    * @param maxSteps the most tokens to write, from 0 to {@link #MAX_LEN}
    * @return for each source its text
    * @throws IllegalArgumentException as {@link #encode(Tensor, ValidLens, Tensor)}, if bos is not
-   *     in the vocabulary, or maxSteps lies outside its range
+   *     in the vocabulary, or maxSteps is out of range
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory to compute in
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public int[][] predict(Tensor src, ValidLens srcValidLens, int bos, int eos, int maxSteps) {
     Checks.rank("src", Objects.requireNonNull(src, "src"), 2);
@@ -382,8 +372,6 @@ public final class Transformer {
    *     is less than 1
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory to compute in
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public Beam predictBeam(
       Tensor src, int srcValidLen, int bos, int eos, int maxSteps, int beamSize, double alpha) {

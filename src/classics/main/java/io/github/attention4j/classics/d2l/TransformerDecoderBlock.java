@@ -21,8 +21,8 @@ import java.util.Objects;
  *   out = addnorm3(z, ffn(z))
  * </pre>
  *
- * What a sequence has seen so far lies in a {@link State}: a whole sequence in one call and token
- * by token give the same rows. (The book keeps the block's inputs there and projects them again at
+ * A {@link State} holds what a sequence has seen so far: a whole sequence in one call and token by
+ * token give the same rows. (The book keeps the block's inputs there and projects them again at
  * each step; here their keys and values are kept.)
  *
  * <p>All tensors are {@link DType#F32}. Dropout is off. The block is immutable and safe for any
@@ -55,11 +55,11 @@ public final class TransformerDecoderBlock {
    * Makes a block of its parts.
    *
    * @param attention1 reads the sequence itself
-   * @param addNorm1 behind it
+   * @param addNorm1 after the attention
    * @param attention2 reads the encoder's outputs
-   * @param addNorm2 behind it
+   * @param addNorm2 after that
    * @param ffn works on each position
-   * @param addNorm3 behind it
+   * @param addNorm3 after the network
    * @return the block
    */
   public static TransformerDecoderBlock of(
@@ -85,7 +85,7 @@ public final class TransformerDecoderBlock {
    * @param file holds the tensors, all of those below the prefix
    * @param prefix what their names begin with, for example {@code "decoder.blks.block0."}
    * @param numHeads the book's {@code num_heads}
-   * @param arena for copies of weights that are not F32 or lie misaligned in the file
+   * @param arena for copies of weights that are not F32 or are misaligned in the file
    * @return the block
    * @throws IllegalArgumentException if a tensor is missing, one is not known, or the shapes do not
    *     fit one another or the number of heads
@@ -119,9 +119,7 @@ public final class TransformerDecoderBlock {
    * @throws IllegalArgumentException if type, rank, sizes, strides or alignment do not fit, or
    *     capacity is negative
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws OutOfMemoryError if the memory is not to be had
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
+   * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public State newState(Arena arena, Tensor encOutputs, ValidLens encValidLens, long capacity) {
     Objects.requireNonNull(encValidLens, "encValidLens");
@@ -185,15 +183,13 @@ public final class TransformerDecoderBlock {
    * @throws IllegalStateException if the state has no room, or a tensor's arena is closed or
    *     confined to another thread
    * @throws OutOfMemoryError if there is no memory to compute in
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public void forward(Tensor x, State state, Tensor out) {
     forward(x, state, out, null, null);
   }
 
   /**
-   * Applies the block to the next positions of each sequence, and gives the weights of both
+   * Applies the block to the next positions of each sequence, and returns the weights of both
    * attentions.
    *
    * @param x {@code [batch, len, dim]}. Not modified.
@@ -207,8 +203,6 @@ public final class TransformerDecoderBlock {
    * @throws IllegalStateException if the state has no room, or a tensor's arena is closed or
    *     confined to another thread
    * @throws OutOfMemoryError if there is no memory to compute in
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public void forward(Tensor x, State state, Tensor out, Tensor selfWeights, Tensor crossWeights) {
     Checks.rank("x", Objects.requireNonNull(x, "x"), 3);

@@ -39,9 +39,9 @@ public final class TransformerEncoderBlock {
    * Makes a block of its parts.
    *
    * @param attention reads the sequence itself
-   * @param addNorm1 behind it
+   * @param addNorm1 after the attention
    * @param ffn works on each position
-   * @param addNorm2 behind it
+   * @param addNorm2 after that
    * @return the block
    */
   public static TransformerEncoderBlock of(
@@ -60,7 +60,7 @@ public final class TransformerEncoderBlock {
    * @param file holds the tensors, all of those below the prefix
    * @param prefix what their names begin with, for example {@code "encoder.blks.block0."}
    * @param numHeads the book's {@code num_heads}
-   * @param arena for copies of weights that are not F32 or lie misaligned in the file
+   * @param arena for copies of weights that are not F32 or are misaligned in the file
    * @return the block
    * @throws IllegalArgumentException if a tensor is missing, one is not known, or the shapes do not
    *     fit one another or the number of heads
@@ -90,15 +90,13 @@ public final class TransformerEncoderBlock {
    *     are for another batch, or out is read-only or overlaps x or a weight
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory to compute in
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public void forward(Tensor x, ValidLens validLens, Tensor out) {
     run(x, validLens, out, null);
   }
 
   /**
-   * Applies the block and gives the weights of its attention.
+   * Applies the block and returns the weights of its attention.
    *
    * @param x {@code [batch, len, dim]}. Not modified.
    * @param validLens how many of the positions are valid
@@ -108,8 +106,6 @@ public final class TransformerEncoderBlock {
    *     does not fit
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory to compute in
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public void forward(Tensor x, ValidLens validLens, Tensor out, Tensor weights) {
     run(x, validLens, out, Objects.requireNonNull(weights, "weights"));

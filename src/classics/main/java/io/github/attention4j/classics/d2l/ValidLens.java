@@ -19,15 +19,14 @@ import java.util.Objects;
  * DotProductAttention.forward(queries, keys, values, ValidLens.of(2, 6), out);
  * }</pre>
  *
- * <p>The book replaces the score of a padded key by −10⁶ before softmax, with consequences that
- * hold here too:
+ * <p>The book replaces the score of a padded key by −10⁶ before softmax, with these consequences:
  *
  * <ul>
- *   <li>Behind a valid key the weight of padding is exactly 0. (Here it is so whatever lies in the
- *       padding; in the book NaN in a padded value spreads, as 0 · NaN is NaN.)
- *   <li>Where a length is 0 all scores are the same, so that the weights are {@code 1 / lenK} for
- *       all keys, padded ones too, and the result is the plain average of the values. This differs
- *       from {@link Mask#keyLengths}, which gives 0.
+ *   <li>If a query has a valid key, the weight of padding is exactly 0. (Here that holds whatever
+ *       the padding contains; in the book a NaN in a padded value spreads, since 0 · NaN is NaN.)
+ *   <li>If a length is 0, all scores are the same, so all keys, padded ones included, have weight
+ *       {@code 1 / lenK}, and the result is the plain average of the values. {@link
+ *       Mask#keyLengths} gives 0 instead.
  *   <li>A length above lenK hides nothing.
  * </ul>
  *
@@ -48,7 +47,7 @@ public final class ValidLens {
   }
 
   /**
-   * Says that all keys are valid, the book's {@code None}.
+   * All keys are valid, the book's {@code None}.
    *
    * @return the lengths that hide nothing
    */
@@ -57,7 +56,7 @@ public final class ValidLens {
   }
 
   /**
-   * Gives each batch its number of valid keys.
+   * Sets the number of valid keys of each batch.
    *
    * @param lens for each batch the number of keys, not negative. Copied.
    * @return the lengths
@@ -72,7 +71,7 @@ public final class ValidLens {
   }
 
   /**
-   * Gives each batch, or each query, its number of valid keys, which is read at each call.
+   * Sets the number of valid keys of each batch, or of each query; the tensor is read at each call.
    *
    * @param lens {@link DType#I32} {@code [batch]} or {@code [batch, lenQ]}, not negative. Not
    *     modified.

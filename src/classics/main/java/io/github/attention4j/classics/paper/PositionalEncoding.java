@@ -18,7 +18,7 @@ import java.util.Objects;
  * <pre>{@code
  * PositionalEncoding positions = PositionalEncoding.sinusoidal(arena, 1000, dim);
  * positions.forward(x, out); // out = x + P, "Dive into Deep Learning"'s PositionalEncoding
- * Tensor encoding = positions.encoding(seqLen); // P alone
+ * Tensor encoding = positions.encoding(seqLen); // P without x
  * }</pre>
  *
  * <p>A text that is written token by token has position t at step t: give it as {@code start}. (The
@@ -44,7 +44,7 @@ public final class PositionalEncoding {
    * @param dim the width of the model, the book's {@code num_hiddens}; even
    * @return the encoding
    * @throws IllegalArgumentException if maxLen is negative, or dim is odd or less than 2
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public static PositionalEncoding sinusoidal(Arena arena, int maxLen, int dim) {
     Objects.requireNonNull(arena, "arena");
@@ -94,7 +94,6 @@ public final class PositionalEncoding {
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, len is more
    *     than maxLen, or out is read-only or overlaps x in any other way than being it
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws io.github.attention4j.AttentionException if the native library is not to be had
    */
   public void forward(Tensor x, Tensor out) {
     forward(x, 1, 0, out);
@@ -111,7 +110,6 @@ public final class PositionalEncoding {
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor)}, or if scale is infinite
    *     or NaN, or start negative
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws io.github.attention4j.AttentionException if the native library is not to be had
    */
   public void forward(Tensor x, double scale, long start, Tensor out) {
     Checks.rank("x", Objects.requireNonNull(x, "x"), 3);

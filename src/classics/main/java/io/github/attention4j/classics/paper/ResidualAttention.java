@@ -14,28 +14,28 @@ import java.lang.foreign.Arena;
 import java.util.Objects;
 
 /**
- * Multi-head attention with its residual connection and the norm behind it, as "Attention Is All
- * You Need" (Vaswani et al., 2017) draws it and walks through the paper program it:
+ * Multi-head attention with its residual connection and the norm after it, as in "Attention Is All
+ * You Need" (Vaswani et al., 2017) and in walks through the paper:
  *
  * <pre>
  *   out = LayerNorm(query + linear_final(concat of head_h) )
  * </pre>
  *
- * <p>A well-known program of this layer has four slips. What the paper means holds here:
+ * <p>A well-known program of this layer has four mistakes. Here the layer is what the paper means:
  *
  * <ul>
  *   <li>It splits heads by {@code view(batch * heads, -1, dim)} without transposing, which mixes
  *       positions. Here head h reads the h-th part of each row.
- *   <li>It scales by {@code (dim / heads)^−1/2}, dim being a head's width already. Here by {@code
- *       dim^−1/2} of a head.
- *   <li>It repeats the mask head by head where rows go batch by batch. Here the mask of batch b
- *       counts for every head of batch b.
- *   <li>It asks {@code if attn_mask:}, which a tensor cannot answer. Here a mask that is given
- *       counts, and its true means masked, as there.
+ *   <li>It scales by {@code (dim / heads)^−1/2}, although dim is already the width of a head. Here
+ *       the scale is {@code dim^−1/2}.
+ *   <li>It repeats the mask head by head, but the rows are batch by batch. Here the mask of batch b
+ *       applies to every head of batch b.
+ *   <li>It tests {@code if attn_mask:}, which fails for a tensor. Here a mask that is given is
+ *       applied; true means masked, as there.
  * </ul>
  *
- * A query whose keys are all masked gets NaN there, and no attention here: its row is {@code
- * LayerNorm(query + bias of linear_final)}.
+ * A query whose keys are all masked gets NaN there. Here attention adds nothing, and its row is
+ * {@code LayerNorm(query + bias of linear_final)}.
  *
  * <p>All tensors but masks are {@link io.github.attention4j.DType#F32}. Dropout is off. Immutable
  * and safe for any number of threads.
@@ -67,7 +67,7 @@ public final class ResidualAttention {
    * @param file holds the tensors, all of those below the prefix
    * @param prefix what their names begin with
    * @param numHeads the number of heads
-   * @param arena for copies of weights that are not F32 or lie misaligned in the file
+   * @param arena for copies of weights that are not F32 or are misaligned in the file
    * @return the layer
    * @throws IllegalArgumentException if a tensor is missing, one is not known, or the shapes do not
    *     fit one another or the number of heads
@@ -105,8 +105,6 @@ public final class ResidualAttention {
    *     out is read-only or overlaps an input or a weight
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for queries, keys and values
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public void forward(Tensor query, Tensor key, Tensor value, Tensor out) {
     run(query, key, value, null, out, Extras.none());
@@ -127,8 +125,6 @@ public final class ResidualAttention {
    *     the mask or an extra does not fit
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for queries, keys, values and the mask
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public void forward(
       Tensor query, Tensor key, Tensor value, Tensor attnMask, Tensor out, Extras extras) {

@@ -20,25 +20,25 @@ import java.util.Objects;
  * layer.forward(x, x, x, masked, out);
  * }</pre>
  *
- * <p>Where a mask need not be looked at, {@link Mask#causal} and {@link Mask#keyLengths} say the
- * same without a matrix. Functions, safe for any number of threads.
+ * <p>These allocate matrices; unless you need to look at them, prefer {@link Mask#causal} and
+ * {@link Mask#keyLengths}. Functions, safe for any number of threads.
  */
 public final class SequenceMasks {
   private SequenceMasks() {}
 
   /**
-   * Masks padding, for each query alike: {@code [b, i, j]} is true where token j of {@code seqK} is
-   * 0.
+   * Masks padding, the same for every query: {@code [b, i, j]} is true where token j of {@code
+   * seqK} is 0.
    *
    * @param arena supplies the memory of the result
    * @param seqK {@link DType#I32} {@code [batch, lenK]}, the tokens that are attended to. Not
    *     modified.
-   * @param seqQ {@link DType#I32} {@code [batch, lenQ]}, of which only the shape counts. Not
+   * @param seqQ {@link DType#I32} {@code [batch, lenQ]}, of which only the shape is used. Not
    *     modified.
    * @return {@link DType#BOOL} {@code [batch, lenQ, lenK]}, true = masked
    * @throws IllegalArgumentException if types, ranks or batches do not fit
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public static Tensor padMask(Arena arena, Tensor seqK, Tensor seqQ) {
     Objects.requireNonNull(arena, "arena");
@@ -60,15 +60,15 @@ public final class SequenceMasks {
   }
 
   /**
-   * Masks what comes later: {@code [b, i, j]} is true where {@code j > i}.
+   * Masks later keys: {@code [b, i, j]} is true where {@code j > i}.
    *
    * @param arena supplies the memory of the result
-   * @param seq {@link DType#I32} {@code [batch, len]}, of which only the shape counts. Not
+   * @param seq {@link DType#I32} {@code [batch, len]}, of which only the shape is used. Not
    *     modified.
    * @return {@link DType#BOOL} {@code [batch, len, len]}, true = masked
    * @throws IllegalArgumentException if the type is not I32 or the rank not 2
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public static Tensor sequenceMask(Arena arena, Tensor seq) {
     Objects.requireNonNull(arena, "arena");
@@ -83,7 +83,7 @@ public final class SequenceMasks {
   }
 
   /**
-   * Masks what either mask does, as a decoder needs it: padding and what comes later.
+   * Masks what either mask hides, as a decoder needs it: padding and later keys.
    *
    * @param arena supplies the memory of the result
    * @param a {@link DType#BOOL}, true = masked. Not modified.
@@ -91,7 +91,7 @@ public final class SequenceMasks {
    * @return the union, of the same shape
    * @throws IllegalArgumentException if the types are not BOOL, or the shapes differ
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public static Tensor either(Arena arena, Tensor a, Tensor b) {
     Objects.requireNonNull(arena, "arena");
@@ -110,7 +110,7 @@ public final class SequenceMasks {
   }
 
   /**
-   * Turns a mask that is true where a key is masked into one of this library.
+   * Converts a mask that is true for masked keys into a {@link Mask}.
    *
    * @param arena supplies the memory of the mask, for as long as it is used
    * @param masked {@link DType#BOOL}, true = masked, of any shape that {@link Mask#allow} takes.
@@ -118,7 +118,7 @@ public final class SequenceMasks {
    * @return the mask that hides what is true
    * @throws IllegalArgumentException if the type is not BOOL, or the rank more than 4
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public static Mask hiding(Arena arena, Tensor masked) {
     Objects.requireNonNull(arena, "arena");

@@ -3,6 +3,6 @@
  * sinusoidal positions, padding and sequence masks, and multi-head attention with its residual
  * connection and norm.
  *
- * <p>What {@link io.github.attention4j.layer} says of layers holds here too.
+ * <p>The general rules of {@link io.github.attention4j.layer} also hold here.
  */
 package io.github.attention4j.classics.paper;

@@ -20,8 +20,8 @@ import java.util.Objects;
 
 /**
  * Area attention (Li, Kaiser, Bengio, Si, "Area Attention", ICML 2019), tensor2tensor's {@code
- * dot_product_area_attention}: a query attends to {@linkplain Areas areas} of the memory, runs of a
- * text or rectangles of a picture, besides single items.
+ * dot_product_area_attention}: queries attend to {@linkplain Areas areas} of the memory (runs of a
+ * text, rectangles of a picture) as well as to single items.
  *
  * <pre>
  *   key(area)   = mean | max | mean + deviation · noise | dense2(relu(dense1(features)))     a key mode
@@ -41,8 +41,8 @@ import java.util.Objects;
  * attention.forward(q, k, v, out);
  * }</pre>
  *
- * <p>Keys and values are pooled, and {@link Attention} runs over the areas; whoever asks the same
- * memory again and again pools once ({@link #areaKeys}, {@link #areaValues}) and calls {@link
+ * <p>Keys and values are pooled, and {@link Attention} runs over the areas. To query the same
+ * memory many times, pool once ({@link #areaKeys}, {@link #areaValues}) and call {@link
  * #forwardAreas}.
  *
  * <p><b>Shapes.</b> All tensors are {@link io.github.attention4j.DType#F32}:
@@ -54,16 +54,16 @@ import java.util.Objects;
  * </pre>
  *
  * tensor2tensor has as many heads for keys as for queries, and one depth for keys and values; here
- * they may differ as in {@link Attention}. Areas stand in the order of {@link Areas}. The length
- * must be a multiple of the memory's height; a memory without items gives 0.
+ * they may differ as in {@link Attention}. Areas are in the order of {@link Areas}. The length must
+ * be a multiple of the memory's height. If the memory has no items, the result is 0.
  *
- * <p><b>Bias.</b> It says which items are padding and nothing else: an element less than −1 marks
- * one, and the areas that touch it are hidden by −∞; every other element, −0.5 and NaN alike, means
- * nothing, and its value is not added. In a memory of several lines the items of a bias lie line
- * after line, so of a sequence of some length the last lines are hidden, and of the line in which
- * it ends the end. A query all of whose areas are hidden gets 0, where tensor2tensor has NaN.
+ * <p><b>Bias.</b> The bias only marks padding: an element less than −1 marks an item as padding,
+ * and every area that touches it is hidden. Other elements, including −0.5 and NaN, are ignored and
+ * not added. In a memory of several lines the items of a bias are in line order, so the padding of
+ * a short sequence hides its last lines and the end of the line in which it ends. A query whose
+ * areas are all hidden gets 0; tensor2tensor returns NaN.
  *
- * <p><b>Names</b> in tensor2tensor, where it has other ones:
+ * <p><b>Names</b> in tensor2tensor, if they differ:
  *
  * <pre>
  *   max_area_width, max_area_height, memory_height    {@link Areas}
@@ -79,7 +79,7 @@ import java.util.Objects;
  * <p>Immutable and safe for any number of threads.
  */
 public final class AreaAttention {
-  /** Floats of features that are held at a time while keys are computed. */
+  /** The most floats of features held in memory while keys are computed. */
   private static final long MOST_FLOATS = 1 << 21;
 
   /** An element of a bias below this one marks padding. */
@@ -89,13 +89,13 @@ public final class AreaAttention {
   public enum KeyMode {
     /** The mean of the keys in the area. */
     MEAN(false, false),
-    /** The largest of each channel. */
+    /** The maximum of each channel. */
     MAX(false, false),
     /** The mean, in training moved by noise times the standard deviation. */
     SAMPLE(false, true),
     /** Two dense layers over mean, standard deviation and the embeddings of height and width. */
     CONCAT(true, false),
-    /** Two dense layers over the largest and the embeddings of height and width. */
+    /** Two dense layers over the maximum and the embeddings of height and width. */
     MAX_CONCAT(true, false),
     /** Two dense layers over the sum of mean, standard deviation and embeddings. */
     SUM(true, false),
@@ -122,7 +122,7 @@ public final class AreaAttention {
     }
 
     /**
-     * Tells whether the mode takes notice of {@link AreaNoise}.
+     * Tells whether the mode uses {@link AreaNoise}.
      *
      * @return whether it samples
      */
@@ -130,17 +130,17 @@ public final class AreaAttention {
       return samples;
     }
 
-    /** Whether embeddings are added to the features rather than laid beside them. */
+    /** Whether embeddings are added to the features; otherwise they are concatenated. */
     private boolean adds() {
       return this == SUM || this == SAMPLE_SUM;
     }
 
-    /** The width of what is computed of each area, without embeddings. */
+    /** The width of an area's features, without embeddings. */
     private long features(long dim) {
       return this == CONCAT ? 2 * dim : dim;
     }
 
-    /** The width of the rows that the first dense layer takes. */
+    /** The input width of the first dense layer. */
     private long width(long dim) {
       return adds() ? dim : features(dim) + 2 * (dim / 2);
     }
@@ -163,7 +163,7 @@ public final class AreaAttention {
     SUM,
     /** Their mean. */
     MEAN,
-    /** The largest of each channel. */
+    /** The maximum of each channel. */
     MAX;
 
     /**
@@ -201,7 +201,7 @@ public final class AreaAttention {
   private final double temperature;
   private final int topKAreas;
 
-  /** All four null where the key mode has no weights. */
+  /** All four are null if the key mode has no weights. */
   private final Tensor heightEmbedding;
 
   private final Tensor widthEmbedding;
@@ -307,30 +307,26 @@ public final class AreaAttention {
    *     itself
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for the areas
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public void forward(Tensor q, Tensor k, Tensor v, Tensor out) {
     forward(q, k, v, null, AreaNoise.none(), out, Extras.none());
   }
 
   /**
-   * Computes attention to the areas that hold no padding, and what else is asked for.
+   * Computes attention to the areas without padding, with extra inputs and outputs.
    *
    * @param q queries {@code [batch, headsQ, lenQ, dim]}. Not modified.
    * @param k keys {@code [batch, headsKv, len, dim]}. Not modified.
    * @param v values {@code [batch, headsKv, len, dimV]}. Not modified.
    * @param bias which items are padding, {@code [1 or batch, 1 or headsQ, 1 or lenQ, len]}, with
-   *     elements less than −1; or null where none is. Not modified.
-   * @param noise what moves keys that are sampled in training; other key modes take no notice of it
+   *     elements less than −1; or null if there is no padding. Not modified.
+   * @param noise the noise of key modes that sample in training; other modes ignore it
    * @param out the result {@code [batch, headsQ, lenQ, dimV]}, written whole. Modified.
    * @param extras logsumexp, weights and scores over areas, dropout; its outputs are modified
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, Tensor)}, and if
    *     bias, noise or an extra does not fit
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for the areas
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public void forward(
       Tensor q, Tensor k, Tensor v, Tensor bias, AreaNoise noise, Tensor out, Extras extras) {
@@ -384,7 +380,6 @@ public final class AreaAttention {
    *     Extras)}, and if bias is for another number of areas
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for the bias of the areas
-   * @throws io.github.attention4j.AttentionException if the native library is not to be had
    */
   public void forwardAreas(
       Tensor q, Tensor areaKeys, Tensor areaValues, Tensor bias, Tensor out, Extras extras) {
@@ -474,11 +469,10 @@ public final class AreaAttention {
    * Computes the value of each area.
    *
    * @param v values {@code [batch, heads, len, dimV]}. Not modified.
-   * @param areaValues {@code [batch, heads, areas, dimV]}, rows at one distance. Modified.
+   * @param areaValues {@code [batch, heads, areas, dimV]}; equally spaced rows. Modified.
    * @throws IllegalArgumentException if types, ranks, shapes, strides or alignment do not fit, the
    *     length is no multiple of the memory's height, or areaValues is read-only or overlaps v
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws io.github.attention4j.AttentionException if the native library is not to be had
    */
   public void areaValues(Tensor v, Tensor areaValues) {
     checkMemory("v", v);
@@ -494,15 +488,13 @@ public final class AreaAttention {
    * Computes the key of each area, {@code compute_area_key}.
    *
    * @param k keys {@code [batch, heads, len, dim]}. Not modified.
-   * @param noise what moves keys that are sampled in training; other key modes take no notice of it
+   * @param noise the noise of key modes that sample in training; other modes ignore it
    * @param areaKeys {@code [batch, heads, areas, dim]}, contiguous. Modified.
    * @throws IllegalArgumentException if types, ranks, shapes, strides or alignment do not fit, the
    *     length is no multiple of the memory's height, given noise is for other shapes, or areaKeys
    *     is read-only or overlaps k, the noise or a weight
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for features and noise
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public void areaKeys(Tensor k, AreaNoise noise, Tensor areaKeys) {
     checkMemory("k", k);
@@ -528,7 +520,7 @@ public final class AreaAttention {
       }
       return;
     }
-    // Some heads at a time, so that features take no more memory than they must.
+    // A few heads at a time, to bound the memory of the features.
     try (Scratch scratch = new Scratch()) {
       Tensor sizes = dense2 == null ? null : hiddenOfSizes(k.size(2), scratch);
       long heads = k.size(1);
@@ -549,7 +541,7 @@ public final class AreaAttention {
   }
 
   /**
-   * Computes keys that are more than a feature.
+   * Computes the keys of modes with dense layers.
    *
    * @param k the keys of whole batches, or of some heads of one batch
    * @param batch the first one's batch
@@ -599,9 +591,9 @@ public final class AreaAttention {
   }
 
   /**
-   * What the embeddings of height and width and the bias have in the sums of the first dense layer,
-   * for each area of a head: {@code [areas, dim]}. It is the same for all areas of one size, so it
-   * is computed once a size, and the embeddings are laid beside no features.
+   * The share of the height and width embeddings and the bias in the first dense layer's sums, for
+   * each area of a head: {@code [areas, dim]}. It depends only on the size of an area, so it is
+   * computed once for each size.
    */
   private Tensor hiddenOfSizes(long len, Scratch scratch) {
     long dim = dense2.dimOut();
@@ -693,7 +685,7 @@ public final class AreaAttention {
      * Chooses what multiplies the products of queries and keys. tensor2tensor's function has none,
      * because its layer multiplies the queries by {@code dim^−1/2}.
      *
-     * @param scale finite; 1 where it is not chosen
+     * @param scale finite; 1 by default
      * @return this builder
      * @throws IllegalArgumentException if the scale is not finite as a float
      */
@@ -708,7 +700,7 @@ public final class AreaAttention {
     /**
      * Chooses what logits are divided by, {@code area_temperature}.
      *
-     * @param temperature positive and finite; 1 where it is not chosen
+     * @param temperature positive and finite; 1 by default
      * @return this builder
      * @throws IllegalArgumentException if the temperature is not positive or not finite as a float
      */
@@ -722,11 +714,11 @@ public final class AreaAttention {
     }
 
     /**
-     * Keeps the largest weights of each query alone, {@code top_k_areas}: those less than the k-th
-     * largest become 0, the others are divided by their sum. Weights that equal the k-th largest
-     * stay, so there may be more than k.
+     * Keeps only the largest weights of each query, {@code top_k_areas}: weights less than the k-th
+     * largest become 0, and the others are divided by their sum. Ties with the k-th largest stay,
+     * so there may be more than k.
      *
-     * @param topKAreas how many; 0, as it is where it is not chosen, keeps all
+     * @param topKAreas how many; 0, as it is by default, keeps all
      * @return this builder
      * @throws IllegalArgumentException if topKAreas is negative
      */
@@ -743,10 +735,10 @@ public final class AreaAttention {
      *     areas of h lines. Kept, not modified.
      * @param widthEmbedding {@code area_width_emb} {@code [maxWidth, dim / 2]}, row w − 1 for areas
      *     of w columns. Kept, not modified.
-     * @param dense1 the first dense layer, behind which negative elements become 0: to dim, from
-     *     mean, deviation and embeddings side by side (CONCAT), largest or mean and embeddings
-     *     (MAX_CONCAT, SAMPLE_CONCAT), or their sum (SUM, SAMPLE_SUM); the height's embedding lies
-     *     before the width's
+     * @param dense1 the first dense layer, which is followed by ReLU: to dim, from the
+     *     concatenation of mean, deviation and embeddings (CONCAT), of maximum or mean and
+     *     embeddings (MAX_CONCAT, SAMPLE_CONCAT), or from their sum (SUM, SAMPLE_SUM); the height's
+     *     embedding comes before the width's
      * @param dense2 the second, from dim to dim
      * @return this builder
      * @throws IllegalArgumentException if types, ranks or alignment do not fit
@@ -774,7 +766,7 @@ public final class AreaAttention {
      * @param file holds the tensors, all of those below the prefix
      * @param prefix what their names begin with, for example {@code
      *     "….dot_product_area_attention/combine_area_features/"}
-     * @param arena for the transposed kernels, and for copies of weights that are not F32 or lie
+     * @param arena for the transposed kernels, and for copies of weights that are not F32 or are
      *     misaligned in the file
      * @return this builder
      * @throws IllegalArgumentException if a tensor is missing or one is not known, or ranks or

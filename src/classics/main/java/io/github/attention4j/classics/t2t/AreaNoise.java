@@ -9,11 +9,11 @@ import java.util.Objects;
 
 /**
  * The normally distributed numbers by which {@link AreaAttention} moves the mean of each area in
- * training, where its key mode samples: {@code key = mean + deviation · noise}. Evaluation takes
- * the mean alone, {@link #none()}.
+ * training, where its key mode samples: {@code key = mean + deviation · noise}. Evaluation uses the
+ * mean without noise, {@link #none()}.
  *
- * <p>Numbers are given as a tensor, or drawn. Drawn ones depend on the seed and on their own place
- * alone, so neither on threads nor on what else a call computes. The generator is Philox4x32-10
+ * <p>The numbers are given as a tensor or drawn. A drawn number depends only on the seed and on its
+ * own position, not on threads or on what else a call computes. The generator is Philox4x32-10
  * (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", 2011): its key is the seed (low
  * word, high word), its counter {@code (channel / 4, area, head, batch)}; of the four words of its
  * result, the first two make the numbers of channels 0 and 1 of these four, the others those of 2
@@ -36,14 +36,14 @@ public final class AreaNoise {
   /**
    * Asks for evaluation: no noise.
    *
-   * @return the value for whoever does not train
+   * @return no noise
    */
   public static AreaNoise none() {
     return NONE;
   }
 
   /**
-   * Takes numbers that the caller has drawn.
+   * Uses numbers that the caller has drawn.
    *
    * @param noise {@link io.github.attention4j.DType#F32} {@code [batch * heads, areas, dim]},
    *     contiguous. Kept, not modified.

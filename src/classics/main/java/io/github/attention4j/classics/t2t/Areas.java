@@ -29,13 +29,13 @@ import java.util.Objects;
  *                               2 x 2:  0 1 3 4 | 1 2 4 5
  * </pre>
  *
- * <p>Areas larger than the memory do not exist, and are no error: a memory of 3 items has the areas
- * of {@code maxWidth} 3 under any larger one.
+ * <p>Areas larger than the memory do not exist, which is not an error: a memory of 3 items has the
+ * same areas for every {@code maxWidth} of 3 or more.
  *
- * <p>Of each area and each channel there are mean, sum, largest element and standard deviation
- * {@code sqrt(|variance| + epsilon)}. NaN and infinity touch the areas that hold them, and no
- * other: tensor2tensor takes sums as differences of sums of everything that lies above and to the
- * left, which hands them on, and which costs digits that are kept here.
+ * <p>The features of an area, channel by channel, are mean, sum, maximum and standard deviation
+ * {@code sqrt(|variance| + epsilon)}. NaN and infinity affect only the areas that contain them.
+ * tensor2tensor subtracts cumulative sums of everything above and to the left, which spreads NaN
+ * and loses precision.
  *
  * <p>Names there: {@code max_area_width}, {@code max_area_height} and {@code memory_height} (or
  * {@code height}).
@@ -45,7 +45,7 @@ import java.util.Objects;
  * @param maxWidth the most columns of an area
  */
 public record Areas(long memoryHeight, long maxHeight, long maxWidth) {
-  /** What is added to a variance: 10⁻⁶, as in tensor2tensor. */
+  /** Added to each variance: 10⁻⁶, as in tensor2tensor. */
   public static final double DEFAULT_EPSILON = 1e-6;
 
   /**
@@ -95,12 +95,12 @@ public record Areas(long memoryHeight, long maxHeight, long maxWidth) {
     }
   }
 
-  /** Of areas of 1 to `most` along an axis, how many begin somewhere on it. */
+  /** The number of intervals of 1 to `most` items on an axis. */
   private static long places(long axis, long most) {
     return Math.multiplyExact(most, axis) - Math.multiplyExact(most, most - 1) / 2;
   }
 
-  /** The most lines of an area that exist. */
+  /** The height of the highest area that exists. */
   long highest() {
     return Math.min(maxHeight, memoryHeight);
   }
@@ -114,7 +114,7 @@ public record Areas(long memoryHeight, long maxHeight, long maxWidth) {
    * @param length the number of items of the memory
    * @return {@link DType#I32} {@code [areas]}
    * @throws IllegalArgumentException if the length is negative or no multiple of memoryHeight
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public Tensor heights(Arena arena, long length) {
     return sizes(arena, length, true);
@@ -127,7 +127,7 @@ public record Areas(long memoryHeight, long maxHeight, long maxWidth) {
    * @param length the number of items of the memory
    * @return {@link DType#I32} {@code [areas]}
    * @throws IllegalArgumentException if the length is negative or no multiple of memoryHeight
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public Tensor widths(Arena arena, long length) {
     return sizes(arena, length, false);
@@ -148,9 +148,9 @@ public record Areas(long memoryHeight, long maxHeight, long maxWidth) {
   }
 
   /**
-   * Tells which areas lie wholly within the valid items of their sequence, {@code
-   * lengths_to_area_mask} (which knows memories of one line only): those whose last item, the one
-   * at the bottom right, comes before the sequence's length.
+   * Tells which areas contain only valid items of their sequence, {@code lengths_to_area_mask}
+   * (which knows memories of one line only): those whose last item, the one at the bottom right,
+   * comes before the sequence's length.
    *
    * @param arena supplies the memory of the result
    * @param lengths {@link DType#I32} {@code [batch]}, how many items are valid, from the first on;
@@ -160,7 +160,7 @@ public record Areas(long memoryHeight, long maxHeight, long maxWidth) {
    * @throws IllegalArgumentException if type or rank does not fit, or the length is negative or no
    *     multiple of memoryHeight
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public Tensor lengthsMask(Arena arena, Tensor lengths, long length) {
     Objects.requireNonNull(arena, "arena");
@@ -216,7 +216,6 @@ public record Areas(long memoryHeight, long maxHeight, long maxWidth) {
    * @param mean {@code [batch, heads, areas, dim]} or {@code [batch, areas, dim]}. Modified.
    * @throws IllegalArgumentException as {@link #features(Tensor, Tensor, Tensor, Tensor, Tensor)}
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws io.github.attention4j.AttentionException if the native library is not to be had
    */
   public void mean(Tensor features, Tensor mean) {
     features(features, Objects.requireNonNull(mean, "mean"), null, null, null);
@@ -230,7 +229,6 @@ public record Areas(long memoryHeight, long maxHeight, long maxWidth) {
    * @param deviation {@code [batch, heads, areas, dim]} or {@code [batch, areas, dim]}. Modified.
    * @throws IllegalArgumentException as {@link #features(Tensor, Tensor, Tensor, Tensor, Tensor)}
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws io.github.attention4j.AttentionException if the native library is not to be had
    */
   public void deviation(Tensor features, Tensor deviation) {
     features(features, null, Objects.requireNonNull(deviation, "deviation"), null, null);
@@ -244,7 +242,6 @@ public record Areas(long memoryHeight, long maxHeight, long maxWidth) {
    * @param sum {@code [batch, heads, areas, dim]} or {@code [batch, areas, dim]}. Modified.
    * @throws IllegalArgumentException as {@link #features(Tensor, Tensor, Tensor, Tensor, Tensor)}
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws io.github.attention4j.AttentionException if the native library is not to be had
    */
   public void sum(Tensor features, Tensor sum) {
     features(features, null, null, Objects.requireNonNull(sum, "sum"), null);
@@ -259,7 +256,6 @@ public record Areas(long memoryHeight, long maxHeight, long maxWidth) {
    * @param max {@code [batch, heads, areas, dim]} or {@code [batch, areas, dim]}. Modified.
    * @throws IllegalArgumentException as {@link #features(Tensor, Tensor, Tensor, Tensor, Tensor)}
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws io.github.attention4j.AttentionException if the native library is not to be had
    */
   public void max(Tensor features, Tensor max) {
     features(features, null, null, null, Objects.requireNonNull(max, "max"));
@@ -271,7 +267,7 @@ public record Areas(long memoryHeight, long maxHeight, long maxWidth) {
    * @param features {@code [batch, heads, length, dim]} or {@code [batch, length, dim]}. Not
    *     modified.
    * @param mean {@code [batch, heads, areas, dim]} or {@code [batch, areas, dim]}, rows at one
-   *     distance, as are those of the three that follow; or null where it is not wanted. Modified.
+   *     distance, as are those of the three that follow; or null if it is not wanted. Modified.
    * @param deviation the standard deviation, or null. Modified.
    * @param sum the sum, or null. Modified.
    * @param max the largest element, or null. Modified.
@@ -279,7 +275,6 @@ public record Areas(long memoryHeight, long maxHeight, long maxWidth) {
    *     length is no multiple of memoryHeight, or an output is read-only or overlaps the features
    *     or another output
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws io.github.attention4j.AttentionException if the native library is not to be had
    */
   public void features(Tensor features, Tensor mean, Tensor deviation, Tensor sum, Tensor max) {
     features(features, DEFAULT_EPSILON, mean, deviation, sum, max);
@@ -292,14 +287,13 @@ public record Areas(long memoryHeight, long maxHeight, long maxWidth) {
    *     modified.
    * @param epsilon what is added to the variance, finite and not negative
    * @param mean {@code [batch, heads, areas, dim]} or {@code [batch, areas, dim]}, rows at one
-   *     distance, as are those of the three that follow; or null where it is not wanted. Modified.
+   *     distance, as are those of the three that follow; or null if it is not wanted. Modified.
    * @param deviation the standard deviation, or null. Modified.
    * @param sum the sum, or null. Modified.
    * @param max the largest element, or null. Modified.
    * @throws IllegalArgumentException as {@link #features(Tensor, Tensor, Tensor, Tensor, Tensor)},
    *     and if epsilon is negative or not finite
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws io.github.attention4j.AttentionException if the native library is not to be had
    */
   public void features(
       Tensor features, double epsilon, Tensor mean, Tensor deviation, Tensor sum, Tensor max) {

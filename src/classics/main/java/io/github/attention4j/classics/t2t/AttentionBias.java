@@ -17,8 +17,8 @@ import java.util.Objects;
 
 /**
  * What tensor2tensor adds to attention's scores: its {@code attention_bias_*} functions and those
- * about padding, by their names and with their values, −10⁹ (float32) where a key is not to be
- * seen. {@link Mask#bias} takes all of them.
+ * about padding, by their names and with their values, −10⁹ (float32) for hidden keys. All of them
+ * can be passed to {@link Mask#bias}.
  *
  * <pre>{@code
  * Tensor bias = AttentionBias.ignorePadding(arena, AttentionBias.embeddingToPadding(arena, x));
@@ -26,9 +26,9 @@ import java.util.Objects;
  * }</pre>
  *
  * <p>Matrices of length × length are for those who want them: each method names the {@link Mask}
- * that does the same without one, and faster. The two differ in a query that sees no key at all:
- * −10⁹ in every place swallows the scores, so that all weights are the same, where a mask gives
- * output 0 and weights 0.
+ * that does the same without one, and faster. The two differ in a query that sees no key at all: If
+ * every element is −10⁹, the scores are lost to rounding and all weights are equal, while a mask
+ * gives output 0 and weights 0.
  *
  * <p>Numbers of segments and coordinates, which tensor2tensor has as floats, may also be {@link
  * DType#I32}. Functions, safe for any number of threads.
@@ -57,7 +57,7 @@ public final class AttentionBias {
    * @param maxForward t2t's {@code max_forward}, negative for no bound
    * @return {@link DType#F32} {@code [1, 1, length, length]}
    * @throws IllegalArgumentException if length is negative
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public static Tensor local(Arena arena, int length, int maxBackward, int maxForward) {
     return square(
@@ -77,7 +77,7 @@ public final class AttentionBias {
    * @param length the number of queries, and of keys
    * @return {@link DType#F32} {@code [1, 1, length, length]}
    * @throws IllegalArgumentException if length is negative
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public static Tensor lowerTriangle(Arena arena, int length) {
     return local(arena, length, -1, 0);
@@ -91,7 +91,7 @@ public final class AttentionBias {
    * @param length the number of queries, and of keys
    * @return {@link DType#F32} {@code [1, 1, length, length]}
    * @throws IllegalArgumentException if length is negative
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public static Tensor proximal(Arena arena, int length) {
     return square(arena, length, (i, j) -> (float) -Math.log1p(Math.abs(i - j)));
@@ -119,7 +119,7 @@ public final class AttentionBias {
    * @return {@link DType#F32} {@code [batch, 1, 1, lenK]}
    * @throws IllegalArgumentException if the type is not F32 or the rank not 2
    * @throws IllegalStateException if the tensor's arena is closed or confined to another thread
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public static Tensor ignorePadding(Arena arena, Tensor padding) {
     Objects.requireNonNull(arena, "arena");
@@ -141,7 +141,7 @@ public final class AttentionBias {
    * @throws IllegalArgumentException if the type is not F32, the rank not 4, or one of the two
    *     dimensions in the middle not 1
    * @throws IllegalStateException if the tensor's arena is closed or confined to another thread
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public static Tensor toPadding(Arena arena, Tensor bias) {
     Objects.requireNonNull(arena, "arena");
@@ -164,7 +164,7 @@ public final class AttentionBias {
    * @return {@link DType#F32} {@code [...]}
    * @throws IllegalArgumentException if the type is not F32 or the rank less than 2
    * @throws IllegalStateException if the tensor's arena is closed or confined to another thread
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public static Tensor embeddingToPadding(Arena arena, Tensor emb) {
     Objects.requireNonNull(arena, "arena");
@@ -185,14 +185,14 @@ public final class AttentionBias {
 
   /**
    * Counts what is not padding ({@code padding_to_length}): the sum of {@code 1 - padding}, what
-   * {@link Mask#keyLengths(Tensor)} takes where padding stands at the end.
+   * {@link Mask#keyLengths(Tensor)} expresses if the padding is at the end.
    *
    * @param arena supplies the memory of the result
    * @param padding {@link DType#F32} {@code [..., length]}, of rank 2 or more. Not modified.
    * @return {@link DType#I32} {@code [...]}
    * @throws IllegalArgumentException if the type is not F32 or the rank less than 2
    * @throws IllegalStateException if the tensor's arena is closed or confined to another thread
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public static Tensor paddingToLength(Arena arena, Tensor padding) {
     Objects.requireNonNull(arena, "arena");
@@ -214,7 +214,7 @@ public final class AttentionBias {
   // ---- Segments and coordinates ----
 
   /**
-   * Lets a query see the keys of its own segment ({@code attention_bias_same_segment}). {@link
+   * Lets a query see only the keys of its own segment ({@code attention_bias_same_segment}). {@link
    * #sameSegmentMask} does the same without a matrix.
    *
    * @param arena supplies the memory of the result
@@ -225,7 +225,7 @@ public final class AttentionBias {
    * @return {@link DType#F32} {@code [batch, 1, lenQ, lenK]}
    * @throws IllegalArgumentException if types, ranks or batches do not fit
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public static Tensor sameSegment(Arena arena, Tensor querySegmentId, Tensor memorySegmentId) {
     Objects.requireNonNull(arena, "arena");
@@ -247,7 +247,8 @@ public final class AttentionBias {
   }
 
   /**
-   * Lets a query see the keys of its own segment, like {@link #sameSegment} but without a matrix.
+   * Lets a query see only the keys of its own segment, like {@link #sameSegment} but without a
+   * matrix.
    *
    * @param querySegmentId {@link DType#F32} {@code [batch, lenQ]}. Read at each call, not modified.
    * @param memorySegmentId {@link DType#F32} {@code [batch, lenK]}. Read at each call, not
@@ -271,17 +272,17 @@ public final class AttentionBias {
   }
 
   /**
-   * Lets all of an input that stands before its target see all of that input, and the target what
+   * Lets all of an input that precedes its target see all of that input, and the target what
    * precedes it ({@code attention_bias_prepend_inputs_full_attention}). {@link
    * #prependInputsFullAttentionMask} does the same without a matrix.
    *
    * @param arena supplies the memory of the result
    * @param padding {@link DType#F32} {@code [batch, length]}: 1 at the single place that separates
-   *     input and target, and at padding behind. Not modified.
+   *     input and target, and at padding after them. Not modified.
    * @return {@link DType#F32} {@code [batch, 1, length, length]}
    * @throws IllegalArgumentException if the type is not F32 or the rank not 2
    * @throws IllegalStateException if the tensor's arena is closed or confined to another thread
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public static Tensor prependInputsFullAttention(Arena arena, Tensor padding) {
     Objects.requireNonNull(arena, "arena");
@@ -298,16 +299,16 @@ public final class AttentionBias {
   }
 
   /**
-   * Lets all of an input that stands before its target see all of that input, and the target what
+   * Lets all of an input that precedes its target see all of that input, and the target what
    * precedes it, like {@link #prependInputsFullAttention} but without a matrix.
    *
    * @param arena supplies the memory of a table, for as long as the mask is used
    * @param padding {@link DType#F32} {@code [batch, length]}: 1 at the single place that separates
-   *     input and target, and at padding behind; read now. Not modified.
+   *     input and target, and at padding after them; read now. Not modified.
    * @return the mask
    * @throws IllegalArgumentException if the type is not F32 or the rank not 2
    * @throws IllegalStateException if the tensor's arena is closed or confined to another thread
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public static Mask prependInputsFullAttentionMask(Arena arena, Tensor padding) {
     Objects.requireNonNull(arena, "arena");
@@ -335,10 +336,11 @@ public final class AttentionBias {
   }
 
   /**
-   * Lets a query see the keys of its own coordinate ({@code attention_bias_coordinates}), where
-   * several sequences lie in one: {@code min(1, |c_j - c_i|) · -10⁹}. {@link #batchCoordinatesMask}
-   * does the same without a matrix, and {@link io.github.attention4j.Attention#forwardPacked
-   * forwardPacked} without looking at other sequences' keys at all.
+   * Lets a query see only the keys of its own coordinate ({@code attention_bias_coordinates}), for
+   * several sequences packed into one: {@code min(1, |c_j - c_i|) · -10⁹}. {@link
+   * #batchCoordinatesMask} does the same without a matrix, and {@link
+   * io.github.attention4j.Attention#forwardPacked forwardPacked} without looking at other
+   * sequences' keys at all.
    *
    * @param arena supplies the memory of the result
    * @param queries {@link DType#F32} or {@link DType#I32} {@code [lenQ]} or {@code [lenQ, 1]},
@@ -348,7 +350,7 @@ public final class AttentionBias {
    * @return {@link DType#F32} {@code [lenQ, lenK]}
    * @throws IllegalArgumentException if types or shapes do not fit
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public static Tensor batchCoordinates(Arena arena, Tensor queries, Tensor keys) {
     Objects.requireNonNull(arena, "arena");
@@ -386,7 +388,7 @@ public final class AttentionBias {
    * @return {@link DType#F32} {@code [lenQ, lenK]}
    * @throws IllegalArgumentException if types or shapes do not fit
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public static Tensor future(Arena arena, Tensor queries, Tensor keys) {
     Objects.requireNonNull(arena, "arena");

@@ -21,8 +21,8 @@ import java.util.zip.DeflaterOutputStream;
  * AttentionImage.summary(weights).write(Path.of("attention.png"), 4); // 4 x 4 pixels a weight
  * }</pre>
  *
- * <p>It is made by the JDK's base module alone, and needs no display. The largest value of a
- * picture has the strongest colour; what is no finite number, or negative, is shown in magenta.
+ * <p>It only needs the JDK's base module, and no display. The largest value of a picture has the
+ * strongest colour; what is no finite number, or negative, is shown in magenta.
  *
  * <p>An immutable value, safe for any number of threads.
  */
@@ -33,7 +33,7 @@ public final class AttentionImage {
   /** From nothing to the largest weight; between them colours are mixed. */
   private static final int[] HEAT = {0xffffff, 0xbcd7f0, 0x4a90c9, 0x08468c, 0x041b3d};
 
-  /** What tensor2tensor raises weights to, so that small ones are seen beside large ones. */
+  /** The exponent of tensor2tensor's weights, which makes small ones visible. */
   private static final double POWER = 0.2;
 
   private final int width;
@@ -159,7 +159,7 @@ public final class AttentionImage {
     return (int) size;
   }
 
-  /** The larger of what was there and the weights' power; NaN where a weight has none. */
+  /** The larger of the previous value and the weight's power; NaN if the weight has none. */
   private static void raise(float[] colour, float[] weights) {
     for (int at = 0; at < colour.length; at++) {
       boolean bad = !(weights[at] >= 0) || Float.isInfinite(weights[at]);
@@ -202,7 +202,7 @@ public final class AttentionImage {
     cells[at + 2] = (byte) rgb;
   }
 
-  /** Where the weight of query i and key j is drawn. */
+  /** The position at which the weight of query i and key j is drawn. */
   private record Grid(
       int queryRows,
       int queryCols,
@@ -260,7 +260,7 @@ public final class AttentionImage {
   // ---- What it is ----
 
   /**
-   * Returns how many cells lie side by side.
+   * Returns the number of columns of cells.
    *
    * @return at least 1
    */
@@ -269,7 +269,7 @@ public final class AttentionImage {
   }
 
   /**
-   * Returns how many cells lie one below the other.
+   * Returns the number of rows of cells.
    *
    * @return at least 1
    */

@@ -20,7 +20,7 @@ import java.util.Objects;
  * threads.
  */
 public final class Conv1d {
-  /** What lies around the ends of a sequence. */
+  /** What surrounds a sequence. */
   public enum Padding {
     /** Nothing: the result is shorter by {@code width - 1} rows. */
     VALID,
@@ -48,8 +48,8 @@ public final class Conv1d {
    * @param kernel {@code [width, dimOut, dimIn]}, rows contiguous. TensorFlow's {@code [width, in,
    *     out]} and PyTorch's {@code [out, in, width]} are copied to it with {@link Tensor#copyFrom}
    *     and {@link Tensor#transpose}. Kept, not modified.
-   * @param bias {@code [dimOut]}, contiguous; or null where there is none. Kept, not modified.
-   * @param padding what lies around the ends of a sequence
+   * @param bias {@code [dimOut]}, contiguous; or null if there is none. Kept, not modified.
+   * @param padding what surrounds a sequence
    * @return the convolution
    * @throws IllegalArgumentException if types, ranks, sizes, strides or alignment do not fit, a
    *     size is 0, or the width is even under padding LEFT
@@ -75,7 +75,7 @@ public final class Conv1d {
     return new Conv1d(taps, padding, left);
   }
 
-  /** Refuses an even width where the original does. */
+  /** Refuses an even width if the original does. */
   static void requireWidth(String name, long width, Padding padding) {
     if (padding == Padding.LEFT && width % 2 == 0) {
       throw new IllegalArgumentException(
@@ -93,7 +93,7 @@ public final class Conv1d {
   }
 
   /**
-   * Returns what lies around the ends of a sequence.
+   * Returns what surrounds a sequence.
    *
    * @return the padding that was chosen
    */
@@ -102,7 +102,7 @@ public final class Conv1d {
   }
 
   /**
-   * Returns the width of the rows that it takes.
+   * Returns the input width.
    *
    * @return the number of elements of an input row
    */
@@ -111,7 +111,7 @@ public final class Conv1d {
   }
 
   /**
-   * Returns the width of the rows that it gives.
+   * Returns the output width.
    *
    * @return the number of elements of an output row
    */
@@ -144,14 +144,12 @@ public final class Conv1d {
   /**
    * Convolves each sequence.
    *
-   * @param x {@code [batch, len, dimIn]}, rows contiguous and at one distance within a sequence.
-   *     Not modified.
+   * @param x {@code [batch, len, dimIn]}, contiguous rows, equally spaced within a sequence. Not
+   *     modified.
    * @param out {@code [batch, lengthOut, dimOut]}, likewise. Modified.
    * @throws IllegalArgumentException if types, sizes, strides or alignment do not fit, or out is
    *     read-only or overlaps x, the kernel or the bias
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public void forward(Tensor x, Tensor out) {
     Checks.rank("x", Objects.requireNonNull(x, "x"), 3);

@@ -16,7 +16,7 @@ import java.util.Objects;
 /**
  * The masks of local (block-local) and dilated attention, by the names that tensor2tensor gives
  * them as {@code attention_type}: which keys a query sees follows from the block in which it
- * stands. Nothing here is a matrix, and attention costs what the keys cost that are seen.
+ * stands. None of them is a matrix, and attention only costs as much as the visible keys.
  *
  * <pre>{@code
  * Mask local = LocalMasks.localUnmasked(k, 128, 100); // or (length, 128, 100), see below
@@ -29,14 +29,14 @@ import java.util.Objects;
  * which is {@code scale(1)}.
  *
  * <p><b>Keys that are zero.</b> tensor2tensor fills its blocks up with zeros, and tells them from
- * keys by their being zero: so it also takes a key of the caller for padding if each of its numbers
- * is exactly 0. The methods that are given {@code k} do the same, by reading the keys when the mask
- * is made, mostly the first number of each. Where tensor2tensor adds −10⁹ to the score of such a
- * key, it is hidden here, which is the same to the last bit as long as another key is seen. Where
- * <em>all</em> the keys that a block of queries sees are zero, their scores are all −10⁹ there and
- * 0 here, so in both the weights are the same for all of them: {@code 1 / n}, the plain average of
- * their values. (In blocks at the ends of a sequence tensor2tensor counts among the n its own
- * filling, which has value 0; here n are the keys that exist.)
+ * keys as padding if they are zero: so it also treats a caller's key as padding if each of its
+ * numbers is exactly 0. The methods that are given {@code k} do the same, by reading the keys when
+ * the mask is made, mostly the first number of each. Where tensor2tensor adds −10⁹ to the score of
+ * such a key, it is hidden here, which is the same to the last bit as long as another key is seen.
+ * Where <em>all</em> the keys that a block of queries sees are zero, their scores are all −10⁹
+ * there and 0 here, so in both the weights are the same for all of them: {@code 1 / n}, the plain
+ * average of their values. (In blocks at the ends of a sequence tensor2tensor counts among the n
+ * its own filling, which has value 0; here n are the keys that exist.)
  *
  * <p>Functions, safe for any number of threads.
  */
@@ -116,11 +116,11 @@ public final class LocalMasks {
 
   /**
    * Shows each query the keys of its own block, and {@code filterWidth} keys on both sides of it
-   * ({@code local_attention_1d}), but for those that are zero.
+   * ({@code local_attention_1d}), except keys that are zero.
    *
    * <p>This is the window that tensor2tensor documents. Where {@code filter_width} is a multiple of
-   * {@code block_length}, its code fills up the keys by a block too much, so that the window lies
-   * one block too far to the left; that slip is not repeated here.
+   * {@code block_length}, its code pads the keys by one block too many, so that the window is one
+   * block too far to the left; that slip is not repeated here.
    *
    * @param k the keys {@code [batch, heads, length, dim]} or {@code [batch, length, dim]}, with as
    *     many heads as the queries; read now. Not modified.
@@ -173,8 +173,8 @@ public final class LocalMasks {
 
   /**
    * Shows each query the keys of its own block up to itself, and blocks of keys to the left with
-   * gaps between them ({@code masked_dilated_self_attention_1d}), but for those on the left that
-   * are zero. In the own block a key that is zero is a key like any other, as in tensor2tensor.
+   * gaps between them ({@code masked_dilated_self_attention_1d}), except those on the left that are
+   * zero. In the own block a key that is zero is a key like any other, as in tensor2tensor.
    *
    * @param k the keys {@code [batch, heads, length, dim]} or {@code [batch, length, dim]}, with as
    *     many heads as the queries; read now. Not modified.
@@ -226,7 +226,7 @@ public final class LocalMasks {
 
   /**
    * Shows each query the keys of its own block, and blocks of keys on both sides with gaps between
-   * them ({@code dilated_self_attention_1d}), but for those that are zero.
+   * them ({@code dilated_self_attention_1d}), except those that are zero.
    *
    * @param k the keys {@code [batch, heads, length, dim]} or {@code [batch, length, dim]}, with as
    *     many heads as the queries; read now. Not modified.
@@ -296,7 +296,7 @@ public final class LocalMasks {
   }
 
   /**
-   * @param ownToo whether zero keys are also hidden in the own block and beside it
+   * @param ownToo whether zero keys are also hidden in the query's own block and next to it
    */
   private static KeyRanges ranges(Pattern pattern, int length, BitSet zero, boolean ownToo) {
     int blocks = Math.ceilDiv(length, pattern.rows);
@@ -317,7 +317,7 @@ public final class LocalMasks {
       Pattern pattern, long own, int length, BitSet zero, boolean ownToo, List<int[]> ranges) {
     long step = pattern.size + pattern.gap;
     long end = own + pattern.rows;
-    // Block t on the left ends at own - gap - t * step, which has to lie behind 0.
+    // Block t on the left ends at own - gap - t * step, which must be after 0.
     for (long t = Math.min(pattern.left, Math.ceilDiv(own - pattern.gap, step)) - 1; t >= 0; t--) {
       long begin = own - (t + 1) * step;
       addRange(begin, begin + pattern.size, length, zero, ranges);

@@ -12,7 +12,7 @@ import java.util.Objects;
  * transformer_memory.RecentTokensMemory} of tensor2tensor; with as many items as a chunk has
  * tokens, the recurrence of Transformer-XL (Dai et al., 2019).
  *
- * <p>It says what a layer of attention shall read and under which bias, and keeps what the next
+ * <p>It determines what a layer of attention reads and with which bias, and keeps what the next
  * chunk will read. The layer, of any type, comes between:
  *
  * <pre>{@code
@@ -25,12 +25,12 @@ import java.util.Objects;
  *   memoryAntecedent   [ the last numMemoryItems features of earlier chunks | the chunk ]
  *   bias               [ 0, or −10⁹ where nothing is remembered             | the chunk's own ]
  *
- *   keys:  | m0 | m1 | m2 | x0 | x1 | x2 |      a query at x1 stands at key numMemoryItems + 1
+ *   keys:  | m0 | m1 | m2 | x0 | x1 | x2 |      a query at x1 is at key numMemoryItems + 1
  * </pre>
  *
- * A sequence whose segment is 0 begins anew: −10⁹ is added once more to the bias of what is in its
- * memory. As in the original every chunk has the same length; a bias of the chunk that hides a key
- * from all queries hides it in the memory too; and rows of the memory's batch that a call lacks
+ * A sequence whose segment is 0 starts afresh: −10⁹ is added once more to the bias of what is in
+ * its memory. As in the original every chunk has the same length; a bias of the chunk that hides a
+ * key from all queries hides it in the memory too; and rows of the memory's batch that a call lacks
  * remember zeros.
  *
  * <p><b>Threads.</b> Holds state: one thread at a time. The memory belongs to the arena's owner.
@@ -61,7 +61,7 @@ public final class RecentTokensMemory implements RecurrentMemory {
    * @param channels the width of a feature, {@code hidden_size}
    * @return an empty memory
    * @throws IllegalArgumentException if a size is less than 1, or the memory's size overflows
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public static RecentTokensMemory allocate(
       Arena arena, long batch, long chunkLength, long channels) {
@@ -78,7 +78,7 @@ public final class RecentTokensMemory implements RecurrentMemory {
    * @param channels the width of a feature, {@code hidden_size}
    * @return an empty memory
    * @throws IllegalArgumentException if a size is less than 1, or the memory's size overflows
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public static RecentTokensMemory allocate(
       Arena arena, long batch, long chunkLength, long numMemoryItems, long channels) {
@@ -138,7 +138,7 @@ public final class RecentTokensMemory implements RecurrentMemory {
   }
 
   /**
-   * Returns the bias of what is remembered: 0, or −10⁹ and less where it is hidden.
+   * Returns the bias of what is remembered: 0, or −10⁹ and less for hidden items.
    *
    * @return a read-only view {@code [batch, 1, 1, numMemoryItems]}, which follows what is
    *     remembered
@@ -163,16 +163,16 @@ public final class RecentTokensMemory implements RecurrentMemory {
    * Chunk#postAttention}, which looks at nothing of the layer's result.
    *
    * @param arena supplies the memory of the chunk
-   * @param chunkNumber for each sequence the number of its chunk, 0 where one begins. Copied.
+   * @param chunkNumber for each sequence the number of its chunk, 0 if one begins. Copied.
    * @param queryAntecedent the chunk's features, {@link DType#F32} {@code [batch, chunkLength,
    *     channels]}, batch at most the memory's. Copied.
-   * @param bias what is added to the logits within the chunk, −10⁹ where a key is hidden: {@code [1
-   *     or batch, 1, chunkLength or 1, chunkLength]}. Copied.
+   * @param bias what is added to the logits within the chunk, −10⁹ for hidden keys: {@code [1 or
+   *     batch, 1, chunkLength or 1, chunkLength]}. Copied.
    * @return what attention reads; {@link Chunk#postAttention} throws {@link IllegalStateException}
-   *     where the memory has changed since, as when the chunk has been remembered already
+   *     if the memory has changed since, for example because the chunk has already been remembered
    * @throws IllegalArgumentException if types, shapes or alignment do not fit
    * @throws IllegalStateException if an arena is closed or confined to another thread
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws OutOfMemoryError if the memory cannot be allocated
    */
   @Override
   public Chunk preAttention(Arena arena, int[] chunkNumber, Tensor queryAntecedent, Tensor bias) {

@@ -15,15 +15,15 @@ public interface RecurrentMemory {
    * Begins a chunk, {@code pre_attention}.
    *
    * @param arena supplies memory for what the chunk needs until it is finished
-   * @param chunkNumber {@code segment}: for each batch the number of its chunk, 0 where a new
-   *     sequence begins
+   * @param chunkNumber {@code segment}: for each batch the number of its chunk, 0 if a new sequence
+   *     begins
    * @param queryAntecedent the chunk, {@code [batch, len, channels]}. Not modified.
    * @param bias what is added to the logits within the chunk, {@code [batch or 1, 1, len or 1,
-   *     len]}; null where the memory allows that there is none. Not modified.
+   *     len]}; null if the memory does not need it. Not modified.
    * @return the chunk as attention is to see it
    * @throws IllegalArgumentException if the chunk does not fit the memory
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws OutOfMemoryError if the memory cannot be allocated
    */
   Chunk preAttention(Arena arena, int[] chunkNumber, Tensor queryAntecedent, Tensor bias);
 
@@ -33,7 +33,7 @@ public interface RecurrentMemory {
      * Returns what the chunk attends to.
      *
      * @return {@code memory_antecedent} {@code [batch, lenM, channels]}, whose last rows are the
-     *     chunk's own; null where it attends to itself alone
+     *     chunk's own; null if it attends only to itself
      */
     Tensor memoryAntecedent();
 
@@ -45,7 +45,7 @@ public interface RecurrentMemory {
     Tensor bias();
 
     /**
-     * Finishes the chunk, {@code post_attention}: the memory takes in what it is to remember.
+     * Finishes the chunk, {@code post_attention}: the memory stores what it should remember.
      *
      * @param x the layer's result {@code [batch, len, channels]}. Modified by memories that mix
      *     what they know into it.

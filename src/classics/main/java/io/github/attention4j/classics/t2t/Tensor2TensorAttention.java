@@ -41,7 +41,7 @@ import java.util.function.Consumer;
  * layer.forward(x, null, Mask.causal(Alignment.TOP_LEFT), out);
  * }</pre>
  *
- * <p><b>Where the original's parameters are.</b>
+ * <p><b>The original's parameters.</b>
  *
  * <table class="striped">
  * <caption>Parameters of {@code multihead_attention}</caption>
@@ -101,7 +101,7 @@ public final class Tensor2TensorAttention {
 
     /**
      * Tables of distances to the left, {@code max_relative_position} rows whose last is for
-     * distance 0; zero beyond. Self-attention whose bias has to hide the keys behind a query.
+     * distance 0; zero beyond. For self-attention with a bias that hides the keys after a query.
      */
     DOT_PRODUCT_RELATIVE_V2,
 
@@ -255,7 +255,7 @@ public final class Tensor2TensorAttention {
   private final int hardAttentionK;
   private final double gumbelNoiseWeight;
 
-  /** Null where the type is not relative; without the second table where values have none. */
+  /** Null if the type is not relative; the second table is null if values have none. */
   private final Tensor keyEmbeddings;
 
   private final Tensor valueEmbeddings;
@@ -304,7 +304,7 @@ public final class Tensor2TensorAttention {
   /**
    * Returns how queries attend to keys.
    *
-   * @return the type, or null where it is a function of the caller's own
+   * @return the type, or null if it is the caller's function
    */
   public AttentionType attentionType() {
     return type;
@@ -401,8 +401,6 @@ public final class Tensor2TensorAttention {
    *     read-only or overlaps an input or a weight
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for queries, keys and values
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public void forward(Tensor queryAntecedent, Tensor out) {
     forward(queryAntecedent, null, null, out, Extras.none());
@@ -416,23 +414,21 @@ public final class Tensor2TensorAttention {
    *     self-attention. Not modified.
    * @param bias what is added to logits or hides keys, of any shape that broadcasts to {@code
    *     [batch, numHeads, lenQ, lenK]}; null: nothing. Parts that place queries among keys are
-   *     {@link Alignment#TOP_LEFT} where the type is relative. Local and dilated types, and
-   *     functions, have none: it is ignored, as in the original.
+   *     {@link Alignment#TOP_LEFT} if the type is relative. Local and dilated types, and functions,
+   *     have none: it is ignored, as in the original.
    * @param out {@code [batch, lengthOut, outputDepth]}. Modified.
    * @throws IllegalArgumentException if types, sizes, strides or alignment do not fit, the bias
    *     does not fit, queries and keys differ in number for a type that is self-attention, or out
    *     is read-only or overlaps an input or a weight
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for queries, keys and values
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public void forward(Tensor queryAntecedent, Tensor memoryAntecedent, Mask bias, Tensor out) {
     forward(queryAntecedent, memoryAntecedent, bias, out, Extras.none());
   }
 
   /**
-   * Applies the layer, and gives what else is asked for.
+   * Applies the layer with extra inputs and outputs.
    *
    * @param queryAntecedent {@code [batch, lenQ, channels]}. Not modified.
    * @param memoryAntecedent {@code [batch, lenM, channelsM]}; null: self-attention. Not modified.
@@ -444,8 +440,6 @@ public final class Tensor2TensorAttention {
    *     extra does not fit
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for queries, keys and values
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public void forward(
       Tensor queryAntecedent, Tensor memoryAntecedent, Mask bias, Tensor out, Extras extras) {
@@ -458,8 +452,7 @@ public final class Tensor2TensorAttention {
    * @param queryAntecedent {@code [batch, lenQ, channels]}. Not modified.
    * @param memoryAntecedent {@code [batch, lenM, channelsM]}; null: self-attention. Not modified.
    * @param bias as in {@link #forward(Tensor, Tensor, Mask, Tensor)}
-   * @param areaNoise what moves keys where the area key mode samples; nothing else takes notice of
-   *     it
+   * @param areaNoise the noise of area key modes that sample; ignored by everything else
    * @param out {@code [batch, lengthOut, outputDepth]}. Modified.
    * @param extras as in {@link #forward(Tensor, Tensor, Mask, Tensor, Extras)}, for example {@link
    *     #drawn}
@@ -467,8 +460,6 @@ public final class Tensor2TensorAttention {
    *     if the noise does not fit
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for queries, keys and values
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public void forward(
       Tensor queryAntecedent,
@@ -500,7 +491,7 @@ public final class Tensor2TensorAttention {
    * @return {@code [batch, numHeads, lengthOut, lenK]}, or with areas {@code [batch, numHeads,
    *     lengthOut, areas]}
    * @throws IllegalArgumentException if a size is negative or the memory's size overflows
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public Tensor allocateWeights(Arena arena, long batch, long lengthOut, long lenK) {
     long columns = areaAttention == null ? lenK : areaAttention.areas().count(lenK);
@@ -517,7 +508,7 @@ public final class Tensor2TensorAttention {
    * @param capacity the most positions of each
    * @return an empty cache
    * @throws IllegalArgumentException if a size is negative or the memory's size overflows
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public KvCache allocateCache(Arena arena, long batch, long capacity) {
     return KvCache.allocate(
@@ -539,7 +530,7 @@ public final class Tensor2TensorAttention {
    * @param length the positions of each, all in use from the beginning
    * @return a full cache
    * @throws IllegalArgumentException if a size is negative or the memory's size overflows
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public KvCache allocateFullCache(Arena arena, long batch, long length) {
     Checks.inRange("batch", batch, 0, Integer.MAX_VALUE);
@@ -564,7 +555,7 @@ public final class Tensor2TensorAttention {
    * @param queryAntecedent the new positions, {@code [batch, len, channels]}, mostly one. Not
    *     modified.
    * @param cache as {@link #allocateCache} makes it. Modified.
-   * @param bias required, as in the original: where there are several new positions it hides those
+   * @param bias required, as in the original: if there are several new positions, it hides those
    *     that come later, for example {@code Mask.causal(Alignment.BOTTOM_RIGHT)}; lenK is the
    *     cache's longest length
    * @param out {@code [batch, lengthOut, outputDepth]}. Modified.
@@ -576,8 +567,6 @@ public final class Tensor2TensorAttention {
    * @throws IllegalStateException if the cache has no room, in which case nothing is appended; or
    *     if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for queries, keys and values
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public void forwardCached(
       Tensor queryAntecedent, KvCache cache, Mask bias, Tensor out, Extras extras) {
@@ -600,8 +589,6 @@ public final class Tensor2TensorAttention {
    *     of the cache is in use
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for queries, keys and values
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public void forwardCached(
       Tensor queryAntecedent,
@@ -687,9 +674,7 @@ public final class Tensor2TensorAttention {
    * @return its keys and values, a full cache
    * @throws IllegalArgumentException if type, rank, sizes, strides or alignment do not fit
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws OutOfMemoryError if the memory is not to be had
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
+   * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public KvCache readMemory(Arena arena, Tensor memoryAntecedent) {
     Checks.rank(
@@ -708,19 +693,17 @@ public final class Tensor2TensorAttention {
   /**
    * Applies the layer to queries that attend to a memory that has been projected. Any part of the
    * queries gives the same rows as all of them; but not with {@code dot_product_relative}, whose
-   * queries stand at the last keys.
+   * queries are at the last keys.
    *
    * @param queryAntecedent {@code [batch, lenQ, channels]}. Not modified.
    * @param memory as {@link #readMemory} makes it. Not modified.
-   * @param bias required, as in the original; {@link Mask#none()} where it hides nothing
+   * @param bias required, as in the original; {@link Mask#none()} if it hides nothing
    * @param out {@code [batch, lengthOut, outputDepth]}. Modified.
    * @param extras weights, scores, dropout; its outputs are modified
    * @throws IllegalArgumentException as {@link #forwardCached(Tensor, KvCache, Mask, Tensor,
    *     Extras)}
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for queries
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public void forwardMemory(
       Tensor queryAntecedent, KvCache memory, Mask bias, Tensor out, Extras extras) {
@@ -744,10 +727,10 @@ public final class Tensor2TensorAttention {
    *
    * @param queryAntecedent the chunk, {@code [batch, len, channels]}. Not modified.
    * @param memory what has been read so far. Modified.
-   * @param chunkNumber for each batch the number of its chunk, 0 where a new sequence begins. Not
+   * @param chunkNumber for each batch the number of its chunk, 0 if a new sequence begins. Not
    *     modified.
    * @param bias what is added to the logits within the chunk, {@code [batch or 1, 1, len or 1,
-   *     len]}, −10⁹ where a key is hidden. Not modified.
+   *     len]}, −10⁹ for hidden keys. Not modified.
    * @param out {@code [batch, len, outputDepth]}. Modified.
    * @param extras weights as {@link #allocateWeights} makes them for memory and chunk together,
    *     scores, dropout; its outputs are modified
@@ -755,8 +738,6 @@ public final class Tensor2TensorAttention {
    *     if the layer has vars3d or the chunk does not fit the memory
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for the chunk, queries, keys and values
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public void forwardChunk(
       Tensor queryAntecedent,
@@ -787,12 +768,12 @@ public final class Tensor2TensorAttention {
 
   // ---- One call ----
 
-  /** Where the queries stand among the keys: one of the two. */
+  /** The position of the queries among the keys: one of the two. */
   private record Place(Alignment alignment, int[] offsets) {
     /** Each at its own key. */
     static final Place SELF = new Place(Alignment.TOP_LEFT, null);
 
-    /** At the last keys, behind a memory or what a cache held before. */
+    /** At the last keys, after a memory or the earlier contents of a cache. */
     static final Place LAST = new Place(Alignment.BOTTOM_RIGHT, null);
   }
 
@@ -832,7 +813,7 @@ public final class Tensor2TensorAttention {
     return rows.splitHeads(numHeads);
   }
 
-  /** Queries and what follows them. Keys may be more than queries where there is a memory. */
+  /** Queries, and keys and values. With a memory there may be more keys than queries. */
   private void attend(
       Scratch scratch,
       Tensor queryAntecedent,
@@ -911,7 +892,7 @@ public final class Tensor2TensorAttention {
     }
   }
 
-  /** Areas know of a bias where it marks padding, and of no other mask. */
+  /** Area attention supports a bias that marks padding, and no other mask. */
   private static Tensor areaBias(Mask bias) {
     if (bias == null || bias == Mask.none()) {
       return null;
@@ -938,7 +919,7 @@ public final class Tensor2TensorAttention {
     };
   }
 
-  /** Scales heads of a projection that fill memory of their own. */
+  /** Scales the heads of a projection in place. */
   private static void multiply(Tensor heads, float factor) {
     MemorySegment floats = heads.segment();
     for (long i = 0; i < heads.count(); i++) {
@@ -986,7 +967,7 @@ public final class Tensor2TensorAttention {
     private AreaAttention.KeyMode areaKeyMode = AreaAttention.KeyMode.MEAN;
     private AreaAttention.ValueMode areaValueMode = AreaAttention.ValueMode.SUM;
 
-    /** What gives area attention its weights, or nothing. */
+    /** Sets the weights of area attention; null if it has none. */
     private Consumer<AreaAttention.Builder> areaWeights = builder -> {};
 
     private Builder() {}
@@ -996,7 +977,7 @@ public final class Tensor2TensorAttention {
     /**
      * Chooses how queries attend to keys, {@code attention_type}.
      *
-     * @param type {@code dot_product} where it is not chosen
+     * @param type {@code dot_product} by default
      * @return this builder
      */
     public Builder attentionType(AttentionType type) {
@@ -1075,7 +1056,7 @@ public final class Tensor2TensorAttention {
      * {@code k}, {@code v} {@code [in, heads, depth]} and {@code o} {@code [heads, depth, out]},
      * and queries are not scaled.
      *
-     * @param vars3d false where it is not chosen
+     * @param vars3d false by default
      * @return this builder
      */
     public Builder vars3d(boolean vars3d) {
@@ -1086,7 +1067,7 @@ public final class Tensor2TensorAttention {
     /**
      * Sets {@code q_filter_width}: above 1, queries are a convolution with bias.
      *
-     * @param qFilterWidth 1 where it is not chosen
+     * @param qFilterWidth 1 by default
      * @return this builder
      * @throws IllegalArgumentException if it is less than 1
      */
@@ -1099,7 +1080,7 @@ public final class Tensor2TensorAttention {
     /**
      * Sets {@code kv_filter_width}: above 1, keys and values are convolutions with bias.
      *
-     * @param kvFilterWidth 1 where it is not chosen
+     * @param kvFilterWidth 1 by default
      * @return this builder
      * @throws IllegalArgumentException if it is less than 1
      */
@@ -1112,7 +1093,7 @@ public final class Tensor2TensorAttention {
     /**
      * Sets {@code q_padding}.
      *
-     * @param qPadding VALID where it is not chosen; matters where the filter is wider than 1
+     * @param qPadding VALID by default; only matters if the filter is wider than 1
      * @return this builder
      */
     public Builder qPadding(Conv1d.Padding qPadding) {
@@ -1123,7 +1104,7 @@ public final class Tensor2TensorAttention {
     /**
      * Sets {@code kv_padding}.
      *
-     * @param kvPadding VALID where it is not chosen; matters where the filter is wider than 1
+     * @param kvPadding VALID by default; only matters if the filter is wider than 1
      * @return this builder
      */
     public Builder kvPadding(Conv1d.Padding kvPadding) {
@@ -1147,7 +1128,7 @@ public final class Tensor2TensorAttention {
      * Sets {@code heads_share_relative_embedding}: whether there is one table for all heads. {@code
      * dot_product_relative} always has one.
      *
-     * @param headsShareRelativeEmbedding false where it is not chosen
+     * @param headsShareRelativeEmbedding false by default
      * @return this builder
      */
     public Builder headsShareRelativeEmbedding(boolean headsShareRelativeEmbedding) {
@@ -1159,7 +1140,7 @@ public final class Tensor2TensorAttention {
      * Sets {@code add_relative_to_values}: whether there is a table for values as well. {@code
      * dot_product_relative} always has one.
      *
-     * @param addRelativeToValues false where it is not chosen
+     * @param addRelativeToValues false by default
      * @return this builder
      */
     public Builder addRelativeToValues(boolean addRelativeToValues) {
@@ -1171,7 +1152,7 @@ public final class Tensor2TensorAttention {
      * Sets {@code block_length}: the queries of a block of the local types, {@code
      * query_block_size} of the dilated ones.
      *
-     * @param blockLength 128 where it is not chosen
+     * @param blockLength 128 by default
      * @return this builder
      * @throws IllegalArgumentException if it is less than 1
      */
@@ -1186,7 +1167,7 @@ public final class Tensor2TensorAttention {
      * seen on both sides of a block; {@code memory_block_size} of the dilated types, for which it
      * is at least 1.
      *
-     * @param blockWidth 128 where it is not chosen
+     * @param blockWidth 128 by default
      * @return this builder
      * @throws IllegalArgumentException if it is negative
      */
@@ -1199,7 +1180,7 @@ public final class Tensor2TensorAttention {
     /**
      * Sets {@code gap_size}: the keys between two memory blocks of the dilated types.
      *
-     * @param gapSize 0 where it is not chosen
+     * @param gapSize 0 by default
      * @return this builder
      * @throws IllegalArgumentException if it is negative
      */
@@ -1213,7 +1194,7 @@ public final class Tensor2TensorAttention {
      * Sets {@code num_memory_blocks}: how many memory blocks the dilated types see, on each side
      * that they see.
      *
-     * @param numMemoryBlocks 2 where it is not chosen
+     * @param numMemoryBlocks 2 by default
      * @return this builder
      * @throws IllegalArgumentException if it is negative
      */
@@ -1225,11 +1206,11 @@ public final class Tensor2TensorAttention {
 
     /**
      * Sets {@code dropout_rate}, with which {@link #drawn} draws. The local and dilated types have
-     * no dropout, but for {@code local_relative_mask_right}.
+     * no dropout, except for {@code local_relative_mask_right}.
      *
-     * @param dropoutRate in [0, 1); 0 where it is not chosen
+     * @param dropoutRate in [0, 1); 0 by default
      * @return this builder
-     * @throws IllegalArgumentException if it lies outside [0, 1)
+     * @throws IllegalArgumentException if it is not in [0, 1)
      */
     public Builder dropoutRate(double dropoutRate) {
       Dropout.of(dropoutRate, 0); // refuses what cannot be one
@@ -1239,8 +1220,8 @@ public final class Tensor2TensorAttention {
 
     /**
      * Sets {@code dropout_broadcast_dims}: the dimensions of {@code [batch, heads, lenQ, lenK]}
-     * along which one decision holds for all. The relative types but for those of version 2 ignore
-     * it, as the original does.
+     * along which one decision is shared. The relative types, except version 2, ignore it, as the
+     * original does.
      *
      * @param dropoutBroadcastDims from 0 to 3, or from -4 counted from the end. Copied.
      * @return this builder
@@ -1260,7 +1241,7 @@ public final class Tensor2TensorAttention {
      * and {@code dot_product_relative}. The k-th largest weight is subtracted from all, so that
      * {@code k - 1} survive.
      *
-     * @param hardAttentionK 0, as where it is not chosen: softmax
+     * @param hardAttentionK 0, as by default: softmax
      * @return this builder
      * @throws IllegalArgumentException if it is negative
      */
@@ -1272,9 +1253,9 @@ public final class Tensor2TensorAttention {
 
     /**
      * Sets {@code gumbel_noise_weight}, with which {@link #drawn} draws noise for weights that are
-     * hardened; without hard attention it counts for nothing.
+     * hardened; without hard attention it has no effect.
      *
-     * @param gumbelNoiseWeight finite; 0 where it is not chosen
+     * @param gumbelNoiseWeight finite; 0 by default
      * @return this builder
      * @throws IllegalArgumentException if it is not finite as a float
      */
@@ -1288,7 +1269,7 @@ public final class Tensor2TensorAttention {
      * Sets {@code max_area_width}: {@code dot_product} attends to {@link Areas} of up to so many
      * keys, {@link AreaAttention}.
      *
-     * @param maxAreaWidth 1 where it is not chosen
+     * @param maxAreaWidth 1 by default
      * @return this builder
      * @throws IllegalArgumentException if it is less than 1
      */
@@ -1301,7 +1282,7 @@ public final class Tensor2TensorAttention {
     /**
      * Sets {@code max_area_height}: up to how many lines of the memory an area has.
      *
-     * @param maxAreaHeight 1 where it is not chosen
+     * @param maxAreaHeight 1 by default
      * @return this builder
      * @throws IllegalArgumentException if it is less than 1
      */
@@ -1312,9 +1293,9 @@ public final class Tensor2TensorAttention {
     }
 
     /**
-     * Sets {@code memory_height}: in how many lines the keys lie.
+     * Sets {@code memory_height}: the number of lines of the keys.
      *
-     * @param memoryHeight 1 where it is not chosen
+     * @param memoryHeight 1 by default
      * @return this builder
      * @throws IllegalArgumentException if it is less than 1
      */
@@ -1327,7 +1308,7 @@ public final class Tensor2TensorAttention {
     /**
      * Sets {@code area_key_mode}.
      *
-     * @param areaKeyMode {@code mean} where it is not chosen
+     * @param areaKeyMode {@code mean} by default
      * @return this builder
      */
     public Builder areaKeyMode(AreaAttention.KeyMode areaKeyMode) {
@@ -1338,7 +1319,7 @@ public final class Tensor2TensorAttention {
     /**
      * Sets {@code area_value_mode}.
      *
-     * @param areaValueMode {@code sum} where it is not chosen
+     * @param areaValueMode {@code sum} by default
      * @return this builder
      */
     public Builder areaValueMode(AreaAttention.ValueMode areaValueMode) {
@@ -1349,7 +1330,7 @@ public final class Tensor2TensorAttention {
     // ---- Weights ----
 
     /**
-     * Gives the dense projection of queries.
+     * Sets the dense projection of queries.
      *
      * @param q from the queries' channels to total_key_depth; the original's have no bias
      * @return this builder
@@ -1360,7 +1341,7 @@ public final class Tensor2TensorAttention {
     }
 
     /**
-     * Gives the convolution of queries, which says q_filter_width and q_padding itself.
+     * Sets the convolution of queries, which defines q_filter_width and q_padding.
      *
      * @param q from the queries' channels to total_key_depth
      * @return this builder
@@ -1371,7 +1352,7 @@ public final class Tensor2TensorAttention {
     }
 
     /**
-     * Gives the dense projection of keys.
+     * Sets the dense projection of keys.
      *
      * @param k from the memory's channels to total_key_depth
      * @return this builder
@@ -1382,7 +1363,7 @@ public final class Tensor2TensorAttention {
     }
 
     /**
-     * Gives the convolution of keys, which says kv_filter_width and kv_padding itself.
+     * Sets the convolution of keys, which defines kv_filter_width and kv_padding.
      *
      * @param k from the memory's channels to total_key_depth
      * @return this builder
@@ -1393,7 +1374,7 @@ public final class Tensor2TensorAttention {
     }
 
     /**
-     * Gives the dense projection of values.
+     * Sets the dense projection of values.
      *
      * @param v from the memory's channels to total_value_depth
      * @return this builder
@@ -1404,7 +1385,7 @@ public final class Tensor2TensorAttention {
     }
 
     /**
-     * Gives the convolution of values, of the same width and padding as that of keys.
+     * Sets the convolution of values, with the same width and padding as that of keys.
      *
      * @param v from the memory's channels to total_value_depth
      * @return this builder
@@ -1415,7 +1396,7 @@ public final class Tensor2TensorAttention {
     }
 
     /**
-     * Gives the projection of the result, {@code output_transform}.
+     * Sets the projection of the result, {@code output_transform}.
      *
      * @param outputTransform from total_value_depth to output_depth
      * @return this builder
@@ -1426,7 +1407,7 @@ public final class Tensor2TensorAttention {
     }
 
     /**
-     * Gives the table of relative positions that is added to keys: {@code
+     * Sets the table of relative positions that is added to keys: {@code
      * relative_positions_keys/embeddings}, {@code key_relative_embeddings}, or {@code
      * relative_embeddings} of {@code local_relative_mask_right}.
      *
@@ -1440,7 +1421,7 @@ public final class Tensor2TensorAttention {
     }
 
     /**
-     * Gives the table of relative positions that is added to values: {@code
+     * Sets the table of relative positions that is added to values: {@code
      * relative_positions_values/embeddings} or {@code value_relative_embeddings}.
      *
      * @param valueEmbeddings {@code [rows, valueDepth]} or {@code [numHeads, rows, valueDepth]}.
@@ -1453,14 +1434,14 @@ public final class Tensor2TensorAttention {
     }
 
     /**
-     * Gives the weights that some area key modes have.
+     * Sets the weights that some area key modes have.
      *
      * @param heightEmbedding {@code area_height_emb} {@code [max_area_height, keyDepth / 2]}. Kept,
      *     not modified.
      * @param widthEmbedding {@code area_width_emb} {@code [max_area_width, keyDepth / 2]}. Kept,
      *     not modified.
-     * @param dense1 the layer before the rectifier, as {@link AreaAttention.Builder} describes it
-     * @param dense2 the layer behind it, from keyDepth to keyDepth
+     * @param dense1 the layer before the ReLU, as {@link AreaAttention.Builder} describes it
+     * @param dense2 the layer after it, from keyDepth to keyDepth
      * @return this builder
      */
     public Builder areaWeights(
@@ -1470,7 +1451,7 @@ public final class Tensor2TensorAttention {
     }
 
     /**
-     * Makes the layer of the weights that were given.
+     * Builds the layer from the weights set before.
      *
      * @return an immutable layer
      * @throws IllegalStateException if numHeads or a projection has not been given
@@ -1493,7 +1474,7 @@ public final class Tensor2TensorAttention {
     }
 
     /**
-     * Reads the weights as the original names its variables, and makes the layer.
+     * Reads the weights by the original's variable names and builds the layer.
      *
      * <pre>
      *   q/kernel, k/kernel, v/kernel            [in, depth]
@@ -1508,16 +1489,16 @@ public final class Tensor2TensorAttention {
      *   dense/kernel, dense/bias, dense_1/…     of area key modes that have weights
      * </pre>
      *
-     * Tables of values are named likewise. The scopes that attention types open around their
+     * The tables of values are named accordingly. The scopes that attention types put around their
      * variables, for example {@code dot_product_attention_relative/} or {@code
-     * dot_product_area_attention/combine_area_features/}, may be there or not; and {@code q},
-     * {@code q_conv}, {@code q_conv_bias}, {@code output_transform} and so on will do for the
-     * variables alone. Kernels are transposed here, once.
+     * dot_product_area_attention/combine_area_features/}, are optional. The bare names {@code q},
+     * {@code q_conv}, {@code q_conv_bias}, {@code output_transform} and so on also work. Kernels
+     * are transposed once, here.
      *
      * @param file holds the tensors, all of those below the prefix
      * @param prefix the scope, with its final slash, for example {@code
      *     "body/decoder/layer_0/self_attention/multihead_attention/"}
-     * @param arena for transposed kernels, and copies of what is not F32 or lies misaligned
+     * @param arena for transposed kernels, and copies of tensors that are not F32 or are misaligned
      * @return an immutable layer
      * @throws IllegalStateException if numHeads has not been set, or an arena is closed or confined
      *     to another thread
@@ -1570,7 +1551,7 @@ public final class Tensor2TensorAttention {
       return type == AttentionType.DOT_PRODUCT_RELATIVE || addRelativeToValues;
     }
 
-    /** Whether the original's function takes a dropout rate. */
+    /** Whether the original's function has a dropout rate. */
     private boolean drops() {
       return type != null && (!type.local() || type == AttentionType.LOCAL_RELATIVE_MASK_RIGHT);
     }

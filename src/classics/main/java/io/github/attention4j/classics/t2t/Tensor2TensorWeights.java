@@ -11,8 +11,8 @@ import java.lang.foreign.Arena;
 import java.util.Arrays;
 
 /**
- * The variables of one {@code multihead_attention}, by the names that TensorFlow's scopes give
- * them. Kernels, {@code [in, out]} there, are transposed here and nowhere else.
+ * The variables of one {@code multihead_attention}, by the names of TensorFlow's scopes. Kernels
+ * are {@code [in, out]} there, and are transposed only here.
  */
 final class Tensor2TensorWeights {
   private final Weights weights;
@@ -37,7 +37,7 @@ final class Tensor2TensorWeights {
   /**
    * Reads one of q, k and v.
    *
-   * @param widthName what the caller knows the filter's width by
+   * @param widthName the caller's name for the filter's width
    */
   Projection projection(String name, String widthName, int width, Conv1d.Padding padding) {
     if (width > 1) {
@@ -59,7 +59,7 @@ final class Tensor2TensorWeights {
       throw new IllegalArgumentException(
           widthName + " must be 1 with vars3d: " + widthName + "=" + width);
     }
-    // The original convolves pictures of width 1, under a name of its own.
+    // The original convolves pictures of width 1, under another name.
     Tensor kernel =
         weights.get(
             name + "_single/kernel", name + "/kernel", name + "_conv/kernel", name + "_conv");
@@ -110,7 +110,7 @@ final class Tensor2TensorWeights {
         "value_relative_embeddings");
   }
 
-  /** With the scope that the type opens, or without. */
+  /** With or without the scope of the attention type. */
   private Tensor table(AttentionType type, String... names) {
     String scope =
         switch (type) {
@@ -134,7 +134,7 @@ final class Tensor2TensorWeights {
 
   // ---- Areas ----
 
-  /** Gives area attention the embeddings and dense layers that its key mode has. */
+  /** Sets the embeddings and dense layers of area attention's key mode. */
   void areas(AreaAttention.Builder attention) {
     String scope = "dot_product_area_attention/combine_area_features/";
     attention.weights(

@@ -23,11 +23,11 @@ import java.util.Objects;
  * TimingSignal.standard().add1d(x, 0, x); // t2t's add_timing_signal_1d(x)
  * }</pre>
  *
- * <p>All sines come before all cosines, where {@link PositionalEncoding}, the paper's, lets them
- * alternate; and the last wavelength is maxTimescale itself. An odd number of channels leaves a
- * last one that is 0. Angles are computed in double. With a single frequency tensor2tensor divides
- * by {@code n - 1 = 0} where positions are given or have several dimensions, which makes everything
- * NaN; here the rule above holds everywhere.
+ * <p>All sines come before all cosines, whereas the paper's {@link PositionalEncoding} alternates
+ * them; and the last wavelength is maxTimescale itself. If the number of channels is odd, the last
+ * one is 0. Angles are computed in double. With a single frequency, tensor2tensor divides by {@code
+ * n - 1 = 0} if positions are given or have several dimensions, and returns NaN; here the rule
+ * above always holds.
  *
  * <p>Immutable and safe for any number of threads.
  */
@@ -43,7 +43,7 @@ public final class TimingSignal {
   }
 
   /**
-   * Returns the signal with tensor2tensor's ordinary timescales, 1 to 10 000.
+   * Returns the signal with tensor2tensor's default timescales, 1 to 10 000.
    *
    * @return the signal
    */
@@ -84,7 +84,7 @@ public final class TimingSignal {
    * @param startIndex the first position, t2t's {@code start_index}
    * @return {@link DType#F32} {@code [1, length, channels]}
    * @throws IllegalArgumentException if length or channels is negative
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public Tensor get1d(Arena arena, int length, int channels, int startIndex) {
     Objects.requireNonNull(arena, "arena");
@@ -105,7 +105,6 @@ public final class TimingSignal {
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, or out is
    *     read-only or overlaps x in any other way than being it
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws io.github.attention4j.AttentionException if the native library is not to be had
    */
   public void add1d(Tensor x, int startIndex, Tensor out) {
     check(x, 3, out);
@@ -125,7 +124,6 @@ public final class TimingSignal {
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, or out is
    *     read-only or overlaps x in any other way than being it
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws io.github.attention4j.AttentionException if the native library is not to be had
    */
   public void add1dGivenPosition(Tensor x, Tensor position, Tensor out) {
     Objects.requireNonNull(position, "position");
@@ -136,8 +134,8 @@ public final class TimingSignal {
 
   /**
    * Adds the signals of several given positions ({@code add_timing_signals_given_positions}), each
-   * on a share of {@code channels / (2 · positions)} frequencies, one behind the other. What
-   * remains of the channels stays as it is.
+   * on a share of {@code channels / (2 · positions)} frequencies, one after the other. The
+   * remaining channels are unchanged.
    *
    * @param x {@link DType#F32} {@code [batch, length, channels]}. Not modified, unless it is out.
    * @param positions at least one, each {@link DType#I32} or {@link DType#F32} {@code [batch,
@@ -146,7 +144,6 @@ public final class TimingSignal {
    * @throws IllegalArgumentException if there are no positions, types, shapes, strides or alignment
    *     do not fit, or out is read-only or overlaps x in any other way than being it
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws io.github.attention4j.AttentionException if the native library is not to be had
    */
   public void addGivenPositions(Tensor x, List<Tensor> positions, Tensor out) {
     check(x, 3, out);
@@ -180,9 +177,9 @@ public final class TimingSignal {
   }
 
   /**
-   * Adds the signals of the places in a grid ({@code add_timing_signal_nd}): each of the n
-   * dimensions has {@code channels / (2 · n)} frequencies, one behind the other. What remains of
-   * the channels stays as it is.
+   * Adds the signals of the positions in a grid ({@code add_timing_signal_nd}): each of the n
+   * dimensions has {@code channels / (2 · n)} frequencies, one after the other. The remaining
+   * channels are unchanged.
    *
    * @param x {@link DType#F32} {@code [batch, d1, …, dn, channels]}. Not modified, unless it is
    *     out.
@@ -190,7 +187,6 @@ public final class TimingSignal {
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, or out is
    *     read-only or overlaps x in any other way than being it
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws io.github.attention4j.AttentionException if the native library is not to be had
    */
   public void addNd(Tensor x, Tensor out) {
     if (Objects.requireNonNull(x, "x").rank() < 3) {
@@ -220,8 +216,7 @@ public final class TimingSignal {
   // ---- Layers ----
 
   /**
-   * Computes the signal of a layer's place among the layers ({@code
-   * get_layer_timing_signal_sinusoid_1d}).
+   * Computes the signal of a layer's index ({@code get_layer_timing_signal_sinusoid_1d}).
    *
    * @param arena supplies the memory of the result
    * @param channels the width of the signal
@@ -229,7 +224,7 @@ public final class TimingSignal {
    * @param numLayers t2t's {@code num_layers}
    * @return {@link DType#F32} {@code [1, 1, channels]}
    * @throws IllegalArgumentException if channels is negative, or there is no such layer
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public Tensor getLayer(Arena arena, int channels, int layer, int numLayers) {
     Checks.inRange("layer", layer, 0, numLayers - 1L);
@@ -237,8 +232,8 @@ public final class TimingSignal {
   }
 
   /**
-   * Adds the signal of a layer's place among the layers ({@code
-   * add_layer_timing_signal_sinusoid_1d}), the same to each position.
+   * Adds the signal of a layer's index ({@code add_layer_timing_signal_sinusoid_1d}), the same at
+   * every position.
    *
    * @param x {@link DType#F32} {@code [batch, length, channels]}. Not modified, unless it is out.
    * @param layer from 0 below numLayers
@@ -247,7 +242,6 @@ public final class TimingSignal {
    * @throws IllegalArgumentException if there is no such layer, types, shapes, strides or alignment
    *     do not fit, or out is read-only or overlaps x in any other way than being it
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws io.github.attention4j.AttentionException if the native library is not to be had
    */
   public void addLayer(Tensor x, int layer, int numLayers, Tensor out) {
     Checks.inRange("layer", layer, 0, numLayers - 1L);
@@ -260,8 +254,8 @@ public final class TimingSignal {
   }
 
   /**
-   * Adds what was learned of a layer ({@code add_layer_timing_signal_learned_1d}), the same to each
-   * position: {@code out = x + layerEmbedding[layer] · sqrt(channels)}.
+   * Adds a layer's learned embedding ({@code add_layer_timing_signal_learned_1d}), the same at
+   * every position: {@code out = x + layerEmbedding[layer] · sqrt(channels)}.
    *
    * @param x {@link DType#F32} {@code [batch, length, channels]}. Not modified, unless it is out.
    * @param layerEmbedding {@link DType#F32} {@code [numLayers, 1, 1, channels]}, t2t's variable
@@ -271,7 +265,6 @@ public final class TimingSignal {
    * @throws IllegalArgumentException if there is no such layer, types, shapes, strides or alignment
    *     do not fit, or out is read-only or overlaps x in any other way than being it
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws io.github.attention4j.AttentionException if the native library is not to be had
    */
   public static void addLayerLearned(Tensor x, Tensor layerEmbedding, int layer, Tensor out) {
     check(x, 3, out);

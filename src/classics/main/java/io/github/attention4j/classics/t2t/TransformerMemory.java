@@ -40,15 +40,15 @@ import java.util.Objects;
  * read.postAttention(result); // changes result
  * }</pre>
  *
- * A sequence whose segment number is less than at the call before begins anew: its items and mean
- * logits become 0. Sequences of the state that a call lacks are those of zeros, in segment 0, as in
- * the original; they are written too.
+ * A sequence whose segment number is less than in the previous call starts afresh: its items and
+ * mean logits become 0. If a call has fewer sequences than the state, the others are read and
+ * written as zeros in segment 0, as in the original.
  *
  * <p>All tensors are {@link DType#F32}. The layer is immutable and safe for any number of threads;
  * a {@link State} belongs to one thread at a time.
  */
 public final class TransformerMemory {
-  /** The segment before the first one: whatever comes first begins anew. */
+  /** The segment before the first one, larger than any, so that the first call starts afresh. */
   private static final int NO_SEGMENT = 100_000;
 
   private static final double EPSILON = 1e-7;
@@ -92,13 +92,13 @@ public final class TransformerMemory {
   }
 
   /**
-   * Reads the layer as tensor2tensor names its variables, kernels {@code [in, out]} being
+   * Reads the layer by the names of tensor2tensor's variables; kernels {@code [in, out]} are
    * transposed: {@code pre_attention/mem_key/kernel} and {@code bias}, {@code mem_query} likewise,
    * {@code post_attention/dense/kernel}, {@code post_attention/dense_1/kernel} and {@code bias},
    * and {@code gamma}, {@code candidate_value} and {@code erase}; or by their short names {@code
-   * mem_key.kernel}, …, {@code post_x.kernel}, {@code post_mem.kernel}, …. The state at which
-   * training stopped, {@code memvals}, {@code meanlogits} and {@code segment_number}, may be there
-   * too and is left.
+   * mem_key.kernel}, …, {@code post_x.kernel}, {@code post_mem.kernel}, …. The state at the end of
+   * training, {@code memvals}, {@code meanlogits} and {@code segment_number}, may be present and is
+   * ignored.
    *
    * @param file holds the tensors, all of those below the prefix
    * @param prefix what their names begin with, for example {@code "neural_memory/"}
@@ -156,7 +156,7 @@ public final class TransformerMemory {
   }
 
   /**
-   * Returns the width of what items are addressed by.
+   * Returns the width of the vectors that address items.
    *
    * @return {@code key_depth}
    */
@@ -175,14 +175,14 @@ public final class TransformerMemory {
 
   // ---- State ----
 
-  /** What is remembered of each sequence of a batch. One thread at a time. */
+  /** The memories of the sequences of a batch. For one thread at a time. */
   public static final class State implements RecurrentMemory {
     private final TransformerMemory layer;
     private final Tensor memVals;
     private final Tensor meanLogits;
     private final int[] segmentNumbers;
 
-    /** Changes whenever the memory is read or written, so that each reading is written once. */
+    /** Changes at every read and write, so that each read is written once. */
     private long version;
 
     private State(
@@ -196,7 +196,7 @@ public final class TransformerMemory {
     /**
      * Returns the items.
      *
-     * @return a read-only view {@code [batch, memorySize, valDepth]}, which follows what is written
+     * @return a read-only view {@code [batch, memorySize, valDepth]}, which reflects later writes
      */
     public Tensor memVals() {
       return memVals.asReadOnly();
@@ -205,14 +205,14 @@ public final class TransformerMemory {
     /**
      * Returns how much each item has been written lately.
      *
-     * @return a read-only view {@code [batch, memorySize]}, which follows what is written
+     * @return a read-only view {@code [batch, memorySize]}, which reflects later writes
      */
     public Tensor meanLogits() {
       return meanLogits.asReadOnly();
     }
 
     /**
-     * Returns the segment of each sequence at the last reading.
+     * Returns the segment of each sequence at the last read.
      *
      * @return a copy, one number for each sequence; 100000 before the first
      */
@@ -221,19 +221,17 @@ public final class TransformerMemory {
     }
 
     /**
-     * Reads the memory for a chunk, after resetting it for sequences that begin anew.
+     * Reads the memory for a chunk, after resetting it for sequences that start afresh.
      *
      * @param arena supplies the memory of what is read
      * @param chunkNumber for each sequence the number of its segment. Copied.
      * @param queryAntecedent the chunk's features {@code [batch, len, channels]}, batch at most the
      *     state's, len at least 1. Copied.
-     * @param bias goes through as it is; may be null. Not modified.
+     * @param bias returned unchanged; may be null. Not modified.
      * @return what was read; its {@link Read#postAttention} writes the chunk
      * @throws IllegalArgumentException if types, shapes or alignment do not fit
      * @throws IllegalStateException if an arena is closed or confined to another thread
-     * @throws OutOfMemoryError if the memory is not to be had
-     * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-     *     had
+     * @throws OutOfMemoryError if the memory cannot be allocated
      */
     @Override
     public Read preAttention(Arena arena, int[] chunkNumber, Tensor queryAntecedent, Tensor bias) {
@@ -246,13 +244,13 @@ public final class TransformerMemory {
   }
 
   /**
-   * Begins with empty memories.
+   * Creates empty memories.
    *
    * @param arena supplies the memory of the state and decides how long it lives
    * @param batch the most sequences of a call
    * @return the state before the first segment
    * @throws IllegalArgumentException if batch is less than 1, or the memory's size overflows
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public State newState(Arena arena, long batch) {
     Objects.requireNonNull(arena, "arena");
@@ -267,7 +265,7 @@ public final class TransformerMemory {
   }
 
   /**
-   * Goes on from what was remembered elsewhere.
+   * Creates memories with given contents.
    *
    * @param arena supplies the memory of the state and decides how long it lives
    * @param memVals {@code [batch, memorySize, valDepth]}. Copied.
@@ -276,7 +274,7 @@ public final class TransformerMemory {
    * @return the state
    * @throws IllegalArgumentException if types, shapes or alignment do not fit, or batch is 0
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public State newState(Arena arena, Tensor memVals, Tensor meanLogits, int[] segmentNumbers) {
     Objects.requireNonNull(arena, "arena");
@@ -292,7 +290,7 @@ public final class TransformerMemory {
 
   // ---- Around attention ----
 
-  /** What was read for one chunk, and what writing it takes. */
+  /** What was read for one chunk, and what is needed to write it. */
   public static final class Read implements RecurrentMemory.Chunk {
     private final State state;
     private final long madeAt;
@@ -314,7 +312,7 @@ public final class TransformerMemory {
     }
 
     /**
-     * Returns that the chunk attends to itself alone: the memory is read beside attention.
+     * Returns null: the chunk attends only to itself, and the memory is read separately.
      *
      * @return null
      */
@@ -329,7 +327,7 @@ public final class TransformerMemory {
     }
 
     /**
-     * Mixes what was read into the result of attention, and writes the chunk into the memory.
+     * Adds what was read to the result of attention, and writes the chunk to the memory.
      *
      * @param x the result of attention (and what follows it) {@code [batch, len, depth]}, of the
      *     chunk's batch and length; becomes {@code post_x(x) + post_mem(read)}. Modified.
@@ -338,8 +336,6 @@ public final class TransformerMemory {
      * @throws IllegalStateException if the state has been read again since, or this reading has
      *     been written already; or if an arena is closed or confined to another thread
      * @throws OutOfMemoryError if there is no memory to compute in
-     * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-     *     had
      */
     @Override
     public void postAttention(Tensor x) {
@@ -347,7 +343,7 @@ public final class TransformerMemory {
     }
 
     /**
-     * Returns how near each item is to each token.
+     * Returns the similarity of each item to each token.
      *
      * @return a read-only view {@code [state's batch, len, memorySize]}
      */
@@ -502,7 +498,7 @@ public final class TransformerMemory {
     }
   }
 
-  /** Where an item has been written lately, it is less likely to be written again. */
+  /** An item that was written recently is less likely to be written again. */
   private static float[] writeLogits(Read read, Tensor gates, Tensor meanLogits, int batch) {
     float[] logits = read.accessLogits.select(0, batch).toFloatArray();
     float[] means = meanLogits.select(0, batch).toFloatArray();

@@ -1,9 +1,9 @@
 /**
  * The attention of tensor2tensor under its own names: {@link
  * io.github.attention4j.classics.t2t.Tensor2TensorAttention} is {@code multihead_attention} with
- * all of its attention types; beside it are area attention, local and dilated masks, convolutional
- * projections, recurrent memories, timing signals and image summaries.
+ * all of its attention types. The package also has area attention, local and dilated masks,
+ * convolutional projections, recurrent memories, timing signals and image summaries.
  *
- * <p>What {@link io.github.attention4j.layer} says of layers holds here too.
+ * <p>The general rules of {@link io.github.attention4j.layer} also hold here.
  */
 package io.github.attention4j.classics.t2t;
