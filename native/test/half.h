@@ -7,7 +7,7 @@
 
 #include "a4j.h"
 
-/* What 16 bits stand for; NaN as NaN. */
+/* The value of 16 bits; NaN for NaN. */
 static inline double half_value(int dtype, uint16_t bits) {
   const int fraction_bits = dtype == A4J_BF16 ? 7 : 10, exponent_bits = 15 - fraction_bits;
   const int exponent = bits >> fraction_bits & ((1 << exponent_bits) - 1), fraction = bits & ((1 << fraction_bits) - 1);

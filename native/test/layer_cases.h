@@ -22,7 +22,7 @@ static inline uint64_t next(void) {
 static inline int64_t up_to(int64_t n) { return (int64_t)(next() % (uint64_t)(n + 1)); }
 static inline float uniform(void) { return (float)((double)(next() >> 11) * 0x1p-52 - 1.0); }
 
-/* Rows of `width` floats, `gap` floats apart that nobody may touch, as there are before the first and behind the last. */
+/* Rows of `width` floats, with `gap` guard floats between them, and more before the first and after the last. */
 struct tensor {
   float *base, *data;
   int64_t rows, width, stride, total;
@@ -73,8 +73,7 @@ static inline int same(const struct tensor *a, const struct tensor *b) {
 
 /*
  * The largest error of out against the formula in double is at most twice that of the formula in float. Some roundings of
- * `magnitude`, the size of the terms or of the largest result, are granted beside, for where the plain program happens to be
- * exact.
+ * `magnitude`, the size of the terms or of the largest result, are granted on top, in case the plain program happens to be exact.
  */
 static inline void check_error(const struct tensor *out, const double *wanted, const float *plain, double magnitude,
                                const char *what) {

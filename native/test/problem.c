@@ -25,7 +25,7 @@ static void *memory(int64_t bytes) {
 
 static float *floats(int64_t n) { return memory(n * (int64_t)sizeof(float)); }
 
-/* Rows of `width` random floats, `gap` of NaN behind each but the last. */
+/* Rows of `width` random floats, with `gap` NaNs after each row but the last. */
 static float *random_rows(int64_t rows, int64_t width, int64_t gap, float range, int64_t *count) {
   *count = rows == 0 ? 0 : rows * (width + gap) - gap;
   float *p = floats(*count);
@@ -63,7 +63,7 @@ static void set_default(int64_t *value) {
   if (*value == 0) *value = 1;
 }
 
-/* Heads and rows of q, k, v and out lie as [batch, len, head, map or part, dim], as a projection leaves them. */
+/* q, k, v and out in the order [batch, len, head, map or part, dim], as a projection writes them. */
 struct problem *make(struct shape s) {
   struct problem *p = calloc(1, sizeof *p);
   p->seed = seed;
@@ -114,7 +114,7 @@ struct problem *make(struct shape s) {
   d->k.stride_head = k_maps * s.dim_qk;
   d->k.stride_row = k_width + s.gap;
   d->k.stride_batch = packed || s.shared_keys ? 0 : s.len_k * d->k.stride_row;
-  /* The halves of each value row lie where two narrow heads would: all first halves, then all second ones. */
+  /* The halves of the value rows are stored like two narrow heads: all first halves, then all second ones. */
   d->v.stride_head = s.dim_v / s.value_parts;
   d->v.stride_map = v_width / s.value_parts;
   d->v.stride_row = v_width + s.gap;
@@ -262,7 +262,7 @@ static struct strides strides_of(const a4j_attention_desc *d, int64_t width, int
                           .count = batch * heads * rows * keys};
 }
 
-/* Bytes of such a tensor, 0 where the pattern hides. */
+/* Bytes of such a tensor, 0 for hidden keys. */
 static uint8_t *bytes_of(const a4j_attention_desc *d, int64_t width, int spread, enum pattern pattern) {
   const struct strides s = strides_of(d, width, spread);
   const int64_t rows = s.row == 0 ? 1 : d->len_q, keys = s.key == 0 ? 1 : width;

@@ -21,10 +21,10 @@ int64_t up_to(int64_t n); /* 0 to n */
 float uniform(void);      /* -1 to 1 */
 static inline bool one_in(int64_t n) { return up_to(n - 1) == 0; }
 
-/* Floats before and behind each output that nobody may touch. */
+/* Guard floats before and after each output. */
 enum { GUARD = 64 };
 
-/* What is 0 here stands for 1, but for len_q, len_k, gap and the flags. */
+/* A field that is 0 means 1, except len_q, len_k, gap and the flags. */
 struct shape {
   int64_t batch, heads_kv, group, len_q, len_k, dim_qk, dim_v;
   int maps, value_parts;
@@ -51,7 +51,7 @@ struct problem {
   int64_t out_count, lse_count, weights_count, scores_count;
   int64_t work;
   uint64_t seed; /* what it was made from */
-  /* How q, k and v, and out are stored when it runs (stored.c); the arrays above hold the floats that they stand for. */
+  /* How q, k and v, and out are stored when it runs (stored.c); the arrays above hold their values as floats. */
   int q_storage, kv_storage, out_storage;
   float *k_scales, *v_scales; /* of A4J_I8: laid out as k and v, each row's at its first element */
   int64_t page_rows;          /* 0: k and v are not paged */
@@ -80,7 +80,7 @@ void with_ranges(struct problem *p, int64_t range_rows, bool each_batch, bool ea
 void with_one_list(struct problem *p, int count, const int32_t (*ranges)[2]);
 void with_mask(struct problem *p, int spread, enum pattern pattern);
 void with_key_mask(struct problem *p, bool shared, enum pattern pattern);
-/* hide: whether -infinity stands where the pattern hides. */
+/* hide: whether hidden keys get -infinity. */
 void with_bias(struct problem *p, int spread, bool hide, enum pattern pattern);
 void with_keep(struct problem *p, int spread);
 void with_dropout(struct problem *p);
@@ -92,10 +92,10 @@ void with_relative(struct problem *p, int64_t rows);
 void with_sinks(struct problem *p);
 void with_weights(struct problem *p);
 void with_scores(struct problem *p, int stage);
-/* logsumexp as [maps, heads, batch, len] with a gap behind each row, instead of [batch, heads, maps, len]. */
+/* logsumexp as [maps, heads, batch, len] with a gap after each row, instead of [batch, heads, maps, len]. */
 void with_lse_turned(struct problem *p);
 
-/* Storage, in stored.c: rounds what is stored to what it can stand for. Pages cannot be had with packed keys. */
+/* Storage, in stored.c: rounds what is stored to what it can stand for. Pages and packed keys exclude each other. */
 void with_query_storage(struct problem *p, int q_storage, int out_storage);
 void with_kv_storage(struct problem *p, int storage);
 void with_pages(struct problem *p, int64_t page_rows);
@@ -109,7 +109,7 @@ int64_t append(struct problem *p, const void *array, int64_t bytes);
    each row of q that sees nothing. */
 void poison(struct problem *p);
 
-/* Puts one NaN where some row sees it: into q, k, v, bias or relative positions. */
+/* Puts one NaN that some row sees into q, k, v, bias or relative positions. */
 void put_nan(struct problem *p);
 
 /* a4j_attention with fresh outputs and a workspace full of NaN; -1 where a4j_attention_workspace_bytes refuses for another

@@ -56,7 +56,7 @@ static void fill(float *row, int64_t width, float value) {
   for (int64_t e = 0; e < width; e++) row[e] = value;
 }
 
-/* For every element that lies in memory: whether some row needs it. Each map of k, part of v, q and row of a table has its mark
+/* For every element in memory: whether some row needs it. Each map of k, part of v, q and row of a table has its mark
    at its first. */
 struct needs {
   bool *q, *k, *v, *bias, *relative_keys, *relative_values;
@@ -331,7 +331,7 @@ const char *fault_of(struct problem *p) {
 /*
  * Scores that may be computed for one batch and the heads of one group. A tile holds up to 48 rows, of one head or of the heads
  * of a group side by side; a block is up to 64 keys in a row. So a score may be computed if a row less than 48 away, of any of
- * the heads, sees a key less than 64 away. Lanes behind the last row count as one more tile.
+ * the heads, sees a key less than 64 away. Lanes after the last row count as one more tile.
  */
 static int64_t most_work(const struct problem *p, int64_t b, int64_t h_kv, int64_t *seen) {
   enum { ROWS = 48, KEYS = 64 };

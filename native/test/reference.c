@@ -97,7 +97,7 @@ bool keeps(const struct attention_call *c, int64_t b, int64_t h, int64_t i, int6
          c->keep[b * d->keep_stride_batch + h * d->keep_stride_head + i * d->keep_stride_row + j * d->keep_stride_key] != 0;
 }
 
-/* u of the noise, rounded to float where it is drawn: near 1 its logarithm depends on that. */
+/* u of the noise, rounded to float if it is drawn: near 1 its logarithm depends on that. */
 static float noise_at(const struct attention_call *c, int64_t b, int64_t h, int64_t i, int64_t j) {
   const a4j_attention_desc *d = c->d;
   if (c->noise == NULL) return 1e-5f + drawn(d->noise_seed, 0, b, h, i, j) * (1 - 2e-5f);

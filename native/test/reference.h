@@ -18,7 +18,7 @@ struct attention_call {
   const float *noise;
   const float *lambda;
   const void *tables[4];
-  /* What the mask program and the score program mean, as C functions of a context; NULL where there is none. */
+  /* The mask program and the score program as C functions of a context; NULL if there is none. */
   bool (*mask_program)(const void *context, int64_t b, int64_t h, int64_t i, int64_t j);
   double (*score_program)(const void *context, double score, int64_t b, int64_t h, int64_t i, int64_t j);
   const void *context;
@@ -28,7 +28,7 @@ struct span {
   int64_t begin, count;
 };
 
-/* Where the rows and the keys of batch b lie in their dimension, and how many there are; packed or not. */
+/* The first row and key of batch b in their dimension, and how many there are; packed or not. */
 struct span rows_of(const a4j_attention_desc *d, int64_t b);
 struct span keys_of(const a4j_attention_desc *d, int64_t b);
 
@@ -38,7 +38,7 @@ int64_t position_of(const a4j_attention_desc *d, int64_t b, int64_t i);
 /* Whether row i of batch b and head h sees key j < keys_of(d, b).count: the header's list of conditions, one by one. */
 bool sees(const struct attention_call *c, int64_t b, int64_t h, int64_t i, int64_t j);
 
-/* The row of head h for `distance` in a table of relative positions with these strides; NULL where it is a row of zeros. */
+/* The row of head h for `distance` in a table of relative positions with these strides; NULL for a row of zeros. */
 const float *relative_row(const a4j_attention_desc *d, const float *table, int64_t stride_head, int64_t stride_row, int64_t h,
                           int64_t distance);
 
@@ -53,7 +53,7 @@ bool keeps(const struct attention_call *c, int64_t b, int64_t h, int64_t i, int6
  * weights [batch, heads_q, len_q, len_k], scores [batch, heads_q, maps, len_q, len_k]; the last three may be NULL. Of a packed
  * sequence the first rows_of(d, b).count rows are written.
  *
- * Hardening is no continuous function of the weights. hardness [batch, heads_q, len_q], where it is not NULL, says by how much
+ * Hardening is not a continuous function of the weights. hardness [batch, heads_q, len_q], if not NULL, is by how much
  * it makes their errors grow, at least 1; INFINITY where two of them are so near each other that an error may change which
  * weights survive.
  */

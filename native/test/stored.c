@@ -69,7 +69,7 @@ void with_kv_storage(struct problem *p, int storage) {
 
 void with_pages(struct problem *p, int64_t page_rows) { p->page_rows = page_rows; }
 
-/* Puts x at element `at` of an array, as storage has it. */
+/* Stores x at element `at` of an array of this storage. */
 static void store(int storage, void *to, int64_t at, float x, float scale) {
   if (storage == A4J_F32)
     ((float *)to)[at] = x;

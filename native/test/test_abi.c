@@ -7,7 +7,7 @@
 #include "a4j.h"
 #include "check.h"
 
-/* The name in the header; a status that is new there does not compile until it stands here too. */
+/* The name in the header; a new status does not compile until it is added here too. */
 #pragma GCC diagnostic error "-Wswitch"
 static const char *name_in_header(enum a4j_status status) {
 #define NAME(status)                                                                                                           \
@@ -56,7 +56,7 @@ static void versions_are_told(void) {
   CHECK(strlen(a4j_version()) > 0, "the version is empty");
 }
 
-/* The line that begins with prefix, after it; NULL where there is none, and a failure where there are two. */
+/* The rest of the line that begins with prefix; NULL if there is none, and a failure if there are two. */
 static const char *after(const char *prefix) {
   const char *found = NULL;
   size_t length = strlen(prefix);

@@ -121,7 +121,7 @@ static void areas(const int64_t *shape, int64_t dim, float range, float shift, i
           (double)max.data[i / dim * max.stride + i % dim], wanted.max[i]);
   check_guards(&mean, what), check_guards(&sum, what), check_guards(&max, what), check_guards(&deviation, what);
 
-  /* Each output alone is the same. */
+  /* Each output is the same if it is the only one. */
   struct tensor alone = tensor(all, dim, 2, 0);
   d.mean_stride_row = d.sum_stride_row = d.max_stride_row = d.deviation_stride_row = alone.stride;
   CHECK_INT(a4j_area_features(&d, x.data, NULL, NULL, alone.data, NULL, NULL), A4J_OK);

@@ -70,7 +70,7 @@ static void shouldStandLogitsThatOverflowTheExponential(void) {
   release(p);
 }
 
-/* The running maximum stays behind a little: some steps never reach it, some with each block, some in part of the lanes. */
+/* The running maximum lags a little: some steps never exceed it, some exceed it in each block, some only in part of the lanes. */
 static void shouldFollowLogitsThatRiseFromKeyToKey(void) {
   for (int rise = 0; rise < 8; rise++)
     for (int64_t rows = 2; rows <= 50; rows += 48) {

@@ -1,6 +1,6 @@
 /*
  * The options of a4j_attention, on every tier that this machine runs: seeded random combinations of all of them against the
- * textbook formula in double, each way of hiding with NaN behind it, what must not matter (threads, packing, cuts), and the
+ * textbook formula in double, each way of hiding with NaN in what is hidden, what must not matter (threads, packing, cuts), and the
  * count of work.
  *
  * Every random problem also has NaN and infinity wherever no row looks, guard zones, and its work count bounded.
@@ -419,7 +419,7 @@ static void shouldGivePackedSequencesTheBitsThatTheyHaveAlone(void) {
   }
 }
 
-/* The largest difference of two arrays; NaN where one has it alone. */
+/* The largest difference of two arrays; NaN if only one has NaN somewhere. */
 static double difference(const float *a, const float *b, int64_t count) {
   double largest = 0;
   for (int64_t i = 0; i < count; i++)
@@ -639,7 +639,7 @@ static void shouldTellWhichMapSawNothing(void) {
     }
 }
 
-/* Lists of every length, full and not, with weights that are there many times; and what lies beyond all lists. */
+/* Lists of every length, full and not, with repeated weights; and values beyond all lists. */
 static void shouldFindTheWeightThatKIsAbout(void) {
   static const int64_t ks[] = {1, 2, 8, 9, 17, 32, 33, 64, 100, 128, 200, 256, 257, 511, 520, 699, 700, 701};
   static const int64_t lens[] = {30, 130, 700}, kinds[] = {2, 40, 1500};

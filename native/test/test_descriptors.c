@@ -3,7 +3,7 @@
  * of the header, never a crash, a read outside the descriptor or a loop without end.
  *
  * Each trial takes a valid descriptor and spoils a few of its fields, so that it passes most checks and reaches the others. It
- * lies in a block of exactly size_bytes, where AddressSanitizer sees any access beyond. Fields come from a4j_abi_layout, so a
+ * is in a block of exactly size_bytes, so that AddressSanitizer sees any access beyond it. Fields come from a4j_abi_layout, so a
  * new one is tried as soon as it exists. Attention, whose tail holds most, starts from random options with true arrays, of
  * which entries are spoilt as well.
  */
@@ -28,7 +28,7 @@ static uint64_t draw(void) {
 
 static uint64_t below(uint64_t bound) { return draw() % bound; }
 
-/* Where the library never reads or writes, because something else that the call needs is NULL. */
+/* A buffer that is never read or written, because something else that the call needs is NULL. */
 static _Alignas(A4J_WORKSPACE_ALIGNMENT) char anything[4096];
 
 static void *maybe(void) { return draw() & 1 ? anything : NULL; }
@@ -136,7 +136,7 @@ static void put(char *desc, const struct field *field, int64_t value) {
   memcpy(desc + field->offset, field->bytes == 8 ? (const void *)&value : &narrow, field->bytes);
 }
 
-/* A descriptor of size_bytes in which nothing is wrong: every size and stride is 8; the tail is used where it must be. */
+/* A valid descriptor of size_bytes: every size and stride is 8, and required tails are present. */
 static void write_valid(char *desc, const struct layout *layout, int size_bytes) {
   for (int i = 0; i < layout->fields; i++) {
     const struct field *field = &layout->field[i];

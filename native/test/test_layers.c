@@ -233,7 +233,7 @@ static void rope(int style, int64_t dim, int64_t rotary_dim, int positions, int 
                    .rotary_dim = rotary_dim, .table_rows = positions == 0 ? len + 5 : TABLE, .position_start = 5}};
   a4j_rope_desc *d = &block.d;
   d->threads = threads;
-  /* x lies as [batch, len, heads, dim], as a projection leaves it; out as [batch, heads, len, dim]. */
+  /* x is [batch, len, heads, dim], as a projection writes it; out is [batch, heads, len, dim]. */
   struct tensor x = tensor(3 * len * 2, dim, 3, 2), out = tensor(3 * 2 * len, dim, 1, 1);
   d->x_stride_row = 2 * x.stride, d->x_stride_head = x.stride, d->x_stride_batch = len * 2 * x.stride;
   d->out_stride_row = out.stride, d->out_stride_head = len * out.stride, d->out_stride_batch = 2 * len * out.stride;

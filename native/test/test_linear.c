@@ -1,7 +1,7 @@
 /*
  * a4j_linear against the formula in double, on every tier: sizes around lanes, tiles and parts, strides, bias and accumulation;
  * what it must not read or write, and what must not change its bits. The BLAS is the one that the environment variable
- * A4J_TEST_BLAS names, and a plain sgemm where there is none.
+ * A4J_TEST_BLAS names, or of a plain sgemm.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>

@@ -90,7 +90,7 @@ static void pairs(int form, int64_t len_q, int64_t len_k, int64_t dim, int per_r
     b.d.key_lengths_stride_row = per_row;
     b.d.key_lengths_stride_batch = per_row ? len_q : 1;
     for (int n = 0; n < (per_row ? BATCH * len_q : BATCH); n++) b.lengths[n] = n % 3 == 1 ? 0 : (int32_t)up_to(len_k);
-    /* What lies behind the length of its batch may be anything. */
+    /* Scores beyond the length of their batch are undefined. */
     if (!per_row)
       for (int64_t n = 0; n < BATCH * len_k; n++)
         if (n % len_k >= b.lengths[n / len_k]) k.data[n * k.stride] = NAN;
@@ -151,7 +151,7 @@ static void sameScores(void) {
     if (threads == 1) memcpy(first.base, out.base, sizeof(float) * (size_t)out.total);
     CHECK(same(&out, &first), "other bits on %d threads", (int)threads);
   }
-  /* A key alone scores as among others. */
+  /* A key has the same score alone as among others. */
   float alone;
   d.len_q = d.len_k = 1;
   CHECK_INT(a4j_pair_scores(&d, q.data + 7 * 70, k.data + 130 * 70, v.data, &alone), A4J_OK);

@@ -137,7 +137,7 @@ static int32_t some_literal(int op) {
   return bits;
 }
 
-/* One more instruction of this form, where there are operands for it. */
+/* One more instruction of this form, if there are operands for it. */
 static int emit_form(struct code *c, int form, int is_mask) {
   const char *types = forms[form].form;
   const int op = forms[form].op;

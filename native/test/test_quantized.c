@@ -97,7 +97,7 @@ static void free_weights(struct weights *w) {
 
 /* ---- Layout ---- */
 
-/* Every number where the header says it is. */
+/* Every number is at the position that the header defines. */
 static void layoutOnThisTier(void) {
   for (int i = 0; i < STORAGES; i++) {
     const a4j_storage s = storages[i];

@@ -328,7 +328,7 @@ static void *set_affinity_of_sleepers(void *unused) {
   cpu_set_t process, first, last;
   if (!two_processors(&process, &first, &last)) return unused;
 
-  /* The caller is where the workers are told to go later, so this is not what they sleep with anyway. */
+  /* The caller's processors are those that the workers are moved to later, so they differ from what the workers slept with. */
   sched_setaffinity(0, sizeof first, &first);
   check_affinity(&process);
   sleep_millis(20);

@@ -26,7 +26,7 @@ import java.util.function.DoubleSupplier;
  *
  * <p>All take turns in one JVM, see {@link Experiment}, and every result is checked against float64
  * before it is timed. How to run: {@code bench/run compare}, or {@code bench/run compare P1 D4} for
- * some shapes alone; the results go to {@code bench/results/}.
+ * some shapes only; the results go to {@code bench/results/}.
  */
 final class Compare {
   static final String FUSED = "attention4j";
@@ -420,7 +420,7 @@ final class Compare {
         3_000);
   }
 
-  /** The median of many, when the threads of whoever was measured before have gone to sleep. */
+  /** The median of many, after the threads of the previous contender have gone to sleep. */
   private static double quietly(long pause, DoubleSupplier nanos) {
     try {
       Thread.sleep(10);

@@ -45,7 +45,7 @@ final class Experiment {
     double measure(int calls);
   }
 
-  /** Figures of one entry, one a round; NaN where it sat out. */
+  /** Figures of one entry, one a round; NaN if it skipped the round. */
   record Figures(double[] perRound) {
     double median() {
       return medianOf(perRound);

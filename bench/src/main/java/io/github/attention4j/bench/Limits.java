@@ -111,7 +111,7 @@ final class Limits {
     }
   }
 
-  /** Lets the calling thread run where it could before. */
+  /** Restores the processors of the calling thread. */
   static void unpin() {
     pin(-1);
   }

@@ -331,7 +331,7 @@ final class OptionCalls implements AutoCloseable {
     return group;
   }
 
-  // ---- Sequences one behind the other ----
+  // ---- Packed sequences ----
 
   private static OptionCalls packed(int threads) {
     int heads = 12;

@@ -639,7 +639,7 @@ final class Report {
     return all;
   }
 
-  /** Nanoseconds a call, GFLOP/s for the FMA limit; null where a round was sat out. */
+  /** Nanoseconds a call, GFLOP/s for the FMA limit; null if a round was skipped. */
   private static Map<String, Object> perRound(Experiment.Result result) {
     Map<String, Object> figures = new java.util.TreeMap<>();
     result.figures().forEach((name, figure) -> figures.put(name, figure.perRound()));

@@ -29,7 +29,7 @@ record Shape(
     boolean causal,
     String source) {
 
-  /** Where the shape files lie; the benchmarks run in the project's directory. */
+  /** The directory of the shape files; the benchmarks run in the project's directory. */
   private static final Path DIRECTORY = Path.of("shapes");
 
   /** The shapes of one file, for example {@code "prefill"}. */

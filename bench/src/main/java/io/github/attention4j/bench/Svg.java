@@ -4,7 +4,7 @@ import java.util.Locale;
 
 /** Writes a picture of rectangles, lines and words as SVG; the unit is a pixel. */
 final class Svg {
-  /** Where a text stands from its point. */
+  /** How a text is aligned to its point. */
   enum Anchor {
     START,
     MIDDLE,

@@ -10,9 +10,9 @@ import java.util.function.IntConsumer;
  * counter of items.
  *
  * <p>Helpers spin for some 50 microseconds before they park, because a wake-up costs as much as the
- * smallest problems here. Each is pinned to a core of its own; whoever measures pins the caller to
- * the first: two threads that wake each other otherwise end up on one core now and then and stay
- * there. One caller at a time.
+ * smallest problems here. Each is pinned to its own core; pin the caller to the first: two threads
+ * that wake each other otherwise end up on one core now and then and stay there. One caller at a
+ * time.
  */
 final class Team implements AutoCloseable {
   private static final int SPINS = 2_000;

@@ -151,7 +151,7 @@ final class Tiles {
     c53.intoArray(c, cRow + 3 * LANES);
   }
 
-  /** The same for the first half of the columns, where the rest is not wanted. */
+  /** The same for the first half of the columns only. */
   static void multiplyHalf(
       float[] a,
       int a0,

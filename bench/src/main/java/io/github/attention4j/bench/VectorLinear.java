@@ -14,7 +14,7 @@ import jdk.incubator.vector.VectorOperators;
  *
  * <p>Many rows go through the 6 × 64 register tile in slices of {@value #DEPTH} inputs, so that a
  * packed panel stays in the first-level cache while all rows of an item use it. Few rows are a
- * bandwidth problem and read the weights as they lie.
+ * bandwidth problem and read the weights unpacked.
  */
 final class VectorLinear {
   private static final int DEPTH = 128;

@@ -2,7 +2,7 @@ package io.github.attention4j.bench;
 
 import java.util.List;
 
-/** One that takes part, alone in its process. */
+/** A contender, in a process of its own. */
 interface Contender {
   /** For each way of the smallest call: enough for the last tier of the compiler. */
   long WARM_NANOS = 400_000_000L;

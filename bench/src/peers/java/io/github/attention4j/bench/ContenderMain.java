@@ -27,7 +27,7 @@ import java.util.List;
  *
  * <p>To prepare is to try every way of the contender, to refuse those whose result is wrong, and to
  * keep the fastest. attention4j writes its result of a layer to the file, the others compare theirs
- * with it; attention alone is compared with float64.
+ * with it; attention without projections is compared with float64.
  */
 final class ContenderMain {
   /** Before each answer: libraries print lines of their own. */
@@ -38,7 +38,7 @@ final class ContenderMain {
 
   private static final double TRIAL_NANOS = 1.5e8;
 
-  /** Where a call is so short that it counts how well its Java is compiled, which takes a while. */
+  /** For calls so short that it matters how well their Java is compiled, which takes a while. */
   private static final double SHORT_NANOS = 2e4;
 
   private static final double SHORT_TRIAL_NANOS = 2e9;

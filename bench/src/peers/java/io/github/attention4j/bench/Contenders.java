@@ -183,7 +183,7 @@ final class Contenders implements AutoCloseable {
       figures = new double[entries.size()][rounds];
     }
 
-    /** Where others never leave the machine alone, twice the rounds must do. */
+    /** If the machine never becomes idle, twice the rounds must do. */
     void run(Others others) {
       for (int round = 0; round < rounds; ) {
         double elsewhere = others.seconds();

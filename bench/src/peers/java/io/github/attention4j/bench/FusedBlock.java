@@ -26,7 +26,7 @@ final class FusedBlock implements Way {
   private final Tensor out;
   private final Runnable call;
 
-  /** A part that has been made: what to call, and where the result then is. */
+  /** A part that has been built: what to call, and the tensor that then holds the result. */
   private record Made(Runnable call, Tensor out) {}
 
   private FusedBlock(Function<Arena, Made> maker) {
@@ -153,7 +153,7 @@ final class FusedBlock implements Way {
     private final Tensor gate;
     private final Tensor up;
 
-    /** Packed for a prompt; one token reads its weights once, and as fast from where they lie. */
+    /** Packed for a prompt; one token reads its weights only once, which is as fast unpacked. */
     private Linear linear(Arena arena, int dimOut, int dimIn, float[] weight) {
       Linear linear = Linear.of(Tensor.of(arena, weight, dimOut, dimIn));
       return shape.tokens() > 1 ? linear.packed(arena) : linear;

@@ -42,7 +42,7 @@ final class FusedContender implements Contender {
     };
   }
 
-  /** Attention alone. */
+  /** Only attention. */
   private final class OfShape implements Way {
     private final Fused fused;
     private final boolean pairs;

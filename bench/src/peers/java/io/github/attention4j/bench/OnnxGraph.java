@@ -60,7 +60,7 @@ final class OnnxGraph {
     return name;
   }
 
-  /** A node with one result, whose name is returned; "" stands for an input that is left out. */
+  /** A node with one result, whose name is returned; "" omits an optional input. */
   String node(String domain, String type, List<String> inputs, Map<String, Object> attributes) {
     String result = "t" + names++;
     nodes(domain, type, inputs, attributes, List.of(result));

@@ -13,7 +13,7 @@ import java.util.Map;
  * ONNX Runtime: attention through each operator that fits, inputs as that operator likes them best.
  */
 final class OrtContender implements Contender {
-  /** Operators that keep the whole matrix of scores are not tried where it takes more bytes. */
+  /** Operators that keep the whole matrix of scores are skipped if it takes more bytes. */
   private static final double MOST_SCORE_BYTES = 2e9;
 
   private final int threads;

@@ -61,7 +61,7 @@ final class OrtWay implements Way {
     return this;
   }
 
-  /** Lets an output be written where an input lies: a cache that is appended to in place. */
+  /** Lets an output share the memory of an input: a cache that is appended to in place. */
   OrtWay inPlace(String output, String input) {
     outputs.put(output, inputs.get(input));
     return this;

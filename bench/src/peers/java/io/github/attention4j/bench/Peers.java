@@ -30,7 +30,7 @@ final class Peers {
   /** attention4j again: the parts of a layer, each by itself. */
   static final String PARTS = "parts";
 
-  /** Where the processes leave what they have to say, and results for comparison. */
+  /** The directory for messages and results of the processes. */
   private static final Path DIRECTORY = Path.of("target", "peers");
 
   private final long start = System.nanoTime();

@@ -100,7 +100,7 @@ record PeersOptions(
     return quick ? "bench/peers --quick" : "bench/peers";
   }
 
-  /** Leaves out those that are far behind. */
+  /** Skips contenders that are far slower. */
   private static boolean isQuick(String contender) {
     return !contender.startsWith(Peers.OURS + " ") && !contender.equals(Peers.PLAIN);
   }

@@ -26,7 +26,7 @@ final class PeersReport {
   private final List<PeersRow> rows = new ArrayList<>();
   private final Recorded recorded = new Recorded();
 
-  /** A line for whoever waits, so many seconds after the start. */
+  /** A progress line, with the seconds since the start. */
   static void print(PeersRow row, double seconds) {
     StringBuilder line = new StringBuilder();
     line.append(
@@ -267,7 +267,7 @@ final class PeersReport {
     }
   }
 
-  /** What threads write for each other, and where it was far slower than elsewhere. */
+  /** What threads write for each other, and which machines were far slower. */
   private static void handover(List<String> words, List<PeersRow> chosen) {
     List<PeersRow> with = chosen.stream().filter(row -> row.has(LimitContender.HANDOVER)).toList();
     if (!with.isEmpty()) {

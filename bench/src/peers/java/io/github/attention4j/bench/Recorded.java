@@ -6,8 +6,8 @@ import java.util.Map;
 import java.util.Optional;
 
 /**
- * What others reached on another machine, as {@code shapes/recorded.txt} has it: only shares of a
- * limit can be compared, not times.
+ * What others reached on another machine, as recorded in {@code shapes/recorded.txt}: only shares
+ * of a limit can be compared, not times.
  */
 final class Recorded {
   static final String ONEDNN = "onednn";

@@ -6,7 +6,7 @@ import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.Linker;
 import java.lang.invoke.MethodHandle;
 
-/** Stops a process where it stands, and lets it go on. */
+/** Suspends a process and resumes it. */
 final class Signals {
   private static final int CONTINUE = 18;
   private static final int STOP = 19;

@@ -4,7 +4,7 @@ package io.github.attention4j.bench;
 interface Way extends AutoCloseable {
   int MOST_CALLS = 200_000;
 
-  /** What the tables put beside the figure; empty where there is no choice. */
+  /** A note next to the figure in the tables; empty if there is no choice. */
   String name();
 
   /** Computes once. */

@@ -21,7 +21,7 @@ sealed interface Workload {
   /** What a step must read once, keys and values and weights; 0 where arithmetic decides. */
   double bytes();
 
-  /** Attention alone, many queries. */
+  /** Only attention, many queries. */
   record Prefill(Shape shape) implements Workload {
     @Override
     public String name() {
@@ -44,7 +44,7 @@ sealed interface Workload {
     }
   }
 
-  /** Attention alone, one query a sequence. */
+  /** Only attention, one query for each sequence. */
   record Step(Shape shape) implements Workload {
     @Override
     public String name() {

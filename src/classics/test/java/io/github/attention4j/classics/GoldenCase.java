@@ -15,8 +15,8 @@ import java.util.Set;
 
 /**
  * One case of a golden manifest: options, input tensors, and expected tensors with a tolerance. It
- * keeps account: at the end every option has been asked for and every tensor used, so that nothing
- * that a case says can be overlooked.
+ * keeps track of what is used: a case fails if one of its options or tensors was not, so nothing
+ * can be overlooked.
  */
 final class GoldenCase {
   private final String name;
@@ -40,7 +40,7 @@ final class GoldenCase {
     file = directory.resolve((String) entry.get("file"));
   }
 
-  /** What runs a case. */
+  /** Runs a case. */
   @FunctionalInterface
   interface Run {
     void accept(GoldenCase golden);
@@ -73,12 +73,12 @@ final class GoldenCase {
     return options.containsKey(option);
   }
 
-  /** Options that only describe, or say how inputs were drawn. */
+  /** Options that only describe the case, or how its inputs were drawn. */
   void describes(String... names) {
     unusedOptions.removeAll(List.of(names));
   }
 
-  /** An option that says again what a tensor's shape says. */
+  /** An option that repeats a size of a tensor's shape. */
   void describes(String option, long size) {
     if (has(option)) {
       long given = integer(option, 0);
@@ -132,7 +132,7 @@ final class GoldenCase {
     return tensors.contains(tensor);
   }
 
-  /** As it lies in the file, or copied where a byte tensor before it leaves floats misaligned. */
+  /** The tensor in the file, or a copy if a byte tensor before it leaves floats misaligned. */
   Tensor get(String tensor) {
     require(holds(tensor), "there is no tensor " + tensor);
     unusedTensors.remove(tensor);
@@ -144,9 +144,7 @@ final class GoldenCase {
     return Tensor.allocate(arena, mapped.dtype(), mapped.shape()).copyFrom(mapped);
   }
 
-  /**
-   * The file itself, for a layer that reads its weights and refuses those that it does not know.
-   */
+  /** The file itself, for a layer that reads its weights and refuses unknown ones. */
   SafeTensors weights(String prefix) {
     unusedTensors.removeIf(name -> name.startsWith(prefix));
     return tensors;
@@ -156,12 +154,12 @@ final class GoldenCase {
     return Tensor.allocate(arena, DType.F32, shape);
   }
 
-  /** A copy in memory that may be written. */
+  /** A writable copy. */
   Tensor copy(String tensor) {
     return get(tensor).toF32(arena);
   }
 
-  /** Room for a result, of the shape that is expected; null if nothing of this name is. */
+  /** A tensor for a result, of the expected shape; null if the case has none of this name. */
   Tensor wanted(String out) {
     if (!holds(out)) {
       return null;
@@ -228,7 +226,7 @@ final class GoldenCase {
             + Arrays.toString(got.toIntArray()));
   }
 
-  /** The BOOL tensor says where the rows are whose logsumexp is −∞. */
+  /** The BOOL tensor is true for the rows whose logsumexp is −∞. */
   void expectEmptyRows(String out, Tensor logsumexp) {
     Tensor expected = get(out);
     require(
@@ -243,7 +241,7 @@ final class GoldenCase {
     }
   }
 
-  /** The error in units of what is tolerated. */
+  /** The error in units of the tolerance. */
   private double error(float expected, float got) {
     if (Float.isNaN(expected)) {
       return Float.isNaN(got) ? 0 : Double.POSITIVE_INFINITY;

@@ -43,7 +43,7 @@ final class GoldenD2l {
     };
   }
 
-  /** The lengths in a tensor or, where the option says none, no lengths. */
+  /** The lengths in a tensor, or none if the option says so. */
   static ValidLens validLens(GoldenCase golden, String option, String tensor) {
     Object described = golden.option(option);
     if (!golden.holds(tensor)) {
@@ -128,7 +128,7 @@ final class GoldenD2l {
     golden.expect("out.weights", batchAndHeads(weights));
   }
 
-  /** The book has one dimension for both, in the same order. */
+  /** The book merges both into one dimension, in the same order. */
   static Tensor batchAndHeads(Tensor weights) {
     return weights.reshape(weights.size(0) * weights.size(1), weights.size(2), weights.size(3));
   }
@@ -252,7 +252,7 @@ final class GoldenD2l {
     golden.expect("out.output", out);
   }
 
-  /** Layers read norms with the epsilon that the book leaves as it is. */
+  /** Layers read norms with the default epsilon, as the book does. */
   static void requireEpsilon(GoldenCase golden) {
     double epsilon = golden.number("eps", LayerNorm.DEFAULT_EPSILON);
     golden.require(epsilon == LayerNorm.DEFAULT_EPSILON, "option eps=" + epsilon);
@@ -396,7 +396,7 @@ final class GoldenD2l {
     golden.expect("out.contexts", contexts);
     golden.expect("out.decoder_state", state.hidden());
 
-    // Each text begins with a token of its own.
+    // Each text begins with its own token.
     int[][] texts = new int[(int) batch][];
     for (int b = 0; b < batch; b++) {
       ValidLens own = ValidLens.of(golden.get("in.src_valid_lens").getInt(b));

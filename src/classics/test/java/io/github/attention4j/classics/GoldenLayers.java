@@ -13,7 +13,7 @@ import io.github.attention4j.layer.RotaryTable;
 final class GoldenLayers {
   private GoldenLayers() {}
 
-  /** What runs the cases of a system; null if it is none of these. */
+  /** Returns what runs the cases of a system; null if it is none of these. */
   static GoldenCase.Run runner(String system) {
     return switch (system) {
       case "A.torch_mha" -> GoldenLayers::torch;
@@ -67,7 +67,7 @@ final class GoldenLayers {
     return already ? x : x.transpose(0, 1);
   }
 
-  /** The tensor that an option says is there, or null. */
+  /** The tensor that an option announces, or null. */
   private static Tensor given(GoldenCase golden, String option, String tensor) {
     Object said = golden.option(option);
     boolean none = said == null || said.equals(false) || said.equals("none");

@@ -15,8 +15,8 @@ import java.util.Arrays;
  */
 final class GoldenOnnxAttention {
   /**
-   * The types that a case may ask for its softmax, by ONNX's numbers. The result is a float either
-   * way, and the case's tolerance says how near it has to be.
+   * The types that a case may request for its softmax, by ONNX's numbers. The result is a float
+   * either way, within the case's tolerance.
    */
   private static final int FLOAT = 1;
 
@@ -102,14 +102,14 @@ final class GoldenOnnxAttention {
     return tensor.rank() == 3 ? tensor.splitHeads(heads) : tensor;
   }
 
-  /** ONNX pads a mask of one key with hidden ones, where the library would repeat that key's. */
+  /** ONNX pads a mask of one key with hidden keys; the library would broadcast it. */
   private static Mask firstKeyOnly(long batch) {
     int[] lengths = new int[(int) batch];
     Arrays.fill(lengths, 1);
     return Mask.keyLengths(lengths);
   }
 
-  /** A cache that holds the past and has room for so many rows more. */
+  /** A cache with the past and room for `more` rows. */
   private static KvCache cacheOf(GoldenCase golden, long more) {
     Tensor keys = golden.get("in.past_key");
     Tensor values = golden.get("in.past_value");

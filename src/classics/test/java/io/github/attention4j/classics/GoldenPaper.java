@@ -46,7 +46,7 @@ final class GoldenPaper {
     }
   }
 
-  /** The tokens of each sequence are 0 from its length on. */
+  /** The tokens of a sequence are 0 from its length on. */
   private static void requireLengths(GoldenCase golden, Tensor seq) {
     List<?> lengths = (List<?>) golden.option("lengths");
     for (int b = 0; b < seq.size(0); b++) {

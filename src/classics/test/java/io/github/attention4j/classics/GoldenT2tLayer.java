@@ -73,7 +73,7 @@ final class GoldenT2tLayer {
     }
   }
 
-  /** Null where the sequence attends to itself. */
+  /** Null if the sequence attends to itself. */
   private static Tensor memory(GoldenCase golden) {
     boolean self = golden.has("self") ? golden.flag("self") : !golden.holds("in.memory_antecedent");
     golden.require(self != golden.holds("in.memory_antecedent"), "option self=" + self);
@@ -215,7 +215,7 @@ final class GoldenT2tLayer {
     inPlace(golden, layer, query, bias);
   }
 
-  /** The bias of a whole pass, null where there is none. */
+  /** The bias of a whole pass, or null. */
   private static Tensor given(GoldenCase golden, long steps) {
     golden.describes("bias");
     golden.describes("lengths");

@@ -36,11 +36,11 @@ import org.junit.jupiter.api.TestFactory;
  *
  * <p>{@code -Dgolden.dir} names a directory with a {@code manifest.json} and one safetensors file a
  * case, instead of the cases among the test resources. {@code -Dgolden.systems=A,F.rope} selects
- * systems: a name stands for itself and for everything that continues it after a dot.
+ * systems: a name selects itself and every name that continues it after a dot.
  *
  * <p>Each case runs on every kernel tier that this machine has, within the case's own tolerance;
- * every {@code out.*} tensor is compared, and what a case says that is not known here fails it.
- * Every number that is compared comes from the public API: the test moves tensors about, no more.
+ * every {@code out.*} tensor is compared, and an unknown option or tensor fails the case. Every
+ * number that is compared comes from the public API: the test only rearranges tensors.
  */
 class GoldenTest {
   @TestFactory

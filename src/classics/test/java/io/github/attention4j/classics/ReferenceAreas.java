@@ -108,8 +108,8 @@ public final class ReferenceAreas {
   }
 
   /**
-   * The keys of areas under a mode; noise is null in evaluation, and the rest where the mode has no
-   * weights, which are {@code [out, in]}.
+   * The keys of areas under a mode; noise is null in evaluation, and the rest is null if the mode
+   * has no weights, which are {@code [out, in]}.
    */
   public double[] keys(
       String mode,

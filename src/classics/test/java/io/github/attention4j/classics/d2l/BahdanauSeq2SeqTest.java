@@ -147,7 +147,7 @@ class BahdanauSeq2SeqTest {
     return outputs;
   }
 
-  /** The logits behind one token; h changes. */
+  /** The logits after one token; h changes. */
   private double[] decoded(int token, double[][] outputs, int valid, double[][] h) {
     double[][] query = {h[h.length - 1]};
     double[][] map =

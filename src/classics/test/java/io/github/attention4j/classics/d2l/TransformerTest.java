@@ -335,7 +335,7 @@ class TransformerTest {
         same.predict(src, ValidLens.none(), 1, -1, 9)[0]);
   }
 
-  /** What would be written next, by the formulas alone. */
+  /** The next token by the plain formulas. */
   private double[] logProbabilities(double[][] memory, int valid, int... tokens) {
     double[] last = logits(memory, valid, tokens)[tokens.length - 1];
     double total = 0;

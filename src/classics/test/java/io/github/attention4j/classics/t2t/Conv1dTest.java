@@ -39,7 +39,7 @@ class Conv1dTest {
     assertEquals(message, assertThrows(IllegalArgumentException.class, call).getMessage());
   }
 
-  /** The rows that lie to the left of a sequence, where nothing is. */
+  /** The rows of zeros to the left of a sequence. */
   private static int left(int width, Padding padding) {
     return switch (padding) {
       case VALID -> 0;

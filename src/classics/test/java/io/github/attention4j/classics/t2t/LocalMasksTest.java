@@ -236,7 +236,7 @@ class LocalMasksTest {
       Tensor out = Tensor.allocate(arena, DType.F32, 1, 1, 6, 1);
       k.setFloat(1e-38f, 0, 0, 5, 2);
       Attention.builder().mask(LocalMasks.localUnmasked(k, 2, 1)).build().forward(q, k, v, out);
-      // Queries 0 and 1 see keys 0 to 2, queries 2 and 3 keys 1 to 4, the last two key 5 alone.
+      // Queries 0 and 1 see keys 0 to 2, queries 2 and 3 keys 1 to 4, the last two only key 5.
       float[] expected = {2, 2, 3.5f, 3.5f, 6, 6};
       assertArrayEquals(expected, out.toFloatArray(), 1e-6f);
     }
