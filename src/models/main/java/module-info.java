@@ -5,7 +5,11 @@ module io.github.attention4j.models {
   requires ai.djl.tokenizers;
   requires java.desktop;
   requires jinjava;
+  requires com.google.gson;
+  requires jdk.httpserver;
 
   exports io.github.attention4j.models;
   exports io.github.attention4j.models.gguf;
+  exports io.github.attention4j.models.server;
+  exports io.github.attention4j.models.text;
 }

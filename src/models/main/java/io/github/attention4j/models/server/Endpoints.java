@@ -1,0 +1,693 @@
+package io.github.attention4j.models.server;
+
+import com.google.gson.JsonArray;
+import com.google.gson.JsonElement;
+import com.google.gson.JsonNull;
+import com.google.gson.JsonObject;
+import com.google.gson.JsonPrimitive;
+import io.github.attention4j.models.Sampler;
+import io.github.attention4j.models.text.Chat;
+import io.github.attention4j.models.text.ChatMessage;
+import io.github.attention4j.models.text.TextGenerator;
+import io.github.attention4j.models.text.Tool;
+import io.github.attention4j.models.text.ToolCall;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.Base64;
+import java.util.List;
+import java.util.UUID;
+import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.Callable;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.Future;
+import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.ThreadLocalRandom;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.function.Consumer;
+
+/** What the paths of an {@link OpenAiServer} compute, from parsed parameters to JSON. */
+final class Endpoints {
+  /** How often a stream that has nothing to say shows that it is alive. */
+  private static final long HEARTBEAT_SECONDS = 10;
+
+  private static final int MOST_STOPS = 16;
+  private static final int MOST_TEXTS = 2048;
+
+  private final OpenAiServer.Builder options;
+  private final Metrics metrics;
+  private final Workers workers;
+  private final long started = Instant.now().getEpochSecond();
+
+  /** Computes in another thread. */
+  interface Workers {
+    <T> Future<T> submit(Callable<T> work);
+  }
+
+  Endpoints(OpenAiServer.Builder options, Metrics metrics, Workers workers) {
+    this.options = options;
+    this.metrics = metrics;
+    this.workers = workers;
+  }
+
+  JsonObject models() {
+    JsonArray data = new JsonArray();
+    if (options.generator != null) {
+      data.add(model(options.chatName));
+    }
+    if (options.embeddings != null) {
+      data.add(model(options.embeddingsName));
+    }
+    JsonObject body = new JsonObject();
+    body.addProperty("object", "list");
+    body.add("data", data);
+    return body;
+  }
+
+  private JsonObject model(String name) {
+    JsonObject model = new JsonObject();
+    model.addProperty("id", name);
+    model.addProperty("object", "model");
+    model.addProperty("created", started);
+    model.addProperty("owned_by", "attention4j");
+    return model;
+  }
+
+  void post(String path, Parameters body, OpenAiServer.Answer answer) throws IOException {
+    long start = System.nanoTime();
+    body.ignore(
+        "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key");
+    switch (path) {
+      case "/v1/chat/completions" -> complete(chat(body, start), answer);
+      case "/v1/completions" -> complete(completion(body, start), answer);
+      default -> embed(body, start, answer);
+    }
+  }
+
+  // ---- Parameters ----
+
+  /** What a completion needs to know, and how it says what it found. */
+  private record Job(
+      boolean chat,
+      String model,
+      int[] prompt,
+      List<Tool> tools,
+      TextGenerator.Builder request,
+      boolean stream,
+      boolean usage,
+      long start) {}
+
+  private Job chat(Parameters body, long start) {
+    checkModel(body, options.chat == null ? null : options.chatName, "chats");
+    List<Parameters> given = body.objects("messages");
+    if (given == null || given.isEmpty()) {
+      throw body.missing("messages");
+    }
+    List<ChatMessage> messages = given.stream().map(Endpoints::message).toList();
+    List<Tool> tools = tools(body);
+    body.neutral("n", 1);
+    body.neutral("logprobs", false);
+    body.neutral("top_logprobs", 0);
+    body.neutral("parallel_tool_calls", true);
+    Long most = body.integer("max_completion_tokens");
+    if (most == null) {
+      most = body.integer("max_tokens");
+    } else {
+      body.neutral("max_tokens", most);
+    }
+    int[] prompt;
+    try {
+      prompt = options.chat.prompt(messages, tools);
+    } catch (IllegalArgumentException e) {
+      throw HttpError.invalid("messages", e.getMessage());
+    }
+    return job(body, true, prompt, tools, most, start);
+  }
+
+  private Job completion(Parameters body, long start) {
+    checkModel(body, options.generator == null ? null : options.chatName, "completions");
+    body.neutral("n", 1);
+    body.neutral("best_of", 1);
+    body.neutral("echo", false);
+    body.neutral("suffix", "");
+    body.neutral("logprobs", 0);
+    JsonElement given = body.any("prompt");
+    if (given == null) {
+      throw body.missing("prompt");
+    }
+    int[] prompt = prompt(body, given);
+    Long most = body.integer("max_tokens");
+    return job(body, false, prompt, List.of(), most, start);
+  }
+
+  private int[] prompt(Parameters body, JsonElement given) {
+    JsonElement prompt = given instanceof JsonArray one && one.size() == 1 ? one.get(0) : given;
+    if (prompt instanceof JsonPrimitive text && text.isString()) {
+      return options.generator.tokenizer().encode(text.getAsString()).tokens();
+    }
+    JsonElement listed = prompt instanceof JsonArray ? prompt : given;
+    if (!(listed instanceof JsonArray array) || array.isEmpty()) {
+      throw body.wrong("prompt", "one text, or one array of tokens", given);
+    }
+    int vocabulary = options.generator.model().vocabulary();
+    int[] tokens = new int[array.size()];
+    for (int i = 0; i < tokens.length; i++) {
+      if (!(array.get(i) instanceof JsonPrimitive number && number.isNumber())) {
+        throw body.wrong("prompt", "one text, or one array of tokens", given);
+      }
+      double token = number.getAsDouble();
+      if (!(token >= 0 && token < vocabulary && token == Math.rint(token))) {
+        throw HttpError.invalid(
+            "prompt",
+            "a token must lie in [0, vocabulary): prompt[%d]=%s, vocabulary=%d"
+                .formatted(i, number, vocabulary));
+      }
+      tokens[i] = (int) token;
+    }
+    return tokens;
+  }
+
+  private Job job(
+      Parameters body, boolean chat, int[] prompt, List<Tool> tools, Long most, long start) {
+    body.neutral("presence_penalty", 0);
+    body.neutral("frequency_penalty", 0);
+    TextGenerator.Builder request = TextGenerator.request();
+    request.maxTokens(maxTokens(most, prompt.length)).sampler(sampler(body));
+    List<String> stops = body.strings("stop");
+    if (stops.contains("") || stops.size() > MOST_STOPS) {
+      throw HttpError.invalid(
+          "stop",
+          "stop must have at most %d texts, none of them empty: stop.size=%d"
+              .formatted(MOST_STOPS, stops.size()));
+    }
+    request.stop(stops);
+    Parameters format = body.object("response_format");
+    if (format != null) {
+      String type = format.string("type");
+      format.refuseOthers();
+      if ("json_object".equals(type)) {
+        if (!tools.isEmpty()) {
+          throw HttpError.invalid(
+              "response_format", "response_format json_object and tools cannot be combined");
+        }
+        request.json();
+      } else if (!"text".equals(type)) {
+        throw HttpError.invalid(
+            "response_format.type",
+            "response_format.type must be text or json_object: response_format.type=" + type);
+      }
+    }
+    boolean stream = Boolean.TRUE.equals(body.bool("stream"));
+    Parameters streaming = body.object("stream_options");
+    boolean usage = false;
+    if (streaming != null) {
+      usage = Boolean.TRUE.equals(streaming.bool("include_usage"));
+      streaming.refuseOthers();
+    }
+    body.refuseOthers();
+    return new Job(chat, options.chatName, prompt, tools, request, stream, usage, start);
+  }
+
+  private int maxTokens(Long asked, int prompt) {
+    int context = options.generator.model().context();
+    if (prompt == 0 || prompt >= context) {
+      throw new HttpError(
+          400,
+          "invalid_request_error",
+          "prompt",
+          "context_length_exceeded",
+          "the prompt must have at least 1 token and fewer than the context: prompt=%d, context=%d"
+              .formatted(prompt, context));
+    }
+    if (asked == null) {
+      return Math.min(options.maxTokens, context - prompt);
+    }
+    if (asked < 1 || asked > options.maxTokens) {
+      throw HttpError.invalid(
+          "max_tokens",
+          "max_tokens must lie in [1, %d], the limit of this server: max_tokens=%d"
+              .formatted(options.maxTokens, asked));
+    }
+    if (prompt + asked > context) {
+      throw new HttpError(
+          400,
+          "invalid_request_error",
+          "max_tokens",
+          "context_length_exceeded",
+          "the prompt and max_tokens must fit the context: prompt=%d, max_tokens=%d, context=%d"
+              .formatted(prompt, asked, context));
+    }
+    return (int) (long) asked;
+  }
+
+  private static Sampler sampler(Parameters body) {
+    Double temperature = body.number("temperature");
+    Double topP = body.number("top_p");
+    Long topK = body.integer("top_k");
+    Long seed = body.integer("seed");
+    Sampler.Builder sampler =
+        Sampler.builder().seed(seed == null ? ThreadLocalRandom.current().nextLong() : seed);
+    try {
+      if (temperature != null) {
+        sampler.temperature(temperature);
+      }
+      if (topP != null) {
+        sampler.topP(topP);
+      }
+      if (topK != null) {
+        sampler.topK((int) Math.clamp(topK, -1, Integer.MAX_VALUE));
+      }
+    } catch (IllegalArgumentException e) {
+      throw HttpError.invalid(null, e.getMessage());
+    }
+    return sampler.build();
+  }
+
+  private static void checkModel(Parameters body, String name, String what) {
+    String asked = body.string("model");
+    if (name == null) {
+      throw new HttpError(
+          404, "invalid_request_error", "model", "model_not_found", "no model here does " + what);
+    }
+    if (asked != null && !asked.equals(name)) {
+      throw new HttpError(
+          404,
+          "invalid_request_error",
+          "model",
+          "model_not_found",
+          "the model for %s is %s: model=%s".formatted(what, name, asked));
+    }
+  }
+
+  private static ChatMessage message(Parameters given) {
+    String role = given.string("role");
+    if (role == null) {
+      throw given.missing("role");
+    }
+    JsonElement content = given.any("content");
+    List<ToolCall> calls = new ArrayList<>();
+    List<Parameters> givenCalls = given.objects("tool_calls");
+    if (givenCalls != null) {
+      for (Parameters call : givenCalls) {
+        calls.add(call(call));
+      }
+    }
+    String text = content(given, content, calls.isEmpty());
+    String id = given.string("tool_call_id");
+    String name = given.string("name");
+    given.refuseOthers();
+    // OpenAI's newer name of the same role.
+    return new ChatMessage(role.equals("developer") ? "system" : role, text, calls, id, name);
+  }
+
+  private static String content(Parameters message, JsonElement content, boolean needed) {
+    if (content instanceof JsonPrimitive text && text.isString()) {
+      return text.getAsString();
+    }
+    if (content == null && !needed) {
+      return "";
+    }
+    if (!(content instanceof JsonArray)) {
+      throw message.missing("content");
+    }
+    StringBuilder text = new StringBuilder();
+    for (Parameters part : message.objects("content")) {
+      part.neutral("type", "text");
+      String piece = part.string("text");
+      if (piece == null) {
+        throw part.missing("text");
+      }
+      part.refuseOthers();
+      text.append(piece);
+    }
+    return text.toString();
+  }
+
+  private static ToolCall call(Parameters call) {
+    call.neutral("type", "function");
+    String id = call.string("id");
+    Parameters function = call.object("function");
+    if (id == null || function == null) {
+      throw call.missing(id == null ? "id" : "function");
+    }
+    String name = function.string("name");
+    String arguments = function.string("arguments");
+    if (name == null || arguments == null) {
+      throw function.missing(name == null ? "name" : "arguments");
+    }
+    function.refuseOthers();
+    call.refuseOthers();
+    return new ToolCall(id, name, arguments);
+  }
+
+  private static List<Tool> tools(Parameters body) {
+    List<Parameters> given = body.objects("tools");
+    JsonElement choice = body.any("tool_choice");
+    String chosen = choice == null ? "auto" : choice.isJsonPrimitive() ? choice.getAsString() : "";
+    if (!chosen.equals("auto") && !chosen.equals("none")) {
+      throw body.wrong("tool_choice", "auto or none", choice);
+    }
+    List<Tool> tools = new ArrayList<>();
+    for (Parameters tool : given == null ? List.<Parameters>of() : given) {
+      tool.neutral("type", "function");
+      Parameters function = tool.object("function");
+      if (function == null) {
+        throw tool.missing("function");
+      }
+      String name = function.string("name");
+      if (name == null) {
+        throw function.missing("name");
+      }
+      String description = function.string("description");
+      JsonElement parameters = function.any("parameters");
+      if (parameters != null && !parameters.isJsonObject()) {
+        throw function.wrong("parameters", "a JSON Schema", parameters);
+      }
+      function.neutral("strict", false);
+      function.refuseOthers();
+      tool.refuseOthers();
+      tools.add(
+          new Tool(
+              name,
+              description == null ? "" : description,
+              parameters == null
+                  ? "{\"type\":\"object\",\"properties\":{}}"
+                  : parameters.toString()));
+    }
+    return chosen.equals("none") ? List.of() : tools;
+  }
+
+  // ---- Completions ----
+
+  private Duration left(long start) {
+    return options.maxTime.minusNanos(System.nanoTime() - start);
+  }
+
+  private Chat.Reply generate(Job job, AtomicBoolean gone, Consumer<String> onText) {
+    Duration left = left(job.start);
+    if (!left.isPositive()) {
+      throw HttpError.busy("the request waited longer than " + options.maxTime.toSeconds() + " s");
+    }
+    TextGenerator.Request request = job.request.time(left).cancelled(gone::get).build();
+    Chat.Reply reply;
+    if (job.chat) {
+      reply = options.chat.reply(job.prompt, job.tools, request, onText);
+    } else {
+      TextGenerator.Result result = options.generator.generate(job.prompt, request, onText);
+      reply = new Chat.Reply(result.text(), List.of(), result);
+    }
+    metrics.generated(reply.generated());
+    return reply;
+  }
+
+  private void complete(Job job, OpenAiServer.Answer answer) throws IOException {
+    if (job.stream) {
+      stream(job, answer);
+      return;
+    }
+    AtomicBoolean gone = new AtomicBoolean();
+    Chat.Reply reply =
+        await(workers.submit(() -> generate(job, gone, text -> {})), job.start, gone);
+    JsonObject choice = new JsonObject();
+    choice.addProperty("index", 0);
+    if (job.chat) {
+      JsonObject message = new JsonObject();
+      message.addProperty("role", "assistant");
+      message.addProperty("content", reply.text());
+      if (!reply.toolCalls().isEmpty()) {
+        message.add("tool_calls", json(reply.toolCalls(), false));
+      }
+      choice.add("message", message);
+    } else {
+      choice.addProperty("text", reply.text());
+    }
+    choice.add("logprobs", JsonNull.INSTANCE);
+    choice.addProperty("finish_reason", finish(reply));
+    JsonObject body = envelope(job, id(job), job.chat ? "chat.completion" : "text_completion");
+    body.add("choices", array(choice));
+    body.add("usage", usage(reply.generated()));
+    answer.json(body);
+  }
+
+  /** What the thread that generates tells the one that writes. */
+  private sealed interface Event {
+    record Text(String text) implements Event {}
+
+    record Done(Chat.Reply reply) implements Event {}
+
+    record Failed(Throwable cause) implements Event {}
+  }
+
+  private void stream(Job job, OpenAiServer.Answer answer) throws IOException {
+    // Bounded by the limit of tokens; a client that does not read keeps nobody from computing.
+    BlockingQueue<Event> events = new LinkedBlockingQueue<>();
+    AtomicBoolean gone = new AtomicBoolean();
+    Future<?> work =
+        workers.submit(
+            () -> {
+              try {
+                events.add(
+                    new Event.Done(generate(job, gone, text -> events.add(new Event.Text(text)))));
+              } catch (RuntimeException | Error e) {
+                events.add(new Event.Failed(e));
+                if (e instanceof Error error && !(e instanceof OutOfMemoryError)) {
+                  throw error;
+                }
+              }
+              return null;
+            });
+    try {
+      write(job, events, answer);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw HttpError.busy("the server is shutting down");
+    } finally {
+      gone.set(true);
+      work.cancel(false);
+    }
+  }
+
+  private void write(Job job, BlockingQueue<Event> events, OpenAiServer.Answer answer)
+      throws IOException, InterruptedException {
+    String id = id(job);
+    answer.begin();
+    if (job.chat) {
+      JsonObject delta = new JsonObject();
+      delta.addProperty("role", "assistant");
+      delta.addProperty("content", "");
+      answer.event(chunk(job, id, delta, null).toString());
+    }
+    while (true) {
+      switch (events.poll(HEARTBEAT_SECONDS, TimeUnit.SECONDS)) {
+        case null -> {
+          if (left(job.start).plusSeconds(HEARTBEAT_SECONDS).isNegative()) {
+            throw HttpError.busy("the time of the request is over");
+          }
+          answer.heartbeat();
+        }
+        case Event.Text piece -> {
+          JsonObject delta = new JsonObject();
+          delta.addProperty(job.chat ? "content" : "text", piece.text());
+          answer.event(chunk(job, id, delta, null).toString());
+        }
+        case Event.Failed failed -> throw failure(failed.cause());
+        case Event.Done done -> {
+          finish(job, id, done.reply(), answer);
+          return;
+        }
+      }
+    }
+  }
+
+  private void finish(Job job, String id, Chat.Reply reply, OpenAiServer.Answer answer)
+      throws IOException {
+    JsonObject delta = new JsonObject();
+    if (!reply.toolCalls().isEmpty()) {
+      delta.add("tool_calls", json(reply.toolCalls(), true));
+    }
+    if (!job.chat) {
+      delta.addProperty("text", "");
+    }
+    answer.event(chunk(job, id, delta, finish(reply)).toString());
+    if (job.usage) {
+      JsonObject last = envelope(job, id, job.chat ? "chat.completion.chunk" : "text_completion");
+      last.add("choices", new JsonArray());
+      last.add("usage", usage(reply.generated()));
+      answer.event(last.toString());
+    }
+    answer.event("[DONE]");
+  }
+
+  private JsonObject chunk(Job job, String id, JsonObject delta, String finish) {
+    JsonObject choice = job.chat ? new JsonObject() : delta;
+    choice.addProperty("index", 0);
+    if (job.chat) {
+      choice.add("delta", delta);
+    }
+    choice.add("logprobs", JsonNull.INSTANCE);
+    choice.add("finish_reason", finish == null ? JsonNull.INSTANCE : new JsonPrimitive(finish));
+    JsonObject body = envelope(job, id, job.chat ? "chat.completion.chunk" : "text_completion");
+    body.add("choices", array(choice));
+    return body;
+  }
+
+  private static String id(Job job) {
+    return (job.chat ? "chatcmpl-" : "cmpl-") + UUID.randomUUID().toString().replace("-", "");
+  }
+
+  private static JsonObject envelope(Job job, String id, String object) {
+    JsonObject body = new JsonObject();
+    body.addProperty("id", id);
+    body.addProperty("object", object);
+    body.addProperty("created", Instant.now().getEpochSecond());
+    body.addProperty("model", job.model);
+    return body;
+  }
+
+  private static JsonObject usage(TextGenerator.Result result) {
+    JsonObject usage = new JsonObject();
+    usage.addProperty("prompt_tokens", result.promptTokens());
+    usage.addProperty("completion_tokens", result.newTokens());
+    usage.addProperty("total_tokens", result.promptTokens() + result.newTokens());
+    return usage;
+  }
+
+  private static String finish(Chat.Reply reply) {
+    if (!reply.toolCalls().isEmpty()) {
+      return "tool_calls";
+    }
+    return switch (reply.generated().finish()) {
+      case END, STOP_TEXT -> "stop";
+      case LENGTH, TIME, CANCELLED -> "length";
+    };
+  }
+
+  private static JsonArray json(List<ToolCall> calls, boolean indexed) {
+    JsonArray array = new JsonArray();
+    for (ToolCall call : calls) {
+      JsonObject function = new JsonObject();
+      function.addProperty("name", call.name());
+      function.addProperty("arguments", call.arguments());
+      JsonObject json = new JsonObject();
+      if (indexed) {
+        json.addProperty("index", array.size());
+      }
+      json.addProperty("id", call.id());
+      json.addProperty("type", "function");
+      json.add("function", function);
+      array.add(json);
+    }
+    return array;
+  }
+
+  private static JsonArray array(JsonElement only) {
+    JsonArray array = new JsonArray();
+    array.add(only);
+    return array;
+  }
+
+  // ---- Embeddings ----
+
+  private void embed(Parameters body, long start, OpenAiServer.Answer answer) throws IOException {
+    checkModel(body, options.embeddings == null ? null : options.embeddingsName, "embeddings");
+    List<String> texts = body.strings("input");
+    if (texts.isEmpty() || texts.size() > MOST_TEXTS) {
+      throw HttpError.invalid(
+          "input",
+          "input must have 1 to %d texts: input.size=%d".formatted(MOST_TEXTS, texts.size()));
+    }
+    String format = body.string("encoding_format");
+    if (format != null && !format.equals("float") && !format.equals("base64")) {
+      throw HttpError.invalid(
+          "encoding_format", "encoding_format must be float or base64: encoding_format=" + format);
+    }
+    body.refuseOthers();
+    AtomicBoolean gone = new AtomicBoolean();
+    EmbeddingSource.Embeddings result =
+        await(
+            workers.submit(
+                () -> {
+                  if (!left(start).isPositive()) {
+                    throw HttpError.busy("the request waited too long");
+                  }
+                  try {
+                    return options.embeddings.embed(texts);
+                  } catch (IllegalArgumentException e) {
+                    throw HttpError.invalid("input", e.getMessage());
+                  }
+                }),
+            start,
+            gone);
+    metrics.embedded(result.tokens());
+    answer.json(embeddings(result, "base64".equals(format)));
+  }
+
+  private JsonObject embeddings(EmbeddingSource.Embeddings result, boolean base64) {
+    JsonArray data = new JsonArray();
+    for (float[] vector : result.vectors()) {
+      JsonObject item = new JsonObject();
+      item.addProperty("object", "embedding");
+      item.addProperty("index", data.size());
+      item.add("embedding", base64 ? base64(vector) : numbers(vector));
+      data.add(item);
+    }
+    JsonObject usage = new JsonObject();
+    usage.addProperty("prompt_tokens", result.tokens());
+    usage.addProperty("total_tokens", result.tokens());
+    JsonObject body = new JsonObject();
+    body.addProperty("object", "list");
+    body.add("data", data);
+    body.addProperty("model", options.embeddingsName);
+    body.add("usage", usage);
+    return body;
+  }
+
+  private static JsonPrimitive base64(float[] vector) {
+    ByteBuffer bytes =
+        ByteBuffer.allocate(vector.length * Float.BYTES).order(ByteOrder.LITTLE_ENDIAN);
+    bytes.asFloatBuffer().put(vector);
+    return new JsonPrimitive(Base64.getEncoder().encodeToString(bytes.array()));
+  }
+
+  private static JsonArray numbers(float[] vector) {
+    JsonArray numbers = new JsonArray(vector.length);
+    for (float number : vector) {
+      numbers.add(number);
+    }
+    return numbers;
+  }
+
+  // ---- Waiting ----
+
+  private <T> T await(Future<T> work, long start, AtomicBoolean gone) {
+    try {
+      // Work that has begun ends by itself soon after its time.
+      return work.get(left(start).plusSeconds(HEARTBEAT_SECONDS).toMillis(), TimeUnit.MILLISECONDS);
+    } catch (ExecutionException e) {
+      throw failure(e.getCause());
+    } catch (TimeoutException e) {
+      throw HttpError.busy("the time of the request is over");
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw HttpError.busy("the server is shutting down");
+    } finally {
+      gone.set(true);
+      work.cancel(false);
+    }
+  }
+
+  private static RuntimeException failure(Throwable cause) {
+    if (cause instanceof OutOfMemoryError) {
+      return HttpError.busy("there is no memory for the request: " + cause.getMessage());
+    }
+    if (cause instanceof Error error) {
+      throw error;
+    }
+    return cause instanceof RuntimeException e ? e : new IllegalStateException(cause);
+  }
+}

@@ -1,0 +1,542 @@
+package io.github.attention4j.models.server;
+
+import com.google.gson.JsonElement;
+import com.sun.net.httpserver.HttpExchange;
+import com.sun.net.httpserver.HttpServer;
+import io.github.attention4j.models.text.Chat;
+import io.github.attention4j.models.text.TextGenerator;
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.OutputStream;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
+import java.nio.ByteBuffer;
+import java.nio.charset.CharacterCodingException;
+import java.nio.charset.StandardCharsets;
+import java.security.MessageDigest;
+import java.time.Duration;
+import java.util.Map;
+import java.util.Objects;
+import java.util.concurrent.ArrayBlockingQueue;
+import java.util.concurrent.Callable;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.concurrent.RejectedExecutionException;
+import java.util.concurrent.Semaphore;
+import java.util.concurrent.SynchronousQueue;
+import java.util.concurrent.ThreadPoolExecutor;
+import java.util.concurrent.TimeUnit;
+
+/**
+ * Serves a language model, an embedding model, or both over HTTP, the way OpenAI's API does, so
+ * that its clients work with them.
+ *
+ * <pre>{@code
+ * try (OpenAiServer server =
+ *     OpenAiServer.builder().chat("llama", chat).embeddings("minilm", embeddings).start()) {
+ *   System.out.println(server.address());
+ *   …
+ * }
+ * }</pre>
+ *
+ * <table>
+ * <caption>Paths</caption>
+ * <tr><td>POST /v1/chat/completions</td><td>an answer, streamed if {@code "stream": true}</td></tr>
+ * <tr><td>POST /v1/completions</td><td>the continuation of a text, likewise</td></tr>
+ * <tr><td>POST /v1/embeddings</td><td>vectors, as numbers or base64</td></tr>
+ * <tr><td>GET /v1/models</td><td>the models by name</td></tr>
+ * <tr><td>GET /health</td><td>{@code {"status":"ok"}}; needs no key</td></tr>
+ * <tr><td>GET /metrics</td><td>counters in Prometheus's text format</td></tr>
+ * </table>
+ *
+ * <p><b>Parameters.</b> Supported for both kinds of completions: {@code model}, {@code max_tokens}
+ * (and {@code max_completion_tokens}), {@code temperature} (default 1), {@code top_p}, {@code
+ * top_k} (not OpenAI's), {@code seed} (default: random), {@code stop}, {@code stream}, {@code
+ * stream_options.include_usage}, {@code response_format} of type {@code text} or {@code
+ * json_object}, which lets the model write only a JSON object. For chats also {@code messages},
+ * {@code tools}, and {@code tool_choice} {@code auto} or {@code none}. Ignored, because they change
+ * no result: {@code user}, {@code metadata}, {@code store}, {@code service_tier}, {@code
+ * safety_identifier}, {@code prompt_cache_key}. Everything else is refused with status 400, unless
+ * it has the value that changes nothing, such as {@code "n": 1}.
+ *
+ * <p><b>Limits.</b> A body that is too long gets status 413; a request that asks for more tokens
+ * than allowed, or has a longer prompt than the context, 400; one more than computed and waiting
+ * ones are allowed, 503. A text whose time is over ends with {@code "finish_reason": "length"}; a
+ * request whose time is over before it began gets 503. A client that goes away in the middle of a
+ * stream ends its text. JDK's server closes a connection whose request takes longer than 30 seconds
+ * to arrive, or whose answer takes 30 seconds longer than the time limit; the first server of a
+ * process decides this through the system properties {@code sun.net.httpserver.maxReqTime} and
+ * {@code maxRspTime}, unless they are set already.
+ *
+ * <p><b>Access.</b> It listens on the loopback interface unless told otherwise, without encryption:
+ * put a proxy before it if others are to reach it. Bodies must be of type {@code application/json},
+ * which keeps web pages of other origins from calling it.
+ */
+public final class OpenAiServer implements AutoCloseable {
+  private static final System.Logger LOG = System.getLogger(OpenAiServer.class.getName());
+
+  private static final Duration GRACE = Duration.ofSeconds(30);
+
+  /** Requests that may be read or refused while as many as allowed are computed and waiting. */
+  private static final int DOORWAY = 64;
+
+  private static final Map<String, String> METHODS =
+      Map.of(
+          "/v1/chat/completions", "POST",
+          "/v1/completions", "POST",
+          "/v1/embeddings", "POST",
+          "/v1/models", "GET",
+          "/health", "GET",
+          "/metrics", "GET");
+
+  private final HttpServer http;
+  private final ExecutorService handlers;
+  private final ThreadPoolExecutor workers;
+  private final Semaphore door;
+  private final Endpoints endpoints;
+  private final Metrics metrics;
+  private final long maxBodyBytes;
+  private final byte[] key;
+
+  private OpenAiServer(Builder builder) throws IOException {
+    maxBodyBytes = builder.maxBodyBytes;
+    key = builder.apiKey == null ? null : builder.apiKey.getBytes(StandardCharsets.UTF_8);
+    workers =
+        new ThreadPoolExecutor(
+            builder.parallel,
+            builder.parallel,
+            0,
+            TimeUnit.SECONDS,
+            builder.queue == 0
+                ? new SynchronousQueue<>()
+                : new ArrayBlockingQueue<>(builder.queue, true),
+            Thread.ofPlatform().name("attention4j-server-", 0).daemon().factory());
+    door = new Semaphore(builder.parallel + builder.queue + DOORWAY);
+    metrics = new Metrics(workers::getActiveCount, () -> workers.getQueue().size());
+    endpoints = new Endpoints(builder, metrics, this::submit);
+    setIfAbsent("sun.net.httpserver.maxReqTime", GRACE);
+    setIfAbsent("sun.net.httpserver.maxRspTime", builder.maxTime.plus(GRACE));
+    http = HttpServer.create(builder.address, 0);
+    handlers = Executors.newVirtualThreadPerTaskExecutor();
+    http.setExecutor(handlers);
+    http.createContext("/", this::handle);
+    http.start();
+  }
+
+  private static void setIfAbsent(String property, Duration seconds) {
+    if (System.getProperty(property) == null) {
+      System.setProperty(property, Long.toString(seconds.toSeconds()));
+    }
+  }
+
+  /**
+   * Starts a server without models, on loopback, port 8080.
+   *
+   * @return a builder
+   */
+  public static Builder builder() {
+    return new Builder();
+  }
+
+  /**
+   * Returns where it listens.
+   *
+   * @return host and port
+   */
+  public InetSocketAddress address() {
+    return http.getAddress();
+  }
+
+  /** Stops listening, ends the texts that are being written, and waits for their threads. */
+  @Override
+  public void close() {
+    workers.shutdownNow();
+    http.stop(0);
+    handlers.shutdownNow();
+    boolean interrupted = false;
+    while (true) {
+      try {
+        if (workers.awaitTermination(1, TimeUnit.SECONDS)) {
+          break;
+        }
+      } catch (InterruptedException e) {
+        interrupted = true;
+      }
+    }
+    if (interrupted) {
+      Thread.currentThread().interrupt();
+    }
+  }
+
+  /** Lets a worker compute something, or refuses it if too many are waiting. */
+  private <T> Future<T> submit(Callable<T> work) {
+    try {
+      return workers.submit(work);
+    } catch (RejectedExecutionException e) {
+      throw HttpError.busy(
+          workers.isShutdown()
+              ? "the server is shutting down"
+              : "too many requests: computed=%d, waiting=%d"
+                  .formatted(workers.getActiveCount(), workers.getQueue().size()));
+    }
+  }
+
+  private void handle(HttpExchange exchange) {
+    String path = exchange.getRequestURI().getPath();
+    String known = METHODS.containsKey(path) ? path : "other";
+    Answer answer = new Answer(exchange);
+    try (exchange) {
+      try {
+        respond(exchange, path, answer);
+      } catch (HttpError e) {
+        answer.error(e);
+      } catch (RuntimeException | OutOfMemoryError e) {
+        LOG.log(System.Logger.Level.ERROR, "answering " + known + " failed", e);
+        answer.error(
+            new HttpError(500, "server_error", null, "internal_error", "the server failed: " + e));
+      }
+    } catch (IOException e) {
+      LOG.log(System.Logger.Level.DEBUG, "the client of " + known + " went away", e);
+    } finally {
+      metrics.request(known, answer.status);
+    }
+  }
+
+  private void respond(HttpExchange exchange, String path, Answer answer) throws IOException {
+    String method = METHODS.get(path);
+    if (method == null) {
+      throw new HttpError(
+          404, "invalid_request_error", null, "not_found", "there is no path " + path);
+    }
+    if (!method.equals(exchange.getRequestMethod())) {
+      exchange.getResponseHeaders().set("Allow", method);
+      throw new HttpError(
+          405,
+          "invalid_request_error",
+          null,
+          "method_not_allowed",
+          path + " takes " + method + ", not " + exchange.getRequestMethod());
+    }
+    if (path.equals("/health")) {
+      answer.send("application/json", "{\"status\":\"ok\"}");
+      return;
+    }
+    authenticate(exchange);
+    switch (path) {
+      case "/metrics" -> answer.send("text/plain; version=0.0.4", metrics.render());
+      case "/v1/models" -> answer.json(endpoints.models());
+      default -> {
+        if (!door.tryAcquire()) {
+          throw HttpError.busy("too many requests at once");
+        }
+        try {
+          endpoints.post(path, Parameters.parse(body(exchange)), answer);
+        } finally {
+          door.release();
+        }
+      }
+    }
+  }
+
+  private void authenticate(HttpExchange exchange) {
+    if (key == null) {
+      return;
+    }
+    String given = exchange.getRequestHeaders().getFirst("Authorization");
+    boolean bearer = given != null && given.regionMatches(true, 0, "Bearer ", 0, 7);
+    byte[] token =
+        bearer ? given.substring(7).strip().getBytes(StandardCharsets.UTF_8) : new byte[0];
+    if (!MessageDigest.isEqual(token, key)) {
+      exchange.getResponseHeaders().set("WWW-Authenticate", "Bearer");
+      throw new HttpError(
+          401,
+          "invalid_request_error",
+          null,
+          "invalid_api_key",
+          bearer ? "the API key is wrong" : "an API key is needed: Authorization: Bearer KEY");
+    }
+  }
+
+  private String body(HttpExchange exchange) throws IOException {
+    String type = exchange.getRequestHeaders().getFirst("Content-Type");
+    if (type == null || !type.split(";", 2)[0].strip().equalsIgnoreCase("application/json")) {
+      throw new HttpError(
+          415,
+          "invalid_request_error",
+          null,
+          "unsupported_media_type",
+          "Content-Type must be application/json: Content-Type=" + type);
+    }
+    String length = exchange.getRequestHeaders().getFirst("Content-Length");
+    if (length != null && Long.parseLong(length) > maxBodyBytes) {
+      throw tooLong(exchange, length);
+    }
+    InputStream in = exchange.getRequestBody();
+    byte[] bytes = in.readNBytes((int) maxBodyBytes + 1);
+    if (bytes.length > maxBodyBytes) {
+      throw tooLong(exchange, "more than " + maxBodyBytes);
+    }
+    try {
+      return StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(bytes)).toString();
+    } catch (CharacterCodingException e) {
+      throw HttpError.invalid(null, "the body is not UTF-8");
+    }
+  }
+
+  private HttpError tooLong(HttpExchange exchange, String length) {
+    exchange.getResponseHeaders().set("Connection", "close");
+    return new HttpError(
+        413,
+        "invalid_request_error",
+        null,
+        "body_too_long",
+        "the body must have at most %d bytes: body=%s".formatted(maxBodyBytes, length));
+  }
+
+  /** The response of one exchange. */
+  static final class Answer {
+    private final HttpExchange exchange;
+
+    /** What goes into the metrics: 499 until an answer has begun, as nginx counts lost clients. */
+    private int status = 499;
+
+    private OutputStream stream;
+
+    Answer(HttpExchange exchange) {
+      this.exchange = exchange;
+    }
+
+    void json(JsonElement body) throws IOException {
+      send("application/json", body.toString());
+    }
+
+    void send(String type, String body) throws IOException {
+      send(200, type, body);
+    }
+
+    private void send(int code, String type, String body) throws IOException {
+      byte[] bytes = body.getBytes(StandardCharsets.UTF_8);
+      exchange.getResponseHeaders().set("Content-Type", type);
+      exchange.sendResponseHeaders(code, bytes.length);
+      status = code;
+      OutputStream out = exchange.getResponseBody();
+      out.write(bytes);
+      // Closing the exchange first waits for what the client still sends.
+      out.flush();
+    }
+
+    /** Begins a stream of server-sent events. */
+    void begin() throws IOException {
+      exchange.getResponseHeaders().set("Content-Type", "text/event-stream");
+      exchange.getResponseHeaders().set("Cache-Control", "no-cache");
+      exchange.sendResponseHeaders(200, 0);
+      status = 200;
+      stream = exchange.getResponseBody();
+    }
+
+    void event(String data) throws IOException {
+      write("data: " + data + "\n\n");
+    }
+
+    /** Tells the client, and finds out, that the connection is alive. */
+    void heartbeat() throws IOException {
+      write(": waiting\n\n");
+    }
+
+    private void write(String text) throws IOException {
+      stream.write(text.getBytes(StandardCharsets.UTF_8));
+      stream.flush();
+    }
+
+    void error(HttpError error) throws IOException {
+      if (stream != null) {
+        event(error.json().toString());
+        return;
+      }
+      if (error.status() == 503) {
+        exchange.getResponseHeaders().set("Retry-After", "1");
+      }
+      send(error.status(), "application/json", error.json().toString());
+    }
+  }
+
+  /** Collects the options of a server. Not safe for several threads. */
+  public static final class Builder {
+    InetSocketAddress address = new InetSocketAddress(InetAddress.getLoopbackAddress(), 8080);
+    String chatName;
+    Chat chat;
+    TextGenerator generator;
+    String embeddingsName;
+    EmbeddingSource embeddings;
+    String apiKey;
+    int maxBodyBytes = 4 << 20;
+    int maxTokens = 4096;
+    Duration maxTime = Duration.ofMinutes(5);
+    int parallel = 1;
+    int queue = 32;
+
+    private Builder() {}
+
+    /**
+     * Serves chats and completions.
+     *
+     * @param name what clients call the model
+     * @param chat the model
+     * @return this builder
+     */
+    public Builder chat(String name, Chat chat) {
+      this.chat = Objects.requireNonNull(chat, "chat");
+      return completions(name, chat.generator());
+    }
+
+    /**
+     * Serves completions of texts by a model that has no chat format.
+     *
+     * @param name what clients call the model
+     * @param generator the model
+     * @return this builder
+     */
+    public Builder completions(String name, TextGenerator generator) {
+      this.chatName = Objects.requireNonNull(name, "name");
+      this.generator = Objects.requireNonNull(generator, "generator");
+      return this;
+    }
+
+    /**
+     * Serves embeddings.
+     *
+     * @param name what clients call the model
+     * @param embeddings the model
+     * @return this builder
+     */
+    public Builder embeddings(String name, EmbeddingSource embeddings) {
+      this.embeddingsName = Objects.requireNonNull(name, "name");
+      this.embeddings = Objects.requireNonNull(embeddings, "embeddings");
+      return this;
+    }
+
+    /**
+     * Chooses where to listen.
+     *
+     * @param address host and port; port 0 takes a free one
+     * @return this builder
+     */
+    public Builder address(InetSocketAddress address) {
+      this.address = Objects.requireNonNull(address, "address");
+      return this;
+    }
+
+    /**
+     * Chooses the port, on the loopback interface.
+     *
+     * @param port from 0, which takes a free one, to 65535
+     * @return this builder
+     * @throws IllegalArgumentException if there is no such port
+     */
+    public Builder port(int port) {
+      return address(new InetSocketAddress(InetAddress.getLoopbackAddress(), port));
+    }
+
+    /**
+     * Asks for a key in every request but those for {@code /health}.
+     *
+     * @param apiKey not empty
+     * @return this builder
+     * @throws IllegalArgumentException if it is blank
+     */
+    public Builder apiKey(String apiKey) {
+      if (apiKey.isBlank()) {
+        throw new IllegalArgumentException("apiKey must not be blank");
+      }
+      this.apiKey = apiKey.strip();
+      return this;
+    }
+
+    /**
+     * Limits the body of a request.
+     *
+     * @param maxBodyBytes at least 1; 4 MiB by default
+     * @return this builder
+     * @throws IllegalArgumentException if it is less than 1
+     */
+    public Builder maxBodyBytes(int maxBodyBytes) {
+      // One more is read, to tell a body that is too long.
+      this.maxBodyBytes = Math.min(atLeast(1, maxBodyBytes, "maxBodyBytes"), Integer.MAX_VALUE - 9);
+      return this;
+    }
+
+    /**
+     * Limits the new tokens of a request.
+     *
+     * @param maxTokens at least 1; 4096 by default
+     * @return this builder
+     * @throws IllegalArgumentException if it is less than 1
+     */
+    public Builder maxTokens(int maxTokens) {
+      this.maxTokens = atLeast(1, maxTokens, "maxTokens");
+      return this;
+    }
+
+    /**
+     * Limits the time of a request, waiting included.
+     *
+     * @param maxTime longer than 0; 5 minutes by default
+     * @return this builder
+     * @throws IllegalArgumentException if it is not longer than 0
+     */
+    public Builder maxTime(Duration maxTime) {
+      if (!maxTime.isPositive()) {
+        throw new IllegalArgumentException("maxTime must be longer than 0: maxTime=" + maxTime);
+      }
+      this.maxTime = maxTime;
+      return this;
+    }
+
+    /**
+     * Chooses how many requests are computed at once. They share the processors.
+     *
+     * @param parallel at least 1, which is the default
+     * @return this builder
+     * @throws IllegalArgumentException if it is less than 1
+     */
+    public Builder parallel(int parallel) {
+      this.parallel = atLeast(1, parallel, "parallel");
+      return this;
+    }
+
+    /**
+     * Chooses how many requests may wait.
+     *
+     * @param queue at least 0; 32 by default
+     * @return this builder
+     * @throws IllegalArgumentException if it is negative
+     */
+    public Builder queue(int queue) {
+      this.queue = atLeast(0, queue, "queue");
+      return this;
+    }
+
+    private static int atLeast(int least, int value, String name) {
+      if (value < least) {
+        throw new IllegalArgumentException(
+            "%s must be at least %d: %s=%d".formatted(name, least, name, value));
+      }
+      return value;
+    }
+
+    /**
+     * Starts the server.
+     *
+     * @return a server that listens, to be closed
+     * @throws IOException if it cannot listen there
+     * @throws IllegalArgumentException if there is no model
+     */
+    public OpenAiServer start() throws IOException {
+      if (generator == null && embeddings == null) {
+        throw new IllegalArgumentException("a server must have at least 1 model: models=0");
+      }
+      return new OpenAiServer(this);
+    }
+  }
+}

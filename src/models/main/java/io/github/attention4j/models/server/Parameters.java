@@ -1,0 +1,210 @@
+package io.github.attention4j.models.server;
+
+import com.google.gson.GsonBuilder;
+import com.google.gson.JsonArray;
+import com.google.gson.JsonElement;
+import com.google.gson.JsonNull;
+import com.google.gson.JsonObject;
+import com.google.gson.JsonParseException;
+import com.google.gson.JsonPrimitive;
+import com.google.gson.Strictness;
+import com.google.gson.TypeAdapter;
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Set;
+
+/** A JSON object whose fields are read by type; what nobody read is refused by name. */
+final class Parameters {
+  private static final TypeAdapter<JsonElement> STRICT =
+      new GsonBuilder().setStrictness(Strictness.STRICT).create().getAdapter(JsonElement.class);
+
+  private final String path;
+  private final JsonObject fields;
+  private final Set<String> read = new HashSet<>();
+
+  private Parameters(String path, JsonObject fields) {
+    this.path = path;
+    this.fields = fields;
+  }
+
+  static Parameters parse(String json) {
+    JsonElement body;
+    try {
+      body = STRICT.fromJson(json);
+    } catch (java.io.IOException | JsonParseException | StackOverflowError e) {
+      throw HttpError.invalid(null, "the body is not JSON: " + e.getMessage());
+    }
+    return object("", body);
+  }
+
+  private static Parameters object(String path, JsonElement element) {
+    if (!(element instanceof JsonObject object)) {
+      throw HttpError.invalid(
+          path.isEmpty() ? null : path,
+          (path.isEmpty() ? "the body" : path) + " must be a JSON object");
+    }
+    return new Parameters(path, object);
+  }
+
+  private String name(String field) {
+    return path.isEmpty() ? field : path + "." + field;
+  }
+
+  /** The element of a field, null if it is absent or null. */
+  JsonElement any(String field) {
+    read.add(field);
+    JsonElement value = fields.get(field);
+    return value instanceof JsonNull ? null : value;
+  }
+
+  /** Fields that change no result. */
+  void ignore(String... names) {
+    read.addAll(List.of(names));
+  }
+
+  /** Refuses every field that was not read, unless it is null. */
+  void refuseOthers() {
+    for (String field : fields.keySet()) {
+      if (!read.contains(field) && !(fields.get(field) instanceof JsonNull)) {
+        throw new HttpError(
+            400,
+            "invalid_request_error",
+            name(field),
+            "unsupported_parameter",
+            "this server does not support the parameter " + name(field));
+      }
+    }
+  }
+
+  /** Reads a field that must have the value that changes nothing. */
+  void neutral(String field, Object neutral) {
+    JsonElement value = any(field);
+    if (value != null) {
+      boolean same = value instanceof JsonPrimitive primitive && equal(primitive, neutral);
+      if (!same) {
+        throw new HttpError(
+            400,
+            "invalid_request_error",
+            name(field),
+            "unsupported_value",
+            "this server supports only %s=%s: %s=%s"
+                .formatted(name(field), neutral, name(field), value));
+      }
+    }
+  }
+
+  private static boolean equal(JsonPrimitive value, Object neutral) {
+    return neutral instanceof Number number
+        ? value.isNumber() && value.getAsDouble() == number.doubleValue()
+        : value.getAsString().equals(neutral.toString());
+  }
+
+  String string(String field) {
+    JsonElement value = any(field);
+    if (value == null) {
+      return null;
+    }
+    if (value instanceof JsonPrimitive p && p.isString()) {
+      return p.getAsString();
+    }
+    throw wrong(field, "a string", value);
+  }
+
+  Boolean bool(String field) {
+    JsonElement value = any(field);
+    if (value == null) {
+      return null;
+    }
+    if (value instanceof JsonPrimitive p && p.isBoolean()) {
+      return p.getAsBoolean();
+    }
+    throw wrong(field, "true or false", value);
+  }
+
+  Double number(String field) {
+    JsonElement value = any(field);
+    if (value == null) {
+      return null;
+    }
+    if (value instanceof JsonPrimitive p && p.isNumber() && Double.isFinite(p.getAsDouble())) {
+      return p.getAsDouble();
+    }
+    throw wrong(field, "a number", value);
+  }
+
+  Long integer(String field) {
+    JsonElement value = any(field);
+    if (value == null) {
+      return null;
+    }
+    try {
+      if (value instanceof JsonPrimitive p && p.isNumber()) {
+        return p.getAsBigDecimal().longValueExact();
+      }
+    } catch (ArithmeticException | NumberFormatException e) {
+      throw wrong(field, "a whole number of at most 64 bits", value);
+    }
+    throw wrong(field, "a whole number", value);
+  }
+
+  /** A string or a list of strings; empty if absent. */
+  List<String> strings(String field) {
+    JsonElement value = any(field);
+    if (value == null) {
+      return List.of();
+    }
+    if (value instanceof JsonPrimitive p && p.isString()) {
+      return List.of(p.getAsString());
+    }
+    if (!(value instanceof JsonArray array)) {
+      throw wrong(field, "a string or an array of strings", value);
+    }
+    List<String> strings = new ArrayList<>();
+    for (JsonElement element : array) {
+      if (!(element instanceof JsonPrimitive p && p.isString())) {
+        throw wrong(field, "a string or an array of strings", value);
+      }
+      strings.add(element.getAsString());
+    }
+    return strings;
+  }
+
+  /** An object, null if absent. */
+  Parameters object(String field) {
+    JsonElement value = any(field);
+    return value == null ? null : object(name(field), value);
+  }
+
+  /** A list of objects, null if absent. */
+  List<Parameters> objects(String field) {
+    JsonElement value = any(field);
+    if (value == null) {
+      return null;
+    }
+    if (!(value instanceof JsonArray array)) {
+      throw wrong(field, "an array of objects", value);
+    }
+    List<Parameters> objects = new ArrayList<>();
+    for (int i = 0; i < array.size(); i++) {
+      objects.add(object(name(field) + "[" + i + "]", array.get(i)));
+    }
+    return objects;
+  }
+
+  HttpError wrong(String field, String wanted, JsonElement value) {
+    String shown = value.toString();
+    return HttpError.invalid(
+        name(field),
+        "%s must be %s: %s=%s"
+            .formatted(
+                name(field),
+                wanted,
+                name(field),
+                shown.length() > 80 ? shown.substring(0, 80) + "…" : shown));
+  }
+
+  HttpError missing(String field) {
+    return HttpError.invalid(name(field), name(field) + " is missing");
+  }
+}

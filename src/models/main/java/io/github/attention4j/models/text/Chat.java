@@ -1,0 +1,166 @@
+package io.github.attention4j.models.text;
+
+import java.util.List;
+import java.util.Objects;
+import java.util.function.Consumer;
+
+/**
+ * A language model that answers: messages in, the assistant's message out.
+ *
+ * <pre>{@code
+ * Chat chat = new Chat(new TextGenerator(model, tokenizer), format);
+ * Chat.Reply reply =
+ *     chat.reply(
+ *         List.of(ChatMessage.user("Name three rivers.")),
+ *         List.of(),
+ *         TextGenerator.request().maxTokens(200).build(),
+ *         System.out::print);
+ * }</pre>
+ *
+ * <p>Safe for any number of threads. It closes nothing.
+ */
+public final class Chat {
+  private final TextGenerator generator;
+  private final ChatFormat format;
+
+  /**
+   * Joins a model and its format.
+   *
+   * @param generator the model and its tokenizer
+   * @param format how the model reads conversations
+   */
+  public Chat(TextGenerator generator, ChatFormat format) {
+    this.generator = Objects.requireNonNull(generator, "generator");
+    this.format = Objects.requireNonNull(format, "format");
+  }
+
+  /**
+   * An answer.
+   *
+   * @param text what the model said, without its calls of tools
+   * @param toolCalls the tools that it wants to be called
+   * @param generated the whole of what it wrote, and what that took
+   */
+  public record Reply(String text, List<ToolCall> toolCalls, TextGenerator.Result generated) {
+    /** Copies the list. */
+    public Reply {
+      toolCalls = List.copyOf(toolCalls);
+    }
+
+    /**
+     * The answer as a message, to go on with.
+     *
+     * @return a message of role {@code assistant}
+     */
+    public ChatMessage message() {
+      return new ChatMessage("assistant", text, toolCalls, null, null);
+    }
+  }
+
+  /**
+   * Returns the model and its tokenizer.
+   *
+   * @return what writes the answers
+   */
+  public TextGenerator generator() {
+    return generator;
+  }
+
+  /**
+   * Renders a conversation and encodes it; the format writes the special tokens, so the tokenizer
+   * adds none.
+   *
+   * @param messages at least one
+   * @param tools those that the model may call
+   * @return the tokens of the prompt
+   * @throws IllegalArgumentException if there is no message, or the format refuses them
+   */
+  public int[] prompt(List<ChatMessage> messages, List<Tool> tools) {
+    if (messages.isEmpty()) {
+      throw new IllegalArgumentException("a chat must have at least 1 message: messages=0");
+    }
+    return generator.tokenizer().encode(format.prompt(messages, tools), false).tokens();
+  }
+
+  /**
+   * Answers.
+   *
+   * @param messages at least one
+   * @param tools those that the model may call, often none
+   * @param request the options
+   * @param onText is given each new piece of text, in this thread. An answer that begins like a
+   *     call of a tool is held back until it is known whether it is one.
+   * @return the answer
+   * @throws IllegalArgumentException if there is no message, the format refuses them, or the prompt
+   *     has more tokens than the context
+   * @throws IllegalStateException if the model or the tokenizer is closed
+   */
+  public Reply reply(
+      List<ChatMessage> messages,
+      List<Tool> tools,
+      TextGenerator.Request request,
+      Consumer<String> onText) {
+    return reply(prompt(messages, tools), tools, request, onText);
+  }
+
+  /**
+   * Answers a prompt of tokens, see {@link #prompt}.
+   *
+   * @param prompt at least one token. Not modified.
+   * @param tools those that the model may call, often none
+   * @param request the options
+   * @param onText is given each new piece of text, in this thread
+   * @return the answer
+   * @throws IllegalArgumentException if the prompt has no token, or more than the context
+   * @throws IllegalStateException if the model or the tokenizer is closed
+   */
+  public Reply reply(
+      int[] prompt, List<Tool> tools, TextGenerator.Request request, Consumer<String> onText) {
+    if (tools.isEmpty()) {
+      TextGenerator.Result result = generator.generate(prompt, request, onText);
+      return new Reply(result.text(), List.of(), result);
+    }
+    Held held = new Held(onText);
+    TextGenerator.Result result = generator.generate(prompt, request, held);
+    ToolCalls parsed = ToolCalls.parse(result.text(), tools);
+    held.end(parsed);
+    return new Reply(parsed.text(), parsed.calls(), result);
+  }
+
+  /** Passes text on until something begins that may be a call of a tool. */
+  private static final class Held implements Consumer<String> {
+    private final Consumer<String> onText;
+    private final StringBuilder all = new StringBuilder();
+    private int shown;
+
+    Held(Consumer<String> onText) {
+      this.onText = onText;
+    }
+
+    @Override
+    public void accept(String piece) {
+      all.append(piece);
+      int tag = all.indexOf("<tool_call");
+      int free = tag >= 0 ? tag : all.length() - possibleTag();
+      if (!ToolCalls.mayBegin(all.toString()) && free > shown) {
+        onText.accept(all.substring(shown, free));
+        shown = free;
+      }
+    }
+
+    /** The length of the longest end that begins {@code <tool_call>}. */
+    private int possibleTag() {
+      int size = Math.min("<tool_call".length() - 1, all.length());
+      while (size > 0 && !"<tool_call".startsWith(all.substring(all.length() - size))) {
+        size--;
+      }
+      return size;
+    }
+
+    void end(ToolCalls parsed) {
+      if (parsed.calls().isEmpty() && all.length() > shown) {
+        onText.accept(all.substring(shown));
+      }
+    }
+  }
+}
