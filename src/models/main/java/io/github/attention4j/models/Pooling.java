@@ -137,7 +137,9 @@ public enum Pooling {
   }
 
   private static float at(Tensor hidden, long row, int i) {
-    return hidden.segment().getAtIndex(ValueLayout.JAVA_FLOAT, row * hidden.size(1) + i);
+    return hidden
+        .segment()
+        .getAtIndex(ValueLayout.JAVA_FLOAT, hidden.offset() + row * hidden.size(1) + i);
   }
 
   /**

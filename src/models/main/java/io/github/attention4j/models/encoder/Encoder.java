@@ -701,7 +701,7 @@ public final class Encoder {
       int row = 0;
       for (int s = 0; s < sequences.count(); s++) {
         for (int i = 0; i < sequences.length(s); i++) {
-          segment.setAtIndex(ValueLayout.JAVA_INT, row++, i);
+          segment.setAtIndex(ValueLayout.JAVA_INT, positions.offset() + row++, i);
         }
       }
       return positions;

@@ -19,8 +19,8 @@ public final class Rows {
   static void copy(Tensor from, long number, Tensor to, long row, int width) {
     MemorySegment target = to.segment();
     MemorySegment source = from.segment();
-    long begin = row * width;
-    long first = number * width;
+    long begin = to.offset() + row * width;
+    long first = from.offset() + number * width;
     switch (from.dtype()) {
       case F32 ->
           MemorySegment.copy(
@@ -44,7 +44,9 @@ public final class Rows {
   static void add(Tensor from, long number, Tensor to, long row, int width) {
     MemorySegment source = from.segment();
     MemorySegment target = to.segment();
-    for (long i = row * width, j = number * width; i < (row + 1) * width; i++, j++) {
+    long begin = to.offset() + row * width;
+    long first = from.offset() + number * width;
+    for (long i = begin, j = first; i < begin + width; i++, j++) {
       target.setAtIndex(FLOAT, i, target.getAtIndex(FLOAT, i) + source.getAtIndex(FLOAT, j));
     }
   }
@@ -83,7 +85,7 @@ public final class Rows {
   /** {@code sums += weight · x[row]}. */
   public static void addTo(double[] sums, Tensor x, long row, double weight) {
     MemorySegment segment = x.segment();
-    long begin = row * sums.length;
+    long begin = x.offset() + row * sums.length;
     for (int i = 0; i < sums.length; i++) {
       sums[i] += weight * segment.getAtIndex(FLOAT, begin + i);
     }

@@ -1,0 +1,241 @@
+package io.github.attention4j.models;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.github.attention4j.DType;
+import io.github.attention4j.Tensor;
+import io.github.attention4j.io.SafeTensors;
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.net.URISyntaxException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Objects;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+class OnnxTest {
+  private static final int[] TEXT = {2, 17, 41, 90, 7, 3};
+  private static final int LAYERS = 3;
+
+  @TempDir Path directory;
+
+  /** How the matrices of a file are stored, and what else is in it. */
+  private enum Form {
+    TRANSPOSED,
+    NAMED_BY_BIAS,
+    QUANTIZED
+  }
+
+  @Test
+  void shouldGiveTheSameBitsAsTheCheckpoint() throws Exception {
+    write(Form.TRANSPOSED, writer -> {});
+    assertArrayEquals(fromCheckpoint(), fromOnnx());
+  }
+
+  @Test
+  void shouldFindWeightsByTheirBiases() throws Exception {
+    write(Form.NAMED_BY_BIAS, writer -> {});
+    assertArrayEquals(fromCheckpoint(), fromOnnx());
+  }
+
+  @Test
+  void shouldReadEightBitWeights() throws Exception {
+    write(Form.QUANTIZED, writer -> {});
+    float[] expected = fromCheckpoint();
+    float[] got = fromOnnx();
+    double dot = 0;
+    double squares = 0;
+    double expectedSquares = 0;
+    for (int i = 0; i < got.length; i++) {
+      dot += (double) got[i] * expected[i];
+      squares += (double) got[i] * got[i];
+      expectedSquares += (double) expected[i] * expected[i];
+    }
+    double cosine = dot / Math.sqrt(squares * expectedSquares);
+    assertTrue(cosine > 0.999, "cosine is " + cosine);
+    assertTrue(cosine < 0.9999999, "8 bits cannot be exact: cosine is " + cosine);
+  }
+
+  @Test
+  void shouldLookForTheConfigurationOneDirectoryHigher() throws Exception {
+    write(Form.TRANSPOSED, writer -> {});
+    Path below = Files.createDirectory(directory.resolve("onnx"));
+    Files.move(directory.resolve("model.onnx"), below.resolve("model.onnx"));
+    assertArrayEquals(fromCheckpoint(), encode(below.resolve("model.onnx")));
+    assertArrayEquals(fromCheckpoint(), encode(directory));
+  }
+
+  @Test
+  void shouldRefuseOtherOperators() throws Exception {
+    write(Form.TRANSPOSED, writer -> writer.node("LSTM", "/lstm", List.of("x", "x"), List.of("y")));
+    refuses("operators that are not of an exported encoder: LSTM");
+  }
+
+  @Test
+  void shouldRefuseWeightsThatTheFamilyDoesNotHave() throws Exception {
+    write(Form.TRANSPOSED, writer -> writer.floats("adapter.weight", new float[6], 2, 3));
+    refuses("weights that the family does not have: adapter.weight [2, 3]");
+  }
+
+  @Test
+  void shouldRefuseOtherScales() throws Exception {
+    write(
+        Form.TRANSPOSED,
+        writer -> {
+          writer.floats("scale", new float[] {0.3f}, 1);
+          writer.node("Mul", "/scores/Mul", List.of("x", "scale"), List.of("y"));
+        });
+    refuses("a number that the family's formulas do not have: Mul /scores/Mul with 0.3");
+  }
+
+  @Test
+  void shouldRefuseAnotherNumberOfLayers() throws Exception {
+    write(
+        Form.TRANSPOSED,
+        writer -> writer.node("Softmax", "/more/Softmax", List.of("x"), List.of("y")));
+    refuses("one Softmax for each layer: Softmax=4, layers=3");
+  }
+
+  @Test
+  void shouldRefuseAGraphThatPoolsByItself() throws Exception {
+    write(Form.TRANSPOSED, writer -> writer.output("sentence_embedding"));
+    refuses("the graph pools by itself");
+  }
+
+  @Test
+  void shouldEndInASentenceWhereverAFileIsCutOrChanged() throws Exception {
+    write(Form.TRANSPOSED, writer -> {});
+    Path file = directory.resolve("model.onnx");
+    byte[] whole = Files.readAllBytes(file);
+    for (int length = 0; length < whole.length; length += 1 + whole.length / 97) {
+      Files.write(file, Arrays.copyOf(whole, length));
+      assertThrows(Exception.class, () -> encode(file), "cut at " + length);
+    }
+    for (int at = 0; at < 400; at += 3) {
+      byte[] changed = whole.clone();
+      changed[at] ^= (byte) 0x55;
+      Files.write(file, changed);
+      try {
+        encode(file);
+      } catch (IOException | IllegalArgumentException e) {
+        assertTrue(e.getMessage().contains("model.onnx"), e.getMessage());
+      }
+    }
+  }
+
+  @Test
+  void shouldSayWhatIsMissing() {
+    IOException missing =
+        assertThrows(IOException.class, () -> TextEncoder.open(directory.resolve("no.onnx")));
+    assertTrue(missing.getMessage().contains("it is missing"), missing.getMessage());
+    IOException resource =
+        assertThrows(
+            IOException.class,
+            () -> TextEncoder.open(OnnxTest.class.getClassLoader(), "no-such.onnx"));
+    assertTrue(resource.getMessage().contains("no-such.onnx"), resource.getMessage());
+  }
+
+  private void refuses(String sentence) {
+    IllegalArgumentException e =
+        assertThrows(IllegalArgumentException.class, () -> encode(directory.resolve("model.onnx")));
+    assertTrue(e.getMessage().contains(sentence), e.getMessage());
+  }
+
+  // ---- Making files ----
+
+  private interface Addition {
+    void to(OnnxWriter writer);
+  }
+
+  static Path golden(String name) throws URISyntaxException {
+    return Path.of(
+        Objects.requireNonNull(OnnxTest.class.getResource("/golden-models/encoder/" + name))
+            .toURI());
+  }
+
+  private float[] fromCheckpoint() throws Exception {
+    return encode(golden("bert"));
+  }
+
+  private float[] fromOnnx() throws IOException {
+    return encode(directory.resolve("model.onnx"));
+  }
+
+  private static float[] encode(Path path) throws IOException {
+    try (TextEncoder encoder = TextEncoder.open(path);
+        Arena arena = Arena.ofConfined()) {
+      assertEquals("bert", encoder.family());
+      return encoder.encode(arena, TEXT).toFloatArray();
+    }
+  }
+
+  /** Exports the golden BERT. */
+  private void write(Form form, Addition addition) throws Exception {
+    Path checkpoint = golden("bert");
+    Files.copy(checkpoint.resolve("config.json"), directory.resolve("config.json"));
+    OnnxWriter writer = new OnnxWriter();
+    try (Arena arena = Arena.ofConfined()) {
+      SafeTensors file = SafeTensors.open(checkpoint.resolve("model.safetensors"), arena);
+      int count = 0;
+      for (String name : file.names()) {
+        if (name.endsWith("position_ids")) {
+          continue;
+        }
+        Tensor tensor = file.get(name).toF32(arena);
+        boolean matrix =
+            name.endsWith(".weight") && tensor.rank() == 2 && !name.contains("embeddings");
+        if (matrix) {
+          matrix(writer, form, name, "onnx::MatMul_" + count++, tensor);
+        } else {
+          writer.floats(name, tensor.toFloatArray(), tensor.shape());
+        }
+      }
+    }
+    for (int i = 0; i < LAYERS; i++) {
+      writer.node("Softmax", "/encoder/" + i, List.of("scores" + i), List.of("weights" + i));
+    }
+    writer.output("last_hidden_state");
+    addition.to(writer);
+    Files.write(directory.resolve("model.onnx"), writer.toByteArray());
+  }
+
+  private static void matrix(
+      OnnxWriter writer, Form form, String name, String renamed, Tensor tensor) {
+    String module = name.substring(0, name.length() - ".weight".length());
+    float[] values = tensor.transpose(0, 1).toF32(Arena.ofAuto()).toFloatArray();
+    long in = tensor.size(1);
+    long out = tensor.size(0);
+    String product = module + "_product";
+    String node = form == Form.NAMED_BY_BIAS ? "" : "/" + module.replace('.', '/') + "/MatMul";
+    if (form == Form.QUANTIZED) {
+      float most = 0;
+      for (float value : values) {
+        most = Math.max(most, Math.abs(value));
+      }
+      float scale = most / 127;
+      byte[] bytes = new byte[values.length];
+      for (int i = 0; i < bytes.length; i++) {
+        bytes[i] = (byte) (Math.round(values[i] / scale) + 128);
+      }
+      writer.unsigned(renamed + "_quantized", bytes, in, out);
+      writer.floats(renamed + "_scale", new float[] {scale});
+      writer.unsigned(renamed + "_zero_point", new byte[] {(byte) 128});
+      writer.node(
+          "MatMulInteger",
+          node + "_quant",
+          List.of("x", renamed + "_quantized", "zero", renamed + "_zero_point"),
+          List.of(product));
+    } else {
+      writer.floats(renamed, values, in, out);
+      writer.node("MatMul", node, List.of("x", renamed), List.of(product));
+    }
+    writer.node("Add", node + "Add", List.of(module + ".bias", product), List.of(module));
+    assertEquals(DType.F32, tensor.dtype());
+  }
+}

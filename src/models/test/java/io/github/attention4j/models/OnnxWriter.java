@@ -1,0 +1,82 @@
+package io.github.attention4j.models;
+
+import java.io.ByteArrayOutputStream;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.charset.StandardCharsets;
+import java.util.List;
+
+/** Writes small ONNX files for tests. */
+final class OnnxWriter {
+  private static final int FLOAT = 1;
+  private static final int UINT8 = 2;
+
+  private final ByteArrayOutputStream graph = new ByteArrayOutputStream();
+
+  void node(String operator, String name, List<String> inputs, List<String> outputs) {
+    ByteArrayOutputStream node = new ByteArrayOutputStream();
+    inputs.forEach(input -> text(node, 1, input));
+    outputs.forEach(output -> text(node, 2, output));
+    text(node, 3, name);
+    text(node, 4, operator);
+    bytes(graph, 1, node.toByteArray());
+  }
+
+  void floats(String name, float[] values, long... shape) {
+    ByteBuffer raw = ByteBuffer.allocate(4 * values.length).order(ByteOrder.LITTLE_ENDIAN);
+    for (float value : values) {
+      raw.putFloat(value);
+    }
+    tensor(name, FLOAT, raw.array(), shape);
+  }
+
+  void unsigned(String name, byte[] values, long... shape) {
+    tensor(name, UINT8, values, shape);
+  }
+
+  private void tensor(String name, int type, byte[] raw, long... shape) {
+    ByteArrayOutputStream tensor = new ByteArrayOutputStream();
+    for (long size : shape) {
+      varint(tensor, 1 << 3);
+      varint(tensor, size);
+    }
+    varint(tensor, 2 << 3);
+    varint(tensor, type);
+    text(tensor, 8, name);
+    bytes(tensor, 9, raw);
+    bytes(graph, 5, tensor.toByteArray());
+  }
+
+  void output(String name) {
+    ByteArrayOutputStream value = new ByteArrayOutputStream();
+    text(value, 1, name);
+    bytes(graph, 12, value.toByteArray());
+  }
+
+  byte[] toByteArray() {
+    ByteArrayOutputStream model = new ByteArrayOutputStream();
+    varint(model, 1 << 3);
+    varint(model, 8);
+    bytes(model, 7, graph.toByteArray());
+    return model.toByteArray();
+  }
+
+  private static void text(ByteArrayOutputStream out, int field, String value) {
+    bytes(out, field, value.getBytes(StandardCharsets.UTF_8));
+  }
+
+  private static void bytes(ByteArrayOutputStream out, int field, byte[] value) {
+    varint(out, (long) field << 3 | 2);
+    varint(out, value.length);
+    out.writeBytes(value);
+  }
+
+  private static void varint(ByteArrayOutputStream out, long value) {
+    long rest = value;
+    while ((rest & ~0x7fL) != 0) {
+      out.write((int) (rest & 0x7f | 0x80));
+      rest >>>= 7;
+    }
+    out.write((int) rest);
+  }
+}
