@@ -10,12 +10,12 @@ public final class Alibi {
   private Alibi() {}
 
   /**
-   * Returns the paper's slopes: for a power of two heads the geometric sequence from {@code 2^(-8 /
-   * heads)} with that ratio; for another number those of the next smaller power, followed by every
-   * other one of the sequence for twice as many.
+   * Returns the paper's slopes. If the number of heads is a power of two, they are the geometric
+   * sequence that starts at {@code 2^(-8 / heads)} and has that ratio; otherwise they are the
+   * slopes for the next smaller power, followed by every other slope for twice that power.
    *
    * @param heads the number of heads, at least 1
-   * @return a slope for each head
+   * @return one slope for each head
    * @throws IllegalArgumentException if heads is less than 1
    */
   public static float[] slopes(int heads) {

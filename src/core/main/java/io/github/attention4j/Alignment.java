@@ -1,10 +1,10 @@
 package io.github.attention4j;
 
 /**
- * Where queries stand among the keys, that is, which corner of their matrix causal masks, windows,
- * chunks, ALiBi and relative positions start from. With as many queries as keys both are the same;
- * otherwise they are not, and nobody should have to guess. The picture shows what a causal mask
- * lets see:
+ * Where the queries are among the keys, that is, which corner of their matrix causal masks,
+ * windows, chunks, ALiBi and relative positions are aligned to. With as many queries as keys the
+ * two are the same; otherwise they differ, so there is no default. The keys that a causal mask
+ * shows:
  *
  * <pre>
  *   2 queries, 4 keys      TOP_LEFT      BOTTOM_RIGHT
@@ -13,13 +13,13 @@ package io.github.attention4j;
  * </pre>
  */
 public enum Alignment {
-  /** Query i stands at key i: both begin at the same position. */
+  /** Query i is at key i: both begin at the same position. */
   TOP_LEFT,
 
   /**
-   * Query i stands at key {@code i + n - lenQ}, where n is the number of keys (of the batch's own
-   * keys where {@link Mask#keyLengths(int...)} gives it some): both end at the same position, as
-   * when new tokens attend to a cache that holds them already.
+   * Query i is at key {@code i + n - lenQ}, where n is the number of keys, or the batch's own
+   * length if there is a {@link Mask#keyLengths(int...)}: both end at the same position, as when
+   * new tokens attend to a cache that already contains them.
    */
   BOTTOM_RIGHT
 }

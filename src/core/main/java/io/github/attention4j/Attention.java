@@ -4,6 +4,7 @@ import io.github.attention4j.internal.Checks;
 import io.github.attention4j.internal.Descriptor;
 import io.github.attention4j.internal.Downcalls;
 import io.github.attention4j.internal.Workspaces;
+import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.FloatBuffer;
 import java.util.Arrays;
@@ -11,20 +12,20 @@ import java.util.Objects;
 
 /**
  * Scaled dot-product attention (Vaswani et al., "Attention Is All You Need", 2017), in one fused
- * pass that never holds the matrix of scores:
+ * pass that never stores the matrix of scores:
  *
  * <pre>
- *   logits = softcap(scale · q kᵀ) + bias − slope · distance      softcap and ALiBi where chosen,
- *                                                                 relative positions in k and v
- *   logits = score(logits)                                        the caller's own, where chosen
+ *   logits = softcap(scale · q kᵀ) + bias − slope · distance      soft-capping, bias, ALiBi and
+ *                                                                 relative positions are optional
+ *   logits = score(logits)                                        optional, the caller's expression
  *   out    = softmax(logits, over the keys that the mask lets a query see, and the sink) · v
  * </pre>
  *
  * <pre>{@code
  * try (Arena arena = Arena.ofConfined()) {
- *   Tensor q = Tensor.allocate(arena, DType.F32, batch, heads, lenQ, dim); // k, v, out likewise
+ *   Tensor q = Tensor.zeros(arena, batch, heads, lenQ, dim); // k and v likewise
  *   Attention attention = Attention.builder().mask(Mask.causal(Alignment.TOP_LEFT)).build();
- *   attention.forward(q, k, v, out);
+ *   Tensor out = attention.forward(arena, q, k, v);
  * }
  * }</pre>
  *
@@ -38,30 +39,28 @@ import java.util.Objects;
  *
  * Query head h reads key and value head {@code h / (headsQ / headsKv)}, so headsQ must be a
  * multiple of headsKv (grouped-query attention; multi-query with headsKv = 1). With a single head
- * all four may have rank 3, without the head dimension. Any strides will do as long as the elements
- * of a row lie side by side, so the views that {@link Tensor#splitHeads} makes of a projection are
- * used as they lie. Batch and lengths may be 0; with no keys the output is 0. Head sizes start at
+ * all four may have rank 3, without the head dimension. The elements of a row must be contiguous;
+ * all other strides are free, so the views that {@link Tensor#splitHeads} makes of a projection are
+ * read in place. Batch and lengths may be 0; with no keys the output is 0. Head sizes are at least
  * 1.
  *
  * <p><b>Corner cases.</b> A query that sees no key has output 0, weights 0 and logsumexp −∞ (with a
- * sink: the sink). NaN and infinity touch the queries that see them, and no other. Softmax and sums
- * are computed in float32.
+ * sink: the sink). NaN and infinity affect only the queries that see them. Softmax and sums are
+ * computed in float32.
  *
- * <p><b>Threads.</b> Immutable, and safe for any number of threads at once. A call may use several
- * threads of the process's one team ({@link A4j#threads()}); where that is busy, it computes on the
- * caller's thread alone. The result has the same bits for every number of threads. The calling
- * thread is occupied until the result is there; a virtual thread is pinned to its carrier
- * meanwhile.
+ * <p><b>Threads.</b> Immutable, and safe for any number of threads. A call may use several threads
+ * of the process's one team ({@link A4j#threads()}); if the team is busy, the call runs on its own
+ * thread only. The result has the same bits for every number of threads.
  */
 public final class Attention {
   private final Options options;
 
-  Attention(Options options) {
+  private Attention(Options options) {
     this.options = options;
   }
 
   /**
-   * Starts with the ordinary choices: no mask, scale {@code 1 / sqrt(dim)}, the process's threads.
+   * Starts with the defaults: no mask, scale {@code 1 / sqrt(dim)}, {@link A4j#threads()}.
    *
    * @return a builder
    */
@@ -70,25 +69,48 @@ public final class Attention {
   }
 
   /**
-   * Returns the same attention under another mask.
+   * Returns this attention with another mask.
    *
-   * @param mask replaces the present one
+   * @param mask replaces the present mask
    * @return a new attention
-   * @throws IllegalArgumentException if the mask places the queries among the keys otherwise than
-   *     ALiBi, the score or the relative positions, or the expressions of mask and score read more
-   *     than 4 tables
+   * @throws IllegalArgumentException if the mask places the queries among the keys differently than
+   *     ALiBi, the score or the relative positions do, or the expressions of mask and score read
+   *     more than 4 tables
    */
   public Attention withMask(Mask mask) {
     return new Attention(options.withMask(mask));
   }
 
   /**
-   * Returns what hides keys from queries.
+   * Returns the mask.
    *
-   * @return the mask, {@link Mask#none()} where nothing was chosen
+   * @return the mask; {@link Mask#none()} by default
    */
   public Mask mask() {
     return options.mask();
+  }
+
+  /**
+   * Computes attention into a new tensor. To reuse one, as a loop should, pass it to {@link
+   * #forward(Tensor, Tensor, Tensor, Tensor)}.
+   *
+   * @param arena allocates the result
+   * @param q queries {@code [batch, headsQ, lenQ, dim]}. Not modified.
+   * @param k keys {@code [batch, headsKv, lenK, dim]}. Not modified.
+   * @param v values {@code [batch, headsKv, lenK, dimV]}. Not modified.
+   * @return the result {@code [batch, headsQ, lenQ, dimV]}
+   * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, Tensor)}
+   * @throws OutOfMemoryError if there is no memory for the result
+   */
+  public Tensor forward(Arena arena, Tensor q, Tensor k, Tensor v) {
+    Objects.requireNonNull(arena, "arena");
+    Checks.rankOf3Or4("q", Objects.requireNonNull(q, "q"));
+    Checks.equal("v.rank", Objects.requireNonNull(v, "v").rank(), "q.rank", q.rank());
+    long[] shape = q.shape();
+    shape[shape.length - 1] = v.size(-1);
+    Tensor out = Tensor.zeros(arena, shape);
+    forward(q, k, v, out);
+    return out;
   }
 
   /**
@@ -97,30 +119,39 @@ public final class Attention {
    * @param q queries {@code [batch, headsQ, lenQ, dim]}. Not modified.
    * @param k keys {@code [batch, headsKv, lenK, dim]}. Not modified.
    * @param v values {@code [batch, headsKv, lenK, dimV]}. Not modified.
-   * @param out the result {@code [batch, headsQ, lenQ, dimV]}, written whole. Modified.
+   * @param out the result {@code [batch, headsQ, lenQ, dimV]}, overwritten. Modified.
    * @throws IllegalArgumentException if types, ranks, shapes, strides or alignment do not fit, if
    *     the mask does not fit the shapes, or if out is read-only or overlaps an input or itself
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws AttentionException if the native library is not to be had
    */
   public void forward(Tensor q, Tensor k, Tensor v, Tensor out) {
     forward(q, k, v, out, Extras.none());
   }
 
   /**
-   * Computes attention, and what else is asked for.
+   * Computes attention with extras.
    *
    * @param q queries {@code [batch, headsQ, lenQ, dim]}. Not modified.
    * @param k keys {@code [batch, headsKv, lenK, dim]}. Not modified.
    * @param v values {@code [batch, headsKv, lenK, dimV]}. Not modified.
-   * @param out the result {@code [batch, headsQ, lenQ, dimV]}, written whole. Modified.
+   * @param out the result {@code [batch, headsQ, lenQ, dimV]}, overwritten. Modified.
    * @param extras logsumexp, weights, scores, work, dropout; its outputs are modified
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, Tensor)}, and if an
    *     output among the extras overlaps any other tensor of the call
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws AttentionException if the native library is not to be had
    */
   public void forward(Tensor q, Tensor k, Tensor v, Tensor out, Extras extras) {
+    run(options, q, k, v, out, extras);
+  }
+
+  /** Computes attention over a cache with these options. */
+  static void run(Options options, Tensor q, KvCache cache, Tensor out, Extras extras) {
+    Objects.requireNonNull(q, "q");
+    Objects.requireNonNull(out, "out");
+    Objects.requireNonNull(extras, "extras");
+    filled(new AttentionCall(q, cache, out)).run(options.over(cache), extras);
+  }
+
+  /** Computes attention with these options. */
+  static void run(Options options, Tensor q, Tensor k, Tensor v, Tensor out, Extras extras) {
     Objects.requireNonNull(q, "q");
     Objects.requireNonNull(k, "k");
     Objects.requireNonNull(v, "v");
@@ -130,37 +161,35 @@ public final class Attention {
   }
 
   private static AttentionCall filled(AttentionCall call) {
-    call.headsQ = AttentionCall.heads(call.q);
-    call.headsKv = AttentionCall.heads(call.k);
+    call.headsQ = Checks.heads(call.q);
+    call.headsKv = Checks.heads(call.k);
     call.dimV = call.v.size(-1);
-    Checks.equal("v", "k", "heads", AttentionCall.heads(call.v), call.headsKv);
-    Checks.equal("out", "q", "heads", AttentionCall.heads(call.out), call.headsQ);
+    Checks.equal("v", "k", "heads", Checks.heads(call.v), call.headsKv);
+    Checks.equal("out", "q", "heads", Checks.heads(call.out), call.headsQ);
     Checks.multiple("q.heads", call.headsQ, "k.heads", call.headsKv);
     Checks.equal("out", "v", "dim", call.out.size(-1), call.dimV);
-    call.strideHeadQ = AttentionCall.headStride(call.q);
-    call.strideHeadK = AttentionCall.headStride(call.k);
-    call.strideHeadV = AttentionCall.headStride(call.v);
+    call.strideHeadQ = Checks.headStride(call.q);
+    call.strideHeadK = Checks.headStride(call.k);
+    call.strideHeadV = Checks.headStride(call.v);
     return call;
   }
 
   // ---- Packed sequences ----
 
   /**
-   * Computes attention within each of several sequences of different lengths, which lie one behind
-   * the other without padding. Rows, keys, positions, key lengths and key ranges count within a
-   * sequence; {@link Alignment#BOTTOM_RIGHT} is aligned to each sequence's own end. Of a mask's
-   * parts, {@code allow}, {@code bias}, padding and key lengths of each query cannot be had.
+   * Computes attention within each of several sequences of different lengths, stored one after the
+   * other without padding. Rows, keys, positions, key lengths and key ranges count within a
+   * sequence; {@link Alignment#BOTTOM_RIGHT} is aligned to the end of each sequence. Masks with
+   * {@code allow}, {@code bias}, padding, or key lengths for each query are not supported.
    *
    * @param q queries {@code [totalQ, headsQ, dim]}. Not modified.
-   * @param queries where the sequences lie in q and out
+   * @param queries the sequences of q and out
    * @param k keys {@code [totalK, headsKv, dim]}. Not modified.
    * @param v values {@code [totalK, headsKv, dimV]}. Not modified.
-   * @param keys where the sequences lie in k and v; as many sequences as in q, each of any length
-   * @param out the result {@code [totalQ, headsQ, dimV]}, written whole. Modified.
+   * @param keys the sequences of k and v; as many as in q, each of any length
+   * @param out the result {@code [totalQ, headsQ, dimV]}, overwritten. Modified.
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, Tensor)}, and if
-   *     the sequences do not fit the tensors or one another, or the mask needs a matrix
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws AttentionException if the native library is not to be had
+   *     the sequences do not fit the tensors or each other, or the mask needs a matrix
    */
   public void forwardPacked(
       Tensor q, Sequences queries, Tensor k, Tensor v, Sequences keys, Tensor out) {
@@ -168,20 +197,18 @@ public final class Attention {
   }
 
   /**
-   * Computes attention within each of several packed sequences, and what else is asked for.
+   * Computes attention within each of several packed sequences, with extras.
    *
    * @param q queries {@code [totalQ, headsQ, dim]}. Not modified.
-   * @param queries where the sequences lie in q and out
+   * @param queries the sequences of q and out
    * @param k keys {@code [totalK, headsKv, dim]}. Not modified.
    * @param v values {@code [totalK, headsKv, dimV]}. Not modified.
-   * @param keys where the sequences lie in k and v; as many sequences as in q, each of any length
-   * @param out the result {@code [totalQ, headsQ, dimV]}, written whole. Modified.
+   * @param keys the sequences of k and v; as many as in q, each of any length
+   * @param out the result {@code [totalQ, headsQ, dimV]}, overwritten. Modified.
    * @param extras logsumexp {@code [heads, totalQ]} and work; its outputs are modified
    * @throws IllegalArgumentException as {@link #forwardPacked(Tensor, Sequences, Tensor, Tensor,
-   *     Sequences, Tensor)}, and if the extras hold weights, scores or dropout, or an output among
+   *     Sequences, Tensor)}, and if the extras have weights, scores or dropout, or an output among
    *     them overlaps any other tensor of the call
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws AttentionException if the native library is not to be had
    */
   public void forwardPacked(
       Tensor q, Sequences queries, Tensor k, Tensor v, Sequences keys, Tensor out, Extras extras) {
@@ -192,75 +219,66 @@ public final class Attention {
   // ---- Caches ----
 
   /**
-   * Computes attention over what a cache holds, each query seeing the keys up to its own: the new
-   * queries are the last ones of their batch, whose keys have been appended already. The present
+   * Computes attention over the keys and values of a cache. The queries are the last ones of their
+   * batch, whose keys have been appended already; each sees the keys up to its own. The present
    * mask applies too; its lenK is the longest length in the cache.
    *
    * @param q queries {@code [batch, headsQ, lenQ, dim]}. Not modified.
    * @param cache keys and values. Not modified.
-   * @param out the result {@code [batch, headsQ, lenQ, dimV]}, written whole. Modified.
-   * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, Tensor)}
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws AttentionException if the native library is not to be had
+   * @param out the result {@code [batch, headsQ, lenQ, dimV]}, overwritten. Modified.
+   * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, Tensor)}, and if
+   *     mask, ALiBi, score or relative positions are not aligned {@link Alignment#BOTTOM_RIGHT}
    */
   public void forward(Tensor q, KvCache cache, Tensor out) {
     forward(q, cache, out, Extras.none());
   }
 
   /**
-   * Computes attention over what a cache holds, and what else is asked for; weights have as many
-   * keys as the longest length in the cache.
+   * Computes attention over the keys and values of a cache, with extras; weights have as many keys
+   * as the longest length in the cache.
    *
    * @param q queries {@code [batch, headsQ, lenQ, dim]}. Not modified.
    * @param cache keys and values. Not modified.
-   * @param out the result {@code [batch, headsQ, lenQ, dimV]}, written whole. Modified.
+   * @param out the result {@code [batch, headsQ, lenQ, dimV]}, overwritten. Modified.
    * @param extras logsumexp, weights, scores, work, dropout; its outputs are modified
-   * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, Tensor, Extras)}
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws AttentionException if the native library is not to be had
+   * @throws IllegalArgumentException as {@link #forward(Tensor, KvCache, Tensor)} and {@link
+   *     #forward(Tensor, Tensor, Tensor, Tensor, Extras)}
    */
   public void forward(Tensor q, KvCache cache, Tensor out, Extras extras) {
     Objects.requireNonNull(cache, "cache");
-    Objects.requireNonNull(q, "q");
-    Objects.requireNonNull(out, "out");
-    Objects.requireNonNull(extras, "extras");
-    Options seen = options.withMask(mask().and(cache.mask()));
-    filled(new AttentionCall(q, cache, out)).run(seen, extras);
+    run(options, q, cache, out, extras);
   }
 
   /**
-   * Computes attention over a prefix that all batches share and each batch's own continuation, as
-   * if the two were one cache: each query sees the keys up to its own. The prefix is not copied,
-   * and its keys and values are read once for several batches.
+   * Computes attention over a prefix that all batches share, followed by each batch's own
+   * continuation, as if the two were one cache: each query sees the keys up to its own. The prefix
+   * is not copied, and its keys and values are read once for several batches.
    *
    * @param q queries {@code [batch, headsQ, lenQ, dim]}. Not modified.
    * @param prefix keys and values of batch 1. Not modified.
-   * @param continuations keys and values of each batch, behind the prefix. Not modified.
-   * @param out the result {@code [batch, headsQ, lenQ, dimV]}, written whole. Modified.
+   * @param continuations keys and values of each batch, after the prefix. Not modified.
+   * @param out the result {@code [batch, headsQ, lenQ, dimV]}, overwritten. Modified.
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, Tensor)}, and if
-   *     the prefix has not one batch or other heads than the continuations, a score was chosen, the
-   *     mask holds other parts than causal, windows and chunks, these, ALiBi or relative positions
-   *     are not aligned {@link Alignment#BOTTOM_RIGHT}, or the prefix ends within a chunk
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws AttentionException if the native library is not to be had
+   *     the prefix has more than one batch or other heads than the continuations, there is a score
+   *     expression, the mask has parts other than causal, windows and chunks, these, ALiBi or
+   *     relative positions are not aligned {@link Alignment#BOTTOM_RIGHT}, or the prefix ends
+   *     within a chunk
    */
   public void forward(Tensor q, KvCache prefix, KvCache continuations, Tensor out) {
     forward(q, prefix, continuations, out, Extras.none());
   }
 
   /**
-   * Computes attention over a prefix that all batches share and each batch's own continuation, and
-   * the logsumexp over both.
+   * Computes attention over a prefix that all batches share, followed by each batch's own
+   * continuation, and the logsumexp over both.
    *
    * @param q queries {@code [batch, headsQ, lenQ, dim]}. Not modified.
    * @param prefix keys and values of batch 1. Not modified.
-   * @param continuations keys and values of each batch, behind the prefix. Not modified.
-   * @param out the result {@code [batch, headsQ, lenQ, dimV]}, written whole. Modified.
+   * @param continuations keys and values of each batch, after the prefix. Not modified.
+   * @param out the result {@code [batch, headsQ, lenQ, dimV]}, overwritten. Modified.
    * @param extras logsumexp; it is modified
    * @throws IllegalArgumentException as {@link #forward(Tensor, KvCache, KvCache, Tensor)}, and if
-   *     the extras hold anything else
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws AttentionException if the native library is not to be had
+   *     there is any other extra
    */
   public void forward(Tensor q, KvCache prefix, KvCache continuations, Tensor out, Extras extras) {
     SharedPrefix.forward(options, q, prefix, continuations, out, extras);
@@ -269,18 +287,36 @@ public final class Attention {
   // ---- Floats on the heap ----
 
   /**
-   * Computes attention over arrays. They are copied to pooled memory off the heap and back, which
-   * tensors are not; the result may be one of the inputs.
+   * Computes attention over arrays, into a new array. See {@link #forward(AttentionShape, float[],
+   * float[], float[], float[])}.
    *
    * @param shape the sizes
    * @param q queries {@code [batch, headsQ, lenQ, dim]}. Not modified.
    * @param k keys {@code [batch, headsKv, lenK, dim]}. Not modified.
    * @param v values {@code [batch, headsKv, lenK, dimV]}. Not modified.
-   * @param out the result {@code [batch, headsQ, lenQ, dimV]}, written whole. Modified.
+   * @return the result {@code [batch, headsQ, lenQ, dimV]}
+   * @throws IllegalArgumentException if an array's length is not the product of its sizes, the
+   *     result does not fit an array, or the sizes or the mask do not fit
+   * @throws OutOfMemoryError if there is no memory for the copies
+   */
+  public float[] forward(AttentionShape shape, float[] q, float[] k, float[] v) {
+    float[] out = new float[Objects.requireNonNull(shape, "shape").outLength()];
+    forward(shape, q, k, v, out);
+    return out;
+  }
+
+  /**
+   * Computes attention over arrays. They are copied to pooled off-heap memory and back; tensors are
+   * not copied. The result may be one of the inputs.
+   *
+   * @param shape the sizes
+   * @param q queries {@code [batch, headsQ, lenQ, dim]}. Not modified.
+   * @param k keys {@code [batch, headsKv, lenK, dim]}. Not modified.
+   * @param v values {@code [batch, headsKv, lenK, dimV]}. Not modified.
+   * @param out the result {@code [batch, headsQ, lenQ, dimV]}, overwritten. Modified.
    * @throws IllegalArgumentException if an array's length is not the product of its sizes, or the
    *     sizes or the mask do not fit
    * @throws OutOfMemoryError if there is no memory for the copies
-   * @throws AttentionException if the native library is not to be had
    */
   public void forward(AttentionShape shape, float[] q, float[] k, float[] v, float[] out) {
     Copying.forward(
@@ -293,19 +329,18 @@ public final class Attention {
   }
 
   /**
-   * Computes attention over what remains in buffers, whose positions stay. They are copied to
-   * pooled memory off the heap and back, which tensors are not ({@link Tensor#of} views a direct
-   * buffer's segment without a copy); the result may be one of the inputs.
+   * Computes attention over the remaining floats of buffers, whose positions do not change. They
+   * are copied to pooled off-heap memory and back; tensors are not copied ({@link Tensor#of} views
+   * a direct buffer's segment in place). The result may be one of the inputs.
    *
    * @param shape the sizes
    * @param q queries {@code [batch, headsQ, lenQ, dim]}. Not modified.
    * @param k keys {@code [batch, headsKv, lenK, dim]}. Not modified.
    * @param v values {@code [batch, headsKv, lenK, dimV]}. Not modified.
-   * @param out the result {@code [batch, headsQ, lenQ, dimV]}, written whole. Modified.
-   * @throws IllegalArgumentException if what remains in a buffer is not the product of its sizes,
-   *     the sizes or the mask do not fit, or out is read-only
+   * @param out the result {@code [batch, headsQ, lenQ, dimV]}, overwritten. Modified.
+   * @throws IllegalArgumentException if a buffer's remaining floats are not the product of its
+   *     sizes, the sizes or the mask do not fit, or out is read-only
    * @throws OutOfMemoryError if there is no memory for the copies
-   * @throws AttentionException if the native library is not to be had
    */
   public void forward(
       AttentionShape shape, FloatBuffer q, FloatBuffer k, FloatBuffer v, FloatBuffer out) {
@@ -327,8 +362,8 @@ public final class Attention {
    *   lse = log(exp(lseA) + exp(lseB)),   out = outA · exp(lseA − lse) + outB · exp(lseB − lse)
    * </pre>
    *
-   * Where one logsumexp is −∞ the other side is taken as it is; where both are, the result is 0 and
-   * −∞. {@code out} may be {@code outA}, and {@code lse} may be {@code lseA}.
+   * If one logsumexp is −∞, the other side is the result; if both are, the result is 0 and −∞.
+   * {@code out} may be {@code outA}, and {@code lse} may be {@code lseA}.
    *
    * @param outA a result {@code [batch, heads, len, dim]}, or {@code [batch, len, dim]}. Not
    *     modified.
@@ -337,11 +372,9 @@ public final class Attention {
    * @param outB the other result, of the same shape. Not modified.
    * @param lseB its logsumexp, contiguous. Not modified.
    * @param out the merged result, of the same shape. Modified.
-   * @param lse the merged logsumexp, contiguous; or null where it is not wanted. Modified.
+   * @param lse the merged logsumexp, contiguous; or null. Modified.
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, or an
    *     output is read-only or overlaps an input in any other way
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws AttentionException if the native library is not to be had
    */
   public static void merge(
       Tensor outA, Tensor lseA, Tensor outB, Tensor lseB, Tensor out, Tensor lse) {
@@ -369,12 +402,12 @@ public final class Attention {
       return;
     }
     try (Workspaces.Lease lease = Workspaces.lease()) {
-      long heads = AttentionCall.heads(out);
+      long heads = Checks.heads(out);
       MemorySegment d =
           Descriptor.merge(lease, A4j.threads(), out.size(0), heads, out.size(-2), out.size(-1));
-      Descriptor.mergeStridesA(d, outA.stride(0), AttentionCall.headStride(outA), outA.stride(-2));
-      Descriptor.mergeStridesB(d, outB.stride(0), AttentionCall.headStride(outB), outB.stride(-2));
-      Descriptor.mergeStridesOut(d, out.stride(0), AttentionCall.headStride(out), out.stride(-2));
+      Descriptor.mergeStridesA(d, outA.stride(0), Checks.headStride(outA), outA.stride(-2));
+      Descriptor.mergeStridesB(d, outB.stride(0), Checks.headStride(outB), outB.stride(-2));
+      Descriptor.mergeStridesOut(d, out.stride(0), Checks.headStride(out), out.stride(-2));
       Downcalls.merge(
           d,
           Checks.first(outA),
@@ -412,10 +445,10 @@ public final class Attention {
     }
 
     /**
-     * Adds to keys and values embeddings of their distance from the query (Shaw et al. 2018).
+     * Adds embeddings of the distance between query and key to keys and values (Shaw et al. 2018).
      *
-     * @param alignment where the positions of queries and keys coincide; the mask's, where that
-     *     asks for positions too
+     * @param alignment where the positions of queries and keys coincide; must be the mask's if the
+     *     mask depends on positions too
      * @param positions the tables of embeddings
      * @return this builder
      */
@@ -425,14 +458,14 @@ public final class Attention {
     }
 
     /**
-     * Adds to keys and values embeddings of their distance from the query, which stands at {@code i
-     * + offsets[b]} among the keys.
+     * Adds embeddings of the distance between query and key to keys and values. Query i of batch b
+     * is at position {@code i + offsets[b]} among the keys.
      *
-     * @param offsets for each batch the number of the key at which its first query stands; the
-     *     mask's, where that asks for positions too. Copied.
+     * @param offsets for each batch the position of its first query; must be the mask's if the mask
+     *     depends on positions too. Copied.
      * @param positions the tables of embeddings
      * @return this builder
-     * @throws IllegalArgumentException if there are no offsets
+     * @throws IllegalArgumentException if offsets is empty
      */
     public Builder relative(int[] offsets, RelativePositions positions) {
       relative(Placement.of(offsets), positions);
@@ -440,12 +473,12 @@ public final class Attention {
     }
 
     /**
-     * Lets only the k heaviest weights of each query through: those below the k-th largest become
-     * 0, those that equal it all stay, and what is left is divided by its sum. A k beyond the keys
-     * that a query sees leaves all of them.
+     * Keeps only the k largest weights of each query: weights below the k-th largest become 0, ties
+     * with it are kept, and the rest is divided by its sum. If k is more than the number of keys
+     * that a query sees, all are kept.
      *
-     * <p>A query's weights are needed all at once, so such a call holds the logits of the queries
-     * that one thread is at (up to 48), and takes up to about twice as long as one without.
+     * <p>All weights of a query are needed at once, so the call stores the logits of the queries
+     * that each thread works on (up to 48), and takes up to about twice as long.
      *
      * @param k at least 1
      * @return this builder
@@ -460,10 +493,10 @@ public final class Attention {
     /**
      * Hardens the weights of each query as tensor2tensor's {@code harden_attention_weights} does
      * ({@code hard_attention_k}): {@code w' = max(w - t, 0)}, divided by {@code max(sum(w'),
-     * 1e-6)}, where t is the k-th largest of the weights' different values, or 0 where there are
-     * fewer. So k − 1 of them survive, and with k = 1 none does: weights and output are 0 then.
+     * 1e-6)}, where t is the k-th largest of the distinct weights, or 0 if there are fewer. So k −
+     * 1 distinct weights survive; with k = 1 none does, and weights and output are 0.
      *
-     * <p>{@link Extras#gumbelNoise} is added to the weights before. Memory and time are as with
+     * <p>{@link Extras#gumbelNoise} is added to the weights first. Memory and time are as with
      * {@link #topK}.
      *
      * @param k at least 1
@@ -477,7 +510,7 @@ public final class Attention {
     }
 
     /**
-     * Makes the attention.
+     * Builds the attention.
      *
      * @return an immutable attention with the options chosen so far
      * @throws IllegalArgumentException if mask, ALiBi, score and relative positions place the
@@ -487,19 +520,17 @@ public final class Attention {
     public Attention build() {
       if (topK != 0 && hardAttention != 0) {
         throw new IllegalArgumentException(
-            "topK and hardAttention exclude one another: topK="
+            "topK and hardAttention exclude each other: topK="
                 + topK
                 + ", hardAttention="
                 + hardAttention);
       }
-      return new Attention(options(hardening()));
-    }
-
-    private Hardening hardening() {
       if (topK != 0) {
-        return Hardening.topK(topK);
+        hardening(Hardening.topK(topK));
+      } else if (hardAttention != 0) {
+        hardening(Hardening.hardAttention(hardAttention));
       }
-      return hardAttention != 0 ? Hardening.hardAttention(hardAttention) : null;
+      return new Attention(options());
     }
   }
 }

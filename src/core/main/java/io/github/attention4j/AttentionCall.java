@@ -11,14 +11,12 @@ import java.util.List;
 import java.util.Objects;
 
 /**
- * One call of the native attention operation, plain or differential: {@link Attention} and {@link
- * Differential} fill in the sizes and the strides, which are all that they differ in, and run it.
- *
- * <p>The arguments' types, shapes and memory are checked by the filling side for q, k, v and out,
- * and here for everything else.
+ * One call of the native attention operation, plain or differential. {@link Attention} and {@link
+ * Differential} check q, k, v and out and fill in the sizes and strides, in which they differ; this
+ * class checks and describes everything else, and runs the call.
  */
 final class AttentionCall {
-  /** The most key lengths that one call takes; they travel in its descriptor. */
+  /** The most key lengths of one call; they are copied into its descriptor. */
   private static final int MOST_LENGTHS = 1 << 28;
 
   private static final int[] NO_WORDS = {};
@@ -28,9 +26,7 @@ final class AttentionCall {
   final Tensor v;
   final Tensor out;
 
-  /**
-   * 4 where the tensors have a head dimension, 3 where they have one head and no dimension for it.
-   */
+  /** 4, or 3 if the tensors have no head dimension. */
   final int rank;
 
   long batch;
@@ -45,7 +41,7 @@ final class AttentionCall {
   int valueParts = 1;
   int lambdaForm = Descriptor.LAMBDA_AS_GIVEN;
 
-  /** Where sequences lie in the rows of q and of k; null where they are not packed. */
+  /** The sequences in the rows of q and of k; null unless they are packed. */
   Sequences queries;
 
   Sequences keys;
@@ -57,7 +53,7 @@ final class AttentionCall {
   long strideHeadV;
   long stridePartV;
 
-  /** For differential attention: a tensor with its strides, or else one number for all. */
+  /** For differential attention: λ as a tensor with its strides, or null for lambdaValue. */
   Tensor lambda;
 
   float lambdaValue;
@@ -128,18 +124,9 @@ final class AttentionCall {
     }
   }
 
-  /** The number of heads of a tensor: 1 where there is no dimension for it. */
-  static long heads(Tensor tensor) {
-    return tensor.rank() == 4 ? tensor.size(1) : 1;
-  }
-
-  static long headStride(Tensor tensor) {
-    return tensor.rank() == 4 ? tensor.stride(1) : 0;
-  }
-
   /**
-   * A call over packed sequences {@code [total, heads, dim]}, which are shown as one batch with as
-   * many rows as all sequences have.
+   * Makes a call over packed sequences {@code [total, heads, dim]}, viewed as one batch that
+   * contains the rows of all sequences.
    */
   static AttentionCall packed(
       Tensor q, Sequences queries, Tensor k, Tensor v, Sequences keys, Tensor out) {
@@ -181,7 +168,7 @@ final class AttentionCall {
     return isPacked() ? "queries.count" : "q.batch";
   }
 
-  /** Checks what is left, and computes. */
+  /** Checks the options and extras, and computes. */
   void run(Options options, Extras extras) {
     boolean storedApart = cache != null && cache.isStoredApart();
     if (storedApart) {
@@ -199,8 +186,8 @@ final class AttentionCall {
   }
 
   /**
-   * The usual call, on a short way of its own: the smallest call takes two thirds of the time, and
-   * the JIT compiler is done with it much sooner.
+   * Fast path for calls without options: the smallest call takes two thirds of the time, and the
+   * JIT compiler is finished with it much sooner.
    */
   private void runPlain(Options options) {
     Checks.disjoint("out", out, "q", q);
@@ -218,17 +205,15 @@ final class AttentionCall {
     }
   }
 
-  /** What every call has. */
+  /** Writes what every call has. */
   private void describe(MemorySegment d, Options options, long keyLimit) {
-    Mask mask = options.mask();
-    Descriptor.numbers(d, options.threadsNow(), options.scaleFor(dimQk), options.softCap());
+    options.describe(d, dimQk, keyLimit);
     Descriptor.maps(d, maps, keyMap, valueParts, lambdaForm);
     Descriptor.sizes(d, batch, headsQ, headsKv, lenQ, lenK, dimQk, dimV);
-    Descriptor.window(d, mask.windowLeft(), mask.windowRight(), mask.chunk(), keyLimit);
     Descriptor.query(d, q.dtype(), batchStride(q), strideHeadQ, strideMapQ, q.stride(-2));
     Descriptor.keys(d, k.dtype(), batchStride(k), strideHeadK, strideMapK, k.stride(-2));
     Descriptor.values(d, v.dtype(), batchStride(v), strideHeadV, stridePartV, v.stride(-2));
-    Descriptor.out(d, out.dtype(), batchStride(out), headStride(out), out.stride(-2));
+    Descriptor.out(d, out.dtype(), batchStride(out), Checks.headStride(out), out.stride(-2));
   }
 
   private void runWith(Options options, Extras extras) {
@@ -236,9 +221,7 @@ final class AttentionCall {
     checkOutputs(extras);
     checkInputs(mask, extras);
     checkApart(mask, extras);
-    if (mask.program() != null || options.score() != null) {
-      checkTables(Program.tables(mask.program(), options.score()), extras);
-    }
+    checkTables(options.tables(), extras);
     if (options.relative() != null) {
       checkRelative(options.relative(), extras);
     }
@@ -247,7 +230,7 @@ final class AttentionCall {
     }
     if (extras.noise() != null && options.hardening() == null) {
       throw new IllegalArgumentException(
-          "gumbelNoise is for weights that are hardened afterwards: choose topK or hardAttention");
+          "gumbelNoise is added to weights before they are hardened: choose topK or hardAttention");
     }
     try (Workspaces.Lease lease = Workspaces.lease()) {
       compute(lease, options, extras);
@@ -271,7 +254,7 @@ final class AttentionCall {
     KeyRanges ranges = mask.ranges();
     final long rangeStarts = ranges == null ? 0 : tail.ints(checked(ranges).starts());
     final long rangeBounds = ranges == null ? 0 : tail.ints(ranges.bounds());
-    final List<Tensor> tables = Program.tables(mask.program(), options.score());
+    final List<Tensor> tables = options.tables();
     final int[] maskCode = words(mask.program(), tables);
     final int[] scoreCode = words(options.score(), tables);
     final long maskProgram = maskCode.length == 0 ? 0 : tail.ints(maskCode);
@@ -280,14 +263,12 @@ final class AttentionCall {
     final Tensor bias = mask.bias();
     final Tensor keep = extras.keep();
     final long keyLimit =
-        Math.min(checkBroadcast("mask.allow", allow), checkBroadcast("mask.bias", bias));
-    if (keep != null && checkBroadcast("keep", keep) < lenK) {
-      throw doesNotBroadcast("keep", keep);
-    }
+        Math.min(
+            checkBroadcast("mask.allow", allow, mask.isAllowPadded()),
+            checkBroadcast("mask.bias", bias, mask.isBiasPadded()));
+    checkBroadcast("keep", keep, false);
     final Tensor uniform = extras.uniform();
-    if (uniform != null && checkBroadcast("uniform", uniform) < lenK) {
-      throw doesNotBroadcast("uniform", uniform);
-    }
+    checkBroadcast("uniform", uniform, false);
     if (out.count() == 0) {
       if (extras.work() != null) {
         Checks.first(extras.work()).set(ValueLayout.JAVA_LONG, 0, 0);
@@ -352,9 +333,6 @@ final class AttentionCall {
     if (extras.dropout() != null) {
       Dropout dropout = extras.dropout();
       Descriptor.dropout(d, dropout.rate(), dropout.keepScale(), dropout.seed(), dropout.shared());
-    }
-    if (options.hardening() != null) {
-      Descriptor.harden(d, options.hardening().code(), options.hardening().k());
     }
     if (extras.noise() != null) {
       Descriptor.noise(d, extras.noise().weight(), extras.noise().seed());
@@ -440,10 +418,7 @@ final class AttentionCall {
 
   // ---- Key lengths ----
 
-  /**
-   * The numbers of keys as the library takes them, each batch's or each query's, or null; and where
-   * the queries stand then.
-   */
+  /** The numbers of keys, of each batch or of each query, or null; and where the queries are. */
   private record Lengths(int[] values, boolean perRow, Placement placement) {
     static Lengths of(AttentionCall call, Mask mask, Placement placement) {
       int[] perBatch = call.batchLengths(mask);
@@ -452,7 +427,8 @@ final class AttentionCall {
       }
       int[] perRow = call.rowLengths(mask.rowLengths(), perBatch);
       if (perBatch != null && placement.alignment() == Alignment.BOTTOM_RIGHT) {
-        // Lengths of rows do not move the end; those of batches do, and are gone from here on.
+        // Lengths of batches move the end of BOTTOM_RIGHT, but have just been merged into those of
+        // rows, which do not.
         int[] offsets = new int[perBatch.length];
         for (int b = 0; b < offsets.length; b++) {
           offsets[b] = perBatch[b] - (int) call.lenQ;
@@ -478,15 +454,16 @@ final class AttentionCall {
     }
     Checks.equal("mask.keyLengths.length", tensor.size(0), batchName(), batch);
     Checks.inRange("mask.keyLengths.length", tensor.size(0), 0, MOST_LENGTHS);
-    int[] lengths = tensor.toIntArray();
+    int[] lengths = new int[(int) tensor.size(0)];
     for (int b = 0; b < lengths.length; b++) {
-      checkLength(lengths[b], b);
-      lengths[b] = fixed == null ? lengths[b] : Math.min(lengths[b], fixed[b]);
+      long length = tensor.getLong(b);
+      checkLength(length, b);
+      lengths[b] = fixed == null ? (int) length : (int) Math.min(length, fixed[b]);
     }
     return lengths;
   }
 
-  private void checkLength(int length, int b) {
+  private void checkLength(long length, int b) {
     long most = isPacked() ? keys.length(b) : lenK;
     if (length < 0 || length > most) {
       Checks.inRange("mask.keyLengths[" + b + "]", length, 0, most);
@@ -496,18 +473,19 @@ final class AttentionCall {
   private int[] rowLengths(Tensor tensor, int[] perBatch) {
     Checks.shape("mask.keyLengths", tensor, "[batch, lenQ]", batch, lenQ);
     Checks.inRange("mask.keyLengths.count", tensor.count(), 0, MOST_LENGTHS);
-    int[] lengths = tensor.toIntArray();
+    int[] lengths = new int[(int) tensor.count()];
     for (int n = 0; n < lengths.length; n++) {
       int b = (int) (n / lenQ);
-      if (lengths[n] < 0 || lengths[n] > lenK) {
-        Checks.inRange("mask.keyLengths[" + b + ", " + n % lenQ + "]", lengths[n], 0, lenK);
+      long length = tensor.getLong(b, n % lenQ);
+      if (length < 0 || length > lenK) {
+        Checks.inRange("mask.keyLengths[" + b + ", " + n % lenQ + "]", length, 0, lenK);
       }
-      lengths[n] = perBatch == null ? lengths[n] : Math.min(lengths[n], perBatch[b]);
+      lengths[n] = perBatch == null ? (int) length : (int) Math.min(length, perBatch[b]);
     }
     return lengths;
   }
 
-  // ---- Outputs beside out ----
+  // ---- Outputs other than out ----
 
   private void checkOutputs(Extras extras) {
     if (extras.logsumexp() != null) {
@@ -590,17 +568,17 @@ final class AttentionCall {
   private static void refusePacked(String name, Object part) {
     if (part != null) {
       throw new IllegalArgumentException(
-          name + " cannot be had with packed sequences, which have no matrix of rows and keys");
+          name + " is not supported with packed sequences, which have no matrix of rows and keys");
     }
   }
 
-  // ---- Inputs beside q, k and v ----
+  // ---- Inputs other than q, k and v ----
 
   private void checkInputs(Mask mask, Extras extras) {
     checkInput("mask.allow", mask.allow(), DType.BOOL);
     checkInput("mask.bias", mask.bias(), DType.F32);
-    checkInput("mask.keyLengths", mask.keyLengthsTensor(), DType.I32);
-    checkInput("mask.keyLengths", mask.rowLengths(), DType.I32);
+    checkLengths(mask.keyLengthsTensor());
+    checkLengths(mask.rowLengths());
     checkInput("mask.padding", mask.tokens(), DType.I32);
     if (mask.tokens() != null && !isPacked()) {
       Checks.shape("mask.padding", mask.tokens(), "[batch, lenK]", batch, lenK);
@@ -608,6 +586,12 @@ final class AttentionCall {
     checkInput("keep", extras.keep(), DType.BOOL);
     checkInput("uniform", extras.uniform(), DType.F32);
     checkInput("lambda", lambda, DType.F32);
+  }
+
+  private static void checkLengths(Tensor lengths) {
+    if (lengths != null) {
+      Checks.input("mask.keyLengths", lengths, lengths.dtype());
+    }
   }
 
   private static void checkInput(String name, Tensor tensor, DType dtype) {
@@ -660,7 +644,7 @@ final class AttentionCall {
     }
   }
 
-  /** An input that only some calls have shares no byte with an output. */
+  /** An optional input shares no byte with an output. */
   private void checkApartFromOutputs(String name, Tensor input, Extras extras) {
     Tensor[] outputs = outputs(extras);
     for (int o = 0; o < outputs.length; o++) {
@@ -670,7 +654,7 @@ final class AttentionCall {
     }
   }
 
-  /** Tables are inputs like the others. */
+  /** Checks tables of expressions as inputs. */
   private void checkTables(List<Tensor> tables, Extras extras) {
     for (Tensor table : tables) {
       Checks.input("table", table, table.dtype());
@@ -678,7 +662,7 @@ final class AttentionCall {
     }
   }
 
-  /** The tables of relative positions are inputs like the others, as wide as a key and a value. */
+  /** Checks the tables of relative positions as inputs, as wide as a key and a value. */
   private void checkRelative(RelativePositions relative, Extras extras) {
     checkRelative("relative.keys", relative.keys(), "q.dim", dimQk, extras);
     checkRelative("relative.values", relative.values(), "v.dim", dimV, extras);
@@ -703,42 +687,37 @@ final class AttentionCall {
   }
 
   /**
-   * Checks that the tensor's dimensions, aligned from the last, are those of the weights or 1, and
-   * returns how many of the keys it covers: fewer than all are fine for a mask.
+   * Checks that the tensor broadcasts to the weights. Returns how many of the keys it covers: all,
+   * unless it is padded with hidden ones.
    */
-  private long checkBroadcast(String name, Tensor tensor) {
+  private long checkBroadcast(String name, Tensor tensor, boolean padded) {
     if (tensor == null) {
       return lenK;
     }
     int t = tensor.rank();
     boolean fits =
         t <= rank
-            && (t < 1 || fits(tensor.size(-1), lenK) || tensor.size(-1) < lenK)
-            && (t < 2 || fits(tensor.size(-2), lenQ))
-            && (t < 3 || fits(tensor.size(-3), rank == 4 ? headsQ : batch))
-            && (t < 4 || fits(tensor.size(-4), batch));
-    if (!fits) {
-      throw doesNotBroadcast(name, tensor);
+            && (t < 1 || Checks.broadcasts(tensor.size(-1), lenK) || tensor.size(-1) < lenK)
+            && (t < 2 || Checks.broadcasts(tensor.size(-2), lenQ))
+            && (t < 3 || Checks.broadcasts(tensor.size(-3), rank == 4 ? headsQ : batch))
+            && (t < 4 || Checks.broadcasts(tensor.size(-4), batch));
+    boolean shorter = fits && t >= 1 && !Checks.broadcasts(tensor.size(-1), lenK);
+    if (!fits || shorter && !padded) {
+      boolean mask = name.startsWith("mask.");
+      throw new IllegalArgumentException(
+          name
+              + " must broadcast to "
+              + (rank == 4
+                  ? "[batch, heads, lenQ, lenK] = "
+                      + Arrays.toString(new long[] {batch, headsQ, lenQ, lenK})
+                  : "[batch, lenQ, lenK] = " + Arrays.toString(new long[] {batch, lenQ, lenK}))
+              + (shorter && mask ? " (Mask.paddedWithHidden hides the keys beyond it)" : "")
+              + ": "
+              + name
+              + ".shape="
+              + Arrays.toString(tensor.shape()));
     }
-    return t < 1 || tensor.size(-1) == 1 ? lenK : tensor.size(-1);
-  }
-
-  private IllegalArgumentException doesNotBroadcast(String name, Tensor tensor) {
-    return new IllegalArgumentException(
-        name
-            + " must broadcast to "
-            + (rank == 4
-                ? "[batch, heads, lenQ, lenK] = "
-                    + Arrays.toString(new long[] {batch, headsQ, lenQ, lenK})
-                : "[batch, lenQ, lenK] = " + Arrays.toString(new long[] {batch, lenQ, lenK}))
-            + ": "
-            + name
-            + ".shape="
-            + Arrays.toString(tensor.shape()));
-  }
-
-  private static boolean fits(long size, long wanted) {
-    return size == wanted || size == 1;
+    return shorter ? tensor.size(-1) : lenK;
   }
 
   private long strideBatch(Tensor tensor) {

@@ -1,11 +1,11 @@
 package io.github.attention4j;
 
 /**
- * A failure that is not the caller's fault: this machine or process cannot do what was asked, or
- * the native library found a state that it should never see.
+ * A failure that is not the caller's fault: this machine or process cannot do what was asked (the
+ * native library cannot be loaded, say), or the native library detected a bug in itself.
  *
- * <p>A wrong argument gives {@link IllegalArgumentException} instead, a wrong moment (a closed
- * arena, a full cache) {@link IllegalStateException}.
+ * <p>Wrong arguments throw {@link IllegalArgumentException} instead, and calls at the wrong time (a
+ * closed arena, a full cache) throw a plain {@link IllegalStateException}.
  */
 public class AttentionException extends IllegalStateException {
   private static final long serialVersionUID = 1L;
@@ -15,8 +15,7 @@ public class AttentionException extends IllegalStateException {
   /**
    * Makes an exception.
    *
-   * @param code the status of the native library ({@code enum a4j_status}), or 0 where there was
-   *     none
+   * @param code the status of the native library ({@code enum a4j_status}), or 0 if there was none
    * @param message what happened, with the numbers that matter
    */
   public AttentionException(int code, String message) {
@@ -27,10 +26,9 @@ public class AttentionException extends IllegalStateException {
   /**
    * Makes an exception with a cause.
    *
-   * @param code the status of the native library ({@code enum a4j_status}), or 0 where there was
-   *     none
+   * @param code the status of the native library ({@code enum a4j_status}), or 0 if there was none
    * @param message what happened, with the numbers that matter
-   * @param cause what made it happen, or null
+   * @param cause the cause, or null
    */
   public AttentionException(int code, String message, Throwable cause) {
     super(message, cause);
@@ -38,9 +36,9 @@ public class AttentionException extends IllegalStateException {
   }
 
   /**
-   * Returns the status that the native library gave.
+   * Returns the status that the native library returned.
    *
-   * @return a value of {@code enum a4j_status} in {@code a4j.h}, or 0 where there was none
+   * @return a value of {@code enum a4j_status} in {@code a4j.h}, or 0 if there was none
    */
   public int code() {
     return code;

@@ -3,7 +3,7 @@ package io.github.attention4j;
 import io.github.attention4j.internal.Checks;
 
 /**
- * The sizes of an attention over plain arrays, whose elements lie in row-major order:
+ * The sizes of an attention over plain arrays, whose elements are in row-major order:
  *
  * <pre>
  *   q    [batch, headsQ,  lenQ, dim]       out  [batch, headsQ, lenQ, dimV]
@@ -22,7 +22,7 @@ import io.github.attention4j.internal.Checks;
 public record AttentionShape(
     long batch, long headsQ, long headsKv, long lenQ, long lenK, long dim, long dimV) {
   /**
-   * Takes the sizes.
+   * Makes a shape.
    *
    * @throws IllegalArgumentException if a size is negative
    */
@@ -48,5 +48,12 @@ public record AttentionShape(
    */
   public static AttentionShape of(long batch, long heads, long length, long dim) {
     return new AttentionShape(batch, heads, heads, length, length, dim, dim);
+  }
+
+  /** The length of an array for out. */
+  int outLength() {
+    long count = Checks.saturatedProduct(batch, headsQ, lenQ, dimV);
+    Checks.inRange("batch * headsQ * lenQ * dimV", count, 0, Tensor.MAX_ARRAY_LENGTH);
+    return (int) count;
   }
 }

@@ -4,8 +4,7 @@ import io.github.attention4j.internal.Op;
 
 /**
  * True or false for each pair of a query and a key, for {@link Mask#where} and {@link Score#where};
- * made by comparing {@link FloatExpression floats} or {@link IntExpression ints}. No method
- * modifies anything.
+ * made by comparing {@link FloatExpression floats} or {@link IntExpression ints}. Immutable.
  */
 public final class BoolExpression extends Expression {
   BoolExpression(Op op, Expression... operands) {
@@ -16,17 +15,17 @@ public final class BoolExpression extends Expression {
    * Returns whether both hold.
    *
    * @param other the other condition
-   * @return true where this and other are
+   * @return true if both are
    */
   public BoolExpression and(BoolExpression other) {
     return new BoolExpression(Op.AND, this, operand(other));
   }
 
   /**
-   * Returns whether any of both holds.
+   * Returns whether at least one holds.
    *
    * @param other the other condition
-   * @return true where this is, or other, or both
+   * @return true if this, the other or both are
    */
   public BoolExpression or(BoolExpression other) {
     return new BoolExpression(Op.OR, this, operand(other));
@@ -35,7 +34,7 @@ public final class BoolExpression extends Expression {
   /**
    * Returns whether this does not hold.
    *
-   * @return true where this is false
+   * @return true if this is false
    */
   public BoolExpression not() {
     return new BoolExpression(Op.NOT, this);

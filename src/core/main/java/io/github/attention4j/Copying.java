@@ -1,5 +1,6 @@
 package io.github.attention4j;
 
+import io.github.attention4j.internal.Checks;
 import io.github.attention4j.internal.Workspaces;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -7,18 +8,18 @@ import java.nio.ByteOrder;
 import java.nio.FloatBuffer;
 import java.util.Objects;
 
-/** Attention over floats on the heap, which native code does not see: they are copied. */
+/** Attention over floats on the heap, which are copied because native code cannot read them. */
 final class Copying {
   private Copying() {}
 
-  /** Floats somewhere, side by side; on the heap or off it, in either order of bytes. */
+  /** Contiguous floats, on or off the heap, in either byte order. */
   record Floats(String name, MemorySegment segment, ByteOrder order) {
     static Floats of(String name, float[] values) {
       Objects.requireNonNull(values, name);
       return new Floats(name, MemorySegment.ofArray(values), ByteOrder.nativeOrder());
     }
 
-    /** What remains in the buffer, whose position stays. */
+    /** The remaining floats of a buffer, whose position does not change. */
     static Floats of(String name, FloatBuffer values) {
       Objects.requireNonNull(values, name);
       return new Floats(name, MemorySegment.ofBuffer(values), values.order());
@@ -89,7 +90,7 @@ final class Copying {
     }
   }
 
-  /** Cuts a segment into pieces that begin at multiples of 64 bytes. */
+  /** Cuts a segment into pieces that start at multiples of 64 bytes. */
   static final class Pieces {
     private final MemorySegment segment;
     private long at;
@@ -114,11 +115,7 @@ final class Copying {
   }
 
   private static void requireCount(Floats floats, String wanted, long... sizes) {
-    long count = 1;
-    for (long size : sizes) {
-      // Beyond what any array holds it does not matter how far.
-      count = size != 0 && count > Long.MAX_VALUE / size ? Long.MAX_VALUE : count * size;
-    }
+    long count = Checks.saturatedProduct(sizes);
     if (floats.count() != count) {
       throw new IllegalArgumentException(
           "%s.length must equal %s: %s.length=%d, %s=%d"

@@ -3,7 +3,8 @@ package io.github.attention4j;
 /**
  * The type of a tensor's elements; the names are those of the safetensors format.
  *
- * <p>Elements lie in the platform's byte order, which is little-endian wherever attention4j runs.
+ * <p>Elements are in the platform's byte order, which is little-endian on every platform that
+ * attention4j supports.
  */
 public enum DType {
   /** IEEE 754 binary32, the type that every kernel computes and accumulates in. */
@@ -63,8 +64,8 @@ public enum DType {
   }
 
   /**
-   * Rounds to the nearest bfloat16, ties to even; what exceeds the largest finite one becomes
-   * infinite, NaN stays NaN (made quiet, since its payload may lie in the lower half alone).
+   * Rounds to the nearest bfloat16, ties to even. Values beyond the largest finite one become
+   * infinite; NaN stays NaN (made quiet, because its payload may be only in the lower half).
    */
   static short floatToBf16(float value) {
     int bits = Float.floatToRawIntBits(value);

@@ -7,8 +7,8 @@ import java.util.Objects;
 
 /**
  * Differential attention (Ye et al., "Differential Transformer", 2024): two heads of queries and
- * keys make two softmax maps over the same values, and their difference cancels what both attend to
- * in common. One fused pass reads the values once:
+ * keys make two softmax maps over the same values, and taking the difference cancels what both
+ * attend to. One fused pass reads the values once:
  *
  * <pre>
  *   out = (softmax(scale · q₁ k₁ᵀ) − λ · softmax(scale · q₂ k₂ᵀ)) · v
@@ -19,23 +19,23 @@ import java.util.Objects;
  * attention.forward(q, k, v, 0.35f, out);
  * }</pre>
  *
- * <p><b>Shapes.</b> All tensors are {@link DType#F32}, and each output head belongs to a pair:
+ * <p><b>Shapes.</b> All tensors are {@link DType#F32}, and each output head is a pair:
  *
  * <pre>
  *   q    [batch, 2 · pairs,   lenQ, dim]
  *   k    [batch, 2 · pairsKv, lenK, dim]       pairs is a multiple of pairsKv
- *   v    [batch, pairsKv, lenK, dimV]          wide: a pair's values lie in one row, or
- *        [batch, 2 · pairsKv, lenK, dimV / 2]  narrow: in the rows of its two heads, side by side
+ *   v    [batch, pairsKv, lenK, dimV]          wide: a pair's values are one row, or
+ *        [batch, 2 · pairsKv, lenK, dimV / 2]  narrow: the concatenated rows of its two heads
  *   out  [batch, pairs, lenQ, dimV]
  * </pre>
  *
- * The {@link Pairing} says which two heads of q, of k and of narrow values make a pair; {@link
- * KeyMap} which keys a pair reads where pairs share them. The values of pair h are those of pair
- * {@code h / (pairs / pairsKv)}. Strides are free as in {@link Attention}; nothing is copied.
+ * {@link Pairing} says which two heads of q, of k and of narrow values are a pair; {@link KeyMap}
+ * says which keys a pair reads if pairs share keys. The values of pair h are those of pair {@code h
+ * / (pairs / pairsKv)}. Strides are free as in {@link Attention}; nothing is copied.
  *
  * <p><b>Version 2</b> (Microsoft, "Differential Transformer V2") keeps the keys of ordinary
  * attention: twice the query heads over headsKv heads of keys and of values, pairs a multiple of
- * headsKv, and a λ for each token and pair, which a projection gives:
+ * headsKv, and a λ for each token and pair, computed by a projection:
  *
  * <pre>{@code
  * Differential v2 =
@@ -50,15 +50,15 @@ import java.util.Objects;
  * and apply to both maps. A query that sees no key has output 0, weights 0 and both logsumexps −∞
  * (with sinks: the sinks).
  *
- * <p>Results cannot be {@linkplain Attention#merge merged}: the two maps need their own factors,
- * and what remains of them is only their difference. Append to a {@link KvCache} instead.
+ * <p>Results cannot be {@linkplain Attention#merge merged}: each map would need its own factor, and
+ * only their difference is left. Append to a {@link KvCache} instead.
  *
  * <p><b>Threads.</b> Immutable, and safe for any number of threads at once; as {@link Attention}.
  */
 public final class Differential {
-  /** Which two heads make a pair. */
+  /** Which two heads are a pair. */
   public enum Pairing {
-    /** Pair h is heads 2h and 2h + 1: the founding code, and Microsoft's. */
+    /** Pair h is heads 2h and 2h + 1, as in Microsoft's code. */
     INTERLEAVED,
 
     /** Pair h is heads h and h + pairs: Hugging Face's DiffLlama. */
@@ -74,8 +74,8 @@ public final class Differential {
     PAIRS,
 
     /**
-     * Single key heads are repeated: map m of pair h reads key head {@code (2h + m) / r}, whatever
-     * pair that belongs to (as in Microsoft's {@code multihead_diffattn.py}).
+     * Single key heads are repeated: map m of pair h reads key head {@code (2h + m) / r}, even if
+     * it belongs to another pair (as in Microsoft's {@code multihead_diffattn.py}).
      */
     HEADS,
 
@@ -86,9 +86,9 @@ public final class Differential {
     SHARED
   }
 
-  /** What the λ of a call stands for. */
+  /** How the λ of a call is turned into the factor of the second map. */
   public enum LambdaForm {
-    /** The factor of the second map itself. */
+    /** λ is the factor. */
     AS_GIVEN,
 
     /** The factor is {@code sigmoid(λ) = 1 / (1 + exp(-λ))} (Differential Transformer V2). */
@@ -108,8 +108,8 @@ public final class Differential {
   }
 
   /**
-   * Starts with the ordinary choices: {@link Pairing#INTERLEAVED}, {@link KeyMap#PAIRS}, no mask,
-   * scale {@code 1 / sqrt(dim)}, the process's threads.
+   * Starts with the defaults: {@link Pairing#INTERLEAVED}, {@link KeyMap#PAIRS}, no mask, scale
+   * {@code 1 / sqrt(dim)}, {@link A4j#threads()}.
    *
    * @return a builder
    */
@@ -118,28 +118,28 @@ public final class Differential {
   }
 
   /**
-   * Returns the same attention under another mask.
+   * Returns this attention with another mask.
    *
-   * @param mask replaces the present one
+   * @param mask replaces the present mask
    * @return a new attention
-   * @throws IllegalArgumentException if the mask places the queries among the keys otherwise than
-   *     ALiBi or the score, or the expressions of mask and score read more than 4 tables
+   * @throws IllegalArgumentException if the mask places the queries among the keys differently than
+   *     ALiBi or the score do, or the expressions of mask and score read more than 4 tables
    */
   public Differential withMask(Mask mask) {
     return new Differential(pairing, keyMap, lambdaForm, options.withMask(mask));
   }
 
   /**
-   * Returns what hides keys from queries.
+   * Returns the mask.
    *
-   * @return the mask, {@link Mask#none()} where nothing was chosen
+   * @return the mask; {@link Mask#none()} by default
    */
   public Mask mask() {
     return options.mask();
   }
 
   /**
-   * Returns which two heads make a pair.
+   * Returns which two heads are a pair.
    *
    * @return the pairing
    */
@@ -184,7 +184,6 @@ public final class Differential {
    * @return λ
    * @throws IllegalArgumentException if a vector's rank is not 1 or its type not a float, the sizes
    *     differ, or depth is negative
-   * @throws IllegalStateException if a tensor's arena is closed
    */
   public static float lambda(
       Tensor lambdaQ1, Tensor lambdaK1, Tensor lambdaQ2, Tensor lambdaK2, int depth) {
@@ -213,38 +212,34 @@ public final class Differential {
   // ---- Computing ----
 
   /**
-   * Computes differential attention with one λ for all.
+   * Computes differential attention with a single λ.
    *
    * @param q queries {@code [batch, 2 · pairs, lenQ, dim]}. Not modified.
    * @param k keys {@code [batch, 2 · pairsKv, lenK, dim]}. Not modified.
    * @param v values {@code [batch, pairsKv, lenK, dimV]} or {@code [batch, 2 · pairsKv, lenK, dimV
    *     / 2]}. Not modified.
-   * @param lambda how much of the second map is subtracted
-   * @param out the result {@code [batch, pairs, lenQ, dimV]}, written whole. Modified.
+   * @param lambda the factor of the second map
+   * @param out the result {@code [batch, pairs, lenQ, dimV]}, overwritten. Modified.
    * @throws IllegalArgumentException if types, ranks, shapes, strides or alignment do not fit, if
    *     the mask does not fit the shapes, or if out is read-only or overlaps an input or itself
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws AttentionException if the native library is not to be had
    */
   public void forward(Tensor q, Tensor k, Tensor v, float lambda, Tensor out) {
     forward(q, k, v, lambda, out, Extras.none());
   }
 
   /**
-   * Computes differential attention with one λ for all, and what else is asked for.
+   * Computes differential attention with a single λ, with extras.
    *
    * @param q queries {@code [batch, 2 · pairs, lenQ, dim]}. Not modified.
    * @param k keys {@code [batch, 2 · pairsKv, lenK, dim]}. Not modified.
    * @param v values {@code [batch, pairsKv, lenK, dimV]} or {@code [batch, 2 · pairsKv, lenK, dimV
    *     / 2]}. Not modified.
-   * @param lambda how much of the second map is subtracted
-   * @param out the result {@code [batch, pairs, lenQ, dimV]}, written whole. Modified.
+   * @param lambda the factor of the second map
+   * @param out the result {@code [batch, pairs, lenQ, dimV]}, overwritten. Modified.
    * @param extras logsumexp {@code [batch, pairs, 2, lenQ]}, weights {@code [batch, pairs, lenQ,
    *     lenK]} (the difference of the maps), dropout; its outputs are modified
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, float, Tensor)},
    *     and if an output among the extras overlaps any other tensor of the call
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws AttentionException if the native library is not to be had
    */
   public void forward(Tensor q, Tensor k, Tensor v, float lambda, Tensor out, Extras extras) {
     AttentionCall call = call(q, k, v, out, extras);
@@ -259,34 +254,29 @@ public final class Differential {
    * @param k keys {@code [batch, 2 · pairsKv, lenK, dim]}. Not modified.
    * @param v values {@code [batch, pairsKv, lenK, dimV]} or {@code [batch, 2 · pairsKv, lenK, dimV
    *     / 2]}. Not modified.
-   * @param lambda how much of the second map is subtracted: {@code [1]} or a scalar, {@code
-   *     [pairs]}, or {@code [batch, pairs, lenQ]}, in which sizes may be 1. Not modified.
-   * @param out the result {@code [batch, pairs, lenQ, dimV]}, written whole. Modified.
+   * @param lambda the factor of the second map: {@code [1]} or a scalar, {@code [pairs]}, or {@code
+   *     [batch, pairs, lenQ]}, in which sizes may be 1. Not modified.
+   * @param out the result {@code [batch, pairs, lenQ, dimV]}, overwritten. Modified.
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, float, Tensor)}
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws AttentionException if the native library is not to be had
    */
   public void forward(Tensor q, Tensor k, Tensor v, Tensor lambda, Tensor out) {
     forward(q, k, v, lambda, out, Extras.none());
   }
 
   /**
-   * Computes differential attention with a λ for each pair or each query, and what else is asked
-   * for.
+   * Computes differential attention with a λ for each pair or each query, with extras.
    *
    * @param q queries {@code [batch, 2 · pairs, lenQ, dim]}. Not modified.
    * @param k keys {@code [batch, 2 · pairsKv, lenK, dim]}. Not modified.
    * @param v values {@code [batch, pairsKv, lenK, dimV]} or {@code [batch, 2 · pairsKv, lenK, dimV
    *     / 2]}. Not modified.
-   * @param lambda how much of the second map is subtracted: {@code [1]} or a scalar, {@code
-   *     [pairs]}, or {@code [batch, pairs, lenQ]}, in which sizes may be 1. Not modified.
-   * @param out the result {@code [batch, pairs, lenQ, dimV]}, written whole. Modified.
+   * @param lambda the factor of the second map: {@code [1]} or a scalar, {@code [pairs]}, or {@code
+   *     [batch, pairs, lenQ]}, in which sizes may be 1. Not modified.
+   * @param out the result {@code [batch, pairs, lenQ, dimV]}, overwritten. Modified.
    * @param extras logsumexp {@code [batch, pairs, 2, lenQ]}, weights {@code [batch, pairs, lenQ,
    *     lenK]} (the difference of the maps), dropout; its outputs are modified
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, float, Tensor)},
    *     and if an output among the extras overlaps any other tensor of the call
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws AttentionException if the native library is not to be had
    */
   public void forward(Tensor q, Tensor k, Tensor v, Tensor lambda, Tensor out, Extras extras) {
     Objects.requireNonNull(lambda, "lambda");
@@ -296,78 +286,70 @@ public final class Differential {
   }
 
   /**
-   * Computes differential attention over what a cache holds, each query seeing the keys up to its
-   * own, as {@link Attention#forward(Tensor, KvCache, Tensor)} does.
+   * Computes differential attention over the keys and values of a cache. Each query sees the keys
+   * up to its own, as in {@link Attention#forward(Tensor, KvCache, Tensor)}.
    *
    * @param q queries {@code [batch, 2 · pairs, lenQ, dim]}. Not modified.
    * @param cache keys and values, of the shapes of k and v. Not modified.
-   * @param lambda how much of the second map is subtracted
-   * @param out the result {@code [batch, pairs, lenQ, dimV]}, written whole. Modified.
+   * @param lambda the factor of the second map
+   * @param out the result {@code [batch, pairs, lenQ, dimV]}, overwritten. Modified.
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, float, Tensor)}
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws AttentionException if the native library is not to be had
    */
   public void forward(Tensor q, KvCache cache, float lambda, Tensor out) {
     forward(q, cache, lambda, out, Extras.none());
   }
 
   /**
-   * Computes differential attention over what a cache holds, and what else is asked for; weights
-   * have as many keys as the longest length in the cache.
+   * Computes differential attention over the keys and values of a cache, with extras; weights have
+   * as many keys as the longest length in the cache.
    *
    * @param q queries {@code [batch, 2 · pairs, lenQ, dim]}. Not modified.
    * @param cache keys and values, of the shapes of k and v. Not modified.
-   * @param lambda how much of the second map is subtracted
-   * @param out the result {@code [batch, pairs, lenQ, dimV]}, written whole. Modified.
+   * @param lambda the factor of the second map
+   * @param out the result {@code [batch, pairs, lenQ, dimV]}, overwritten. Modified.
    * @param extras logsumexp, weights, scores, work, dropout; its outputs are modified
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, float, Tensor)}
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws AttentionException if the native library is not to be had
    */
   public void forward(Tensor q, KvCache cache, float lambda, Tensor out, Extras extras) {
     Objects.requireNonNull(cache, "cache");
     AttentionCall call = call(q, cache, out, extras);
     call.lambdaValue = lambda;
-    call.run(options.withMask(mask().and(cache.mask())), extras);
+    call.run(options.over(cache), extras);
   }
 
   /**
-   * Computes differential attention with a λ for each pair or each query over what a cache holds,
-   * each query seeing the keys up to its own.
+   * Computes differential attention with a λ for each pair or each query over the keys and values
+   * of a cache. Each query sees the keys up to its own.
    *
    * @param q queries {@code [batch, 2 · pairs, lenQ, dim]}. Not modified.
    * @param cache keys and values, of the shapes of k and v. Not modified.
-   * @param lambda how much of the second map is subtracted: {@code [1]} or a scalar, {@code
-   *     [pairs]}, or {@code [batch, pairs, lenQ]}, in which sizes may be 1. Not modified.
-   * @param out the result {@code [batch, pairs, lenQ, dimV]}, written whole. Modified.
+   * @param lambda the factor of the second map: {@code [1]} or a scalar, {@code [pairs]}, or {@code
+   *     [batch, pairs, lenQ]}, in which sizes may be 1. Not modified.
+   * @param out the result {@code [batch, pairs, lenQ, dimV]}, overwritten. Modified.
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, float, Tensor)}
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws AttentionException if the native library is not to be had
    */
   public void forward(Tensor q, KvCache cache, Tensor lambda, Tensor out) {
     forward(q, cache, lambda, out, Extras.none());
   }
 
   /**
-   * Computes differential attention with a λ for each pair or each query over what a cache holds,
-   * and what else is asked for.
+   * Computes differential attention with a λ for each pair or each query over the keys and values
+   * of a cache, with extras.
    *
    * @param q queries {@code [batch, 2 · pairs, lenQ, dim]}. Not modified.
    * @param cache keys and values, of the shapes of k and v. Not modified.
-   * @param lambda how much of the second map is subtracted: {@code [1]} or a scalar, {@code
-   *     [pairs]}, or {@code [batch, pairs, lenQ]}, in which sizes may be 1. Not modified.
-   * @param out the result {@code [batch, pairs, lenQ, dimV]}, written whole. Modified.
+   * @param lambda the factor of the second map: {@code [1]} or a scalar, {@code [pairs]}, or {@code
+   *     [batch, pairs, lenQ]}, in which sizes may be 1. Not modified.
+   * @param out the result {@code [batch, pairs, lenQ, dimV]}, overwritten. Modified.
    * @param extras logsumexp, weights, scores, work, dropout; its outputs are modified
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, float, Tensor)}
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws AttentionException if the native library is not to be had
    */
   public void forward(Tensor q, KvCache cache, Tensor lambda, Tensor out, Extras extras) {
     Objects.requireNonNull(lambda, "lambda");
     Objects.requireNonNull(cache, "cache");
     AttentionCall call = call(q, cache, out, extras);
     putLambda(call, lambda);
-    call.run(options.withMask(mask().and(cache.mask())), extras);
+    call.run(options.over(cache), extras);
   }
 
   /**
@@ -375,20 +357,18 @@ public final class Differential {
    * Attention#forwardPacked} does.
    *
    * @param q queries {@code [totalQ, 2 · pairs, dim]}. Not modified.
-   * @param queries where the sequences lie in q and out
+   * @param queries the sequences of q and out
    * @param k keys {@code [totalK, 2 · pairsKv, dim]}. Not modified.
    * @param v values {@code [totalK, pairsKv, dimV]} or {@code [totalK, 2 · pairsKv, dimV / 2]}. Not
    *     modified.
-   * @param keys where the sequences lie in k and v; as many sequences as in q, each of any length
-   * @param lambda how much of the second map is subtracted: {@code [1]} or a scalar, {@code
-   *     [pairs]}, or {@code [pairs, totalQ]}, in which sizes may be 1. Not modified.
-   * @param out the result {@code [totalQ, pairs, dimV]}, written whole. Modified.
+   * @param keys the sequences of k and v; as many as in q, each of any length
+   * @param lambda the factor of the second map: {@code [1]} or a scalar, {@code [pairs]}, or {@code
+   *     [pairs, totalQ]}, in which sizes may be 1. Not modified.
+   * @param out the result {@code [totalQ, pairs, dimV]}, overwritten. Modified.
    * @param extras logsumexp {@code [pairs, 2, totalQ]} and work; its outputs are modified
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, float, Tensor)}, if
-   *     the sequences do not fit the tensors or one another, the mask needs a matrix, or the extras
-   *     hold weights, scores or dropout
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws AttentionException if the native library is not to be had
+   *     the sequences do not fit the tensors or each other, the mask needs a matrix, or the extras
+   *     have weights, scores or dropout
    */
   public void forwardPacked(
       Tensor q,
@@ -499,9 +479,9 @@ public final class Differential {
     boolean packed = call.queries != null;
     long rows = packed ? call.queries.total() : call.lenQ;
     if (rank == (packed ? 2 : 3)
-        && (packed || fits(lambda.size(0), call.batch))
-        && fits(lambda.size(-2), call.headsQ)
-        && fits(lambda.size(-1), rows)) {
+        && (packed || Checks.broadcasts(lambda.size(0), call.batch))
+        && Checks.broadcasts(lambda.size(-2), call.headsQ)
+        && Checks.broadcasts(lambda.size(-1), rows)) {
       call.strideBatchLambda = packed || lambda.size(0) == 1 ? 0 : lambda.stride(0);
       call.strideHeadLambda = lambda.size(-2) == 1 ? 0 : lambda.stride(-2);
       call.strideRowLambda = lambda.size(-1) == 1 ? 0 : lambda.stride(-1);
@@ -515,10 +495,6 @@ public final class Differential {
                     + Arrays.toString(new long[] {call.batch, call.headsQ, rows}))
             + ": lambda.shape="
             + Arrays.toString(lambda.shape()));
-  }
-
-  private static boolean fits(long size, long wanted) {
-    return size == wanted || size == 1;
   }
 
   /** Collects the options of a {@link Differential}. Not safe for several threads. */
@@ -535,9 +511,9 @@ public final class Differential {
     }
 
     /**
-     * Chooses which two heads make a pair.
+     * Sets which two heads are a pair.
      *
-     * @param pairing replaces the one chosen before
+     * @param pairing the default is {@link Pairing#INTERLEAVED}
      * @return this builder
      */
     public Builder pairing(Pairing pairing) {
@@ -546,9 +522,9 @@ public final class Differential {
     }
 
     /**
-     * Chooses which keys a pair reads.
+     * Sets which keys a pair reads.
      *
-     * @param keyMap replaces the one chosen before
+     * @param keyMap the default is {@link KeyMap#PAIRS}
      * @return this builder
      */
     public Builder keyMap(KeyMap keyMap) {
@@ -557,9 +533,9 @@ public final class Differential {
     }
 
     /**
-     * Chooses what the λ of a call stands for.
+     * Sets how the λ of a call is turned into the factor of the second map.
      *
-     * @param form {@link LambdaForm#AS_GIVEN} where it is not chosen
+     * @param form the default is {@link LambdaForm#AS_GIVEN}
      * @return this builder
      */
     public Builder lambdaForm(LambdaForm form) {
@@ -568,7 +544,7 @@ public final class Differential {
     }
 
     /**
-     * Makes the attention.
+     * Builds the attention.
      *
      * @return an immutable attention with the options chosen so far
      * @throws IllegalArgumentException if mask, ALiBi and score place the queries differently among

@@ -7,20 +7,21 @@ import io.github.attention4j.internal.Workspaces;
 import java.util.Objects;
 
 /**
- * Dropout of attention weights that a call draws by itself: each weight is dropped with probability
- * p, and the others are multiplied by {@code 1 / (1 - p)}.
+ * Dropout of attention weights that a call draws itself: each weight is dropped with probability p,
+ * and the others are multiplied by {@code 1 / (1 - p)}.
  *
  * <pre>{@code
  * Dropout dropout = Dropout.of(0.1, seed).sharedAlong(Dropout.Dimension.HEADS);
- * attention.forward(q, k, v, out, Extras.none().dropout(dropout));
+ * attention.forward(q, k, v, out, Extras.ofDropout(dropout));
  * }</pre>
  *
- * <p>Whether the weight of batch b, head h, query i and key j is dropped follows from the seed and
- * these four numbers alone, by the counter-based generator Philox4x32-10 (Salmon et al., "Parallel
- * Random Numbers: As Easy as 1, 2, 3", 2011): the seed is the key, {@code (j / 4, i, h, b)} the
- * counter, and the weight is kept where word {@code j % 4} of the result, shifted right by 8 and
- * times 2⁻²⁴, is at least p. So it does not depend on threads, on the instruction set, on the other
- * sizes of the call, or on how weights are computed. Every training step needs a seed of its own.
+ * <p>Whether the weight of batch b, head h, query i and key j is dropped depends only on the seed
+ * and these four numbers. The generator is the counter-based Philox4x32-10 (Salmon et al.,
+ * "Parallel Random Numbers: As Easy as 1, 2, 3", 2011): the seed is its key, {@code (j / 4, i, h,
+ * b)} its counter, and the weight is kept if word {@code j % 4} of the result, shifted right by 8
+ * and multiplied by 2⁻²⁴, is at least p. The draw therefore does not depend on threads, on the
+ * instruction set, on the other sizes of the call, or on how weights are computed. Use a new seed
+ * for each training step.
  *
  * <p>Immutable, and safe for any number of threads.
  */
@@ -31,9 +32,9 @@ public final class Dropout {
 
   /** The dimensions of the weights {@code [batch, heads, lenQ, lenK]}. */
   public enum Dimension {
-    /** The first one. */
+    /** Batches. */
     BATCH(Descriptor.SHARED_BATCH),
-    /** Heads; for {@link Differential} pairs. */
+    /** Heads, or pairs for {@link Differential}. */
     HEADS(Descriptor.SHARED_HEAD),
     /** Queries. */
     QUERIES(Descriptor.SHARED_ROW),
@@ -54,27 +55,37 @@ public final class Dropout {
   }
 
   /**
-   * Draws for each weight by itself.
+   * Draws each weight independently.
    *
    * @param p the probability with which a weight is dropped, in [0, 1)
-   * @param seed any number; the same weights are dropped for the same seed
+   * @param seed any number; the same seed drops the same weights
    * @return the dropout
-   * @throws IllegalArgumentException if p, as a float, lies outside [0, 1)
+   * @throws IllegalArgumentException if p, as a float, is outside [0, 1)
    */
   public static Dropout of(double p, long seed) {
-    if (!((float) p >= 0 && (float) p < 1)) {
+    checkProbability((float) p, p);
+    return new Dropout(p, seed, 0);
+  }
+
+  private static void checkProbability(double value, double p) {
+    if (!(value >= 0 && value < 1)) {
       throw new IllegalArgumentException("p must lie in [0, 1): p=" + p);
     }
-    return new Dropout(p, seed, 0);
+  }
+
+  /** The factor of the weights that are kept. */
+  static float keepScale(double p) {
+    checkProbability(p, p);
+    return (float) (1 / (1 - p));
   }
 
   /**
    * Drops the same weights everywhere along some dimensions, as tensor2tensor does along its {@code
    * dropout_broadcast_dims}, which are the ordinals of these.
    *
-   * @param dimensions along which the number that is drawn is that of index 0; they replace those
-   *     chosen before
-   * @return the same dropout, shared along these dimensions alone
+   * @param dimensions along which every index uses the draw of index 0; they replace those chosen
+   *     before
+   * @return the same dropout, shared along these dimensions only
    */
   public Dropout sharedAlong(Dimension... dimensions) {
     int flags = 0;
@@ -85,15 +96,13 @@ public final class Dropout {
   }
 
   /**
-   * Writes the mask that a call with as many batches, heads, queries and keys draws, for {@link
-   * Extras#keep} and for those who want the same mask elsewhere.
+   * Writes the mask that a call of this many batches, heads, queries and keys draws, for {@link
+   * Extras#keep} or for use elsewhere.
    *
    * @param keep {@link DType#BOOL} {@code [batch, heads, lenQ, lenK]}, or {@code [batch, lenQ,
-   *     lenK]} where there is one head; contiguous; true where a weight is kept. Modified.
+   *     lenK]} for one head; contiguous; true for a weight that is kept. Modified.
    * @throws IllegalArgumentException if the tensor's type, rank or strides do not fit, or it is
    *     read-only
-   * @throws IllegalStateException if the tensor's arena is closed or confined to another thread
-   * @throws AttentionException if the native library is not to be had
    */
   public void mask(Tensor keep) {
     int rank = Objects.requireNonNull(keep, "keep").rank();
@@ -116,7 +125,7 @@ public final class Dropout {
               seed,
               shared,
               keep.size(0),
-              AttentionCall.heads(keep),
+              Checks.heads(keep),
               keep.size(-2),
               keep.size(-1)),
           Checks.first(keep));
@@ -128,7 +137,7 @@ public final class Dropout {
   }
 
   float keepScale() {
-    return (float) (1 / (1 - p));
+    return keepScale(p);
   }
 
   long seed() {

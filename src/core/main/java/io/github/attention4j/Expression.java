@@ -5,20 +5,20 @@ import java.util.List;
 import java.util.Objects;
 
 /**
- * A value that depends on the score of a pair of a query and a key, and on where the pair stands;
- * made from the leaves that {@link Score} gives. Immutable, and safe for any number of threads.
+ * A value that depends on the score of a query and a key and on their indices, built from the
+ * inputs in {@link Score}. Immutable, and safe for any number of threads.
  */
 public abstract sealed class Expression permits FloatExpression, IntExpression, BoolExpression {
   final Op op;
   final List<Expression> operands;
 
-  /** The bits of a constant, else 0. */
+  /** The bits of a constant, or 0. */
   final int literal;
 
-  /** What a load reads from, else null. */
+  /** The table that a load reads, or null. */
   final Tensor table;
 
-  /** Of {@link Op#POSITION}, else null. */
+  /** The placement of {@link Op#POSITION}, or null. */
   final Placement placement;
 
   Expression(Op op, List<Expression> operands, int literal, Tensor table, Placement placement) {

@@ -4,8 +4,8 @@ import io.github.attention4j.internal.Op;
 import java.util.List;
 
 /**
- * A float32 for each pair of a query and a key; {@link Score} says how to begin. Arithmetic is
- * float32's, rounded after each operation; NaN stays NaN. No method modifies anything.
+ * A float32 for each pair of a query and a key; see {@link Score} for how to start. Arithmetic is
+ * in float32, rounded after each operation; NaN stays NaN. Immutable.
  */
 public final class FloatExpression extends Expression {
   FloatExpression(Op op, Expression... operands) {
@@ -23,7 +23,7 @@ public final class FloatExpression extends Expression {
   /**
    * Returns this + other.
    *
-   * @param other what is added
+   * @param other the other summand
    * @return the sum
    */
   public FloatExpression plus(FloatExpression other) {
@@ -33,7 +33,7 @@ public final class FloatExpression extends Expression {
   /**
    * Returns this + other.
    *
-   * @param other what is added
+   * @param other the other summand
    * @return the sum
    */
   public FloatExpression plus(float other) {
@@ -43,7 +43,7 @@ public final class FloatExpression extends Expression {
   /**
    * Returns this − other.
    *
-   * @param other what is subtracted
+   * @param other the subtrahend
    * @return the difference
    */
   public FloatExpression minus(FloatExpression other) {
@@ -53,7 +53,7 @@ public final class FloatExpression extends Expression {
   /**
    * Returns this − other.
    *
-   * @param other what is subtracted
+   * @param other the subtrahend
    * @return the difference
    */
   public FloatExpression minus(float other) {
@@ -101,7 +101,7 @@ public final class FloatExpression extends Expression {
   }
 
   /**
-   * Returns the smaller one, NaN where either is.
+   * Returns the smaller of the two, NaN if either is.
    *
    * @param other the other number
    * @return the minimum
@@ -111,7 +111,7 @@ public final class FloatExpression extends Expression {
   }
 
   /**
-   * Returns the smaller one, NaN where either is.
+   * Returns the smaller of the two, NaN if either is.
    *
    * @param other the other number
    * @return the minimum
@@ -121,7 +121,7 @@ public final class FloatExpression extends Expression {
   }
 
   /**
-   * Returns the larger one, NaN where either is.
+   * Returns the larger of the two, NaN if either is.
    *
    * @param other the other number
    * @return the maximum
@@ -131,7 +131,7 @@ public final class FloatExpression extends Expression {
   }
 
   /**
-   * Returns the larger one, NaN where either is.
+   * Returns the larger of the two, NaN if either is.
    *
    * @param other the other number
    * @return the maximum
@@ -168,8 +168,8 @@ public final class FloatExpression extends Expression {
   }
 
   /**
-   * Returns the natural logarithm. The slowest operation: keep it to what depends on the query or
-   * on the key alone, where it can be.
+   * Returns the natural logarithm. The slowest operation: if possible, apply it only to values that
+   * depend on the query or on the key, but not on both.
    *
    * @return the logarithm
    */
@@ -196,17 +196,17 @@ public final class FloatExpression extends Expression {
   }
 
   /**
-   * Returns the whole part, as Java's cast: towards zero, and 0 for NaN. What does not fit an int
-   * becomes the nearest that does.
+   * Returns the integer part, like Java's cast: rounded towards zero, 0 for NaN, and clamped to the
+   * range of int.
    *
-   * @return the whole part
+   * @return the integer part
    */
   public IntExpression toInt() {
     return new IntExpression(Op.TO_INT, this);
   }
 
   /**
-   * Asks whether this &lt; other.
+   * Returns whether this &lt; other.
    *
    * @param other the other number
    * @return the answer, false with NaN
@@ -216,7 +216,7 @@ public final class FloatExpression extends Expression {
   }
 
   /**
-   * Asks whether this &lt; other.
+   * Returns whether this &lt; other.
    *
    * @param other the other number
    * @return the answer, false with NaN
@@ -226,7 +226,7 @@ public final class FloatExpression extends Expression {
   }
 
   /**
-   * Asks whether this ≤ other.
+   * Returns whether this ≤ other.
    *
    * @param other the other number
    * @return the answer, false with NaN
@@ -236,7 +236,7 @@ public final class FloatExpression extends Expression {
   }
 
   /**
-   * Asks whether this ≤ other.
+   * Returns whether this ≤ other.
    *
    * @param other the other number
    * @return the answer, false with NaN
@@ -246,7 +246,7 @@ public final class FloatExpression extends Expression {
   }
 
   /**
-   * Asks whether this &gt; other.
+   * Returns whether this &gt; other.
    *
    * @param other the other number
    * @return the answer, false with NaN
@@ -256,7 +256,7 @@ public final class FloatExpression extends Expression {
   }
 
   /**
-   * Asks whether this &gt; other.
+   * Returns whether this &gt; other.
    *
    * @param other the other number
    * @return the answer, false with NaN
@@ -266,7 +266,7 @@ public final class FloatExpression extends Expression {
   }
 
   /**
-   * Asks whether this ≥ other.
+   * Returns whether this ≥ other.
    *
    * @param other the other number
    * @return the answer, false with NaN
@@ -276,7 +276,7 @@ public final class FloatExpression extends Expression {
   }
 
   /**
-   * Asks whether this ≥ other.
+   * Returns whether this ≥ other.
    *
    * @param other the other number
    * @return the answer, false with NaN
@@ -286,7 +286,7 @@ public final class FloatExpression extends Expression {
   }
 
   /**
-   * Asks whether this = other; 0 equals −0, and NaN nothing.
+   * Returns whether this = other; 0 equals −0, and NaN equals nothing.
    *
    * @param other the other number
    * @return the answer
@@ -296,7 +296,7 @@ public final class FloatExpression extends Expression {
   }
 
   /**
-   * Asks whether this = other; 0 equals −0, and NaN nothing.
+   * Returns whether this = other; 0 equals −0, and NaN equals nothing.
    *
    * @param other the other number
    * @return the answer

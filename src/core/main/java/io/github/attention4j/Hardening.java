@@ -3,10 +3,10 @@ package io.github.attention4j;
 import io.github.attention4j.internal.Descriptor;
 
 /**
- * Which weights of a query are let through.
+ * Keeps only some of a query's weights.
  *
- * @param code as the library knows it
- * @param k how many, at least 1
+ * @param code the library's constant
+ * @param k the k of the rule, at least 1
  * @param name the option that chose it, for messages
  */
 record Hardening(int code, int k, String name) {

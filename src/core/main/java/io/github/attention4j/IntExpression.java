@@ -4,8 +4,8 @@ import io.github.attention4j.internal.Op;
 import java.util.List;
 
 /**
- * A 32-bit integer for each pair of a query and a key; {@link Score} says how to begin. Arithmetic
- * wraps around like Java's, but division and remainder take the floor. No method modifies anything.
+ * A 32-bit integer for each pair of a query and a key; see {@link Score} for how to start.
+ * Arithmetic wraps around like Java's, but division and remainder round down. Immutable.
  */
 public final class IntExpression extends Expression {
   IntExpression(Op op, Expression... operands) {
@@ -27,7 +27,7 @@ public final class IntExpression extends Expression {
   /**
    * Returns this + other.
    *
-   * @param other what is added
+   * @param other the other summand
    * @return the sum
    */
   public IntExpression plus(IntExpression other) {
@@ -37,7 +37,7 @@ public final class IntExpression extends Expression {
   /**
    * Returns this + other.
    *
-   * @param other what is added
+   * @param other the other summand
    * @return the sum
    */
   public IntExpression plus(int other) {
@@ -47,7 +47,7 @@ public final class IntExpression extends Expression {
   /**
    * Returns this − other.
    *
-   * @param other what is subtracted
+   * @param other the subtrahend
    * @return the difference
    */
   public IntExpression minus(IntExpression other) {
@@ -57,7 +57,7 @@ public final class IntExpression extends Expression {
   /**
    * Returns this − other.
    *
-   * @param other what is subtracted
+   * @param other the subtrahend
    * @return the difference
    */
   public IntExpression minus(int other) {
@@ -85,7 +85,7 @@ public final class IntExpression extends Expression {
   }
 
   /**
-   * Returns floor(this / other), and 0 where other is 0: the number of the block of that size.
+   * Returns floor(this / other), and 0 if other is 0: the index of the block of that size.
    *
    * @param other the divisor
    * @return the quotient
@@ -95,7 +95,7 @@ public final class IntExpression extends Expression {
   }
 
   /**
-   * Returns floor(this / other), and 0 where other is 0: the number of the block of that size.
+   * Returns floor(this / other), and 0 if other is 0: the index of the block of that size.
    *
    * @param other the divisor
    * @return the quotient
@@ -105,8 +105,7 @@ public final class IntExpression extends Expression {
   }
 
   /**
-   * Returns this − other · floor(this / other), which has the sign of other, and 0 where other is
-   * 0.
+   * Returns this − other · floor(this / other), which has the sign of other, and 0 if other is 0.
    *
    * @param other the divisor
    * @return the remainder
@@ -116,8 +115,7 @@ public final class IntExpression extends Expression {
   }
 
   /**
-   * Returns this − other · floor(this / other), which has the sign of other, and 0 where other is
-   * 0.
+   * Returns this − other · floor(this / other), which has the sign of other, and 0 if other is 0.
    *
    * @param other the divisor
    * @return the remainder
@@ -127,7 +125,7 @@ public final class IntExpression extends Expression {
   }
 
   /**
-   * Returns the smaller one.
+   * Returns the smaller of the two.
    *
    * @param other the other number
    * @return the minimum
@@ -137,7 +135,7 @@ public final class IntExpression extends Expression {
   }
 
   /**
-   * Returns the smaller one.
+   * Returns the smaller of the two.
    *
    * @param other the other number
    * @return the minimum
@@ -147,7 +145,7 @@ public final class IntExpression extends Expression {
   }
 
   /**
-   * Returns the larger one.
+   * Returns the larger of the two.
    *
    * @param other the other number
    * @return the maximum
@@ -157,7 +155,7 @@ public final class IntExpression extends Expression {
   }
 
   /**
-   * Returns the larger one.
+   * Returns the larger of the two.
    *
    * @param other the other number
    * @return the maximum
@@ -187,14 +185,14 @@ public final class IntExpression extends Expression {
   /**
    * Returns the nearest float.
    *
-   * @return the same number, rounded from 2^24 on
+   * @return the same number, exact up to 2^24
    */
   public FloatExpression toFloat() {
     return new FloatExpression(Op.TO_FLOAT, this);
   }
 
   /**
-   * Asks whether this &lt; other.
+   * Returns whether this &lt; other.
    *
    * @param other the other number
    * @return the answer
@@ -204,7 +202,7 @@ public final class IntExpression extends Expression {
   }
 
   /**
-   * Asks whether this &lt; other.
+   * Returns whether this &lt; other.
    *
    * @param other the other number
    * @return the answer
@@ -214,7 +212,7 @@ public final class IntExpression extends Expression {
   }
 
   /**
-   * Asks whether this ≤ other.
+   * Returns whether this ≤ other.
    *
    * @param other the other number
    * @return the answer
@@ -224,7 +222,7 @@ public final class IntExpression extends Expression {
   }
 
   /**
-   * Asks whether this ≤ other.
+   * Returns whether this ≤ other.
    *
    * @param other the other number
    * @return the answer
@@ -234,7 +232,7 @@ public final class IntExpression extends Expression {
   }
 
   /**
-   * Asks whether this &gt; other.
+   * Returns whether this &gt; other.
    *
    * @param other the other number
    * @return the answer
@@ -244,7 +242,7 @@ public final class IntExpression extends Expression {
   }
 
   /**
-   * Asks whether this &gt; other.
+   * Returns whether this &gt; other.
    *
    * @param other the other number
    * @return the answer
@@ -254,7 +252,7 @@ public final class IntExpression extends Expression {
   }
 
   /**
-   * Asks whether this ≥ other.
+   * Returns whether this ≥ other.
    *
    * @param other the other number
    * @return the answer
@@ -264,7 +262,7 @@ public final class IntExpression extends Expression {
   }
 
   /**
-   * Asks whether this ≥ other.
+   * Returns whether this ≥ other.
    *
    * @param other the other number
    * @return the answer
@@ -274,7 +272,7 @@ public final class IntExpression extends Expression {
   }
 
   /**
-   * Asks whether this = other.
+   * Returns whether this = other.
    *
    * @param other the other number
    * @return the answer
@@ -284,7 +282,7 @@ public final class IntExpression extends Expression {
   }
 
   /**
-   * Asks whether this = other.
+   * Returns whether this = other.
    *
    * @param other the other number
    * @return the answer

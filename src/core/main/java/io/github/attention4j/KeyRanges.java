@@ -6,13 +6,14 @@ import java.util.Objects;
 
 /**
  * Which keys each block of rows sees, as lists of ranges: the general form of block-sparse,
- * block-local, dilated and tree-shaped patterns. Work and memory follow the number of keys in the
- * ranges, not the length.
+ * block-local, dilated and tree-shaped patterns. Work and memory are proportional to the number of
+ * keys in the ranges, not to the length.
  *
- * <p>Rows are taken in blocks of {@code rowsPerBlock}; block x holds the rows from {@code x ·
- * rowsPerBlock} on, and the last one may be shorter. A list says which keys all rows of its block
- * may see; causal, windows and every other part of a {@link Mask} still apply within it. Lists are
- * for all batches and heads unless they were joined by {@link #perHead} and {@link #perBatch}.
+ * <p>Rows are grouped into blocks of {@code rowsPerBlock}; block x starts at row {@code x ·
+ * rowsPerBlock}, and the last block may be shorter. A list gives the keys that the rows of its
+ * block may see; causal, windows and all other parts of a {@link Mask} still apply within it. Lists
+ * apply to all batches and heads unless they are combined by {@link #perHead} and {@link
+ * #perBatch}.
  *
  * <pre>{@code
  * KeyRanges local = KeyRanges.of(64, new int[] {0, 1, 2}, new int[][] {{0, 64}, {0, 128}});
@@ -27,10 +28,10 @@ public final class KeyRanges {
   private final int batches;
   private final int heads;
 
-  /** List x has the ranges from {@code starts[x]} to {@code starts[x + 1]}. */
+  /** List x is the ranges from {@code starts[x]} to {@code starts[x + 1]}. */
   private final int[] starts;
 
-  /** Begin and end of each range, one behind the other. */
+  /** The begin and end of each range, in turn. */
   private final int[] bounds;
 
   private final int lastKey;
@@ -53,17 +54,17 @@ public final class KeyRanges {
   // ---- Making them ----
 
   /**
-   * Takes the lists of all blocks of rows, one behind the other: compressed sparse rows.
+   * Makes key ranges from the lists of all blocks, in the manner of compressed sparse rows.
    *
-   * @param rowsPerBlock the rows of a block, at least 1
-   * @param starts for each block where its list begins in {@code ranges}, and at the end the number
-   *     of ranges; ascending from 0. Not modified.
-   * @param ranges pairs {@code {begin, end}} of keys, end not included; within a list ascending and
-   *     disjoint. Ranges that touch are joined. Not modified.
+   * @param rowsPerBlock the number of rows in a block, at least 1
+   * @param starts for each block the index in {@code ranges} at which its list begins, and finally
+   *     the number of ranges; ascending from 0. Not modified.
+   * @param ranges pairs {@code {begin, end}} of keys, end exclusive; ascending and disjoint within
+   *     a list. Adjacent ranges are joined. Not modified.
    * @return the ranges
    * @throws IllegalArgumentException if rowsPerBlock is less than 1, starts do not ascend from 0 to
-   *     the number of ranges, or a range is no pair, empty, negative, or begins before the end of
-   *     the one before it in its list
+   *     the number of ranges, or a range is not a pair, empty, negative, or begins before the end
+   *     of the previous one in its list
    */
   public static KeyRanges of(int rowsPerBlock, int[] starts, int[][] ranges) {
     Checks.positive("rowsPerBlock", rowsPerBlock);
@@ -108,17 +109,17 @@ public final class KeyRanges {
   }
 
   /**
-   * Takes a matrix that says which block of rows sees which block of keys, as BigBird's and
-   * FlexAttention's patterns are given.
+   * Makes key ranges from a matrix that says which block of rows sees which block of keys, the form
+   * of BigBird's and FlexAttention's patterns.
    *
-   * @param rowsPerBlock the rows of a block, at least 1
-   * @param keysPerBlock the keys of a block, at least 1
+   * @param rowsPerBlock the number of rows in a block, at least 1
+   * @param keysPerBlock the number of keys in a block, at least 1
    * @param lenK the number of keys; the last block may be shorter
-   * @param seen for each block of rows and each block of keys whether the one sees the other. Not
+   * @param seen for each block of rows and each block of keys whether the rows see the keys. Not
    *     modified.
    * @return the ranges
    * @throws IllegalArgumentException if a block size is less than 1, lenK negative, or a row of
-   *     {@code seen} has not one entry for each block of keys
+   *     {@code seen} does not have one entry for each block of keys
    */
   public static KeyRanges ofBlocks(int rowsPerBlock, int keysPerBlock, int lenK, boolean[][] seen) {
     Checks.positive("rowsPerBlock", rowsPerBlock);
@@ -141,33 +142,33 @@ public final class KeyRanges {
   }
 
   /**
-   * Makes the mask of a tree of drafted tokens, as speculative decoding verifies them in one call
-   * (Miao et al., "SpecInfer", 2023): each token sees the prefix, its ancestors and itself. The
-   * keys are the prefix's, then those of the tokens.
+   * Makes the mask of a tree of draft tokens, which speculative decoding verifies in one call (Miao
+   * et al., "SpecInfer", 2023): each token sees the prefix, its ancestors and itself. The keys are
+   * those of the prefix, then those of the tokens.
    *
    * @param prefixLength the number of keys before the tokens
-   * @param parents for each token the number of the token that it follows, a smaller one, or -1
-   *     where it follows the prefix. Not modified.
-   * @return the ranges, one row a block
-   * @throws IllegalArgumentException if prefixLength is negative, or a parent does not lie in [-1,
-   *     its own number - 1]
+   * @param parents for each token the index of its parent, which is smaller than its own, or -1 if
+   *     it follows the prefix. Not modified.
+   * @return the ranges, with one row per block
+   * @throws IllegalArgumentException if prefixLength is negative, or the parent of token i is not
+   *     in [-1, i - 1]
    */
   public static KeyRanges tree(int prefixLength, int... parents) {
     Objects.requireNonNull(parents, "parents");
     Checks.inRange("prefixLength", prefixLength, 0, Integer.MAX_VALUE - parents.length);
     Lists lists = new Lists(parents.length, parents.length);
-    int[] line = new int[parents.length];
+    int[] path = new int[parents.length];
     for (int i = 0; i < parents.length; i++) {
       Checks.inRange("parents[" + i + "]", parents[i], -1, i - 1);
       int depth = 0;
       for (int ancestor = i; ancestor >= 0; ancestor = parents[ancestor]) {
-        line[depth++] = ancestor;
+        path[depth++] = ancestor;
       }
       if (prefixLength > 0) {
         lists.add(0, prefixLength);
       }
       while (depth > 0) {
-        int key = prefixLength + line[--depth];
+        int key = prefixLength + path[--depth];
         lists.add(key, key + 1);
       }
       lists.end();
@@ -180,8 +181,8 @@ public final class KeyRanges {
    *
    * @param heads for each head its ranges, all with the same blocks of rows
    * @return the ranges of all heads
-   * @throws IllegalArgumentException if there is none, one of them is already for several batches
-   *     or heads, or their blocks differ
+   * @throws IllegalArgumentException if heads is empty, one of them is for several batches or heads
+   *     already, or their blocks differ
    */
   public static KeyRanges perHead(KeyRanges... heads) {
     for (int h = 0; h < requireSome("heads", heads).length; h++) {
@@ -197,11 +198,11 @@ public final class KeyRanges {
   /**
    * Gives each batch its own lists.
    *
-   * @param batches for each batch its ranges, all with the same blocks of rows and, where they are
-   *     per head, the same number of heads
+   * @param batches for each batch its ranges, all with the same blocks of rows and the same number
+   *     of heads
    * @return the ranges of all batches
-   * @throws IllegalArgumentException if there is none, one of them is already for several batches,
-   *     or their blocks or heads differ
+   * @throws IllegalArgumentException if batches is empty, one of them is for several batches
+   *     already, or their blocks or heads differ
    */
   public static KeyRanges perBatch(KeyRanges... batches) {
     for (int b = 0; b < requireSome("batches", batches).length; b++) {
@@ -245,7 +246,7 @@ public final class KeyRanges {
   // ---- What they are ----
 
   /**
-   * Returns how many rows make a block.
+   * Returns the number of rows in a block.
    *
    * @return at least 1
    */
@@ -254,7 +255,7 @@ public final class KeyRanges {
   }
 
   /**
-   * Returns how many blocks of rows there are.
+   * Returns the number of blocks of rows.
    *
    * @return the number of lists for each batch and head
    */
@@ -263,8 +264,7 @@ public final class KeyRanges {
   }
 
   /**
-   * Returns how many ranges there are after those that touch have been joined, of all lists
-   * together.
+   * Returns the number of ranges in all lists, after adjacent ones have been joined.
    *
    * @return the number of ranges
    */
@@ -272,17 +272,17 @@ public final class KeyRanges {
     return bounds.length / 2;
   }
 
-  /** 1 where all batches share the lists. */
+  /** 1 if all batches share the lists. */
   int batches() {
     return batches;
   }
 
-  /** 1 where all heads share the lists. */
+  /** 1 if all heads share the lists. */
   int heads() {
     return heads;
   }
 
-  /** The largest end of a range. */
+  /** The largest end of all ranges. */
   int lastKey() {
     return lastKey;
   }
@@ -291,12 +291,12 @@ public final class KeyRanges {
     return starts.length - 1;
   }
 
-  /** Not to be modified. */
+  /** Must not be modified. */
   int[] starts() {
     return starts;
   }
 
-  /** Begin and end of each range, one behind the other. Not to be modified. */
+  /** The begin and end of each range, in turn. Must not be modified. */
   int[] bounds() {
     return bounds;
   }
@@ -306,7 +306,7 @@ public final class KeyRanges {
   KeyRanges and(KeyRanges other) {
     if (rowsPerBlock != other.rowsPerBlock || blocks != other.blocks) {
       throw new IllegalArgumentException(
-          "key ranges that are intersected must have the same blocks of rows: "
+          "key ranges must have the same blocks of rows to be intersected: "
               + describe()
               + " and "
               + other.describe());
@@ -335,7 +335,7 @@ public final class KeyRanges {
   private static int common(String what, int a, int b) {
     if (a != b && a != 1 && b != 1) {
       throw new IllegalArgumentException(
-          "key ranges that are intersected must be for the same number of %s: %d and %d"
+          "key ranges must have the same number of %s to be intersected: %d and %d"
               .formatted(what, a, b));
     }
     return Math.max(a, b);
@@ -362,7 +362,7 @@ public final class KeyRanges {
     }
   }
 
-  /** Lists in the making; joins ranges that touch. */
+  /** Builds lists, and joins adjacent ranges. */
   private static final class Lists {
     private final int[] starts;
     private int[] bounds;

@@ -2,11 +2,12 @@ package io.github.attention4j;
 
 import io.github.attention4j.internal.Checks;
 import io.github.attention4j.internal.Descriptor;
+import java.lang.foreign.Arena;
 import java.util.Objects;
 
 /**
- * Which keys a query sees, and what is added to their logits. Masks are immutable values that are
- * composed by intersection: a query sees a key if every part allows it.
+ * Says which keys a query sees, and what is added to their logits. Masks are immutable values that
+ * are combined by intersection: a query sees a key if every part allows it.
  *
  * <pre>{@code
  * Mask causal = Mask.causal(Alignment.TOP_LEFT);
@@ -14,23 +15,21 @@ import java.util.Objects;
  * Mask local = padded.and(Mask.window(127, 0, Alignment.TOP_LEFT)); // and at most 128 of them
  * }</pre>
  *
- * <p>What a mask hides never touches the result, NaN and infinity included; where whole blocks of
- * keys are hidden, they are not even computed. A query that sees no key at all has output 0,
- * weights 0 and logsumexp −∞ (with a sink: the sink).
+ * <p>Hidden keys never affect the result, even if they hold NaN or infinity; blocks of keys that
+ * are entirely hidden are not computed. A query that sees no key has output 0, weights 0 and
+ * logsumexp −∞ (with a sink: the sink).
  *
- * <p><b>Positions.</b> Causal masks, windows and chunks compare the number of a key with the
- * position of a query among the keys. Where the first query stands is never guessed: it is an
- * {@link Alignment}, or an offset for each batch, the number of the key at which its first query
- * stands (any sign). All parts of a mask, ALiBi, relative positions and expressions must say the
- * same.
+ * <p><b>Positions.</b> Causal masks, windows and chunks compare the index of a key with the
+ * position of a query among the keys. Where the first query is must be stated: as an {@link
+ * Alignment}, or as an offset for each batch, the index of the key at which its first query is (any
+ * sign). All parts of a mask, ALiBi, relative positions and expressions must agree.
  *
- * <p>Tensors in a mask are read at each call, and belong to the caller, who must keep their arena
- * open. Shapes are compared with the queries and keys at the call: {@code allow} and {@code bias}
- * broadcast to {@code [batch, heads, lenQ, lenK]}, or to {@code [batch, lenQ, lenK]} where
- * attention is called with tensors of rank 3, by the rule of NumPy: dimensions are aligned from the
- * last, and one that is missing or has size 1 is repeated. With more than one key they may also
- * have fewer keys than the call: the rest is hidden. In differential attention a head of the mask
- * is an output head, that is, a pair.
+ * <p>Tensors in a mask are read at each call; the caller must keep their arena open. Shapes are
+ * checked at the call: {@code allow} and {@code bias} broadcast to {@code [batch, heads, lenQ,
+ * lenK]}, or to {@code [batch, lenQ, lenK]} if attention is called with tensors of rank 3, by
+ * NumPy's rule: dimensions are aligned from the last, and one that is missing or has size 1 is
+ * repeated. They must cover all keys, unless {@link #paddedWithHidden} says that the rest is
+ * hidden. In differential attention a head of the mask is an output head, that is, a pair.
  *
  * <p>Safe for any number of threads.
  */
@@ -48,21 +47,16 @@ public final class Mask {
     this.plain = parts.isPlain();
   }
 
-  /**
-   * What an intersection is made of, one of each kind. Written while a mask is made, and never
-   * afterwards.
-   */
-  private static final class Parts {
-    /** Null where no part asks for positions. */
+  /** The parts of an intersection, one of each kind; null for a part that is absent. */
+  private static final class Parts extends Draft<Parts> {
+    /** Null if no part depends on positions. */
     Placement placement;
 
     int windowLeft = UNBOUNDED;
     int windowRight = UNBOUNDED;
 
-    /** Keys of a chunk; 0 where there are none. */
+    /** The number of keys in a chunk; 0 for no chunks. */
     int chunk;
-
-    // The rest is null where there is no such part.
 
     int[] keyLengths;
     Tensor keyLengthsTensor;
@@ -71,28 +65,14 @@ public final class Mask {
     int padToken;
     Tensor allow;
     Tensor bias;
+
+    /** Whether keys beyond those of allow, or of bias, are hidden. */
+    boolean allowPadded;
+
+    boolean biasPadded;
     KeyRanges ranges;
     BoolExpression where;
     Program program;
-
-    Parts() {}
-
-    Parts(Parts other) {
-      placement = other.placement;
-      windowLeft = other.windowLeft;
-      windowRight = other.windowRight;
-      chunk = other.chunk;
-      keyLengths = other.keyLengths;
-      keyLengthsTensor = other.keyLengthsTensor;
-      rowLengths = other.rowLengths;
-      tokens = other.tokens;
-      padToken = other.padToken;
-      allow = other.allow;
-      bias = other.bias;
-      ranges = other.ranges;
-      where = other.where;
-      program = other.program;
-    }
 
     boolean isPlain() {
       return (placement == null || placement.offsets() == null)
@@ -110,13 +90,13 @@ public final class Mask {
   /**
    * Hides nothing: every query sees every key.
    *
-   * @return the mask that changes nothing in an intersection
+   * @return the neutral element of intersection
    */
   public static Mask none() {
     return NONE;
   }
 
-  /** Whether an alignment, a window and a chunk say it all. */
+  /** Whether the mask is at most an alignment, a window and chunks. */
   boolean isPlain() {
     return plain;
   }
@@ -135,22 +115,34 @@ public final class Mask {
 
   /**
    * Hides the keys that come after a query: query i of batch b sees the keys up to {@code i +
+   * offset[b]}.
+   *
+   * @param offset for the first batch the position of its first query
+   * @param others likewise for the other batches. Copied.
+   * @return the mask
+   */
+  public static Mask causal(int offset, int... others) {
+    return window(UNBOUNDED, 0, Placement.of(offset, others));
+  }
+
+  /**
+   * Hides the keys that come after a query: query i of batch b sees the keys up to {@code i +
    * offsets[b]}.
    *
-   * @param offsets for each batch the number of the key at which its first query stands. Copied.
+   * @param offsets for each batch the position of its first query. Copied.
    * @return the mask
-   * @throws IllegalArgumentException if there are no offsets
+   * @throws IllegalArgumentException if offsets is empty
    */
-  public static Mask causal(int... offsets) {
+  public static Mask causal(int[] offsets) {
     return window(UNBOUNDED, 0, Placement.of(offsets));
   }
 
   /**
-   * Hides the keys that are far from a query: one at position p sees the keys from {@code p - left}
-   * to {@code p + right}, both included. {@code window(left, 0, alignment)} is causal.
+   * Hides the keys that are far from a query: a query at position p sees the keys from {@code p -
+   * left} to {@code p + right}, inclusive. {@code window(left, 0, alignment)} is causal.
    *
-   * @param left how many keys before its own a query sees, or {@link #UNBOUNDED}
-   * @param right how many keys behind its own it sees, or {@link #UNBOUNDED}
+   * @param left the number of keys before its own that a query sees, or {@link #UNBOUNDED}
+   * @param right the number of keys after its own that it sees, or {@link #UNBOUNDED}
    * @param alignment where the positions of queries and keys coincide
    * @return the mask
    * @throws IllegalArgumentException if a side is negative and not {@link #UNBOUNDED}
@@ -160,16 +152,30 @@ public final class Mask {
   }
 
   /**
-   * Hides the keys that are far from a query, whose position is {@code i + offsets[b]}.
+   * Hides the keys that are far from a query at position {@code i + offset[b]}.
    *
-   * @param left how many keys before its own a query sees, or {@link #UNBOUNDED}
-   * @param right how many keys behind its own it sees, or {@link #UNBOUNDED}
-   * @param offsets for each batch the number of the key at which its first query stands. Copied.
+   * @param left the number of keys before its own that a query sees, or {@link #UNBOUNDED}
+   * @param right the number of keys after its own that it sees, or {@link #UNBOUNDED}
+   * @param offset for the first batch the position of its first query
+   * @param others likewise for the other batches. Copied.
    * @return the mask
-   * @throws IllegalArgumentException if a side is negative and not {@link #UNBOUNDED}, or there are
-   *     no offsets
+   * @throws IllegalArgumentException if a side is negative and not {@link #UNBOUNDED}
    */
-  public static Mask window(int left, int right, int... offsets) {
+  public static Mask window(int left, int right, int offset, int... others) {
+    return window(left, right, Placement.of(offset, others));
+  }
+
+  /**
+   * Hides the keys that are far from a query at position {@code i + offsets[b]}.
+   *
+   * @param left the number of keys before its own that a query sees, or {@link #UNBOUNDED}
+   * @param right the number of keys after its own that it sees, or {@link #UNBOUNDED}
+   * @param offsets for each batch the position of its first query. Copied.
+   * @return the mask
+   * @throws IllegalArgumentException if a side is negative and not {@link #UNBOUNDED}, or offsets
+   *     is empty
+   */
+  public static Mask window(int left, int right, int[] offsets) {
     return window(left, right, Placement.of(offsets));
   }
 
@@ -187,10 +193,10 @@ public final class Mask {
   }
 
   /**
-   * Cuts the keys into chunks of one size; a query sees those of the chunk in which it stands
+   * Divides the keys into chunks of one size; a query sees the keys of the chunk that it is in
    * (Llama 4's attention chunks, together with {@link #causal(Alignment) causal}).
    *
-   * @param size the keys of a chunk, at least 1
+   * @param size the number of keys in a chunk, at least 1
    * @param alignment where the positions of queries and keys coincide
    * @return the mask
    * @throws IllegalArgumentException if size is less than 1
@@ -200,15 +206,29 @@ public final class Mask {
   }
 
   /**
-   * Cuts the keys into chunks of one size; a query, whose position is {@code i + offsets[b]}, sees
-   * those of the chunk in which it stands.
+   * Divides the keys into chunks of one size; a query at position {@code i + offset[b]} sees the
+   * keys of the chunk that it is in.
    *
-   * @param size the keys of a chunk, at least 1
-   * @param offsets for each batch the number of the key at which its first query stands. Copied.
+   * @param size the number of keys in a chunk, at least 1
+   * @param offset for the first batch the position of its first query
+   * @param others likewise for the other batches. Copied.
    * @return the mask
-   * @throws IllegalArgumentException if size is less than 1, or there are no offsets
+   * @throws IllegalArgumentException if size is less than 1
    */
-  public static Mask chunks(int size, int... offsets) {
+  public static Mask chunks(int size, int offset, int... others) {
+    return chunks(size, Placement.of(offset, others));
+  }
+
+  /**
+   * Divides the keys into chunks of one size; a query at position {@code i + offsets[b]} sees the
+   * keys of the chunk that it is in.
+   *
+   * @param size the number of keys in a chunk, at least 1
+   * @param offsets for each batch the position of its first query. Copied.
+   * @return the mask
+   * @throws IllegalArgumentException if size is less than 1, or offsets is empty
+   */
+  public static Mask chunks(int size, int[] offsets) {
     return chunks(size, Placement.of(offsets));
   }
 
@@ -223,7 +243,7 @@ public final class Mask {
   // ---- Lengths and padding ----
 
   /**
-   * Gives each batch its own number of keys; the keys behind them are hidden.
+   * Gives each batch its own number of keys; the keys after them are hidden.
    *
    * @param keyLengths for each batch the number of keys, from 0 to lenK. Copied.
    * @return the mask
@@ -243,17 +263,22 @@ public final class Mask {
   }
 
   /**
-   * Gives each batch, or each query of each batch, its own number of keys, which is read at each
-   * call. Lengths of queries hide keys, but do not move the end that {@link Alignment#BOTTOM_RIGHT}
-   * is aligned to.
+   * Gives each batch, or each query of each batch, its own number of keys, read at each call.
+   * Lengths of queries hide keys, but do not move the end that {@link Alignment#BOTTOM_RIGHT} is
+   * aligned to.
    *
-   * @param keyLengths {@link DType#I32} {@code [batch]} or {@code [batch, lenQ]}, each from 0 to
-   *     lenK. Not modified.
+   * @param keyLengths {@link DType#I32} or {@link DType#I64} {@code [batch]} or {@code [batch,
+   *     lenQ]}, each from 0 to lenK. Not modified.
    * @return the mask
-   * @throws IllegalArgumentException if the type is not I32 or the rank neither 1 nor 2
+   * @throws IllegalArgumentException if the type is neither I32 nor I64, or the rank neither 1 nor
+   *     2
    */
   public static Mask keyLengths(Tensor keyLengths) {
-    requireType("keyLengths", keyLengths, DType.I32);
+    DType dtype = Objects.requireNonNull(keyLengths, "keyLengths").dtype();
+    if (dtype != DType.I32 && dtype != DType.I64) {
+      throw new IllegalArgumentException(
+          "keyLengths.dtype must be I32 or I64: keyLengths.dtype=" + dtype);
+    }
     Parts parts = new Parts();
     switch (keyLengths.rank()) {
       case 1 -> parts.keyLengthsTensor = keyLengths;
@@ -267,15 +292,15 @@ public final class Mask {
   }
 
   /**
-   * Hides the keys of tokens that only fill up a batch. The tokens are read at each call.
+   * Hides the keys of padding tokens. The tokens are read at each call.
    *
    * @param tokens {@link DType#I32} {@code [batch, lenK]}, the token of each key. Not modified.
-   * @param padToken the token that is hidden, wherever it stands
+   * @param padToken the token that is hidden, wherever it occurs
    * @return the mask
    * @throws IllegalArgumentException if the type is not I32 or the rank not 2
    */
   public static Mask padding(Tensor tokens, int padToken) {
-    requireType("tokens", tokens, DType.I32);
+    Checks.dtype("tokens", Objects.requireNonNull(tokens, "tokens"), DType.I32);
     if (tokens.rank() != 2) {
       throw new IllegalArgumentException(
           "tokens.rank must be 2 [batch, lenK]: tokens.rank=" + tokens.rank());
@@ -286,42 +311,93 @@ public final class Mask {
     return new Mask(parts);
   }
 
-  // ---- Anything else ----
+  // ---- Matrices, ranges and conditions ----
 
   /**
-   * Says for each query and key whether the one sees the other.
+   * Says for each query and key whether the query sees the key.
    *
-   * @param allow {@link DType#BOOL}, true where the query sees the key, of any shape that
-   *     broadcasts to {@code [batch, heads, lenQ, lenK]}, or has fewer keys. Not modified.
+   * @param allow {@link DType#BOOL}, true if the query sees the key, of any shape that broadcasts
+   *     to {@code [batch, heads, lenQ, lenK]}. Not modified.
    * @return the mask
    * @throws IllegalArgumentException if the type is not BOOL, or the rank more than 4
    */
   public static Mask allow(Tensor allow) {
-    requireType("allow", allow, DType.BOOL);
-    requireRank("allow", allow);
     Parts parts = new Parts();
-    parts.allow = allow;
+    parts.allow = matrix("allow", allow, DType.BOOL);
     return new Mask(parts);
+  }
+
+  /**
+   * Says for each query and key whether the query sees the key. The values are copied off the heap,
+   * to memory that lives as long as the mask.
+   *
+   * @param allow true if the query sees the key, in row-major order. Not modified.
+   * @param shape any shape that broadcasts to {@code [batch, heads, lenQ, lenK]}
+   * @return the mask
+   * @throws IllegalArgumentException if the number of values is not the product of the shape, or
+   *     the rank is more than 4
+   */
+  public static Mask of(boolean[] allow, long... shape) {
+    return allow(Tensor.of(Arena.ofAuto(), allow, shape));
   }
 
   /**
    * Adds a number to each scaled logit; −∞ hides the key.
    *
    * @param bias {@link DType#F32}, of any shape that broadcasts to {@code [batch, heads, lenQ,
-   *     lenK]}, or has fewer keys. Not modified.
+   *     lenK]}. Not modified.
    * @return the mask
    * @throws IllegalArgumentException if the type is not F32, or the rank more than 4
    */
   public static Mask bias(Tensor bias) {
-    requireType("bias", bias, DType.F32);
-    requireRank("bias", bias);
     Parts parts = new Parts();
-    parts.bias = bias;
+    parts.bias = matrix("bias", bias, DType.F32);
     return new Mask(parts);
   }
 
   /**
-   * Hides all keys but those in the ranges of a query's block.
+   * Adds a number to each scaled logit; −∞ hides the key. The values are copied off the heap, to
+   * memory that lives as long as the mask.
+   *
+   * @param bias the numbers in row-major order. Not modified.
+   * @param shape any shape that broadcasts to {@code [batch, heads, lenQ, lenK]}
+   * @return the mask
+   * @throws IllegalArgumentException if the number of values is not the product of the shape, or
+   *     the rank is more than 4
+   */
+  public static Mask bias(float[] bias, long... shape) {
+    return bias(Tensor.of(Arena.ofAuto(), bias, shape));
+  }
+
+  private static Tensor matrix(String name, Tensor tensor, DType dtype) {
+    Checks.dtype(name, Objects.requireNonNull(tensor, name), dtype);
+    if (tensor.rank() > 4) {
+      throw new IllegalArgumentException(
+          name
+              + ".rank must be at most 4 [batch, heads, lenQ, lenK]: "
+              + name
+              + ".rank="
+              + tensor.rank());
+    }
+    return tensor;
+  }
+
+  /**
+   * Returns this mask with {@code allow} and {@code bias} extended by hidden keys, as ONNX
+   * Attention does: they may then have fewer keys than the call (but more than one, which is
+   * repeated). Without this, a call with more keys than they have is refused.
+   *
+   * @return a new mask
+   */
+  public Mask paddedWithHidden() {
+    Parts padded = parts.copy();
+    padded.allowPadded = padded.allow != null;
+    padded.biasPadded = padded.bias != null;
+    return new Mask(padded);
+  }
+
+  /**
+   * Hides all keys outside the ranges of a query's block.
    *
    * @param ranges the lists of ranges
    * @return the mask
@@ -333,36 +409,35 @@ public final class Mask {
   }
 
   /**
-   * Hides what does not meet a condition, in the manner of FlexAttention's {@code mask_mod}; {@link
-   * Score} has examples. Where a window, chunks or key ranges can say the same, they are faster:
-   * they know beforehand which keys need not be looked at.
+   * Hides the keys for which a condition is false, like FlexAttention's {@code mask_mod}; {@link
+   * Score} has examples. Prefer a window, chunks or key ranges if they can express the same: they
+   * are faster, because they know which keys are hidden without evaluating anything.
    *
-   * @param sees true where the query sees the key; it does not read the score
+   * @param sees true if the query sees the key; must not read the score
    * @return the mask
-   * @throws IllegalArgumentException if the condition reads the score, holds more than 64
-   *     operations, constants and inputs, needs more than 32 values at once, asks for positions
-   *     under several alignments, or reads more than 4 tables
+   * @throws IllegalArgumentException if the condition reads the score, has more than 64 operations,
+   *     constants and inputs, needs more than 32 values at once, uses positions under several
+   *     alignments, or reads more than 4 tables
    */
   public static Mask where(BoolExpression sees) {
     Parts parts = new Parts();
     parts.where = Objects.requireNonNull(sees, "sees");
     parts.program = Program.of(sees);
     parts.placement = parts.program.placement;
-    Program.tables(parts.program, null);
     return new Mask(parts);
   }
 
   /**
-   * Intersects: hides what either mask hides. Two windows give the smaller side of each, two lists
-   * of key lengths the smaller lengths, key ranges what both have. With key lengths for each batch,
-   * {@link Alignment#BOTTOM_RIGHT} is aligned to each batch's own end.
+   * Intersects two masks: hides what either hides. Two windows give the smaller side of each, two
+   * lists of key lengths the smaller lengths, key ranges what both have. With key lengths for each
+   * batch, {@link Alignment#BOTTOM_RIGHT} is aligned to each batch's own end.
    *
    * @param other the other mask
    * @return the intersection
    * @throws IllegalArgumentException if the masks place the queries differently among the keys, if
-   *     both hold an {@code allow}, both a {@code bias}, both key lengths of the same rank in a
-   *     tensor, or both padding (combine the two tensors first), if both hold chunks of different
-   *     sizes or key ranges for different blocks, if their batches differ in number, or if both
+   *     both have an {@code allow}, both a {@code bias}, both key lengths of the same rank in a
+   *     tensor, or both padding (combine the two tensors first), if they have chunks of different
+   *     sizes or key ranges for different blocks, if their numbers of batches differ, or if both
    *     conditions together are too long
    */
   public Mask and(Mask other) {
@@ -387,21 +462,22 @@ public final class Mask {
     both.padToken = onePadToken(a, b);
     both.allow = one("allow tensor", a.allow, b.allow);
     both.bias = one("bias tensor", a.bias, b.bias);
+    both.allowPadded = a.allowPadded || b.allowPadded;
+    both.biasPadded = a.biasPadded || b.biasPadded;
     both.ranges = common(a.ranges, b.ranges);
     both.where =
         a.where == null || b.where == null || a.where == b.where
             ? (a.where != null ? a.where : b.where)
             : a.where.and(b.where);
     both.program = both.where == null ? null : Program.of(both.where);
-    Program.tables(both.program, null);
     return new Mask(both);
   }
 
   /**
-   * Returns the tensor of a mask that is a bias and nothing else, for attention that reads it in a
+   * Returns the bias of a mask that is a bias and nothing else, for attention that reads it in a
    * way of its own.
    *
-   * @return what {@link #bias} was given, or null where the mask is made of anything else
+   * @return the tensor that {@link #bias} was given, or null if the mask has any other part
    */
   public Tensor biasAlone() {
     boolean alone =
@@ -416,19 +492,19 @@ public final class Mask {
     return alone ? parts.bias : null;
   }
 
-  // ---- What a call asks ----
+  // ---- What a call needs ----
 
-  /** Where the queries stand; null where that does not matter. */
+  /** Where the queries are; null if no part depends on it. */
   Placement placement() {
     return parts.placement;
   }
 
-  /** The same with other places of the queries, where it asks for any. */
+  /** Moves the queries, if any part depends on where they are. */
   Mask withPlacement(Placement placement) {
     if (parts.placement == null) {
       return this;
     }
-    Parts moved = new Parts(parts);
+    Parts moved = parts.copy();
     moved.placement = placement;
     return new Mask(moved);
   }
@@ -441,12 +517,12 @@ public final class Mask {
     return parts.windowRight == UNBOUNDED ? Descriptor.UNBOUNDED : parts.windowRight;
   }
 
-  /** Keys of a chunk, 0 where there are none. */
+  /** The number of keys in a chunk, 0 for no chunks. */
   int chunk() {
     return parts.chunk;
   }
 
-  /** Each batch's number of keys, or null. Not to be modified. */
+  /** Each batch's number of keys, or null. Must not be modified. */
   int[] keyLengths() {
     return parts.keyLengths;
   }
@@ -478,6 +554,16 @@ public final class Mask {
   /** The additive mask, or null. */
   Tensor bias() {
     return parts.bias;
+  }
+
+  /** Whether keys beyond those of {@link #allow()} are hidden, rather than refused. */
+  boolean isAllowPadded() {
+    return parts.allowPadded;
+  }
+
+  /** Whether keys beyond those of {@link #bias()} are hidden, rather than refused. */
+  boolean isBiasPadded() {
+    return parts.biasPadded;
   }
 
   /** The lists of ranges, or null. */
@@ -522,7 +608,7 @@ public final class Mask {
   private static int onePadToken(Parts a, Parts b) {
     if (a.tokens != null && b.tokens != null && a.padToken != b.padToken) {
       throw new IllegalArgumentException(
-          "an intersection can hold one padding token: " + a.padToken + " and " + b.padToken);
+          "an intersection can have only one padding token: " + a.padToken + " and " + b.padToken);
     }
     return a.tokens != null ? a.padToken : b.padToken;
   }
@@ -534,31 +620,13 @@ public final class Mask {
   private static Tensor one(String what, Tensor a, Tensor b) {
     if (a != null && b != null && a != b) {
       throw new IllegalArgumentException(
-          "an intersection can hold one "
+          "an intersection can have only one "
               + what
-              + ": combine the two into one tensor first: "
-              + a
+              + ", combine the two into one tensor first: "
+              + a.layout()
               + " and "
-              + b);
+              + b.layout());
     }
     return a != null ? a : b;
-  }
-
-  private static void requireType(String name, Tensor tensor, DType dtype) {
-    if (Objects.requireNonNull(tensor, name).dtype() != dtype) {
-      throw new IllegalArgumentException(
-          name + ".dtype must be " + dtype + ": " + name + ".dtype=" + tensor.dtype());
-    }
-  }
-
-  private static void requireRank(String name, Tensor tensor) {
-    if (tensor.rank() > 4) {
-      throw new IllegalArgumentException(
-          name
-              + ".rank must be at most 4 [batch, heads, lenQ, lenK]: "
-              + name
-              + ".rank="
-              + tensor.rank());
-    }
   }
 }

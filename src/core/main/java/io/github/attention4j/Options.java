@@ -1,195 +1,213 @@
 package io.github.attention4j;
 
 import io.github.attention4j.internal.Checks;
+import io.github.attention4j.internal.Descriptor;
+import java.lang.foreign.MemorySegment;
+import java.util.List;
 import java.util.Objects;
 
 /**
- * What {@link Attention} and {@link Differential} have in common: everything that is chosen before
- * a call and does not depend on its tensors.
+ * The options of {@link Attention} and {@link Differential}: everything that is chosen before a
+ * call and does not depend on its tensors. Immutable.
  *
- * @param mask what hides keys
- * @param scale NaN where it follows from the head size
- * @param softCap 0 where there is none
- * @param slopes ALiBi's, null where there is none; never modified
- * @param slopesPlacement where ALiBi says that queries stand; null without slopes
- * @param relative null where there are no embeddings of distances
- * @param relativePlacement where those say that queries stand; null without them
- * @param score null where scores are left as they are
- * @param sinks null where there are none; never modified
- * @param hardening what becomes of the weights before they meet the values; null where they stay
- * @param threads 0 where it is the process's number at the time of the call
+ * <p>To add an option, add a field to {@link Values}, a method to {@link Builder}, and a line to
+ * {@link #describe}.
  */
-record Options(
-    Mask mask,
-    float scale,
-    float softCap,
-    float[] slopes,
-    Placement slopesPlacement,
-    RelativePositions relative,
-    Placement relativePlacement,
-    Program score,
-    float[] sinks,
-    Hardening hardening,
-    int threads) {
-  private static final Placement ANYWHERE = Placement.of(Alignment.TOP_LEFT);
+final class Options {
+  private static final Placement TOP_LEFT = Placement.of(Alignment.TOP_LEFT);
 
-  Options {
-    Placement placement = Placement.one("mask and ALiBi", mask.placement(), slopesPlacement);
-    placement =
-        Placement.one("mask, ALiBi and score", placement, score == null ? null : score.placement);
-    Placement.one("mask, ALiBi, score and relative positions", placement, relativePlacement);
-    Program.tables(mask.program(), score);
+  private final Values values;
+  private final Placement placement;
+  private final List<Tensor> tables;
+  private final boolean plain;
+
+  /** The options themselves. Arrays are never modified. */
+  private static final class Values extends Draft<Values> {
+    Mask mask = Mask.none();
+
+    /** NaN for {@code 1 / sqrt(dim)}. */
+    float scale = Float.NaN;
+
+    /** 0 for no cap. */
+    float softCap;
+
+    /** ALiBi slopes and their placement, or null. */
+    float[] slopes;
+
+    Placement slopesPlacement;
+
+    /** Relative positions and their placement, or null. */
+    RelativePositions relative;
+
+    Placement relativePlacement;
+
+    /** Computes new scores; null to keep them. */
+    Program score;
+
+    /** Sink logits, or null. */
+    float[] sinks;
+
+    /** What is done to the weights before they are applied to the values, or null. */
+    Hardening hardening;
+
+    /** 0 for {@link A4j#threads()} at the time of the call. */
+    int threads;
   }
 
-  Options withMask(Mask other) {
-    Objects.requireNonNull(other, "mask");
-    return new Options(
-        other,
-        scale,
-        softCap,
-        slopes,
-        slopesPlacement,
-        relative,
-        relativePlacement,
-        score,
-        sinks,
-        hardening,
-        threads);
+  private Options(Values values) {
+    this.values = values;
+    Mask mask = values.mask;
+    Placement place = Placement.one("mask and ALiBi", mask.placement(), values.slopesPlacement);
+    Placement scorePlacement = values.score == null ? null : values.score.placement;
+    place = Placement.one("mask, ALiBi and score", place, scorePlacement);
+    placement =
+        Placement.one("mask, ALiBi, score and relative positions", place, values.relativePlacement);
+    tables = Program.tables(mask.program(), values.score);
+    plain =
+        mask.isPlain()
+            && values.slopes == null
+            && values.relative == null
+            && values.score == null
+            && values.sinks == null
+            && values.hardening == null;
+  }
+
+  // ---- Changed copies ----
+
+  Options withMask(Mask mask) {
+    Values changed = values.copy();
+    changed.mask = Objects.requireNonNull(mask, "mask");
+    return new Options(changed);
   }
 
   Options withoutSinks() {
-    return new Options(
-        mask,
-        scale,
-        softCap,
-        slopes,
-        slopesPlacement,
-        relative,
-        relativePlacement,
-        score,
-        null,
-        hardening,
-        threads);
+    Values changed = values.copy();
+    changed.sinks = null;
+    return new Options(changed);
   }
 
-  /** The same with other places of the queries, for whoever asks for any. */
-  Options withPlacement(Placement placement) {
-    return new Options(
-        mask.withPlacement(placement),
-        scale,
-        softCap,
-        slopes,
-        slopes == null ? null : placement,
-        relative,
-        relative == null ? null : placement,
-        score,
-        sinks,
-        hardening,
-        threads);
+  /** Moves the queries of every option that has a placement. */
+  Options withPlacement(Placement other) {
+    Values changed = values.copy();
+    changed.mask = changed.mask.withPlacement(other);
+    changed.slopesPlacement = changed.slopes == null ? null : other;
+    changed.relativePlacement = changed.relative == null ? null : other;
+    return new Options(changed);
   }
 
-  /** Where the queries stand; null where nothing asks for it. */
-  Placement placementOrNull() {
-    Placement placement = mask.placement() != null ? mask.placement() : slopesPlacement;
-    placement = placement != null ? placement : relativePlacement;
-    return placement != null || score == null ? placement : score.placement;
+  /** The options for queries that are the last ones of a cache. */
+  Options over(KvCache cache) {
+    requireCachePlacement();
+    return withMask(values.mask.and(cache.mask()));
   }
 
-  /** Where the queries stand, TOP_LEFT where nothing asks for it. */
+  /** A cache fixes where the queries are; the options must not say otherwise. */
+  void requireCachePlacement() {
+    if (placement != null && placement.alignment() != Alignment.BOTTOM_RIGHT) {
+      throw new IllegalArgumentException(
+          "attention over a cache aligns its queries BOTTOM_RIGHT, so mask, ALiBi, score and"
+              + " relative positions must be aligned BOTTOM_RIGHT too: they are aligned "
+              + placement);
+    }
+  }
+
+  // ---- What a call needs ----
+
+  Mask mask() {
+    return values.mask;
+  }
+
+  float[] slopes() {
+    return values.slopes;
+  }
+
+  RelativePositions relative() {
+    return values.relative;
+  }
+
+  Program score() {
+    return values.score;
+  }
+
+  float[] sinks() {
+    return values.sinks;
+  }
+
+  Hardening hardening() {
+    return values.hardening;
+  }
+
+  /** The tables that mask and score read, each once. */
+  List<Tensor> tables() {
+    return tables;
+  }
+
+  /** Where the queries are among the keys; TOP_LEFT if no option depends on it. */
   Placement placement() {
-    Placement placement = placementOrNull();
-    return placement != null ? placement : ANYWHERE;
+    return placement != null ? placement : TOP_LEFT;
   }
 
-  /** Whether a few numbers say it all, without arrays and tensors. */
+  /** Whether the options are a few numbers, without arrays or tensors. */
   boolean isPlain() {
-    return mask.isPlain()
-        && slopes == null
-        && relative == null
-        && score == null
-        && sinks == null
-        && hardening == null;
+    return plain;
   }
 
-  float scaleFor(long dim) {
-    return Float.isNaN(scale) ? (float) (1 / Math.sqrt(dim)) : scale;
-  }
-
-  int threadsNow() {
-    return threads == 0 ? A4j.threads() : threads;
+  /** Writes the options that are numbers into a descriptor. */
+  void describe(MemorySegment d, long dimQk, long keyLimit) {
+    Mask mask = values.mask;
+    float scale = Float.isNaN(values.scale) ? (float) (1 / Math.sqrt(dimQk)) : values.scale;
+    int threads = values.threads == 0 ? A4j.threads() : values.threads;
+    Descriptor.numbers(d, threads, scale, values.softCap);
+    Descriptor.window(d, mask.windowLeft(), mask.windowRight(), mask.chunk(), keyLimit);
+    if (values.hardening != null) {
+      Descriptor.harden(d, values.hardening.code(), values.hardening.k());
+    }
   }
 
   /**
-   * Collects them, for the builders of both classes. Not safe for several threads.
+   * Collects options, for the builders of both classes. Not safe for several threads.
    *
    * @param <B> the builder that extends this one
    */
   abstract static class Builder<B extends Builder<B>> {
-    private Mask mask = Mask.none();
-    private float scale = Float.NaN;
-    private float softCap;
-    private float[] slopes;
-    private Placement slopesPlacement;
-    private RelativePositions relative;
-    private Placement relativePlacement;
-    private Program score;
-    private float[] sinks;
-    private int threads;
+    private final Values values = new Values();
 
     Builder() {}
 
     abstract B self();
 
     Options options() {
-      return options(null);
-    }
-
-    Options options(Hardening hardening) {
-      return new Options(
-          mask,
-          scale,
-          softCap,
-          slopes,
-          slopesPlacement,
-          relative,
-          relativePlacement,
-          score,
-          sinks,
-          hardening,
-          threads);
+      return new Options(values.copy());
     }
 
     /**
-     * Chooses what hides keys from queries.
+     * Sets the mask, which hides keys from queries.
      *
-     * @param mask replaces the one chosen before
+     * @param mask replaces the present mask
      * @return this builder
      */
     public B mask(Mask mask) {
-      this.mask = Objects.requireNonNull(mask, "mask");
+      values.mask = Objects.requireNonNull(mask, "mask");
       return self();
     }
 
     /**
-     * Chooses what multiplies the products of queries and keys.
+     * Sets the factor of the products of queries and keys.
      *
-     * @param scale finite; {@code 1 / sqrt(dim)} where it is not chosen
+     * @param scale finite; the default is {@code 1 / sqrt(dim)}
      * @return this builder
      * @throws IllegalArgumentException if the scale is NaN or, as a float, infinite
      */
     public B scale(double scale) {
-      if (!Float.isFinite((float) scale)) {
-        throw new IllegalArgumentException("scale must be a finite float: scale=" + scale);
-      }
-      this.scale = (float) scale;
+      values.scale = Checks.finite("scale", scale);
       return self();
     }
 
     /**
-     * Bounds the scaled logits softly, before anything is added to them: {@code cap · tanh(x /
+     * Caps the scaled logits smoothly, before anything is added to them: {@code cap · tanh(x /
      * cap)}, as Gemma 2 and Grok do.
      *
-     * @param cap positive and finite; without it there is no bound
+     * @param cap positive and finite; the default is no cap
      * @return this builder
      * @throws IllegalArgumentException if the cap is not positive or, as a float, not finite
      */
@@ -198,7 +216,7 @@ record Options(
         throw new IllegalArgumentException(
             "softCap must be a positive, finite float: softCap=" + cap);
       }
-      this.softCap = (float) cap;
+      values.softCap = (float) cap;
       return self();
     }
 
@@ -206,9 +224,9 @@ record Options(
      * Adds a penalty for distance (Press et al., "Train Short, Test Long", 2022): {@code -slope ·
      * |p - j|} for a query at position p and key j.
      *
-     * @param alignment where the positions of queries and keys coincide; the mask's, where that
-     *     asks for positions too
-     * @param slopes for each output head, {@link Alibi#slopes} for the usual ones. Copied.
+     * @param alignment where the positions of queries and keys coincide; must be the mask's if the
+     *     mask depends on positions too
+     * @param slopes one for each output head; {@link Alibi#slopes} returns the usual ones. Copied.
      * @return this builder
      * @throws IllegalArgumentException if a slope is not finite
      */
@@ -220,11 +238,11 @@ record Options(
      * Adds a penalty for distance: {@code -slope · |p - j|} for a query at position {@code p = i +
      * offsets[b]} and key j.
      *
-     * @param offsets for each batch the number of the key at which its first query stands; the
-     *     mask's, where that asks for positions too. Copied.
-     * @param slopes for each output head, {@link Alibi#slopes} for the usual ones. Copied.
+     * @param offsets for each batch the position of its first query; must be the mask's if the mask
+     *     depends on positions too. Copied.
+     * @param slopes one for each output head; {@link Alibi#slopes} returns the usual ones. Copied.
      * @return this builder
-     * @throws IllegalArgumentException if there are no offsets, or a slope is not finite
+     * @throws IllegalArgumentException if offsets is empty, or a slope is not finite
      */
     public B alibi(int[] offsets, float... slopes) {
       return alibi(Placement.of(offsets), slopes);
@@ -238,39 +256,43 @@ record Options(
               "slopes[%d] must be finite: slopes[%d]=%s".formatted(h, h, own[h]));
         }
       }
-      this.slopes = own;
-      this.slopesPlacement = placement;
+      values.slopes = own;
+      values.slopesPlacement = placement;
       return self();
     }
 
-    /** For the builder that has it among its choices. */
+    /** For {@link Attention}, which makes it public. */
     void relative(Placement placement, RelativePositions positions) {
-      this.relative = Objects.requireNonNull(positions, "positions");
-      this.relativePlacement = placement;
+      values.relative = Objects.requireNonNull(positions, "positions");
+      values.relativePlacement = placement;
+    }
+
+    /** For {@link Attention}, which offers two kinds. */
+    void hardening(Hardening hardening) {
+      values.hardening = hardening;
     }
 
     /**
-     * Computes each score anew, in the manner of FlexAttention's {@code score_mod}; {@link Score}
-     * has examples.
+     * Replaces each score by the value of an expression, like FlexAttention's {@code score_mod};
+     * {@link Score} has examples.
      *
      * @param score the new score; −∞ hides the key
      * @return this builder
-     * @throws IllegalArgumentException if the expression holds more than 64 operations, constants
-     *     and inputs, needs more than 32 values at once, or asks for positions under several
-     *     alignments
+     * @throws IllegalArgumentException if the expression has more than 64 operations, constants and
+     *     inputs, needs more than 32 values at once, or uses positions under several alignments
      */
     public B score(FloatExpression score) {
-      this.score = Program.of(Objects.requireNonNull(score, "score"));
+      values.score = Program.of(Objects.requireNonNull(score, "score"));
       return self();
     }
 
     /**
      * Adds to each query's softmax a logit that belongs to no key, so that a query may attend to
-     * nothing (attention sinks, as in gpt-oss): weights sum to less than 1, and the logsumexp
-     * includes it.
+     * nothing (attention sinks, as in gpt-oss). The weights then sum to less than 1, and the
+     * logsumexp includes the sink.
      *
-     * @param sinks for each head its logit, in differential attention for each pair that of its
-     *     first and its second map; −∞ where there is none. Copied.
+     * @param sinks one logit for each head, or in differential attention two for each pair, that of
+     *     its first and that of its second map; −∞ for no sink. Copied.
      * @return this builder
      * @throws IllegalArgumentException if a sink is NaN or ∞
      */
@@ -282,21 +304,20 @@ record Options(
               "sinks[%d] must be a number below infinity: sinks[%d]=%s".formatted(h, h, own[h]));
         }
       }
-      this.sinks = own;
+      values.sinks = own;
       return self();
     }
 
     /**
-     * Chooses the most threads that one call may use.
+     * Limits the number of threads that one call uses.
      *
-     * @param threads at least 1; {@link A4j#threads()} at the time of the call where it is not
-     *     chosen
+     * @param threads at least 1; the default is {@link A4j#threads()} at the time of the call
      * @return this builder
      * @throws IllegalArgumentException if threads is less than 1
      */
     public B threads(int threads) {
       Checks.positive("threads", threads);
-      this.threads = threads;
+      values.threads = threads;
       return self();
     }
   }

@@ -5,11 +5,11 @@ import io.github.attention4j.internal.Workspaces;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 
-/** Turns tokens into the bytes by which the library hides keys. */
+/** Turns padding tokens into a mask of bytes for the native library. */
 final class Padding {
   private Padding() {}
 
-  /** Returns {@code [batch, lenK]} bytes in the lease, 0 where the token is the padding. */
+  /** Returns {@code [batch, lenK]} bytes in the lease, 0 for a padding token. */
   static MemorySegment keyMask(Workspaces.Lease lease, Tensor tokens, int padToken) {
     long batch = tokens.size(0);
     long lenK = tokens.size(1);

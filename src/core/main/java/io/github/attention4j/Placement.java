@@ -5,12 +5,12 @@ import java.util.Arrays;
 import java.util.Objects;
 
 /**
- * Where the first row stands among the keys: an {@link Alignment}, or for each batch the number of
- * a key. Whatever asks for positions (causal, windows, chunks, ALiBi, relative positions) holds
- * one, and all that meet in one call must hold the same.
+ * Where the queries are among the keys: an {@link Alignment}, or for each batch the position of its
+ * first query. Every option that depends on positions (causal, windows, chunks, ALiBi, relative
+ * positions, expressions) has a placement, and all that are used in one call must be equal.
  *
- * @param alignment null where there are offsets
- * @param offsets null where there is an alignment; never modified
+ * @param alignment null if there are offsets
+ * @param offsets null if there is an alignment; never modified
  */
 record Placement(Alignment alignment, int[] offsets) {
   static Placement of(Alignment alignment) {
@@ -25,7 +25,14 @@ record Placement(Alignment alignment, int[] offsets) {
     return new Placement(null, offsets.clone());
   }
 
-  /** The one of both; null where neither is there. */
+  static Placement of(int first, int... others) {
+    int[] offsets = new int[Objects.requireNonNull(others, "others").length + 1];
+    offsets[0] = first;
+    System.arraycopy(others, 0, offsets, 1, others.length);
+    return new Placement(null, offsets);
+  }
+
+  /** Returns the one that is not null; both must be equal if neither is. */
   static Placement one(String where, Placement a, Placement b) {
     if (a != null && b != null && !a.same(b)) {
       throw new IllegalArgumentException(where + " must have one alignment: " + a + " and " + b);

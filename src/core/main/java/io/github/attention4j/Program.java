@@ -9,19 +9,19 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * An expression as the native library takes it: straight-line code in which every instruction makes
- * one value, each value once, and constants are computed already. Immutable.
+ * An expression compiled for the native library: straight-line code in which every instruction
+ * computes one value, equal values are computed once, and constants are folded. Immutable.
  */
 final class Program {
-  /** The tables, in the order in which the code numbers them. */
+  /** The tables; the code refers to them by index. */
   final List<Tensor> tables;
 
-  /** Where the queries stand, as the expression says; null where it does not ask. */
+  /** Where the expression places the queries; null if it does not depend on positions. */
   final Placement placement;
 
   private final int[] words;
 
-  /** Which words name a table. */
+  /** The indices of the words that contain the index of a table. */
   private final int[] loads;
 
   private Program(int[] words, int[] loads, List<Tensor> tables, Placement placement) {
@@ -37,8 +37,8 @@ final class Program {
     final int result = compiler.add(sees, 0);
     if (compiler.numbers.containsKey(new Value(Op.SCORE, List.of(), 0, -1))) {
       throw new IllegalArgumentException(
-          "a mask must not read the score, which is computed only for what it shows;"
-              + " choose by Score.where in a score");
+          "a mask must not read the score, which is computed only for keys that the mask shows;"
+              + " use Score.where in a score");
     }
     return compiler.program(result);
   }
@@ -49,7 +49,7 @@ final class Program {
     return compiler.program(compiler.add(score, 0));
   }
 
-  /** The different tables of both; either may be null. */
+  /** The distinct tables of both; either may be null. */
   static List<Tensor> tables(Program mask, Program score) {
     if (mask == null && score == null) {
       return List.of();
@@ -70,7 +70,7 @@ final class Program {
     return all;
   }
 
-  /** The code, its tables numbered as in the list of all. */
+  /** The code, with tables numbered as in this list. */
   int[] words(List<Tensor> all) {
     int[] numbered = words.clone();
     for (int at : loads) {
@@ -80,7 +80,7 @@ final class Program {
     return numbered;
   }
 
-  /** Tables are compared by identity: two tensors are never equal by content. */
+  /** Compares tables by identity. */
   private static int indexOf(List<Tensor> all, Tensor table) {
     for (int i = 0; i < all.size(); i++) {
       if (all.get(i) == table) {
@@ -90,11 +90,11 @@ final class Program {
     return -1;
   }
 
-  /** An instruction; operands are numbers of earlier ones. Equal instructions make one value. */
+  /** An instruction, whose operands are the indices of earlier ones. */
   private record Value(Op op, List<Integer> operands, int literal, int table) {}
 
   private static final class Compiler {
-    /** Constants that are folded make an expression deeper, but not longer. */
+    /** Bounds the recursion: folded constants make an expression deeper, but not longer. */
     private static final int DEEPEST = 1000;
 
     final Map<Value, Integer> numbers = new HashMap<>();
@@ -103,7 +103,7 @@ final class Program {
     private final List<Tensor> tables = new ArrayList<>();
     private Placement placement;
 
-    /** The number of an expression's value. Shared parts are looked at once. */
+    /** Returns the index of an expression's value. Shared subexpressions are compiled once. */
     int add(Expression expression, int depth) {
       Integer known = done.get(expression);
       if (known != null) {
@@ -141,7 +141,7 @@ final class Program {
       List<Value> needed = needed(result);
       if (needed.size() > Op.MOST) {
         throw new IllegalArgumentException(
-            "an expression may hold at most "
+            "an expression may have at most "
                 + Op.MOST
                 + " different operations, constants and inputs: "
                 + needed.size());
@@ -172,7 +172,9 @@ final class Program {
           placement);
     }
 
-    /** The code without what folding left behind, numbered anew. The last value is the result. */
+    /**
+     * Drops unused values, such as folded operands, and renumbers. The last value is the result.
+     */
     private List<Value> needed(int last) {
       boolean[] used = new boolean[code.size()];
       used[last] = true;
@@ -212,12 +214,13 @@ final class Program {
           throw new IllegalArgumentException(
               "an expression may need at most "
                   + Op.MOST_LIVE
-                  + " values at once: write long sums as a chain, a + b + c, not as one of sums");
+                  + " values at once: write a long sum as a chain, a + b + c + d, not as a sum of"
+                  + " sums");
         }
       }
     }
 
-    /** A constant in place of the arithmetic of constants. */
+    /** Replaces arithmetic on constants by its value. */
     private Value folded(Value value) {
       List<Value> operands = value.operands.stream().map(code::get).toList();
       if (operands.isEmpty()) {

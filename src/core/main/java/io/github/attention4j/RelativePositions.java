@@ -4,25 +4,25 @@ import io.github.attention4j.internal.Checks;
 import java.util.Objects;
 
 /**
- * Embeddings of the distance between a query and a key, which are added to the keys and the values
- * that the query sees (Shaw et al., "Self-Attention with Relative Position Representations", 2018):
+ * Embeddings of the distance between a query and a key, added to the keys and the values that the
+ * query sees (Shaw et al., "Self-Attention with Relative Position Representations", 2018):
  *
  * <pre>
  *   logits[i, j] = scale · q[i] · (k[j] + E[j − p])       p the position of query i among the keys
  *   out[i]       = Σ w[i, j] · (v[j] + F[j − p])
  * </pre>
  *
- * <p>E and F are rows of two tables, one row for each distance. The tables need not reach as far as
- * the keys do: beyond their ends a distance has the nearest row that there is, or none. Neither the
- * products with E nor the sums with F ever take the memory of a matrix of queries and keys, and
- * what lies beyond a table costs next to nothing.
+ * <p>E and F are rows of two tables, one row for each distance. The tables may be shorter than the
+ * keys: a distance beyond their ends uses the nearest row, or none. No matrix of queries and keys
+ * is stored for the products with E or the sums with F, and distances beyond a table cost almost
+ * nothing.
  *
  * <pre>{@code
  * RelativePositions positions = RelativePositions.clipped(16, keys, values); // [33, dim] each
  * Attention.builder().relative(Alignment.TOP_LEFT, positions).build().forward(q, k, v, out);
  * }</pre>
  *
- * <p>The names of tensor2tensor's attention types that use such tables, and theirs here:
+ * <p>The attention types of tensor2tensor that use such tables, and the methods that make them:
  *
  * <pre>
  *   dot_product_relative               {@link #clipped}          rows −m … m, clipped
@@ -31,16 +31,16 @@ import java.util.Objects;
  *   local_relative_mask_right          {@link #localMaskRight}   rows −(4 · block_length − 1) … 0
  * </pre>
  *
- * <p>Immutable, and safe for any number of threads; its tensors are the caller's, and read by each
- * call.
+ * <p>Immutable, and safe for any number of threads. The tensors belong to the caller and are read
+ * at each call.
  */
 public final class RelativePositions {
-  /** What a distance beyond the ends of the tables has. */
+  /** What is used for a distance beyond the ends of the tables. */
   public enum Beyond {
-    /** The nearest row that there is (Shaw et al. 2018). */
+    /** The nearest row (Shaw et al. 2018). */
     CLIP,
 
-    /** Nothing: its key and its value are left as they are (Huang et al. 2018). */
+    /** Nothing: key and value are unchanged (Huang et al. 2018). */
     ZERO
   }
 
@@ -64,23 +64,23 @@ public final class RelativePositions {
   // ---- Making them ----
 
   /**
-   * Takes two tables.
+   * Makes relative positions from two tables.
    *
-   * @param keys E, {@code [rows, dim]} for all heads or {@code [headsQ, rows, dim]}; null where
-   *     nothing is added to keys. Not modified.
-   * @param values F, {@code [rows, dimV]} for all heads or {@code [headsQ, rows, dimV]}; null where
-   *     nothing is added to values. Not modified.
-   * @param zero the row of distance 0, that is of a query's own key; any number, and the rows
-   *     before it are for keys to the left
-   * @param beyond what distances beyond the tables have
-   * @return the embeddings
+   * @param keys E, {@code [rows, dim]} for all heads or {@code [headsQ, rows, dim]}; null to add
+   *     nothing to keys. Not modified.
+   * @param values F, {@code [rows, dimV]} for all heads or {@code [headsQ, rows, dimV]}; null to
+   *     add nothing to values. Not modified.
+   * @param zero the row for distance 0, a query's own key; may be outside the table. The rows
+   *     before it are for keys to the left.
+   * @param beyond what is used for distances beyond the tables
+   * @return the relative positions
    * @throws IllegalArgumentException if both tables are null, a table has neither rank 2 nor 3 or
-   *     no rows, or they have not the same number of them
+   *     no rows, or their numbers of rows differ
    */
   public static RelativePositions of(Tensor keys, Tensor values, long zero, Beyond beyond) {
     Objects.requireNonNull(beyond, "beyond");
     if (keys == null && values == null) {
-      throw new IllegalArgumentException("keys or values must be there: both are null");
+      throw new IllegalArgumentException("keys or values must not be null: both are");
     }
     checkTable("keys", keys);
     checkTable("values", values);
@@ -106,17 +106,17 @@ public final class RelativePositions {
   }
 
   /**
-   * Takes tables for the distances from {@code -maxRelativePosition} to {@code
-   * maxRelativePosition}, whose ends stand for everything beyond: Shaw et al. 2018 and
+   * Makes relative positions for the distances from {@code -maxRelativePosition} to {@code
+   * maxRelativePosition}; distances beyond use the first or last row. This is Shaw et al. 2018 and
    * tensor2tensor's {@code dot_product_relative}.
    *
    * @param maxRelativePosition tensor2tensor's {@code max_relative_position}, at least 1
-   * @param keys {@code [2 · maxRelativePosition + 1, dim]}, or with a table for each head; null
-   *     where nothing is added to keys. Not modified.
+   * @param keys {@code [2 · maxRelativePosition + 1, dim]}, or with a table for each head; null to
+   *     add nothing to keys. Not modified.
    * @param values {@code [2 · maxRelativePosition + 1, dimV]}, likewise. Not modified.
-   * @return the embeddings
-   * @throws IllegalArgumentException as {@link #of}, and if maxRelativePosition is less than 1 or
-   *     the tables have another number of rows
+   * @return the relative positions
+   * @throws IllegalArgumentException as {@link #of}, and if maxRelativePosition is less than 1 or a
+   *     table has a different number of rows
    */
   public static RelativePositions clipped(int maxRelativePosition, Tensor keys, Tensor values) {
     Checks.positive("maxRelativePosition", maxRelativePosition);
@@ -126,17 +126,17 @@ public final class RelativePositions {
   }
 
   /**
-   * Takes tables for the distances from {@code -(maxRelativePosition - 1)} to 0, with nothing
-   * beyond: Huang et al., "Music Transformer", 2018, and tensor2tensor's {@code
-   * dot_product_relative_v2}, which a causal mask goes with.
+   * Makes relative positions for the distances from {@code -(maxRelativePosition - 1)} to 0, with
+   * nothing beyond. This is Huang et al., "Music Transformer", 2018, and tensor2tensor's {@code
+   * dot_product_relative_v2}; combine it with a causal mask.
    *
    * @param maxRelativePosition tensor2tensor's {@code max_relative_position}, at least 1
-   * @param keys {@code [maxRelativePosition, dim]}, or with a table for each head; null where
-   *     nothing is added to keys. Not modified.
+   * @param keys {@code [maxRelativePosition, dim]}, or with a table for each head; null to add
+   *     nothing to keys. Not modified.
    * @param values {@code [maxRelativePosition, dimV]}, likewise. Not modified.
-   * @return the embeddings
-   * @throws IllegalArgumentException as {@link #of}, and if maxRelativePosition is less than 1 or
-   *     the tables have another number of rows
+   * @return the relative positions
+   * @throws IllegalArgumentException as {@link #of}, and if maxRelativePosition is less than 1 or a
+   *     table has a different number of rows
    */
   public static RelativePositions masked(int maxRelativePosition, Tensor keys, Tensor values) {
     Checks.positive("maxRelativePosition", maxRelativePosition);
@@ -145,17 +145,17 @@ public final class RelativePositions {
   }
 
   /**
-   * Takes tables for the distances from {@code -(maxRelativePosition - 1)} to {@code
-   * maxRelativePosition - 1}, with nothing beyond: tensor2tensor's {@code
+   * Makes relative positions for the distances from {@code -(maxRelativePosition - 1)} to {@code
+   * maxRelativePosition - 1}, with nothing beyond. This is tensor2tensor's {@code
    * dot_product_unmasked_relative_v2}.
    *
    * @param maxRelativePosition tensor2tensor's {@code max_relative_position}, at least 1
-   * @param keys {@code [2 · maxRelativePosition - 1, dim]}, or with a table for each head; null
-   *     where nothing is added to keys. Not modified.
+   * @param keys {@code [2 · maxRelativePosition - 1, dim]}, or with a table for each head; null to
+   *     add nothing to keys. Not modified.
    * @param values {@code [2 · maxRelativePosition - 1, dimV]}, likewise. Not modified.
-   * @return the embeddings
-   * @throws IllegalArgumentException as {@link #of}, and if maxRelativePosition is less than 1 or
-   *     the tables have another number of rows
+   * @return the relative positions
+   * @throws IllegalArgumentException as {@link #of}, and if maxRelativePosition is less than 1 or a
+   *     table has a different number of rows
    */
   public static RelativePositions unmasked(int maxRelativePosition, Tensor keys, Tensor values) {
     Checks.positive("maxRelativePosition", maxRelativePosition);
@@ -164,20 +164,20 @@ public final class RelativePositions {
   }
 
   /**
-   * Takes tables for the distances from {@code -(4 · blockLength - 1)} to 0: tensor2tensor's {@code
-   * local_relative_mask_right}, which {@code LocalMasks.localMaskRight} goes with. As in
-   * tensor2tensor, queries of the first block take nothing from the values' table, and none does
-   * where the sequence is shorter than two blocks.
+   * Makes relative positions for the distances from {@code -(4 · blockLength - 1)} to 0. This is
+   * tensor2tensor's {@code local_relative_mask_right}; combine it with {@code
+   * LocalMasks.localMaskRight}. As in tensor2tensor, the table of values is not used by queries of
+   * the first block, nor by any query if the sequence is shorter than two blocks.
    *
    * @param length the number of queries, and of keys
-   * @param blockLength the queries and keys of a block, tensor2tensor's {@code block_length}, at
-   *     least 1
-   * @param keys {@code [4 · blockLength, dim]}, or with a table for each head; null where nothing
-   *     is added to keys. Not modified.
+   * @param blockLength the number of queries and keys in a block, tensor2tensor's {@code
+   *     block_length}, at least 1
+   * @param keys {@code [4 · blockLength, dim]}, or with a table for each head; null to add nothing
+   *     to keys. Not modified.
    * @param values {@code [4 · blockLength, dimV]}, likewise. Not modified.
-   * @return the embeddings, for this length
+   * @return the relative positions, for this length
    * @throws IllegalArgumentException as {@link #of}, and if length is negative, blockLength less
-   *     than 1 or the tables have another number of rows
+   *     than 1 or a table has a different number of rows
    */
   public static RelativePositions localMaskRight(
       int length, int blockLength, Tensor keys, Tensor values) {
@@ -195,10 +195,10 @@ public final class RelativePositions {
   }
 
   /**
-   * Returns the same embeddings, from whose values the first queries take nothing.
+   * Returns these relative positions with the table of values used only from some query on.
    *
-   * @param firstQuery the first query that does, counted from 0
-   * @return new embeddings
+   * @param firstQuery the first query that uses the table, counted from 0
+   * @return new relative positions
    * @throws IllegalArgumentException if firstQuery is negative
    */
   public RelativePositions valuesFrom(long firstQuery) {
@@ -209,7 +209,7 @@ public final class RelativePositions {
   // ---- What they are ----
 
   /**
-   * Returns the table of what is added to keys.
+   * Returns the table that is added to keys.
    *
    * @return the table, or null
    */
@@ -218,7 +218,7 @@ public final class RelativePositions {
   }
 
   /**
-   * Returns the table of what is added to values.
+   * Returns the table that is added to values.
    *
    * @return the table, or null
    */
@@ -227,25 +227,25 @@ public final class RelativePositions {
   }
 
   /**
-   * Returns the number of distances that the tables hold.
+   * Returns the number of distances in the tables.
    *
-   * @return their rows
+   * @return the number of rows
    */
   public long rows() {
     return rows;
   }
 
   /**
-   * Returns the row of a query's own key.
+   * Returns the row for a query's own key.
    *
-   * @return the row of distance 0
+   * @return the row for distance 0
    */
   public long zero() {
     return zero;
   }
 
   /**
-   * Returns what distances beyond the tables have.
+   * Returns what is used for distances beyond the tables.
    *
    * @return the nearest row or nothing
    */
@@ -254,9 +254,9 @@ public final class RelativePositions {
   }
 
   /**
-   * Returns the first query that takes something from the table of values.
+   * Returns the first query that uses the table of values.
    *
-   * @return its number, 0 for all
+   * @return its index, 0 for all queries
    */
   public long firstWithValues() {
     return firstWithValues;

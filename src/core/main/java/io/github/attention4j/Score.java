@@ -1,17 +1,18 @@
 package io.github.attention4j;
 
+import io.github.attention4j.internal.Checks;
 import io.github.attention4j.internal.Op;
 import java.util.Arrays;
 import java.util.Objects;
 
 /**
- * The caller's own scores and masks, as small typed expressions over a score and the place where it
- * stands, computed inside the native kernel for a block of pairs at a time; after Dong et al.,
- * "Flex Attention: A Programming Model for Generating Optimized Attention Kernels", 2024.
+ * Custom scores and masks: small typed expressions over a score and its indices, evaluated inside
+ * the native kernel for a block of query-key pairs at a time. After Dong et al., "Flex Attention: A
+ * Programming Model for Generating Optimized Attention Kernels", 2024.
  *
- * <p>{@link Attention.Builder#score} takes a {@link FloatExpression}, the new score of a pair of a
- * query and a key (PyTorch's {@code score_mod}); {@link Mask#where} takes a {@link BoolExpression},
- * true where the query sees the key (its {@code mask_mod}). FlexAttention's examples here:
+ * <p>{@link Attention.Builder#score} takes a {@link FloatExpression}, the new score of a query and
+ * a key (PyTorch's {@code score_mod}); {@link Mask#where} takes a {@link BoolExpression}, true if
+ * the query sees the key (its {@code mask_mod}). FlexAttention's examples:
  *
  * <pre>{@code
  * // ALiBi                       score - slopes[h] * (q_idx - kv_idx)
@@ -36,25 +37,25 @@ import java.util.Objects;
  * BoolExpression same = document.at(query()).equalTo(document.at(key()));
  * }</pre>
  *
- * <p><b>What is known of a pair.</b> The {@link #score}: scaled, then soft-capped, then with bias
- * and ALiBi where those are chosen too; a score of −∞ hides the key, and so does a new score of −∞.
- * The {@link #batch}, the output {@link #head} (in differential attention the pair, whose two maps
- * are asked one after the other), the {@link #query} and the {@link #key}, all counted from 0, in
- * packed sequences within the sequence; and the {@link #position} of the query among the keys,
- * which is not the query's number where keys are cached. What a mask hides is hidden whatever the
- * new score is.
+ * <p><b>Inputs.</b> The {@link #score}: scaled, then soft-capped, then with bias and ALiBi if they
+ * are used too; a score of −∞ hides the key, and so does a new score of −∞. The {@link #batch}, the
+ * output {@link #head} (in differential attention the pair, for each of its two maps in turn), the
+ * {@link #query} and the {@link #key}, all counted from 0, in packed sequences within the sequence;
+ * and the {@link #position} of the query among the keys, which differs from the query's index if
+ * keys are cached. Keys that a mask hides stay hidden whatever the new score is.
  *
  * <p><b>Tables.</b> {@link #floats} and {@link #ints} make tensors readable at computed indices. An
- * index outside of a dimension reads the nearest element. One call reads at most 4 different
+ * index outside its dimension reads the nearest element. One call reads at most 4 different
  * tensors. They are read at each call, and belong to the caller, who must keep their arena open.
  *
- * <p><b>Cost.</b> What depends on the query alone, or on the key alone, is computed once for a
- * block of some thousands of pairs; the rest costs about as much per operation as an addition in
- * each pair, a table that both choose some times that. A mask is asked before the products are
- * computed, and blocks that it hides from all queries are skipped; but it has to be asked, where
- * {@link Mask#window} and {@link Mask#keyRanges} know beforehand: use those where they can say it.
+ * <p><b>Cost.</b> Subexpressions that depend only on the query, or only on the key, are computed
+ * once for a block of some thousands of pairs. All others cost about as much per operation as an
+ * addition for each pair, and several times that for a table that is indexed by both. A mask is
+ * evaluated before the products are computed, and blocks that it hides from all queries are
+ * skipped; but evaluating it takes time, while {@link Mask#window} and {@link Mask#keyRanges} know
+ * the hidden keys in advance: prefer them if they can express the same.
  *
- * <p>An expression holds at most 64 operations, constants and inputs, equal ones counted once, and
+ * <p>An expression has at most 64 operations, constants and inputs, counting equal ones once, and
  * needs at most 32 values at once. Safe for any number of threads.
  */
 public final class Score {
@@ -66,10 +67,10 @@ public final class Score {
 
   private Score() {}
 
-  // ---- What is known of a pair ----
+  // ---- Inputs ----
 
   /**
-   * Returns the score, as it is before the softmax; not for masks.
+   * Returns the score before softmax; not for masks.
    *
    * @return the scaled, capped, biased product of query and key
    */
@@ -78,47 +79,46 @@ public final class Score {
   }
 
   /**
-   * Returns the number of the batch, or of the sequence where those are packed.
+   * Returns the index of the batch, or of the sequence if sequences are packed.
    *
-   * @return from 0 on
+   * @return the index, counted from 0
    */
   public static IntExpression batch() {
     return BATCH;
   }
 
   /**
-   * Returns the number of the output head.
+   * Returns the index of the output head.
    *
-   * @return from 0 on
+   * @return the index, counted from 0
    */
   public static IntExpression head() {
     return HEAD;
   }
 
   /**
-   * Returns the number of the query.
+   * Returns the index of the query.
    *
-   * @return from 0 on
+   * @return the index, counted from 0
    */
   public static IntExpression query() {
     return QUERY;
   }
 
   /**
-   * Returns the number of the key.
+   * Returns the index of the key.
    *
-   * @return from 0 on
+   * @return the index, counted from 0
    */
   public static IntExpression key() {
     return KEY;
   }
 
   /**
-   * Returns the query's position among the keys, which is the number of a key, or of one before the
-   * first or behind the last.
+   * Returns the query's position among the keys; it may be before the first or after the last key.
    *
-   * @param alignment where the positions of queries and keys coincide; that of the mask and of
-   *     ALiBi, where they ask for positions too
+   * @param alignment where the positions of queries and keys coincide; must be that of the mask and
+   *     of ALiBi if they depend on positions too
    * @return the position
    */
   public static IntExpression position(Alignment alignment) {
@@ -126,23 +126,35 @@ public final class Score {
   }
 
   /**
+   * Returns the query's position among the keys, {@code i + offset[b]} for query i of batch b.
+   *
+   * @param offset for the first batch the position of its first query; must be that of the mask and
+   *     of ALiBi if they depend on positions too
+   * @param others likewise for the other batches. Copied.
+   * @return the position
+   */
+  public static IntExpression position(int offset, int... others) {
+    return new IntExpression(Placement.of(offset, others));
+  }
+
+  /**
    * Returns the query's position among the keys, {@code i + offsets[b]} for query i of batch b.
    *
-   * @param offsets for each batch the number of the key at which its first query stands; those of
-   *     the mask and of ALiBi, where they ask for positions too. Copied.
+   * @param offsets for each batch the position of its first query; must be those of the mask and of
+   *     ALiBi if they depend on positions too. Copied.
    * @return the position
-   * @throws IllegalArgumentException if there are no offsets
+   * @throws IllegalArgumentException if offsets is empty
    */
-  public static IntExpression position(int... offsets) {
+  public static IntExpression position(int[] offsets) {
     return new IntExpression(Placement.of(offsets));
   }
 
   // ---- Constants and tables ----
 
   /**
-   * Returns a number that is the same for all pairs.
+   * Returns a constant number.
    *
-   * @param value any number, −∞ to hide
+   * @param value any number; −∞ hides the key
    * @return the constant
    */
   public static FloatExpression constant(float value) {
@@ -150,7 +162,7 @@ public final class Score {
   }
 
   /**
-   * Returns an integer that is the same for all pairs.
+   * Returns a constant integer.
    *
    * @param value the integer
    * @return the constant
@@ -160,26 +172,26 @@ public final class Score {
   }
 
   /**
-   * Makes a tensor of floats readable.
+   * Makes a tensor of floats readable in expressions.
    *
    * @param table {@link DType#F32} of rank 1 to 3, contiguous, with at least one element. Not
    *     modified.
    * @return the table
    * @throws IllegalArgumentException if type, rank or layout do not fit, or the tensor has no
-   *     element, or 2^31 or more
+   *     elements, or 2^31 or more
    */
   public static FloatTable floats(Tensor table) {
     return new FloatTable(checked(table, DType.F32));
   }
 
   /**
-   * Makes a tensor of integers readable.
+   * Makes a tensor of integers readable in expressions.
    *
    * @param table {@link DType#I32} of rank 1 to 3, contiguous, with at least one element. Not
    *     modified.
    * @return the table
    * @throws IllegalArgumentException if type, rank or layout do not fit, or the tensor has no
-   *     element, or 2^31 or more
+   *     elements, or 2^31 or more
    */
   public static IntTable ints(Tensor table) {
     return new IntTable(checked(table, DType.I32));
@@ -194,11 +206,11 @@ public final class Score {
     }
 
     /**
-     * Returns an element; an index outside of its dimension reads the nearest.
+     * Returns an element; an index outside its dimension reads the nearest element.
      *
      * @param indices one for each dimension
      * @return the element
-     * @throws IllegalArgumentException if there are not as many indices as dimensions
+     * @throws IllegalArgumentException if the number of indices is not the number of dimensions
      */
     public FloatExpression at(IntExpression... indices) {
       return new FloatExpression(table, flat(table, indices));
@@ -214,11 +226,11 @@ public final class Score {
     }
 
     /**
-     * Returns an element; an index outside of its dimension reads the nearest.
+     * Returns an element; an index outside its dimension reads the nearest element.
      *
      * @param indices one for each dimension
      * @return the element
-     * @throws IllegalArgumentException if there are not as many indices as dimensions
+     * @throws IllegalArgumentException if the number of indices is not the number of dimensions
      */
     public IntExpression at(IntExpression... indices) {
       return new IntExpression(table, flat(table, indices));
@@ -226,10 +238,7 @@ public final class Score {
   }
 
   private static Tensor checked(Tensor table, DType dtype) {
-    if (Objects.requireNonNull(table, "table").dtype() != dtype) {
-      throw new IllegalArgumentException(
-          "table.dtype must be " + dtype + ": table.dtype=" + table.dtype());
-    }
+    Checks.dtype("table", Objects.requireNonNull(table, "table"), dtype);
     if (table.rank() < 1 || table.rank() > 3) {
       throw new IllegalArgumentException(
           "table.rank must be 1, 2 or 3: table.rank=" + table.rank());
@@ -249,7 +258,7 @@ public final class Score {
     return table;
   }
 
-  /** The number of an element in row-major order, each index cut to its dimension. */
+  /** The row-major index of an element, each index clamped to its dimension. */
   private static IntExpression flat(Tensor table, IntExpression[] indices) {
     if (Objects.requireNonNull(indices, "indices").length != table.rank()) {
       throw new IllegalArgumentException(
@@ -258,7 +267,7 @@ public final class Score {
               + ", table.rank="
               + table.rank());
     }
-    if (indices.length == 1) { // the library cuts the sum itself
+    if (indices.length == 1) { // the native library clamps the index itself
       return Expression.operand(indices[0]);
     }
     IntExpression flat = null;
@@ -273,12 +282,12 @@ public final class Score {
   // ---- Choosing ----
 
   /**
-   * Chooses one of two numbers; what is not chosen never touches the result, NaN included.
+   * Chooses one of two numbers; the other never affects the result, even if it is NaN.
    *
-   * @param condition decides
-   * @param then the result where it is true
-   * @param otherwise the result where it is false
-   * @return one of both
+   * @param condition the condition
+   * @param then the result if it is true
+   * @param otherwise the result if it is false
+   * @return one of the two
    */
   public static FloatExpression where(
       BoolExpression condition, FloatExpression then, FloatExpression otherwise) {
@@ -291,12 +300,12 @@ public final class Score {
 
   /**
    * Chooses a number or a constant: {@code where(condition, score(), Float.NEGATIVE_INFINITY)}
-   * hides what does not meet the condition.
+   * hides the keys for which the condition is false.
    *
-   * @param condition decides
-   * @param then the result where it is true
-   * @param otherwise the result where it is false
-   * @return one of both
+   * @param condition the condition
+   * @param then the result if it is true
+   * @param otherwise the result if it is false
+   * @return one of the two
    */
   public static FloatExpression where(
       BoolExpression condition, FloatExpression then, float otherwise) {
@@ -306,10 +315,10 @@ public final class Score {
   /**
    * Chooses one of two integers.
    *
-   * @param condition decides
-   * @param then the result where it is true
-   * @param otherwise the result where it is false
-   * @return one of both
+   * @param condition the condition
+   * @param then the result if it is true
+   * @param otherwise the result if it is false
+   * @return one of the two
    */
   public static IntExpression where(
       BoolExpression condition, IntExpression then, IntExpression otherwise) {
@@ -323,10 +332,10 @@ public final class Score {
   /**
    * Chooses an integer or a constant.
    *
-   * @param condition decides
-   * @param then the result where it is true
-   * @param otherwise the result where it is false
-   * @return one of both
+   * @param condition the condition
+   * @param then the result if it is true
+   * @param otherwise the result if it is false
+   * @return one of the two
    */
   public static IntExpression where(BoolExpression condition, IntExpression then, int otherwise) {
     return where(condition, then, new IntExpression(otherwise));

@@ -1,17 +1,17 @@
 package io.github.attention4j;
 
 /**
- * A stage on the way from the product of queries and keys to weights, at which {@link
- * Extras#scores} shows it. The last stage, the probabilities, is {@link Extras#weights}; together
- * they are the four of ONNX {@code Attention}'s {@code qk_matmul_output_mode}.
+ * A stage of the computation from the products of queries and keys to the weights, for {@link
+ * Extras#scores}. The last stage, the probabilities, is {@link Extras#weights}; these are the four
+ * values of {@code qk_matmul_output_mode} of ONNX {@code Attention}.
  */
 public enum ScoreStage {
-  /** {@code scale · q kᵀ}, for every key, seen or not. */
+  /** {@code scale · q kᵀ}, for every key, hidden or not. */
   SCALED,
 
-  /** The same after soft-capping, for every key, seen or not. */
+  /** The same after soft-capping, for every key, hidden or not. */
   CAPPED,
 
-  /** What softmax takes: bias and ALiBi added, and −∞ where the query does not see the key. */
+  /** The input of softmax: with bias and ALiBi, and −∞ if the query does not see the key. */
   LOGITS
 }

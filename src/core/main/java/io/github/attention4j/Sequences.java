@@ -5,8 +5,8 @@ import java.util.Arrays;
 import java.util.Objects;
 
 /**
- * How sequences of different lengths lie one behind the other in one dimension, without padding:
- * what other libraries call {@code cu_seqlens}. Given to {@link Attention#forwardPacked}.
+ * The lengths of sequences that are stored one after the other in one dimension, without padding
+ * ({@code cu_seqlens} in other libraries), for {@link Attention#forwardPacked}.
  *
  * <pre>{@code
  * Sequences.ofLengths(5, 1, 7) // rows 0 to 4, row 5, rows 6 to 12
@@ -15,7 +15,7 @@ import java.util.Objects;
  * <p>An immutable value, safe for any number of threads.
  */
 public final class Sequences {
-  /** Where each sequence begins, and at the end where the last one ends. */
+  /** Where each sequence begins, and finally where the last one ends. */
   private final int[] begins;
 
   private final int longest;
@@ -30,7 +30,7 @@ public final class Sequences {
   }
 
   /**
-   * Takes the length of each sequence.
+   * Makes sequences from their lengths.
    *
    * @param lengths for each sequence its number of rows, which may be 0. Not modified.
    * @return the sequences
@@ -47,20 +47,16 @@ public final class Sequences {
   }
 
   /**
-   * Takes where each sequence begins, as {@code cu_seqlens} of other libraries do.
+   * Makes sequences from their first rows, the {@code cu_seqlens} of other libraries.
    *
-   * @param begins {@link DType#I32} {@code [sequences + 1]}, ascending from 0 to the number of all
-   *     rows; read now, and not again. Not modified.
+   * @param begins {@link DType#I32} {@code [sequences + 1]}, ascending from 0 to the total number
+   *     of rows; read once, by this method. Not modified.
    * @return the sequences
    * @throws IllegalArgumentException if the type is not I32, the rank not 1, there is no element,
    *     the first is not 0, or one is less than the one before it
-   * @throws IllegalStateException if the tensor's arena is closed
    */
   public static Sequences ofBegins(Tensor begins) {
-    if (Objects.requireNonNull(begins, "begins").dtype() != DType.I32) {
-      throw new IllegalArgumentException(
-          "begins.dtype must be I32: begins.dtype=" + begins.dtype());
-    }
+    Checks.dtype("begins", Objects.requireNonNull(begins, "begins"), DType.I32);
     Checks.rank("begins", begins, 1);
     Checks.positive("begins.length", begins.size(0));
     int[] own = begins.toIntArray();
@@ -76,18 +72,18 @@ public final class Sequences {
   }
 
   /**
-   * Returns how many sequences there are.
+   * Returns the number of sequences.
    *
-   * @return the number of sequences, empty ones included
+   * @return the number, including empty ones
    */
   public int count() {
     return begins.length - 1;
   }
 
   /**
-   * Returns how many rows one sequence has.
+   * Returns the number of rows of one sequence.
    *
-   * @param sequence the number of the sequence
+   * @param sequence the index of the sequence
    * @return its length
    * @throws IndexOutOfBoundsException if there is no such sequence
    */
@@ -97,7 +93,7 @@ public final class Sequences {
   }
 
   /**
-   * Returns how many rows all sequences have.
+   * Returns the number of rows of all sequences.
    *
    * @return the sum of the lengths
    */
@@ -108,19 +104,19 @@ public final class Sequences {
   /**
    * Returns the length of the longest sequence.
    *
-   * @return the largest of the lengths, 0 where there is no sequence
+   * @return the largest length, 0 if there is no sequence
    */
   public int longest() {
     return longest;
   }
 
-  /** Not to be modified. */
+  /** Must not be modified. */
   int[] begins() {
     return begins;
   }
 
   /**
-   * Shows where the sequences begin.
+   * Lists where the sequences begin.
    *
    * @return for example {@code Sequences[0, 5, 6, 13]}
    */

@@ -5,13 +5,13 @@ import io.github.attention4j.internal.Workspaces;
 import java.util.Objects;
 
 /**
- * Attention over one prefix for all batches, followed by each batch's own continuation: two calls,
- * one over the prefix as it lies, shown to every batch by a stride of 0, and one over the
- * continuations, merged by their logsumexps.
+ * Attention over one prefix for all batches, followed by each batch's own continuation. It takes
+ * two calls, which are merged by their logsumexps: one over the prefix, which a stride of 0 repeats
+ * for every batch, and one over the continuations.
  *
- * <p>Query i of batch b stands at key {@code P + n[b] - lenQ + i} of the prefix's P keys and its
- * own n[b]: windows, chunks, ALiBi and relative positions give what they would give over the
- * concatenation.
+ * <p>Query i of batch b is at position {@code P + n[b] - lenQ + i}, for P keys of the prefix and
+ * n[b] of its own, so that windows, chunks, ALiBi and relative positions give the same result as
+ * over the concatenation.
  */
 final class SharedPrefix {
   private SharedPrefix() {}
@@ -23,7 +23,7 @@ final class SharedPrefix {
     Objects.requireNonNull(continuations, "continuations");
     Checks.rank("out", Objects.requireNonNull(out, "out"), 4);
     Objects.requireNonNull(extras, "extras");
-    Checks.equal("prefix.batch", prefix.keys().size(0), "that of a shared prefix", 1);
+    Checks.equal("prefix.batch", prefix.keys().size(0), "the batch of a shared prefix", 1);
     checkAlike("keys", prefix.keys(), continuations.keyView());
     checkAlike("values", prefix.values(), continuations.valueView());
     final int prefixLength = prefix.longest();
@@ -32,14 +32,12 @@ final class SharedPrefix {
       refuse(options.hardening().name(), options.hardening());
     }
     refuseParts(options.mask(), extras, prefixLength);
-    Placement.one(
-        "mask and cache", options.placementOrNull(), Placement.of(Alignment.BOTTOM_RIGHT));
+    options.requireCachePlacement();
     Tensor lse = extras.logsumexp();
     checkApart(out, lse, continuations);
 
-    final Attention own = new Attention(options.withoutSinks());
-    final Attention shared =
-        new Attention(overPrefix(options, prefixLength, continuations.lengths(), q.size(2)));
+    final Options own = options.withoutSinks();
+    final Options shared = overPrefix(options, prefixLength, continuations.lengths(), q.size(2));
     try (Workspaces.Lease lease = Workspaces.lease()) {
       long rows = out.size(0) * out.size(1) * out.size(2);
       long lseBytes = Copying.Pieces.whole(rows * Float.BYTES);
@@ -50,32 +48,33 @@ final class SharedPrefix {
       final Tensor ownLse = Tensor.of(pieces.next(lseBytes), DType.F32, lseShape);
       Tensor scratchLse = Tensor.of(pieces.next(lseBytes), DType.F32, lseShape);
       Tensor sharedLse = lse != null ? lse : scratchLse;
-      own.forward(q, continuations, ownOut, Extras.none().logsumexp(ownLse));
-      shared.forward(
+      Attention.run(own, q, continuations, ownOut, Extras.ofLogsumexp(ownLse));
+      Attention.run(
+          shared,
           q,
           prefix.keys().expand(0, q.size(0)),
           prefix.values().expand(0, q.size(0)),
           out,
-          Extras.none().logsumexp(sharedLse));
+          Extras.ofLogsumexp(sharedLse));
       Attention.merge(out, sharedLse, ownOut, ownLse, out, lse);
     }
   }
 
   /**
-   * The attention over the prefix. Where all of it is seen by all queries it asks for no positions,
-   * so that batches, which read the same keys, can be computed side by side.
+   * The options for the prefix. If all queries see all of it, they do not depend on positions, so
+   * that batches, which read the same keys, can be computed together.
    */
   private static Options overPrefix(Options options, int prefix, int[] lengths, long lenQ) {
     Mask mask = options.mask();
     int[] offsets = new int[lengths.length];
-    boolean behind = true;
+    boolean allSeen = true;
     for (int b = 0; b < offsets.length; b++) {
       offsets[b] = Math.toIntExact(prefix + lengths[b] - lenQ);
-      behind &= offsets[b] >= prefix - 1;
+      allSeen &= offsets[b] >= prefix - 1;
     }
     boolean nearOnly = mask.windowLeft() >= 0 || mask.chunk() != 0;
     boolean byDistance = options.slopes() != null || options.relative() != null;
-    if (behind && !nearOnly && !byDistance || offsets.length == 0) {
+    if (allSeen && !nearOnly && !byDistance || offsets.length == 0) {
       return options.withMask(Mask.none());
     }
     Mask causal = mask.and(Mask.causal(Alignment.BOTTOM_RIGHT));
@@ -105,11 +104,11 @@ final class SharedPrefix {
   private static void refuse(String name, Object part) {
     if (part != null) {
       throw new IllegalArgumentException(
-          name + " cannot be had with a shared prefix, which is attended to in two parts");
+          name + " is not supported with a shared prefix, which is attended to in two parts");
     }
   }
 
-  /** Fewer heads in one of the two would be another grouping of the same queries. */
+  /** Both must group the queries in the same way. */
   private static void checkAlike(String what, Tensor prefix, Tensor continuations) {
     String name = "prefix." + what;
     String otherName = "continuations." + what;

@@ -11,10 +11,10 @@ import java.util.Objects;
 
 /**
  * An immutable view of off-heap memory as an array of any rank: a segment, an element type, a shape
- * and strides. Making another view of the same elements never copies them; whoever owns the
- * segment's {@link Arena} owns the memory.
+ * and strides. Views of the same elements never copy them; whoever owns the segment's {@link Arena}
+ * owns the memory.
  *
- * <p>Element {@code [i, j, …]} lies at
+ * <p>Element {@code [i, j, …]} is at
  *
  * <pre>
  *   segment.address() + (offset + i * stride(0) + j * stride(1) + …) * dtype.bytes()
@@ -28,14 +28,14 @@ import java.util.Objects;
  *   |&lt;---------- offset -----------&gt;|&lt;-------------- stride(0) --------------&gt;|
  * </pre>
  *
- * <p>A tensor cannot be made unless all of its elements lie inside its segment, so that no use of
- * it reaches outside. Strides are in elements and never negative; a stride of 0 shows the same
- * elements again and again ({@link #expand}). Sizes may be 0, and a rank of 0 is a scalar with one
- * element. The segment's address need not be a multiple of anything.
+ * <p>All elements of a tensor are inside its segment: a tensor that would reach outside cannot be
+ * made. Strides are in elements and never negative; a stride of 0 repeats the same elements ({@link
+ * #expand}). Sizes may be 0, and a tensor of rank 0 is a scalar with one element. The segment's
+ * address need not be aligned.
  *
  * <pre>{@code
  * try (Arena arena = Arena.ofConfined()) {
- *   Tensor x = Tensor.allocate(arena, DType.F32, batch, length, heads * headDim);
+ *   Tensor x = Tensor.zeros(arena, batch, length, heads * headDim);
  *   Tensor perHead = x.splitHeads(heads); // [batch, heads, length, headDim], the same memory
  *   perHead.setFloat(1.5f, 0, 2, 5, 7);
  * }
@@ -44,20 +44,25 @@ import java.util.Objects;
  * <p><b>Dimensions</b> are numbered from 0; a negative number counts from the end, so that -1 is
  * the last. Indices of elements are never negative.
  *
- * <p><b>Threads.</b> The view is immutable and may be shared; the elements are plain memory, and
- * whoever writes them while others read must order the two. Access is bound to the arena's rules: a
- * closed arena gives {@link IllegalStateException}, another thread than a confined arena's owner
- * {@link WrongThreadException}. Writing through a {@linkplain #asReadOnly() read-only} tensor gives
- * {@link IllegalStateException}. Every method that touches elements may throw these.
+ * <p><b>Threads.</b> The view is immutable and may be shared. The elements are plain memory: if one
+ * thread writes while others read, the caller must synchronize them. Every method that accesses
+ * elements throws {@link IllegalStateException} if the arena is closed, and {@link
+ * WrongThreadException} if it is confined to another thread; methods that write throw {@link
+ * IllegalStateException} if the tensor is {@linkplain #asReadOnly() read-only}.
  *
- * <p>Equality is identity: two tensors are never compared by content.
+ * <p>Equality is identity: tensors are never compared by content.
  */
 public final class Tensor {
   /** Cache lines and the widest vectors are 64 bytes. */
   private static final long ALIGNMENT_BYTES = 64;
 
-  /** The largest array that every JVM can make. */
-  private static final int MAX_ARRAY_LENGTH = Integer.MAX_VALUE - 8;
+  /** The largest array that every JVM can allocate. */
+  static final int MAX_ARRAY_LENGTH = Integer.MAX_VALUE - 8;
+
+  /** The most values that {@link #toString} shows at each end of a dimension, and in all. */
+  private static final int SHOWN_AT_EDGE = 3;
+
+  private static final int MOST_SHOWN = 1000;
 
   private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT_UNALIGNED;
   private static final ValueLayout.OfShort SHORT = ValueLayout.JAVA_SHORT_UNALIGNED;
@@ -77,9 +82,9 @@ public final class Tensor {
   private final boolean contiguous;
 
   /**
-   * The one place that decides what a valid tensor is. Takes over both arrays. Afterwards holds: if
-   * count is positive, every element lies inside the segment; if it is 0, the offset alone does;
-   * and no {@code shape[i] * strides[i]} overflows.
+   * The one place that decides what a valid tensor is. Takes ownership of both arrays. Guarantees
+   * that every element is inside the segment, or at least the offset if there are no elements, and
+   * that no {@code shape[i] * strides[i]} overflows.
    */
   private Tensor(MemorySegment segment, DType dtype, long offset, long[] shape, long[] strides) {
     this.segment = segment;
@@ -102,7 +107,7 @@ public final class Tensor {
    * @param shape the size of each dimension; none for a scalar
    * @return a contiguous tensor
    * @throws IllegalArgumentException if a size is negative, or the size in bytes overflows
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws OutOfMemoryError if there is not enough memory
    */
   public static Tensor allocate(Arena arena, DType dtype, long... shape) {
     Objects.requireNonNull(arena, "arena");
@@ -114,13 +119,26 @@ public final class Tensor {
   }
 
   /**
+   * Allocates an {@link DType#F32} tensor of zeros, contiguous and aligned to 64 bytes.
+   *
+   * @param arena supplies the memory and decides how long it lives
+   * @param shape the size of each dimension; none for a scalar
+   * @return a contiguous tensor
+   * @throws IllegalArgumentException if a size is negative, or the size in bytes overflows
+   * @throws OutOfMemoryError if there is not enough memory
+   */
+  public static Tensor zeros(Arena arena, long... shape) {
+    return allocate(arena, DType.F32, shape);
+  }
+
+  /**
    * Views the beginning of a segment as a contiguous tensor, without copying.
    *
    * @param segment off-heap memory (allocated or mapped); may be longer than the tensor needs
    * @param dtype the element type
    * @param shape the size of each dimension; none for a scalar
    * @return a contiguous tensor with offset 0, read-only if the segment is
-   * @throws IllegalArgumentException if the segment lies on the heap or is too short, a size is
+   * @throws IllegalArgumentException if the segment is on the heap or too short, a size is
    *     negative, or the size in bytes overflows
    */
   public static Tensor of(MemorySegment segment, DType dtype, long... shape) {
@@ -138,7 +156,7 @@ public final class Tensor {
    * @param values the elements in row-major order. Not modified.
    * @param shape the size of each dimension; none for a scalar
    * @return a contiguous tensor, aligned to 64 bytes
-   * @throws IllegalArgumentException if the number of values is not that of the shape's elements, a
+   * @throws IllegalArgumentException if the number of values is not the product of the shape, a
    *     size is negative, or the size in bytes overflows
    */
   public static Tensor of(Arena arena, float[] values, long... shape) {
@@ -150,6 +168,28 @@ public final class Tensor {
   }
 
   /**
+   * Allocates a {@link DType#BOOL} tensor and copies the values into it.
+   *
+   * @param arena supplies the memory and decides how long it lives
+   * @param values the elements in row-major order. Not modified.
+   * @param shape the size of each dimension; none for a scalar
+   * @return a contiguous tensor, aligned to 64 bytes
+   * @throws IllegalArgumentException if the number of values is not the product of the shape, a
+   *     size is negative, or the size in bytes overflows
+   */
+  public static Tensor of(Arena arena, boolean[] values, long... shape) {
+    Objects.requireNonNull(arena, "arena");
+    Objects.requireNonNull(values, "values");
+    Objects.requireNonNull(shape, "shape");
+    checkValueCount(values.length, elementCount(DType.BOOL, shape), shape);
+    Tensor tensor = allocate(arena, DType.BOOL, shape);
+    for (int i = 0; i < values.length; i++) {
+      tensor.segment.set(BYTE, i, (byte) (values[i] ? 1 : 0));
+    }
+    return tensor;
+  }
+
+  /**
    * Views a segment as a tensor with any layout, without copying.
    *
    * @param segment off-heap memory (allocated or mapped)
@@ -157,11 +197,11 @@ public final class Tensor {
    * @param offset the number of elements from the segment's start to the first element
    * @param shape the size of each dimension; empty for a scalar
    * @param strides for each dimension the number of elements from one index to the next; not
-   *     negative, and 0 where all indices show the same elements
+   *     negative; 0 repeats the same elements for all indices
    * @return the tensor, read-only if the segment is
-   * @throws IllegalArgumentException if the segment lies on the heap, shape and strides differ in
+   * @throws IllegalArgumentException if the segment is on the heap, shape and strides differ in
    *     length, a size, a stride or the offset is negative, sizes or strides overflow, or an
-   *     element would lie outside the segment
+   *     element would be outside the segment
    */
   public static Tensor strided(
       MemorySegment segment, DType dtype, long offset, long[] shape, long[] strides) {
@@ -179,10 +219,10 @@ public final class Tensor {
     return new Tensor(segment, dtype, offset, shape.clone(), strides.clone());
   }
 
-  // ---- What it is ----
+  // ---- Properties ----
 
   /**
-   * Returns the whole backing segment, of which this tensor may show only a part.
+   * Returns the whole backing segment, which may be more than this tensor.
    *
    * @return the segment, read-only if this tensor is
    */
@@ -249,7 +289,7 @@ public final class Tensor {
   }
 
   /**
-   * Returns where the first element lies.
+   * Returns the offset of the first element.
    *
    * @return the number of elements from the segment's start
    */
@@ -259,34 +299,34 @@ public final class Tensor {
 
   /**
    * Returns the number of elements: the product of all sizes, 1 for a scalar. With a stride of 0 it
-   * may be more than the memory holds.
+   * may be more than the number of elements in memory.
    *
-   * @return the number of indices that can be read
+   * @return the number of elements
    */
   public long count() {
     return count;
   }
 
   /**
-   * Tells whether the elements lie in row-major order without gaps. Dimensions of size 1 do not
+   * Tells whether the elements are in row-major order without gaps. Dimensions of size 1 do not
    * matter, and a tensor without elements is contiguous.
    *
-   * @return true if {@code count()} elements from {@code offset()} on are exactly this tensor
+   * @return true if this tensor is exactly the {@code count()} elements from {@code offset()} on
    */
   public boolean isContiguous() {
     return contiguous;
   }
 
-  // ---- Views: the same elements, never a copy ----
+  // ---- Views, which never copy ----
 
   /**
-   * Keeps a range of one dimension.
+   * Selects a range of one dimension.
    *
    * @param dim the dimension; negative counts from the end
-   * @param start the first index kept
-   * @param length the number of indices kept; may be 0
+   * @param start the first index
+   * @param length the number of indices; may be 0
    * @return a view of the same rank
-   * @throws IllegalArgumentException if there is no such dimension, or the range is not inside it
+   * @throws IllegalArgumentException if there is no such dimension, or the range is outside it
    */
   public Tensor slice(int dim, long start, long length) {
     int d = checkDim(dim);
@@ -303,16 +343,16 @@ public final class Tensor {
     }
     long[] sizes = shape.clone();
     sizes[d] = length;
-    // A view without elements stays where it is: its start may lie past the segment's end.
+    // A view without elements keeps its offset: the start may be past the end of the segment.
     long first = count == 0 || length == 0 ? offset : offset + start * strides[d];
     return new Tensor(segment, dtype, first, sizes, strides.clone());
   }
 
   /**
-   * Keeps one index of one dimension, and drops that dimension.
+   * Selects one index of one dimension, and drops that dimension.
    *
    * @param dim the dimension; negative counts from the end
-   * @param index the index kept
+   * @param index the index
    * @return a view with one dimension fewer
    * @throws IllegalArgumentException if there is no such dimension or no such index
    */
@@ -338,14 +378,14 @@ public final class Tensor {
   }
 
   /**
-   * Shows the same elements, in the same row-major order, in another shape. Dimensions can be split
-   * always, and merged where their elements follow each other in memory.
+   * Changes the shape; the elements keep their row-major order. Dimensions can always be split, and
+   * they can be merged if their elements are adjacent in memory.
    *
    * @param newShape the size of each dimension; none for a scalar
    * @return a view
    * @throws IllegalArgumentException if the numbers of elements differ, a size is negative, or
-   *     dimensions would have to be merged whose elements do not follow each other (copy first:
-   *     {@code Tensor.allocate(arena, dtype, shape).copyFrom(tensor)})
+   *     dimensions would have to be merged whose elements are not adjacent (copy first: {@code
+   *     Tensor.allocate(arena, dtype, shape).copyFrom(tensor)})
    */
   public Tensor reshape(long... newShape) {
     long[] sizes = Objects.requireNonNull(newShape, "newShape").clone();
@@ -357,7 +397,7 @@ public final class Tensor {
               + " has "
               + newCount
               + ", "
-              + this
+              + layout()
               + " has "
               + count);
     }
@@ -368,9 +408,9 @@ public final class Tensor {
   /**
    * Inserts a dimension of size 1.
    *
-   * @param dim where the new dimension will stand, from 0 to the present rank; negative counts from
-   *     the end of the new shape, so that -1 appends it
-   * @return a view with one dimension more
+   * @param dim the index of the new dimension, from 0 to the present rank; negative counts from the
+   *     end of the new shape, so that -1 appends it
+   * @return a view with one more dimension
    * @throws IllegalArgumentException if the new shape has no such dimension
    */
   public Tensor unsqueeze(int dim) {
@@ -380,14 +420,13 @@ public final class Tensor {
   }
 
   /**
-   * Repeats a dimension of size 1 by a stride of 0, as broadcasting does.
+   * Repeats a dimension of size 1 with a stride of 0, as broadcasting does.
    *
    * @param dim the dimension; negative counts from the end
-   * @param size the size that it shall have
-   * @return a view of the same rank, in which all indices of the dimension show the same elements;
-   *     this tensor itself if the dimension has that size already
+   * @param size the new size
+   * @return a view of the same rank; this tensor itself if the dimension already has that size
    * @throws IllegalArgumentException if there is no such dimension, its size is neither 1 nor the
-   *     one wanted, the wanted size is negative, or the number of elements overflows
+   *     new size, the new size is negative, or the number of elements overflows
    */
   public Tensor expand(int dim, long size) {
     int d = checkDim(dim);
@@ -406,10 +445,10 @@ public final class Tensor {
   }
 
   /**
-   * Shows the last dimension of {@code [batch, length, heads * dim]} as heads, in the order that
-   * attention takes.
+   * Splits the last dimension of {@code [batch, length, heads * dim]} into heads, in the order that
+   * attention expects.
    *
-   * @param heads the number of heads that stand side by side in the last dimension
+   * @param heads the number of heads in the last dimension
    * @return a view {@code [batch, heads, length, dim]}
    * @throws IllegalArgumentException if the rank is not 3, or the last size is not a multiple of
    *     {@code heads}, which must be positive
@@ -417,7 +456,7 @@ public final class Tensor {
   public Tensor splitHeads(long heads) {
     if (rank() != 3) {
       throw new IllegalArgumentException(
-          "rank must be 3, as in [batch, length, heads * dim]: rank=" + rank() + ", " + this);
+          "rank must be 3, as in [batch, length, heads * dim]: rank=" + rank() + ", " + layout());
     }
     if (heads <= 0 || shape[2] % heads != 0) {
       throw new IllegalArgumentException(
@@ -430,9 +469,9 @@ public final class Tensor {
   }
 
   /**
-   * Shows the same elements, but refuses to write them.
+   * Makes a view that cannot be written through.
    *
-   * @return a view whose segment is read-only; this tensor itself if it is that already
+   * @return a view whose segment is read-only; this tensor itself if it is read-only already
    */
   public Tensor asReadOnly() {
     return segment.isReadOnly()
@@ -441,6 +480,18 @@ public final class Tensor {
   }
 
   // ---- Single elements ----
+
+  /**
+   * Short for {@link #getFloat}.
+   *
+   * @param index one index for each dimension
+   * @return the element
+   * @throws IllegalArgumentException if the element type is not a float, or there is no such
+   *     element
+   */
+  public float get(long... index) {
+    return getFloat(index);
+  }
 
   /**
    * Reads one element; {@link DType#BF16} and {@link DType#F16} are widened, which is exact.
@@ -456,7 +507,7 @@ public final class Tensor {
   }
 
   /**
-   * Writes one element, rounded to the nearest that the element type can hold, ties to even.
+   * Writes one element, rounded to the nearest value of the element type, ties to even.
    *
    * @param value the new value
    * @param index one index for each dimension
@@ -499,6 +550,19 @@ public final class Tensor {
     long element = elementAt(index);
     requireWritable();
     storeInt(segment, dtype, element, value);
+  }
+
+  /**
+   * Reads one element of an {@link DType#I32} or {@link DType#I64} tensor.
+   *
+   * @param index one index for each dimension
+   * @return the element
+   * @throws IllegalArgumentException if the element type is not an integer, or there is no such
+   *     element
+   */
+  public long getLong(long... index) {
+    requireInteger("getLong");
+    return loadLong(segment, dtype, elementAt(index));
   }
 
   /**
@@ -562,14 +626,13 @@ public final class Tensor {
   }
 
   /**
-   * Overwrites all elements, each rounded to the nearest that the element type can hold, ties to
-   * even.
+   * Overwrites all elements, each rounded to the nearest value of the element type, ties to even.
    *
    * @param values the new elements in row-major order. Not modified.
    * @return this tensor
    * @throws IllegalArgumentException if the element type is not a float, the number of values is
-   *     not {@code count()}, or a stride of this tensor does not step over all that the smaller
-   *     ones span, so that elements may share memory
+   *     not {@code count()}, or a stride of this tensor does not step over everything that smaller
+   *     strides span, so that elements may share memory
    * @throws IllegalStateException if this tensor is read-only
    */
   public Tensor copyFrom(float[] values) {
@@ -583,16 +646,15 @@ public final class Tensor {
   }
 
   /**
-   * Overwrites all elements with those of another tensor of the same shape, with any strides. Types
-   * must be equal, or both be floats: then each element is rounded to the nearest that this
-   * tensor's type can hold, ties to even. The result is the same if the two overlap in memory, in
-   * any way.
+   * Overwrites all elements with those of another tensor of the same shape, with any strides. The
+   * types must be equal, or both be floats: then each element is rounded to the nearest value of
+   * this tensor's type, ties to even. The two may overlap in memory in any way.
    *
    * @param source the new elements. Not modified, unless it overlaps this tensor.
    * @return this tensor
    * @throws IllegalArgumentException if the shapes differ, the types cannot be converted, or a
-   *     stride of this tensor does not step over all that the smaller ones span, so that elements
-   *     may share memory
+   *     stride of this tensor does not step over everything that smaller strides span, so that
+   *     elements may share memory
    * @throws IllegalStateException if this tensor is read-only
    */
   public Tensor copyFrom(Tensor source) {
@@ -626,8 +688,8 @@ public final class Tensor {
   }
 
   /**
-   * Overwrites all elements with one value, rounded to the nearest that the element type can hold,
-   * ties to even.
+   * Overwrites all elements with one value, rounded to the nearest value of the element type, ties
+   * to even.
    *
    * @param value the new value of every element
    * @return this tensor
@@ -654,7 +716,7 @@ public final class Tensor {
    * @param arena supplies the memory and decides how long it lives
    * @return a contiguous tensor of the same shape, aligned to 64 bytes
    * @throws IllegalArgumentException if the element type is not a float
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws OutOfMemoryError if there is not enough memory
    */
   public Tensor toF32(Arena arena) {
     requireFloat("toF32");
@@ -663,21 +725,69 @@ public final class Tensor {
     return copy;
   }
 
+  // ---- Text ----
+
   /**
-   * Shows type and shape, and strides where they do not follow from the shape.
+   * Describes type and shape, and the strides unless they follow from the shape. Does not access
+   * elements.
    *
    * @return for example {@code F32[2, 3]} or {@code F32[2, 3] strides [5, 1]}
    */
-  @Override
-  public String toString() {
+  public String layout() {
     String typeAndShape = dtype + Arrays.toString(shape);
     return contiguous ? typeAndShape : typeAndShape + " strides " + Arrays.toString(strides);
+  }
+
+  /**
+   * Describes the layout and the values. Of a dimension with more than 6 indices only the first and
+   * last 3 are shown if the tensor has more than 1000 elements; a tensor that cannot be read says
+   * why.
+   *
+   * @return for example {@code F32[2, 3] [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]}
+   */
+  @Override
+  public String toString() {
+    if (!segment.scope().isAlive()) {
+      return layout() + " in a closed arena";
+    }
+    if (!segment.isAccessibleBy(Thread.currentThread())) {
+      return layout() + " in an arena of another thread";
+    }
+    StringBuilder text = new StringBuilder(layout()).append(' ');
+    try {
+      appendValues(text, 0, offset);
+    } catch (IllegalStateException closedMeanwhile) {
+      return layout() + " in a closed arena";
+    }
+    return text.toString();
+  }
+
+  private void appendValues(StringBuilder text, int dim, long element) {
+    if (dim == rank()) {
+      switch (dtype) {
+        case F32, BF16, F16 -> text.append(loadFloat(segment, dtype, element));
+        case I32, I64 -> text.append(loadLong(segment, dtype, element));
+        case BOOL -> text.append(segment.get(BYTE, element) != 0);
+      }
+      return;
+    }
+    boolean abridged = count > MOST_SHOWN && shape[dim] > 2 * SHOWN_AT_EDGE;
+    text.append('[');
+    for (long i = 0; i < shape[dim]; i++) {
+      if (abridged && i == SHOWN_AT_EDGE) {
+        text.append(", …");
+        i = shape[dim] - SHOWN_AT_EDGE;
+      }
+      text.append(i == 0 ? "" : ", ");
+      appendValues(text, dim + 1, element + i * strides[dim]);
+    }
+    text.append(']');
   }
 
   // ---- Shapes and strides ----
 
   /**
-   * Multiplies the sizes. Counts zeros as ones when looking for overflow, so that the strides of a
+   * Multiplies the sizes. Zeros count as ones when checking for overflow, so that the strides of a
    * tensor without elements can be computed too.
    */
   private static long elementCount(DType dtype, long[] shape) {
@@ -729,8 +839,8 @@ public final class Tensor {
 
   /**
    * Walks old and new dimensions from the last to the first. A chunk is a run of old dimensions
-   * that follow each other in memory; the new dimensions must cut each chunk exactly. Not called
-   * for tensors without elements, which are contiguous.
+   * that are adjacent in memory; the new dimensions must divide each chunk exactly. Not called for
+   * tensors without elements, which are contiguous.
    */
   private long[] stridesAfterReshape(long[] newShape) {
     long[] newStrides = new long[newShape.length];
@@ -754,8 +864,8 @@ public final class Tensor {
         throw new IllegalArgumentException(
             "reshape to "
                 + Arrays.toString(newShape)
-                + " would have to merge dimensions that do not follow each other in memory: "
-                + this);
+                + " would have to merge dimensions that are not adjacent in memory: "
+                + layout());
       }
       if (i > 0) {
         chunkCount = 1;
@@ -827,7 +937,7 @@ public final class Tensor {
     if (!inside) {
       throw new IllegalArgumentException(
           "segment is too short for "
-              + this
+              + layout()
               + " at offset "
               + offset
               + ": elements needed="
@@ -899,13 +1009,13 @@ public final class Tensor {
 
   private void requireWritable() {
     if (segment.isReadOnly()) {
-      throw new IllegalStateException("tensor must not be read-only to be written: " + this);
+      throw new IllegalStateException("tensor must not be read-only to be written: " + layout());
     }
   }
 
   /**
-   * Refuses a destination in which two indices are one element: which value would stay there?
-   * Sorted by stride, each dimension must step over all that the smaller ones span.
+   * Refuses a destination in which two indices may be the same element. Sorted by stride, each
+   * dimension must step over everything that smaller strides span.
    */
   private void requireDistinctElements() {
     if (contiguous) {
@@ -921,8 +1031,8 @@ public final class Tensor {
       }
       if (strides[d] <= spanned) {
         throw new IllegalArgumentException(
-            "strides of a copy's destination must step over all that smaller strides span: "
-                + this);
+            "strides of a copy's destination must step over everything that smaller strides span: "
+                + layout());
       }
       spanned += (shape[d] - 1) * strides[d];
     }
@@ -936,7 +1046,7 @@ public final class Tensor {
               + " to fit in an array: elements="
               + count
               + ", "
-              + this);
+              + layout());
     }
     return (int) count;
   }
@@ -974,11 +1084,14 @@ public final class Tensor {
     }
   }
 
+  private static long loadLong(MemorySegment segment, DType dtype, long element) {
+    return dtype == DType.I32
+        ? segment.get(INT, element * Integer.BYTES)
+        : segment.get(LONG, element * Long.BYTES);
+  }
+
   private static int loadInt(MemorySegment segment, DType dtype, long element) {
-    if (dtype == DType.I32) {
-      return segment.get(INT, element * Integer.BYTES);
-    }
-    long value = segment.get(LONG, element * Long.BYTES);
+    long value = loadLong(segment, dtype, element);
     if (value != (int) value) {
       throw new IllegalStateException(
           "element must lie in [-2^31, 2^31-1] to fit in an int: element=" + value);
@@ -994,7 +1107,7 @@ public final class Tensor {
     }
   }
 
-  /** Gives an array this tensor's shape for the duration of one copy; never leaves this class. */
+  /** Views an array in this tensor's shape for the duration of one copy. */
   private Tensor onHeap(MemorySegment array, DType arrayType) {
     return new Tensor(array, arrayType, 0, shape, rowMajorStrides(shape));
   }
@@ -1045,7 +1158,7 @@ public final class Tensor {
     }
   }
 
-  /** Moves bits, not values, so that every NaN arrives as it left. */
+  /** Moves bits, not values, so that every NaN keeps its payload. */
   private void moveRun(
       MemorySegment source, long from, long fromStep, long to, long toStep, long n) {
     switch (dtype.bytes()) {
@@ -1076,13 +1189,13 @@ public final class Tensor {
     }
   }
 
-  /** Elements of two tensors that lie at even steps: the n along the last dimension, or all. */
+  /** Evenly spaced elements of two tensors: n along the last dimension, or all of them. */
   @FunctionalInterface
   private interface Run {
     void accept(long a, long aStep, long b, long bStep, long n);
   }
 
-  /** Visits all elements of two tensors of the same shape in row-major order, a run at a time. */
+  /** Visits all elements of two tensors of the same shape in row-major order, run by run. */
   private static void forEachRun(Tensor a, Tensor b, Run run) {
     if (a.count == 0) {
       return;

@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.atomic.AtomicReference;
@@ -80,7 +81,9 @@ class BadInputTest {
     refuse(
         "bias.dtype must be F32: bias.dtype=BOOL",
         () -> Mask.bias(Tensor.allocate(arena, DType.BOOL, 5, 7)));
-    refuse("keyLengths.dtype must be I32: keyLengths.dtype=F32", () -> Mask.keyLengths(floats(2)));
+    refuse(
+        "keyLengths.dtype must be I32 or I64: keyLengths.dtype=F32",
+        () -> Mask.keyLengths(floats(2)));
     Extras keep = Extras.none().keep(floats(5, 7), 0.5);
     refuse("keep.dtype must be BOOL: keep.dtype=F32", () -> attention.forward(q, k, v, out, keep));
   }
@@ -160,6 +163,11 @@ class BadInputTest {
         "mask.keyLengths[0] must lie in [0, 7]: mask.keyLengths[0]=-1",
         () -> attention.withMask(Mask.keyLengths(negative)).forward(q, k, v, out));
     refuse("keyLengths[1] must not be negative: keyLengths[1]=-2", () -> Mask.keyLengths(3, -2));
+    Tensor large = Tensor.allocate(arena, DType.I64, 2);
+    large.segment().setAtIndex(ValueLayout.JAVA_LONG, 1, (1L << 32) + 1);
+    refuse(
+        "mask.keyLengths[1] must lie in [0, 7]: mask.keyLengths[1]=4294967297",
+        () -> attention.withMask(Mask.keyLengths(large)).forward(q, k, v, out));
   }
 
   @Test
@@ -169,7 +177,7 @@ class BadInputTest {
         () -> Mask.causal(Alignment.TOP_LEFT).and(Mask.causal(Alignment.BOTTOM_RIGHT)));
     refuseStart(
         IllegalArgumentException.class,
-        "an intersection can hold one bias tensor: combine the two into one tensor first: ",
+        "an intersection can have only one bias tensor, combine the two into one tensor first: ",
         () -> Mask.bias(floats(5, 7)).and(Mask.bias(floats(5, 7))));
     refuse(
         "key lengths must be for the same number of batches: 2 and 1",
@@ -182,7 +190,9 @@ class BadInputTest {
     refuse(
         "left must lie in [-1, 2147483647]: left=-2", () -> Mask.window(-2, 0, Alignment.TOP_LEFT));
     refuse("size must be at least 1: size=0", () -> Mask.chunks(0, Alignment.TOP_LEFT));
-    refuse("offsets must hold one number for each batch: offsets.length=0", () -> Mask.causal());
+    refuse(
+        "offsets must hold one number for each batch: offsets.length=0",
+        () -> Mask.causal(new int[0]));
     refuse(
         "tokens.rank must be 2 [batch, lenK]: tokens.rank=1",
         () -> Mask.padding(Tensor.allocate(arena, DType.I32, 7), 0));
@@ -194,7 +204,7 @@ class BadInputTest {
         () -> Mask.chunks(4, 1, 2).and(Mask.chunks(6, 1, 2)));
     Tensor tokens = Tensor.allocate(arena, DType.I32, 2, 7);
     refuse(
-        "an intersection can hold one padding token: 1 and 2",
+        "an intersection can have only one padding token: 1 and 2",
         () -> Mask.padding(tokens, 1).and(Mask.padding(tokens, 2)));
     Mask.causal(3, 4).and(Mask.window(5, 5, 3, 4)).and(Mask.chunks(4, 3, 4));
   }
@@ -222,7 +232,18 @@ class BadInputTest {
             + "mask.allow.shape=[5, 8]",
         () -> attention.withMask(Mask.allow(longer)).forward(q, k, v, out));
     Tensor shorter = Tensor.allocate(arena, DType.BOOL, 5, 6);
-    attention.withMask(Mask.allow(shorter)).forward(q, k, v, out);
+    refuse(
+        "mask.allow must broadcast to [batch, heads, lenQ, lenK] = [2, 4, 5, 7]"
+            + " (Mask.paddedWithHidden hides the keys beyond it): mask.allow.shape=[5, 6]",
+        () -> attention.withMask(Mask.allow(shorter)).forward(q, k, v, out));
+    refuse(
+        "mask.bias must broadcast to [batch, heads, lenQ, lenK] = [2, 4, 5, 7]"
+            + " (Mask.paddedWithHidden hides the keys beyond it): mask.bias.shape=[5, 6]",
+        () ->
+            attention
+                .withMask(Mask.bias(floats(5, 6)).and(Mask.allow(shorter).paddedWithHidden()))
+                .forward(q, k, v, out));
+    attention.withMask(Mask.allow(shorter).paddedWithHidden()).forward(q, k, v, out);
     refuse(
         "keep must broadcast to [batch, heads, lenQ, lenK] = [2, 4, 5, 7]: keep.shape=[5, 6]",
         () -> attention.forward(q, k, v, out, Extras.none().keep(shorter, 0.5)));
@@ -242,6 +263,46 @@ class BadInputTest {
             attention
                 .withMask(Mask.keyRanges(KeyRanges.perHead(two, two, two)))
                 .forward(q, k, v, out));
+  }
+
+  @Test
+  void shouldRefuseMasksShorterThanTheKeysOfACache() {
+    KvCache cache = KvCache.of(k, floats(2, 2, 7, 8), 7, 7);
+    Tensor shorter = Tensor.allocate(arena, DType.BOOL, 1, 6);
+    Tensor one = floats(2, 4, 1, 8);
+    Tensor result = floats(2, 4, 1, 8);
+    refuse(
+        "mask.allow must broadcast to [batch, heads, lenQ, lenK] = [2, 4, 1, 7]"
+            + " (Mask.paddedWithHidden hides the keys beyond it): mask.allow.shape=[1, 6]",
+        () -> attention.withMask(Mask.allow(shorter)).forward(one, cache, result));
+  }
+
+  @Test
+  void shouldSayThatACacheAlignsItsQueries() {
+    KvCache cache = KvCache.of(k, floats(2, 2, 7, 8), 7, 6);
+    String message =
+        "attention over a cache aligns its queries BOTTOM_RIGHT, so mask, ALiBi, score and relative"
+            + " positions must be aligned BOTTOM_RIGHT too: they are aligned ";
+    refuse(
+        message + "TOP_LEFT",
+        () ->
+            attention
+                .withMask(Mask.causal(Alignment.TOP_LEFT))
+                .forward(q, cache, floats(2, 4, 5, 8)));
+    refuse(
+        message + "offsets [1, 2]",
+        () ->
+            Attention.builder()
+                .alibi(new int[] {1, 2}, Alibi.slopes(4))
+                .build()
+                .forward(q, cache, floats(2, 4, 5, 8)));
+    refuse(
+        message + "TOP_LEFT",
+        () ->
+            Differential.builder()
+                .mask(Mask.causal(Alignment.TOP_LEFT))
+                .build()
+                .forward(q, cache, 0.5f, floats(2, 2, 5, 8)));
   }
 
   @Test
@@ -314,11 +375,11 @@ class BadInputTest {
   void shouldRefuseRowsWhoseElementsAreApart() {
     Tensor apart = floats(2, 2, 8, 7).transpose(2, 3);
     refuse(
-        "k.stride(-1) must be 1, the elements of a row side by side: k.stride(-1)=7",
+        "k.stride(-1) must be 1, the elements of a row contiguous: k.stride(-1)=7",
         () -> attention.forward(q, apart, v, out));
     Tensor repeated = floats(2, 2, 7, 1).expand(3, 6);
     refuse(
-        "v.stride(-1) must be 1, the elements of a row side by side: v.stride(-1)=0",
+        "v.stride(-1) must be 1, the elements of a row contiguous: v.stride(-1)=0",
         () -> attention.forward(q, k, repeated, out));
     refuse(
         "weights must be contiguous: shape=[2, 4, 5, 7], strides=[140, 35, 1, 5]",
@@ -426,7 +487,7 @@ class BadInputTest {
     other.close();
     refuseStart(
         IllegalStateException.class,
-        "k lies in an arena that has been closed: ",
+        "k is in an arena that has been closed: ",
         () -> attention.forward(q, gone, v, out));
   }
 
@@ -439,19 +500,19 @@ class BadInputTest {
     other.close();
     refuseStart(
         IllegalStateException.class,
-        "mask.padding lies in an arena that has been closed: ",
+        "mask.padding is in an arena that has been closed: ",
         () -> attention.withMask(Mask.padding(ints, 0)).forward(q, k, v, out));
     refuseStart(
         IllegalStateException.class,
-        "mask.keyLengths lies in an arena that has been closed: ",
+        "mask.keyLengths is in an arena that has been closed: ",
         () -> attention.withMask(Mask.keyLengths(ints.slice(1, 0, 5))).forward(q, k, v, out));
     refuseStart(
         IllegalStateException.class,
-        "scores lies in an arena that has been closed: ",
+        "scores is in an arena that has been closed: ",
         () -> attention.forward(q, k, v, out, Extras.none().scores(ScoreStage.CAPPED, floats)));
     refuseStart(
         IllegalStateException.class,
-        "work lies in an arena that has been closed: ",
+        "work is in an arena that has been closed: ",
         () -> attention.forward(q, k, v, out, Extras.none().work(work)));
   }
 
@@ -471,7 +532,7 @@ class BadInputTest {
     Throwable failure = assertThrows(CompletionException.class, call::join).getCause();
     assertEquals(IllegalStateException.class, failure.getClass());
     assertTrue(
-        failure.getMessage().startsWith("q lies in an arena that is confined to another thread: "),
+        failure.getMessage().startsWith("q is in an arena that is confined to another thread: "),
         failure.getMessage());
   }
 

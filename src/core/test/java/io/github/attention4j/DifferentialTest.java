@@ -470,7 +470,7 @@ class DifferentialTest {
         "out.dim must equal dimV: out.dim=8, dimV=16",
         () -> attention.forward(q, q, wide, 0.1f, floats(1, 4, 3, 8)));
     refuse(
-        "q.rank must be 4: q.rank=3, " + floats(8, 3, 8),
+        "q.rank must be 4: q.rank=3, F32[8, 3, 8]",
         () -> attention.forward(floats(8, 3, 8), q, wide, 0.1f, out));
     refuse(
         "lambda.shape must be [1], [pairs] or broadcast to [batch, pairs, lenQ] = [1, 4, 3]: "

@@ -172,7 +172,8 @@ class DropoutTest {
   void shouldExcludeAMaskThatIsGiven() {
     Tensor keep = Tensor.allocate(arena, DType.BOOL, 3, 4);
     Dropout dropout = Dropout.of(0.5, 1);
-    String message = "keep and dropout exclude one another: both say which weights are dropped";
+    String message =
+        "keep and dropout exclude each other: both choose the weights that are dropped";
     refuse(message, () -> Extras.none().keep(keep, 0.5).dropout(dropout));
     refuse(message, () -> Extras.none().dropout(dropout).keep(keep, 0.5));
     refuse("p must lie in [0, 1): p=1.0", () -> Dropout.of(1, 1));
@@ -181,7 +182,7 @@ class DropoutTest {
     Tensor packed = random(arena, random, 5, 2, 8);
     Sequences sequences = Sequences.ofLengths(2, 3);
     refuse(
-        "dropout cannot be had with packed sequences, which have no matrix of rows and keys",
+        "dropout is not supported with packed sequences, which have no matrix of rows and keys",
         () ->
             Attention.builder()
                 .build()

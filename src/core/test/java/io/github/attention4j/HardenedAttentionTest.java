@@ -210,7 +210,7 @@ class HardenedAttentionTest {
   @Test
   void shouldRefuseWhatDoesNotFit() {
     Attention.Builder both = Attention.builder().topK(3).hardAttention(2);
-    refuse("topK and hardAttention exclude one another: topK=3, hardAttention=2", both::build);
+    refuse("topK and hardAttention exclude each other: topK=3, hardAttention=2", both::build);
     refuse("topK must be at least 1: topK=0", () -> Attention.builder().topK(0));
     refuse(
         "hardAttention must be at least 1: hardAttention=-1",
@@ -220,7 +220,7 @@ class HardenedAttentionTest {
         () -> Extras.none().gumbelNoise(Double.NaN, 1));
     Problem problem = new Problem(Mask.none(), 1, 1, 1, 3, 4);
     refuse(
-        "gumbelNoise is for weights that are hardened afterwards: choose topK or hardAttention",
+        "gumbelNoise is added to weights before they are hardened: choose topK or hardAttention",
         () ->
             problem
                 .builder()

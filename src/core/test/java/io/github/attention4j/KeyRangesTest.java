@@ -106,7 +106,7 @@ class KeyRangesTest {
     KeyRanges four = list(new int[] {0, 1});
     KeyRanges five = KeyRanges.of(5, new int[] {0, 0}, new int[0][]);
     refuse(
-        "key ranges that are intersected must have the same blocks of rows: 1 blocks of 4 and 1"
+        "key ranges must have the same blocks of rows to be intersected: 1 blocks of 4 and 1"
             + " blocks of 5",
         () -> four.and(five));
     refuse(
@@ -117,7 +117,7 @@ class KeyRangesTest {
         "heads[0] must be for one head and batch: heads=2, batches=1",
         () -> KeyRanges.perHead(KeyRanges.perHead(four, four)));
     refuse(
-        "key ranges that are intersected must be for the same number of heads: 2 and 3",
+        "key ranges must have the same number of heads to be intersected: 2 and 3",
         () -> KeyRanges.perHead(four, four).and(KeyRanges.perHead(four, four, four)));
   }
 }

@@ -228,7 +228,7 @@ class PackedTest {
     Sequences one = Sequences.ofLengths(3);
     Tensor x = floats(3, 2, 8);
     Tensor out = floats(3, 2, 8);
-    String rest = " cannot be had with packed sequences, which have no matrix of rows and keys";
+    String rest = " is not supported with packed sequences, which have no matrix of rows and keys";
     refuse(
         "mask.bias" + rest,
         () -> attention.withMask(Mask.bias(floats(3, 3))).forwardPacked(x, one, x, x, one, out));

@@ -287,7 +287,7 @@ class RelativePositionsTest {
   void shouldRefuseTablesThatAreNone() {
     Tensor table = random(5, 8);
     refuse(
-        "keys or values must be there: both are null",
+        "keys or values must not be null: both are",
         () -> RelativePositions.of(null, null, 0, Beyond.CLIP));
     refuse(
         "keys.rank must be 2 [rows, dim] or 3 [heads, rows, dim]: keys.rank=1",

@@ -452,7 +452,7 @@ class ScoreTest {
     final FloatExpression full = chain;
     requireReference(new Problem(2, 3), scored(full), (b, h, i, j) -> 0); // 64
     requireMessage(
-        "an expression may hold at most 64 different operations, constants and inputs: 65",
+        "an expression may have at most 64 different operations, constants and inputs: 65",
         () -> scored(full.plus(0.25f)));
     FloatExpression right = score().times(100);
     for (int n = 0; n < 31; n++) {
@@ -477,8 +477,8 @@ class ScoreTest {
     scored(chosen(terms, 30)); // 31 at once
     final FloatExpression tooMany = chosen(terms, 33);
     requireMessage(
-        "an expression may need at most 32 values at once: write long sums as a chain, a + b + c,"
-            + " not as one of sums",
+        "an expression may need at most 32 values at once: write a long sum as a chain, a + b + c +"
+            + " d, not as a sum of sums",
         () -> scored(tooMany));
   }
 
@@ -497,8 +497,8 @@ class ScoreTest {
   @Test
   void shouldRefuseMasksThatReadTheScore() {
     requireMessage(
-        "a mask must not read the score, which is computed only for what it shows;"
-            + " choose by Score.where in a score",
+        "a mask must not read the score, which is computed only for keys that the mask shows;"
+            + " use Score.where in a score",
         () -> Mask.where(score().greaterThan(0)));
   }
 
@@ -538,7 +538,7 @@ class ScoreTest {
             IllegalStateException.class,
             () -> closed.forward(problem.q, problem.k, problem.v, out));
     assertTrue(
-        stale.getMessage().startsWith("table lies in an arena that has been closed"),
+        stale.getMessage().startsWith("table is in an arena that has been closed"),
         stale.getMessage());
   }
 

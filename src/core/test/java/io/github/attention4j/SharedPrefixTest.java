@@ -109,10 +109,10 @@ class SharedPrefixTest {
     Tensor q = floats(2, 2, 1, 8);
     Tensor out = floats(2, 2, 1, 8);
     attention.forward(q, prefix, own, out);
-    String rest = " cannot be had with a shared prefix, which is attended to in two parts";
+    String rest = " is not supported with a shared prefix, which is attended to in two parts";
     refuse(
-        "prefix.batch must equal that of a shared prefix: prefix.batch=2, that of a shared"
-            + " prefix=1",
+        "prefix.batch must equal the batch of a shared prefix: prefix.batch=2, the batch of a"
+            + " shared prefix=1",
         () -> attention.forward(q, own, own, out));
     KvCache oneHead = KvCache.of(floats(1, 1, 6, 8), floats(1, 1, 6, 8), 6);
     refuse(
@@ -138,7 +138,8 @@ class SharedPrefixTest {
                 .withMask(Mask.chunks(4, Alignment.BOTTOM_RIGHT))
                 .forward(q, prefix, own, out));
     refuse(
-        "mask and cache must have one alignment: TOP_LEFT and BOTTOM_RIGHT",
+        "attention over a cache aligns its queries BOTTOM_RIGHT, so mask, ALiBi, score and relative"
+            + " positions must be aligned BOTTOM_RIGHT too: they are aligned TOP_LEFT",
         () ->
             attention.withMask(Mask.window(4, 0, Alignment.TOP_LEFT)).forward(q, prefix, own, out));
   }

@@ -173,14 +173,14 @@ class StructureTest {
   }
 
   @Test
-  void shouldHideKeysBehindAShorterMask() {
+  void shouldHideKeysBeyondAPaddedMask() {
     Tensor allow = Checked.randomBooleans(arena, random, 0.7, 9, 20);
     Sees sees = (b, h, i, j) -> j < 20 && allow.getBoolean(i, j);
-    check("allow", Mask.allow(allow), sees, 2, 9, 33);
+    check("allow", Mask.allow(allow).paddedWithHidden(), sees, 2, 9, 33);
     Tensor bias = Checked.random(arena, random, 2, 1, 9, 18);
     check(
         "bias",
-        Attention.builder().mask(Mask.bias(bias).and(Mask.allow(allow))),
+        Attention.builder().mask(Mask.bias(bias).and(Mask.allow(allow)).paddedWithHidden()),
         0,
         null,
         (b, h, i, j) -> j < 18 && sees.at(b, h, i, j) ? bias.getFloat(b, 0, i, j) : HIDDEN,

@@ -71,10 +71,10 @@ class TensorTest {
     assertTrue(scalar.isContiguous());
     assertEquals(2.5f, scalar.getFloat());
     assertArrayEquals(new float[] {2.5f}, scalar.toFloatArray());
-    assertEquals("F32[]", scalar.toString());
+    assertEquals("F32[]", scalar.layout());
     assertRefused("dim must lie in [0, 0): dim=0, rank=0", () -> scalar.size(0));
-    assertEquals("F32[1, 1]", scalar.reshape(1, 1).toString());
-    assertEquals("F32[1]", scalar.unsqueeze(-1).toString());
+    assertEquals("F32[1, 1]", scalar.reshape(1, 1).layout());
+    assertEquals("F32[1]", scalar.unsqueeze(-1).layout());
   }
 
   @Test
@@ -86,10 +86,10 @@ class TensorTest {
     assertNotEquals(0, empty.segment().address());
     assertArrayEquals(new float[0], empty.toFloatArray());
     assertSame(empty, empty.fill(1).copyFrom(new float[0]).copyFrom(empty.toF32(arena)));
-    assertEquals("F32[0, 7]", empty.reshape(0, 7).toString());
-    assertEquals("F32[0, 2]", empty.select(0, 2).toString());
-    assertEquals("F32[3, 2, 0]", empty.transpose(1, 2).toString());
-    assertEquals("F32[0, 0, 2]", empty.slice(0, 3, 0).toString());
+    assertEquals("F32[0, 7]", empty.reshape(0, 7).layout());
+    assertEquals("F32[0, 2]", empty.select(0, 2).layout());
+    assertEquals("F32[3, 2, 0]", empty.transpose(1, 2).layout());
+    assertEquals("F32[0, 0, 2]", empty.slice(0, 3, 0).layout());
     assertRefused(
         "index of dimension 1 must lie in [0, 0): index=0, size=0", () -> empty.getFloat(0, 0, 0));
   }
@@ -139,7 +139,7 @@ class TensorTest {
     assertNull("dtype", () -> Tensor.of(segment, null, 2));
     assertNull("shape", () -> Tensor.of(segment, F32, (long[]) null));
     assertNull("arena", () -> Tensor.of((Arena) null, new float[2], 2));
-    assertNull("values", () -> Tensor.of(arena, null, 2));
+    assertNull("values", () -> Tensor.of(arena, (float[]) null, 2));
     assertNull("shape", () -> Tensor.of(arena, new float[2], (long[]) null));
     assertNull("segment", () -> Tensor.strided(null, F32, 0, longs(2), longs(1)));
     assertNull("dtype", () -> Tensor.strided(segment, null, 0, longs(2), longs(1)));
@@ -195,7 +195,7 @@ class TensorTest {
 
     Tensor tensor = Tensor.strided(segment, F32, 4, longs(2, 3), longs(5, 1));
 
-    assertEquals("F32[2, 3] strides [5, 1]", tensor.toString());
+    assertEquals("F32[2, 3] strides [5, 1]", tensor.layout());
     assertFalse(tensor.isContiguous());
     tensor.setFloat(1, 1, 2);
     assertEquals(1, segment.get(ValueLayout.JAVA_FLOAT_UNALIGNED, 44));
@@ -331,9 +331,9 @@ class TensorTest {
     assertEquals(5, tensor.size(-1));
     assertEquals(2, tensor.size(-3));
     assertEquals(15, tensor.stride(-3));
-    assertEquals("F32[2, 3, 5, 1]", tensor.unsqueeze(-1).toString());
-    assertEquals("F32[1, 2, 3, 5]", tensor.unsqueeze(-4).toString());
-    assertEquals("F32[2, 5] strides [15, 1]", tensor.select(-2, 0).toString());
+    assertEquals("F32[2, 3, 5, 1]", tensor.unsqueeze(-1).layout());
+    assertEquals("F32[1, 2, 3, 5]", tensor.unsqueeze(-4).layout());
+    assertEquals("F32[2, 5] strides [15, 1]", tensor.select(-2, 0).layout());
   }
 
   @Test
@@ -439,13 +439,13 @@ class TensorTest {
   void shouldSplitButNotMergeDimensionsThatAreApart() {
     Tensor apart = counting(4, 6).slice(1, 0, 4);
 
-    assertEquals("F32[2, 2, 2, 2] strides [12, 6, 2, 1]", apart.reshape(2, 2, 2, 2).toString());
+    assertEquals("F32[2, 2, 2, 2] strides [12, 6, 2, 1]", apart.reshape(2, 2, 2, 2).layout());
     assertRefused(
-        "reshape to [16] would have to merge dimensions that do not follow each other in memory:"
+        "reshape to [16] would have to merge dimensions that are not adjacent in memory:"
             + " F32[4, 4] strides [6, 1]",
         () -> apart.reshape(16));
     assertRefused(
-        "reshape to [2, 8] would have to merge dimensions that do not follow each other in memory:"
+        "reshape to [2, 8] would have to merge dimensions that are not adjacent in memory:"
             + " F32[4, 4] strides [6, 1]",
         () -> apart.reshape(2, 8));
   }
@@ -715,7 +715,7 @@ class TensorTest {
   void shouldRefuseToCopyIntoElementsThatShareMemory() {
     Tensor expanded = counting(1, 3).expand(0, 2);
     String message =
-        "strides of a copy's destination must step over all that smaller strides span: ";
+        "strides of a copy's destination must step over everything that smaller strides span: ";
     assertRefused(message + "F32[2, 3] strides [0, 1]", () -> expanded.copyFrom(new float[6]));
     assertRefused(message + "F32[2, 3] strides [0, 1]", () -> expanded.copyFrom(counting(2, 3)));
     Tensor sliding = Tensor.strided(arena.allocate(64), F32, 0, longs(3, 3), longs(1, 1));
@@ -759,7 +759,7 @@ class TensorTest {
     assertFails("Already closed", () -> tensor.copyFrom(new float[6]));
     assertFails("Already closed", () -> tensor.transpose(0, 1).copyFrom(counting(3, 2)));
     assertFails("Already closed", () -> counting(2, 3).copyFrom(tensor));
-    assertEquals("F32[3, 2] strides [1, 3]", tensor.transpose(0, 1).toString());
+    assertEquals("F32[3, 2] strides [1, 3]", tensor.transpose(0, 1).layout());
   }
 
   @Test

@@ -6,9 +6,9 @@ import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 
 /**
- * Everything that can be refused before native code runs, with the names and both numbers. A {@link
- * Tensor} already guarantees that each of its elements lies inside an off-heap segment and that no
- * product of its sizes and strides overflows, so that is not asked again here.
+ * The checks that run before native code, which refuse an argument by name with both numbers. A
+ * {@link Tensor} already guarantees that its elements are inside an off-heap segment and that no
+ * product of its sizes and strides overflows, so that is not checked again here.
  */
 public final class Checks {
   private Checks() {}
@@ -22,10 +22,7 @@ public final class Checks {
 
   /** A tensor that native code will read: type, alignment, liveness, thread. */
   public static void input(String name, Tensor tensor, DType dtype) {
-    if (tensor.dtype() != dtype) {
-      throw new IllegalArgumentException(
-          name + ".dtype must be " + dtype + ": " + name + ".dtype=" + tensor.dtype());
-    }
+    dtype(name, tensor, dtype);
     reachable(name, tensor);
     MemorySegment segment = tensor.segment();
     if ((segment.address() & dtype.bytes() - 1) != 0) {
@@ -47,6 +44,14 @@ public final class Checks {
     input(name, tensor, tensor.dtype());
   }
 
+  /** The tensor has this element type. */
+  public static void dtype(String name, Tensor tensor, DType dtype) {
+    if (tensor.dtype() != dtype) {
+      throw new IllegalArgumentException(
+          name + ".dtype must be " + dtype + ": " + name + ".dtype=" + tensor.dtype());
+    }
+  }
+
   /** A tensor of floats that native code will write: also writable, without sharing elements. */
   public static void output(String name, Tensor tensor) {
     output(name, tensor, DType.F32);
@@ -65,7 +70,8 @@ public final class Checks {
   public static void output(String name, Tensor tensor, DType dtype) {
     input(name, tensor, dtype);
     if (tensor.segment().isReadOnly()) {
-      throw new IllegalArgumentException(name + " must be writable: it is read-only, " + tensor);
+      throw new IllegalArgumentException(
+          name + " must be writable: it is read-only, " + tensor.layout());
     }
     if (!tensor.isContiguous() && sharesElements(tensor)) {
       throw new IllegalArgumentException(
@@ -77,29 +83,30 @@ public final class Checks {
     }
   }
 
-  /** A tensor whose arena is open, and open to this thread. */
+  /** The tensor's arena is open and accessible to this thread. */
   public static void reachable(String name, Tensor tensor) {
     MemorySegment segment = tensor.segment();
     if (!segment.scope().isAlive()) {
-      throw new IllegalStateException(name + " lies in an arena that has been closed: " + tensor);
+      throw new IllegalStateException(
+          name + " is in an arena that has been closed: " + tensor.layout());
     }
     Thread caller = Thread.currentThread();
     if (!segment.isAccessibleBy(caller)) {
       throw new IllegalStateException(
           name
-              + " lies in an arena that is confined to another thread: "
-              + tensor
+              + " is in an arena that is confined to another thread: "
+              + tensor.layout()
               + ", calling thread="
               + caller.getName());
     }
   }
 
-  /** Elements of the last dimension lie side by side. */
+  /** The elements of a row are contiguous. */
   public static void packedRows(String name, Tensor tensor) {
     if (tensor.stride(-1) != 1 && tensor.size(-1) > 1) {
       throw new IllegalArgumentException(
           name
-              + ".stride(-1) must be 1, the elements of a row side by side: "
+              + ".stride(-1) must be 1, the elements of a row contiguous: "
               + name
               + ".stride(-1)="
               + tensor.stride(-1));
@@ -120,11 +127,19 @@ public final class Checks {
   public static void rank(String name, Tensor tensor, int rank) {
     if (tensor.rank() != rank) {
       throw new IllegalArgumentException(
-          name + ".rank must be " + rank + ": " + name + ".rank=" + tensor.rank() + ", " + tensor);
+          name
+              + ".rank must be "
+              + rank
+              + ": "
+              + name
+              + ".rank="
+              + tensor.rank()
+              + ", "
+              + tensor.layout());
     }
   }
 
-  /** Attention's tensors have a head dimension or, with one head, do without it. */
+  /** Attention's tensors have a head dimension, or none for a single head. */
   public static void rankOf3Or4(String name, Tensor tensor) {
     if (tensor.rank() != 3 && tensor.rank() != 4) {
       throw new IllegalArgumentException(
@@ -136,7 +151,39 @@ public final class Checks {
     }
   }
 
-  // ---- Sizes ----
+  /** The number of heads: 1 if there is no head dimension. */
+  public static long heads(Tensor tensor) {
+    return tensor.rank() == 4 ? tensor.size(1) : 1;
+  }
+
+  /** The distance of heads: 0 if there is no head dimension. */
+  public static long headStride(Tensor tensor) {
+    return tensor.rank() == 4 ? tensor.stride(1) : 0;
+  }
+
+  // ---- Sizes and numbers ----
+
+  /** Whether a dimension of this size broadcasts to the wanted size. */
+  public static boolean broadcasts(long size, long wanted) {
+    return size == wanted || size == 1;
+  }
+
+  /** The product of sizes that are not negative, or Long.MAX_VALUE if it overflows. */
+  public static long saturatedProduct(long... sizes) {
+    long product = 1;
+    for (long size : sizes) {
+      product = size != 0 && product > Long.MAX_VALUE / size ? Long.MAX_VALUE : product * size;
+    }
+    return product;
+  }
+
+  /** The number is finite as a float, which is returned. */
+  public static float finite(String name, double value) {
+    if (!Float.isFinite((float) value)) {
+      throw new IllegalArgumentException(name + " must be a finite float: " + name + "=" + value);
+    }
+    return (float) value;
+  }
 
   public static void equal(String name, long size, String otherName, long otherSize) {
     if (size != otherSize) {
@@ -155,7 +202,7 @@ public final class Checks {
     }
   }
 
-  /** As {@code equal}, for a size of one tensor and the like of another, named when it fails. */
+  /** As {@code equal}, for the same size of two tensors; the names are joined only on failure. */
   public static void equal(String name, String otherName, String what, long size, long otherSize) {
     if (size != otherSize) {
       equal(name + "." + what, size, otherName + "." + what, otherSize);
@@ -211,9 +258,9 @@ public final class Checks {
   // ---- Overlap ----
 
   /**
-   * An output shares no byte with another tensor. Views of one buffer are welcome where it can be
-   * shown that they interleave without touching, as the q, k and v of one packed projection do.
-   * Both must be reachable: the address of freed memory may belong to another tensor by now.
+   * An output shares no byte with another tensor. Views of one buffer are accepted if they provably
+   * interleave without overlap, as the q, k and v of one packed projection do. Both must be
+   * reachable: the address of freed memory may already belong to another tensor.
    */
   public static void disjoint(String outName, Tensor out, String name, Tensor tensor) {
     reachable(outName, out);
@@ -246,7 +293,7 @@ public final class Checks {
     }
   }
 
-  /** An output is the very same view as an input (computed in place) or shares no byte with it. */
+  /** An output is the same view as an input (computed in place) or shares no byte with it. */
   public static void sameOrDisjoint(String outName, Tensor out, String name, Tensor tensor) {
     if (out != tensor && !sameView(out, tensor)) {
       disjoint(outName, out, name, tensor);
@@ -260,11 +307,11 @@ public final class Checks {
   }
 
   /**
-   * Tells whether two views of one buffer surely miss each other. Take some stride of either as a
-   * period. Dimensions whose stride is a multiple of it do not move an element within the period;
-   * the others, together, make a window. If both windows fit into one period side by side, no
-   * element of one view can be an element of the other: for q, k and v in rows of one packed buffer
-   * the period is the row.
+   * Tells whether two views of one buffer provably do not overlap. Take a stride of either view as
+   * the period. Dimensions whose stride is a multiple of the period do not move an element within
+   * the period; the others together span a window. If both windows fit side by side into one
+   * period, the views have no element in common. For q, k and v in rows of one packed buffer the
+   * period is the row.
    */
   private static boolean interleave(Tensor a, long startA, Tensor b, long startB) {
     return interleaveAtStridesOf(a, a, startA, b, startB)
@@ -300,9 +347,7 @@ public final class Checks {
     return window;
   }
 
-  /**
-   * Sorted by stride, each dimension of an injective view steps over all that smaller ones span.
-   */
+  /** In a view without repeats, each stride steps over everything that smaller strides span. */
   private static boolean sharesElements(Tensor tensor) {
     long span = 1;
     long stride = 0;
@@ -333,19 +378,19 @@ public final class Checks {
 
   // ---- Addresses ----
 
-  /** The segment that begins at the tensor's first element. */
+  /** The segment that starts at the tensor's first element. */
   public static MemorySegment first(Tensor tensor) {
     long offset = tensor.offset();
     MemorySegment segment = tensor.segment();
     return offset == 0 ? segment : segment.asSlice(offset * tensor.dtype().bytes());
   }
 
-  /** As {@code first}, or NULL where there is no tensor. */
+  /** As {@code first}, or NULL for null. */
   public static MemorySegment firstOrNull(Tensor tensor) {
     return tensor == null ? MemorySegment.NULL : first(tensor);
   }
 
-  /** The distance of rows, with all dimensions but the last taken as one list of rows. */
+  /** The distance of rows, with all dimensions but the last taken as one. */
   public static long rowStride(String name, Tensor tensor) {
     packedRows(name, tensor);
     long width = tensor.size(-1);
@@ -368,7 +413,7 @@ public final class Checks {
     if (!regular || stride < width) {
       throw new IllegalArgumentException(
           name
-              + " must be rows at one distance of at least their width: shape="
+              + " must have evenly spaced rows that do not overlap: shape="
               + Arrays.toString(tensor.shape())
               + ", strides="
               + Arrays.toString(tensor.strides()));

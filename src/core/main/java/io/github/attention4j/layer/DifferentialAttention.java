@@ -14,7 +14,7 @@ import java.lang.foreign.ValueLayout;
 import java.util.Objects;
 
 /**
- * A whole layer of differential attention (Ye et al., "Differential Transformer", 2024):
+ * A complete layer of differential attention (Ye et al., "Differential Transformer", 2024):
  *
  * <pre>
  *   q, k, v = queryProjection(x), keyProjection(x), valueProjection(x)       rotary on q and k
@@ -22,10 +22,10 @@ import java.util.Objects;
  *   out     = outProjection(concat of norm(head_p) · (1 − λ_init))
  * </pre>
  *
- * <p>The founding version has neither rotary positions, norm nor mask; Microsoft's has all three
- * (interleaved rotary, RMSNorm with weights, causal); Hugging Face's DiffLlama has {@link
- * Differential.Pairing#HALVES}, half-split rotary and a norm without weights. Version 2 takes λ
- * from the token instead: {@link Builder#lambda(Linear)}.
+ * <p>Rotary positions, norm and mask are optional. Microsoft's version has all three (interleaved
+ * rotary, RMSNorm with weights, causal); Hugging Face's DiffLlama has {@link
+ * Differential.Pairing#HALVES}, half-split rotary and a norm without weights. Version 2 computes λ
+ * from each token instead: {@link Builder#lambda(Linear)}.
  *
  * <pre>{@code
  * DifferentialAttention layer =
@@ -39,14 +39,14 @@ import java.util.Objects;
  * layer.forward(x, out);
  * }</pre>
  *
- * <p><b>Widths.</b> With heads of {@code dim} channels, the query projection gives {@code 2 · pairs
- * · dim}, keys and values {@code 2 · pairsKv · dim}, and the output projection takes {@code 2 ·
- * pairs · dim}. A pair's values are {@code 2 · dim} wide: the two heads of its {@link
- * Differential.Pairing}. In version 2 keys and values are {@code pairsKv · dim}, a pair's values
- * {@code dim} wide, and the output projection takes {@code pairs · dim}.
+ * <p><b>Widths.</b> With heads of {@code dim} channels, the query projection has {@code 2 · pairs ·
+ * dim} outputs, the key and value projections have {@code 2 · pairsKv · dim}, and the output
+ * projection has {@code 2 · pairs · dim} inputs. The values of a pair are {@code 2 · dim} wide: the
+ * two heads of its {@link Differential.Pairing}. In version 2 keys and values have {@code pairsKv ·
+ * dim} channels, the values of a pair are {@code dim} wide, and the output projection has {@code
+ * pairs · dim} inputs.
  *
- * <p>Immutable and safe for any number of threads. λ of learned vectors is computed when the layer
- * is built.
+ * <p>A λ from learned vectors is computed when the layer is built.
  */
 public final class DifferentialAttention {
   private final Linear queryProjection;
@@ -54,7 +54,7 @@ public final class DifferentialAttention {
   private final Linear valueProjection;
   private final Linear outProjection;
 
-  /** Gives λ in version 2; null in version 1. */
+  /** Computes λ in version 2; null in version 1. */
   private final Linear lambdaProjection;
 
   private final long pairs;
@@ -93,26 +93,19 @@ public final class DifferentialAttention {
         pairs * width());
     if (isVersion2()) {
       Checks.equal("lambdaProjection.dimOut", lambdaProjection.dimOut(), "pairs", pairs);
-      Checks.equal(
-          "lambdaProjection.dimIn",
-          lambdaProjection.dimIn(),
-          "queryProjection.dimIn",
-          queryProjection.dimIn());
+      checkDimIn("lambdaProjection", lambdaProjection);
     }
+    checkDimIn("keyProjection", keyProjection);
+    checkDimIn("valueProjection", valueProjection);
+  }
+
+  private void checkDimIn(String name, Linear projection) {
     Checks.equal(
-        "keyProjection.dimIn",
-        keyProjection.dimIn(),
-        "queryProjection.dimIn",
-        queryProjection.dimIn());
-    Checks.equal(
-        "valueProjection.dimIn",
-        valueProjection.dimIn(),
-        "queryProjection.dimIn",
-        queryProjection.dimIn());
+        name + ".dimIn", projection.dimIn(), "queryProjection.dimIn", queryProjection.dimIn());
   }
 
   /**
-   * Starts a layer of its four projections.
+   * Starts a layer with its four projections.
    *
    * @param query from the model's width to {@code 2 · pairs · dim}
    * @param key from the model's width to {@code 2 · pairsKv · dim}
@@ -125,7 +118,7 @@ public final class DifferentialAttention {
   }
 
   /**
-   * Returns the λ that it computes with.
+   * Returns λ.
    *
    * @return as {@link Differential#lambda}; NaN in version 2, where each token has its own
    */
@@ -134,7 +127,7 @@ public final class DifferentialAttention {
   }
 
   /**
-   * Returns the initial λ of its depth, by whose rest to 1 the heads are multiplied.
+   * Returns λ_init; the heads are multiplied by {@code 1 − λ_init}.
    *
    * @return as {@link Differential#lambdaInit}; 0 in version 2
    */
@@ -143,26 +136,26 @@ public final class DifferentialAttention {
   }
 
   /**
-   * What a call shows from its inside; null where it is not wanted.
+   * Optional outputs of a call; null to omit.
    *
    * @param weights the difference of the two maps, {@code [batch, pairs, len, lenK]}, contiguous.
    *     Modified by the call.
-   * @param heads each pair's result before norm and factor, {@code [batch, pairs, len, 2 · dim]},
-   *     {@code dim} wide in version 2. Modified by the call.
+   * @param heads each pair's result before the norm and the factor, {@code [batch, pairs, len, 2 ·
+   *     dim]}, {@code dim} wide in version 2. Modified by the call.
    */
   public record Taps(Tensor weights, Tensor heads) {
     private static final Taps NONE = new Taps(null, null);
   }
 
   /**
-   * Makes an empty cache of the shape that this layer appends to.
+   * Allocates an empty cache for this layer.
    *
    * @param arena supplies the memory and decides how long it lives
    * @param batch the number of sequences
-   * @param capacity the most tokens of each
+   * @param capacity the maximum number of tokens of each
    * @return an empty cache
    * @throws IllegalArgumentException if a size is negative or the memory's size overflows
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws OutOfMemoryError if there is not enough memory
    */
   public KvCache allocateCache(Arena arena, long batch, long capacity) {
     return KvCache.allocate(arena, batch, keyHeads(), dim, valueHeads(), valueDim(), capacity);
@@ -175,26 +168,20 @@ public final class DifferentialAttention {
    * @param out of the same batch and length, {@code [batch, len, dimModel]}. Modified.
    * @throws IllegalArgumentException if types, sizes, strides or alignment do not fit, len exceeds
    *     the rotary table, the mask does not fit, or out is read-only or overlaps x or a weight
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws OutOfMemoryError if there is no memory for queries, keys and values
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
+   * @throws OutOfMemoryError if there is not enough memory for queries, keys and values
    */
   public void forward(Tensor x, Tensor out) {
     forward(x, out, Taps.NONE);
   }
 
   /**
-   * Applies the layer to whole sequences, and shows its inside.
+   * Applies the layer to whole sequences, with optional outputs.
    *
    * @param x {@link DType#F32} {@code [batch, len, dimModel]}. Not modified.
    * @param out of the same batch and length, {@code [batch, len, dimModel]}. Modified.
-   * @param taps what else is wanted; its tensors are modified
+   * @param taps the optional outputs; its tensors are modified
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor)}, and if a tap does not fit
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws OutOfMemoryError if there is no memory for queries, keys and values
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
+   * @throws OutOfMemoryError if there is not enough memory for queries, keys and values
    */
   public void forward(Tensor x, Tensor out, Taps taps) {
     Objects.requireNonNull(taps, "taps");
@@ -219,39 +206,33 @@ public final class DifferentialAttention {
   }
 
   /**
-   * Appends new tokens to a cache and applies the layer to them, each seeing the tokens up to its
-   * own. Rotary positions go on from the cache's lengths.
+   * Appends new tokens to a cache and applies the layer to them; each sees the tokens up to itself.
+   * Rotary positions continue from the cache's lengths.
    *
    * @param x the new tokens, {@link DType#F32} {@code [batch, len, dimModel]}. Not modified.
    * @param cache as {@link #allocateCache} makes it. Modified.
    * @param out {@code [batch, len, dimModel]}. Modified.
-   * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor)}, or if the cache's shape
-   *     is another
-   * @throws IllegalStateException if the cache has no room, in which case nothing is appended; or
-   *     if a tensor's arena is closed or confined to another thread
-   * @throws OutOfMemoryError if there is no memory for queries, keys and values
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
+   * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor)}, or if the cache has
+   *     another shape
+   * @throws IllegalStateException if the cache has no room; nothing is appended then
+   * @throws OutOfMemoryError if there is not enough memory for queries, keys and values
    */
   public void forward(Tensor x, KvCache cache, Tensor out) {
     forward(x, cache, out, Taps.NONE);
   }
 
   /**
-   * Appends new tokens to a cache, applies the layer to them, and shows its inside; weights have as
-   * many keys as the cache's longest length after the new tokens.
+   * Appends new tokens to a cache and applies the layer to them, with optional outputs; weights
+   * have as many keys as the cache's longest length, including the new tokens.
    *
    * @param x the new tokens, {@link DType#F32} {@code [batch, len, dimModel]}. Not modified.
    * @param cache as {@link #allocateCache} makes it. Modified.
    * @param out {@code [batch, len, dimModel]}. Modified.
-   * @param taps what else is wanted; its tensors are modified
+   * @param taps the optional outputs; its tensors are modified
    * @throws IllegalArgumentException as {@link #forward(Tensor, KvCache, Tensor)}, and if a tap
    *     does not fit
-   * @throws IllegalStateException if the cache has no room, in which case nothing is appended; or
-   *     if a tensor's arena is closed or confined to another thread
-   * @throws OutOfMemoryError if there is no memory for queries, keys and values
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
+   * @throws IllegalStateException if the cache has no room; nothing is appended then
+   * @throws OutOfMemoryError if there is not enough memory for queries, keys and values
    */
   public void forward(Tensor x, KvCache cache, Tensor out, Taps taps) {
     Objects.requireNonNull(cache, "cache");
@@ -308,12 +289,12 @@ public final class DifferentialAttention {
     return isVersion2() ? pairsKv : 2 * pairsKv;
   }
 
-  /** The width of a pair's values and result. */
+  /** The width of a pair's values and of its result. */
   private long width() {
     return isVersion2() ? dim : 2 * dim;
   }
 
-  /** Interleaved heads of a pair lie side by side, and are one wide head. */
+  /** Interleaved heads of a pair are adjacent, so they form one wide head. */
   private long valueHeads() {
     boolean narrow = attention.pairing() == Differential.Pairing.HALVES && !isVersion2();
     return narrow ? 2 * pairsKv : pairsKv;
@@ -359,6 +340,7 @@ public final class DifferentialAttention {
     private Linear lambdaProjection;
     private float lambda = Float.NaN;
     private float lambdaInit;
+    private Differential.KeyMap keyMap = Differential.KeyMap.PAIRS;
     private RotaryEmbedding rotary;
     private RmsNorm norm;
 
@@ -370,7 +352,7 @@ public final class DifferentialAttention {
     }
 
     /**
-     * Sets the number of pairs, which are the layer's output heads. Required.
+     * Sets the number of pairs, that is, of output heads. Required.
      *
      * @param pairs at least 1
      * @return this builder
@@ -383,9 +365,9 @@ public final class DifferentialAttention {
     }
 
     /**
-     * Sets the number of pairs of keys and values, as many as pairs where it is not set.
+     * Sets the number of pairs of keys and values.
      *
-     * @param pairsKv at least 1, a divisor of pairs
+     * @param pairsKv at least 1, a divisor of pairs; the default is pairs
      * @return this builder
      * @throws IllegalArgumentException if pairsKv is less than 1
      */
@@ -396,7 +378,7 @@ public final class DifferentialAttention {
     }
 
     /**
-     * Sets λ from its learned vectors. Either this or a projection is required.
+     * Computes λ from learned vectors. Either this or a projection is required.
      *
      * @param lambdaQ1 floats {@code [dim]}. Not modified.
      * @param lambdaK1 floats {@code [dim]}. Not modified.
@@ -414,23 +396,23 @@ public final class DifferentialAttention {
     }
 
     /**
-     * Takes λ of each token and pair from a projection, through a sigmoid: Differential Transformer
-     * V2. Both maps of a pair read the same keys ({@link Differential.KeyMap#SHARED}), there is no
-     * λ_init, and no norm.
+     * Computes λ of each token and pair by a projection and a sigmoid, as Differential Transformer
+     * V2 does. Both maps of a pair read the same keys ({@link Differential.KeyMap#SHARED}), and
+     * there is neither λ_init nor a norm.
      *
-     * @param projection from the model's width to pairs
+     * @param projection from the model's width to the number of pairs
      * @return this builder
      */
     public Builder lambda(Linear projection) {
       lambdaProjection = Objects.requireNonNull(projection, "projection");
-      attention.keyMap(Differential.KeyMap.SHARED).lambdaForm(Differential.LambdaForm.SIGMOID);
-      return this;
+      attention.lambdaForm(Differential.LambdaForm.SIGMOID);
+      return keyMap(Differential.KeyMap.SHARED);
     }
 
     /**
-     * Turns queries and keys by their positions; without it they have none.
+     * Rotates queries and keys by their positions.
      *
-     * @param rotary replaces the one chosen before
+     * @param rotary the default is no rotation
      * @return this builder
      */
     public Builder rotary(RotaryEmbedding rotary) {
@@ -440,9 +422,9 @@ public final class DifferentialAttention {
 
     /**
      * Normalises each pair's result, {@code 2 · dim} wide; the factor {@code 1 − λ_init} replaces
-     * the norm's own scale. Without a norm the factor alone is applied.
+     * the norm's own scale.
      *
-     * @param norm replaces the one chosen before
+     * @param norm the default is to apply only the factor
      * @return this builder
      */
     public Builder norm(RmsNorm norm) {
@@ -451,9 +433,9 @@ public final class DifferentialAttention {
     }
 
     /**
-     * Chooses what hides keys from queries; {@link Mask#none()} where it is not chosen.
+     * Sets the mask, which hides keys from queries.
      *
-     * @param mask replaces the one chosen before
+     * @param mask the default is {@link Mask#none()}
      * @return this builder
      */
     public Builder mask(Mask mask) {
@@ -462,10 +444,9 @@ public final class DifferentialAttention {
     }
 
     /**
-     * Chooses which two heads make a pair; {@link Differential.Pairing#INTERLEAVED} where it is not
-     * chosen.
+     * Sets which two heads are a pair.
      *
-     * @param pairing replaces the one chosen before
+     * @param pairing the default is {@link Differential.Pairing#INTERLEAVED}
      * @return this builder
      */
     public Builder pairing(Differential.Pairing pairing) {
@@ -474,22 +455,22 @@ public final class DifferentialAttention {
     }
 
     /**
-     * Chooses which keys a pair reads where pairs share them; {@link Differential.KeyMap#PAIRS}
-     * where it is not chosen.
+     * Sets which keys a pair reads if pairs share keys.
      *
-     * @param keyMap replaces the one chosen before
+     * @param keyMap the default is {@link Differential.KeyMap#PAIRS}
      * @return this builder
      */
     public Builder keyMap(Differential.KeyMap keyMap) {
       attention.keyMap(keyMap);
+      this.keyMap = keyMap;
       return this;
     }
 
     /**
-     * Makes the layer.
+     * Builds the layer.
      *
      * @return an immutable layer with the options chosen so far
-     * @throws IllegalStateException if pairs or λ have not been set, or options of the two versions
+     * @throws IllegalStateException if pairs or λ has not been set, or options of the two versions
      *     are mixed
      * @throws IllegalArgumentException if the projections' widths do not fit the numbers of pairs
      */
@@ -498,16 +479,16 @@ public final class DifferentialAttention {
         throw new IllegalStateException("pairs must be set");
       }
       if (lambdaProjection == null && Float.isNaN(lambda)) {
-        throw new IllegalStateException("lambda must be set, and be a number");
+        throw new IllegalStateException("lambda must be set and must not be NaN");
       }
       if (lambdaProjection != null && (norm != null || !Float.isNaN(lambda))) {
         throw new IllegalStateException(
-            "a projection of lambda goes with neither learned vectors nor a norm");
+            "a projection of lambda excludes learned vectors and a norm");
       }
-      boolean shared = attention.build().keyMap() == Differential.KeyMap.SHARED;
+      boolean shared = keyMap == Differential.KeyMap.SHARED;
       if (shared != (lambdaProjection != null)) {
         throw new IllegalStateException(
-            "KeyMap.SHARED and a projection of lambda go together, they are version 2");
+            "KeyMap.SHARED and a projection of lambda require each other: both are version 2");
       }
       return new DifferentialAttention(this);
     }

@@ -6,11 +6,7 @@ import io.github.attention4j.internal.Checks;
 import java.lang.foreign.MemorySegment;
 import java.util.Objects;
 
-/**
- * Rows of a table by their numbers: {@code out[b, i] = weight[tokens[b, i]]}.
- *
- * <p>Immutable and safe for any number of threads.
- */
+/** A table of vectors, one for each token: {@code out[b, i] = weight[tokens[b, i]]}. */
 public final class Embedding {
   private final Tensor weight;
 
@@ -19,12 +15,11 @@ public final class Embedding {
   }
 
   /**
-   * Makes an embedding.
+   * Makes an embedding from its table.
    *
    * @param weight {@link DType#F32} {@code [vocabulary, dim]}, contiguous. Kept, not modified.
    * @return the embedding
    * @throws IllegalArgumentException if type, rank, strides or alignment do not fit
-   * @throws IllegalStateException if the tensor's arena is closed or confined to another thread
    */
   public static Embedding of(Tensor weight) {
     Checks.rank("weight", Objects.requireNonNull(weight, "weight"), 2);
@@ -34,7 +29,7 @@ public final class Embedding {
   }
 
   /**
-   * Returns the number of tokens there are.
+   * Returns the number of tokens.
    *
    * @return the number of rows
    */
@@ -52,22 +47,17 @@ public final class Embedding {
   }
 
   /**
-   * Looks up.
+   * Looks up tokens.
    *
-   * @param tokens {@link DType#I32} {@code [batch, len]}, each from 0 below the vocabulary. Not
-   *     modified.
+   * @param tokens {@link DType#I32} {@code [batch, len]}, each in [0, vocabulary). Not modified.
    * @param out {@link DType#F32} {@code [batch, len, dim]}, contiguous. Modified.
    * @throws IllegalArgumentException if types, shapes or strides do not fit, a token is not in the
    *     vocabulary, or out is read-only or overlaps the weight
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public void forward(Tensor tokens, Tensor out) {
     Checks.rank("tokens", Objects.requireNonNull(tokens, "tokens"), 2);
     Objects.requireNonNull(out, "out");
-    if (tokens.dtype() != DType.I32) {
-      throw new IllegalArgumentException(
-          "tokens.dtype must be I32: tokens.dtype=" + tokens.dtype());
-    }
+    Checks.dtype("tokens", tokens, DType.I32);
     Checks.output("out", out);
     Checks.contiguous("out", out);
     Checks.shape("out", out, "[batch, len, dim]", tokens.size(0), tokens.size(1), dim());

@@ -19,20 +19,20 @@ import java.util.Arrays;
  *   out = (x − mean(x)) / sqrt(variance(x) + epsilon) · weight + bias
  * </pre>
  *
- * <p>The variance is the biased one, the mean of the squared deviations, and is accurate however
- * far the mean lies from 0. A row is the last dimension or, where weight and bias have more than
- * one or {@link #withAxis} says so, several of the last dimensions taken as one, as in PyTorch's
- * {@code nn.LayerNorm} and ONNX LayerNormalization.
+ * <p>The variance is the biased one, the mean of the squared deviations, and is accurate even if
+ * the mean is far from 0. A row is the last dimension or, if weight and bias have a higher rank or
+ * {@link #withAxis} says so, several of the last dimensions taken as one, as in PyTorch's {@code
+ * nn.LayerNorm} and ONNX LayerNormalization.
  *
  * <pre>{@code
  * LayerNorm norm = LayerNorm.of(weight, bias);
  * norm.forward(x, x); // in place
  * }</pre>
  *
- * <p>All tensors are {@link DType#F32}. Immutable and safe for any number of threads.
+ * <p>All tensors are {@link DType#F32}.
  */
 public final class LayerNorm {
-  /** What is added to the variance where nothing else is said: PyTorch's and ONNX's 1e-5. */
+  /** The default epsilon of PyTorch and ONNX, 1e-5. */
   public static final double DEFAULT_EPSILON = 1e-5;
 
   private final Tensor weight;
@@ -50,12 +50,11 @@ public final class LayerNorm {
   /**
    * Makes a norm with {@link #DEFAULT_EPSILON}.
    *
-   * @param weight {@code [dim]}, or of the shape of the last dimensions that make a row;
-   *     contiguous; null for ones. Kept, not modified.
+   * @param weight {@code [dim]}, or the shape of the last dimensions that form a row; contiguous;
+   *     null for ones. Kept, not modified.
    * @param bias likewise; null for zeros. Kept, not modified.
    * @return the norm
    * @throws IllegalArgumentException if types, ranks, shapes, strides or alignment do not fit
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public static LayerNorm of(Tensor weight, Tensor bias) {
     return of(weight, bias, DEFAULT_EPSILON);
@@ -64,14 +63,13 @@ public final class LayerNorm {
   /**
    * Makes a norm.
    *
-   * @param weight {@code [dim]}, or of the shape of the last dimensions that make a row;
-   *     contiguous; null for ones. Kept, not modified.
+   * @param weight {@code [dim]}, or the shape of the last dimensions that form a row; contiguous;
+   *     null for ones. Kept, not modified.
    * @param bias likewise; null for zeros. Kept, not modified.
-   * @param epsilon what is added to the variance, finite and not negative
+   * @param epsilon added to the variance, finite and not negative
    * @return the norm
    * @throws IllegalArgumentException if types, ranks, shapes, strides or alignment do not fit, or
    *     epsilon is negative, infinite or NaN
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public static LayerNorm of(Tensor weight, Tensor bias, double epsilon) {
     int dims = 1;
@@ -90,8 +88,8 @@ public final class LayerNorm {
   }
 
   /**
-   * Returns the same norm over the dimensions from another one on. Without it they are as many as
-   * weight and bias have, or the last alone.
+   * Returns this norm with rows that start at another dimension. By default, rows have as many
+   * dimensions as weight and bias, or only the last one.
    *
    * @param axis the first dimension of a row; negative counts from the end, so that -1 is the last
    * @return a new norm
@@ -103,22 +101,18 @@ public final class LayerNorm {
   /**
    * Normalises each row.
    *
-   * @param x {@code [..., dim]}, of any rank, the elements of a row side by side, and rows at one
-   *     distance, at least within each index of the first dimension. Not modified, unless it is
-   *     out.
+   * @param x {@code [..., dim]}, of any rank; the elements of a row contiguous, and rows evenly
+   *     spaced, at least within each index of the first dimension. Not modified, unless it is out.
    * @param out of the same shape, likewise; may be x. Modified.
-   * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, the axis is
-   *     no dimension of x, or out is read-only or overlaps weight or bias, or x in any other way
-   *     than being it
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws io.github.attention4j.AttentionException if the native library is not to be had
+   * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, x has no
+   *     such axis, or out is read-only, or overlaps weight, bias or, unless it is x, x
    */
   public void forward(Tensor x, Tensor out) {
     forward(x, out, null, null);
   }
 
   /**
-   * Normalises each row, and gives what it was normalised with.
+   * Normalises each row, and writes the statistics that it was normalised with.
    *
    * @param x as in {@link #forward(Tensor, Tensor)}. Not modified, unless it is out.
    * @param out of the same shape; may be x. Modified.
@@ -127,8 +121,6 @@ public final class LayerNorm {
    * @param invStdDev each row's {@code 1 / sqrt(variance + epsilon)}, likewise; or null. Modified.
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor)}, and if mean or invStdDev
    *     does not fit, is read-only, or overlaps another tensor
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws io.github.attention4j.AttentionException if the native library is not to be had
    */
   public void forward(Tensor x, Tensor out, Tensor mean, Tensor invStdDev) {
     Rows.check("x", x);

@@ -18,10 +18,10 @@ import java.util.Objects;
  *   out = x / sqrt(mean(x²) + epsilon) · weight · scale
  * </pre>
  *
- * <p>A row is the last dimension or, where the weight has more than one or {@link #withAxis} says
- * so, several of the last dimensions taken as one; ONNX RMSNormalization computes the same.
+ * <p>A row is the last dimension or, if the weight has a higher rank or {@link #withAxis} says so,
+ * several of the last dimensions taken as one; ONNX RMSNormalization computes the same.
  *
- * <p>All tensors are {@link io.github.attention4j.DType#F32}. Safe for any number of threads.
+ * <p>All tensors are {@link io.github.attention4j.DType#F32}.
  */
 public final class RmsNorm {
   private final Tensor weight;
@@ -39,13 +39,12 @@ public final class RmsNorm {
   /**
    * Makes a norm with learned weights.
    *
-   * @param weight {@code [dim]}, or of the shape of the last dimensions that make a row;
-   *     contiguous. Kept, not modified.
-   * @param epsilon what is added to the mean of squares, finite and not negative
+   * @param weight {@code [dim]}, or the shape of the last dimensions that form a row; contiguous.
+   *     Kept, not modified.
+   * @param epsilon added to the mean of squares, finite and not negative
    * @return the norm, with scale 1
    * @throws IllegalArgumentException if type, rank, strides or alignment do not fit, or epsilon is
    *     negative, infinite or NaN
-   * @throws IllegalStateException if the tensor's arena is closed or confined to another thread
    */
   public static RmsNorm of(Tensor weight, double epsilon) {
     NormAxis.checkParameter("weight", Objects.requireNonNull(weight, "weight"));
@@ -55,7 +54,7 @@ public final class RmsNorm {
   /**
    * Makes a norm whose weights are all 1, for rows of any width.
    *
-   * @param epsilon what is added to the mean of squares, finite and not negative
+   * @param epsilon added to the mean of squares, finite and not negative
    * @return the norm, with scale 1
    * @throws IllegalArgumentException if epsilon is negative, infinite or NaN
    */
@@ -64,23 +63,19 @@ public final class RmsNorm {
   }
 
   /**
-   * Returns the same norm with another factor, such as {@code 1 − λ_init} behind differential
-   * attention.
+   * Returns this norm with another scale, such as {@code 1 − λ_init} after differential attention.
    *
    * @param scale multiplies each element of the result; finite
    * @return a new norm
    * @throws IllegalArgumentException if the scale is infinite or NaN
    */
   public RmsNorm withScale(double scale) {
-    if (!Float.isFinite((float) scale)) {
-      throw new IllegalArgumentException("scale must be a finite float: scale=" + scale);
-    }
-    return new RmsNorm(weight, epsilon, (float) scale, axis);
+    return new RmsNorm(weight, epsilon, Checks.finite("scale", scale), axis);
   }
 
   /**
-   * Returns the same norm over the dimensions from another one on. Without it they are as many as
-   * the weight has, or the last alone.
+   * Returns this norm with rows that start at another dimension. By default, rows have as many
+   * dimensions as the weight, or only the last one.
    *
    * @param axis the first dimension of a row; negative counts from the end, so that -1 is the last
    * @return a new norm
@@ -92,15 +87,11 @@ public final class RmsNorm {
   /**
    * Normalises each row.
    *
-   * @param x {@code [..., dim]}, of any rank, the elements of a row side by side, and rows at one
-   *     distance, at least within each index of the first dimension. Not modified, unless it is
-   *     out.
+   * @param x {@code [..., dim]}, of any rank; the elements of a row contiguous, and rows evenly
+   *     spaced, at least within each index of the first dimension. Not modified, unless it is out.
    * @param out of the same shape, likewise; may be x. Modified.
-   * @throws IllegalArgumentException if types, sizes, strides or alignment do not fit, the axis is
-   *     no dimension of x, or out is read-only or overlaps the weight, or x in any other way than
-   *     being it
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws io.github.attention4j.AttentionException if the native library is not to be had
+   * @throws IllegalArgumentException if types, sizes, strides or alignment do not fit, x has no
+   *     such axis, or out is read-only, or overlaps the weight or, unless it is x, x
    */
   public void forward(Tensor x, Tensor out) {
     Rows.check("x", x);

@@ -7,34 +7,33 @@ import io.github.attention4j.internal.Checks;
 import io.github.attention4j.internal.Descriptor;
 import io.github.attention4j.internal.Downcalls;
 import io.github.attention4j.internal.Workspaces;
+import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.Objects;
 
 /**
- * Rotary position embedding (Su et al., "RoFormer", 2021): each pair of channels of a query or key
- * turns by an angle that grows with its position, so that their product depends on the distance
- * alone. Channels from {@code rotaryDim} on pass through.
+ * Rotary position embedding (Su et al., "RoFormer", 2021): rotates each pair of channels of a query
+ * or key by an angle proportional to its position, so that their product depends only on the
+ * distance. Channels from {@code rotaryDim} on are copied unchanged.
  *
  * <pre>{@code
- * RotaryTable table = RotaryTable.compute(arena, context, dim, 10_000);
- * RotaryEmbedding rotary = RotaryEmbedding.of(table, RotaryEmbedding.Style.HALF);
+ * RotaryEmbedding rotary =
+ *     RotaryEmbedding.builder().positions(4096).rotaryDim(64).base(10_000).build(arena);
  * rotary.forward(q, q, 0); // in place
  * }</pre>
  *
- * <p>ONNX RotaryEmbedding computes the same: its input of rank 3, {@code [batch, length, heads ·
- * dim]}, is {@link Tensor#splitHeads} away, and its tables without position ids are those of {@link
- * RotaryTable#of} with a row for each row of {@code x}, for {@link #forward(Tensor, Tensor)}.
- *
- * <p>Immutable and safe for any number of threads.
+ * <p>ONNX RotaryEmbedding computes the same. Apply {@link Tensor#splitHeads} to its input of rank
+ * 3, {@code [batch, length, heads · dim]}; its tables without position ids have a row for each row
+ * of {@code x}, for {@link RotaryTable#of} and {@link #forward(Tensor, Tensor)}.
  */
 public final class RotaryEmbedding {
-  /** Which channels make a pair. */
+  /** Which channels are a pair. */
   public enum Style {
     /** Channels i and i + rotaryDim / 2: GPT-NeoX and Hugging Face's Llama. */
     HALF,
 
-    /** Channels 2i and 2i + 1: the paper. */
+    /** Channels 2i and 2i + 1, as in the paper. */
     INTERLEAVED
   }
 
@@ -47,10 +46,10 @@ public final class RotaryEmbedding {
   }
 
   /**
-   * Makes an embedding.
+   * Makes an embedding from a table of angles.
    *
    * @param table the angles; kept
-   * @param style which channels make a pair
+   * @param style which channels are a pair
    * @return the embedding
    */
   public static RotaryEmbedding of(RotaryTable table, Style style) {
@@ -59,7 +58,16 @@ public final class RotaryEmbedding {
   }
 
   /**
-   * Returns the angles.
+   * Starts an embedding from sizes: base 10 000, {@link Style#HALF}, no scaling.
+   *
+   * @return a builder; positions and rotaryDim are required
+   */
+  public static Builder builder() {
+    return new Builder();
+  }
+
+  /**
+   * Returns the table of angles.
    *
    * @return the table
    */
@@ -68,32 +76,27 @@ public final class RotaryEmbedding {
   }
 
   /**
-   * Turns each row by the row of the table that has its number: row i of batch b by row i, of batch
-   * b where the table has rows for each batch.
+   * Rotates row i by row i of the table, of the same batch if the table has rows for each batch.
    *
    * @param x {@link DType#F32} {@code [batch, heads, len, dim]} or {@code [batch, len, dim]}, rows
    *     contiguous. Not modified, unless it is out.
    * @param out of the same shape; may be x. Modified.
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, long)}
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws io.github.attention4j.AttentionException if the native library is not to be had
    */
   public void forward(Tensor x, Tensor out) {
     forward(x, out, 0);
   }
 
   /**
-   * Turns rows at consecutive positions: row i stands at {@code start + i}.
+   * Rotates rows at consecutive positions: row i is at {@code start + i}.
    *
    * @param x {@link DType#F32} {@code [batch, heads, len, dim]} or {@code [batch, len, dim]}, rows
    *     contiguous. Not modified, unless it is out.
    * @param out of the same shape; may be x. Modified.
    * @param start the position of the first row
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, rotaryDim
-   *     is more than dim, a position is outside the table, or out is read-only or overlaps x in any
-   *     other way than being it
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws io.github.attention4j.AttentionException if the native library is not to be had
+   *     is more than dim, a position is outside the table, or out is read-only or overlaps x
+   *     without being x
    */
   public void forward(Tensor x, Tensor out, long start) {
     check(x, out);
@@ -129,17 +132,15 @@ public final class RotaryEmbedding {
   }
 
   /**
-   * Turns rows at consecutive positions, each batch from its own start: row i of batch b stands at
+   * Rotates rows at consecutive positions, each batch from its own start: row i of batch b is at
    * {@code starts[b] + i}. The lengths of a {@link io.github.attention4j.KvCache} are such starts.
    *
    * @param x {@link DType#F32} {@code [batch, heads, len, dim]} or {@code [batch, len, dim]}, rows
    *     contiguous. Not modified, unless it is out.
    * @param out of the same shape; may be x. Modified.
    * @param starts for each batch the position of its first row. Not modified.
-   * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, long)}, and if there is not
-   *     one start for each batch
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws io.github.attention4j.AttentionException if the native library is not to be had
+   * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, long)}, and if the number
+   *     of starts is not the number of batches
    */
   public void forward(Tensor x, Tensor out, int[] starts) {
     Objects.requireNonNull(starts, "starts");
@@ -162,7 +163,7 @@ public final class RotaryEmbedding {
   }
 
   /**
-   * Turns rows at the positions given.
+   * Rotates rows at given positions.
    *
    * @param x {@link DType#F32} {@code [batch, heads, len, dim]} or {@code [batch, len, dim]}, rows
    *     contiguous. Not modified, unless it is out.
@@ -170,8 +171,6 @@ public final class RotaryEmbedding {
    * @param positions {@link DType#I32} or {@link DType#I64} {@code [batch, len]}, or {@code [len]}
    *     for all batches. Not modified.
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, long)}
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws io.github.attention4j.AttentionException if the native library is not to be had
    */
   public void forward(Tensor x, Tensor out, Tensor positions) {
     Objects.requireNonNull(positions, "positions");
@@ -224,7 +223,7 @@ public final class RotaryEmbedding {
     }
   }
 
-  /** The number of a row among those of all batches. */
+  /** The index of a row among those of all batches. */
   private int tableRow(long b, long position) {
     return Math.toIntExact(table.isPerBatch() ? b * table.positions() + position : position);
   }
@@ -239,7 +238,17 @@ public final class RotaryEmbedding {
     if (table.isPerBatch()) {
       Checks.equal("table", "x", "batch", table.cos().size(0), x.size(0));
     }
-    Checks.inRange("x.dim", x.size(-1), Math.max(table.rotaryDim(), 1), Long.MAX_VALUE);
+    Checks.positive("x.dim", x.size(-1));
+    if (x.size(-1) < table.rotaryDim()) {
+      throw new IllegalArgumentException(
+          "x.dim must be at least rotaryDim: x.dim="
+              + x.size(-1)
+              + ", rotaryDim="
+              + table.rotaryDim()
+              + " of a table of "
+              + table.positions()
+              + " positions");
+    }
     Checks.sameOrDisjoint("out", out, "x", x);
     Checks.reachable("cos", table.cos());
     Checks.reachable("sin", table.sin());
@@ -269,5 +278,95 @@ public final class RotaryEmbedding {
         Checks.first(table.cos()),
         Checks.first(table.sin()),
         Checks.first(out));
+  }
+
+  /** Collects the sizes of a {@link RotaryEmbedding}. Not safe for several threads. */
+  public static final class Builder {
+    private int positions = -1;
+    private int rotaryDim;
+    private double base = 10_000;
+    private Style style = Style.HALF;
+    private RotaryScaling scaling = RotaryScaling.none();
+
+    private Builder() {}
+
+    /**
+     * Sets the number of positions. Required.
+     *
+     * @param positions the length of the longest sequence, not negative
+     * @return this builder
+     * @throws IllegalArgumentException if positions is negative
+     */
+    public Builder positions(int positions) {
+      Checks.inRange("positions", positions, 0, Integer.MAX_VALUE);
+      this.positions = positions;
+      return this;
+    }
+
+    /**
+     * Sets the number of channels that are rotated, usually the width of a head. Required.
+     *
+     * @param rotaryDim even, at least 2
+     * @return this builder
+     * @throws IllegalArgumentException if rotaryDim is odd or less than 2
+     */
+    public Builder rotaryDim(int rotaryDim) {
+      RotaryTable.checkRotaryDim(rotaryDim);
+      this.rotaryDim = rotaryDim;
+      return this;
+    }
+
+    /**
+     * Sets the base of the frequencies ({@code rope_theta} of Hugging Face).
+     *
+     * @param base positive; the default is 10 000
+     * @return this builder
+     */
+    public Builder base(double base) {
+      this.base = base;
+      return this;
+    }
+
+    /**
+     * Sets which channels are a pair.
+     *
+     * @param style the default is {@link Style#HALF}
+     * @return this builder
+     */
+    public Builder style(Style style) {
+      this.style = Objects.requireNonNull(style, "style");
+      return this;
+    }
+
+    /**
+     * Sets how the frequencies are scaled for sequences longer than those of the training.
+     *
+     * @param scaling the default is {@link RotaryScaling#none()}
+     * @return this builder
+     */
+    public Builder scaling(RotaryScaling scaling) {
+      this.scaling = Objects.requireNonNull(scaling, "scaling");
+      return this;
+    }
+
+    /**
+     * Computes the table, and builds the embedding.
+     *
+     * @param arena supplies the memory of the table and decides how long it lives
+     * @return the embedding
+     * @throws IllegalStateException if positions or rotaryDim has not been set
+     * @throws IllegalArgumentException as {@link RotaryTable#compute(Arena, int, int, double,
+     *     RotaryScaling)}
+     * @throws OutOfMemoryError if there is not enough memory
+     */
+    public RotaryEmbedding build(Arena arena) {
+      if (positions < 0) {
+        throw new IllegalStateException("positions must be set");
+      }
+      if (rotaryDim == 0) {
+        throw new IllegalStateException("rotaryDim must be set");
+      }
+      return of(RotaryTable.compute(arena, positions, rotaryDim, base, scaling), style);
+    }
   }
 }

@@ -3,24 +3,22 @@ package io.github.attention4j.layer;
 import io.github.attention4j.internal.Checks;
 
 /**
- * How the angles of rotary positions are slowed down, so that a model that was trained on short
- * sequences can read longer ones. Every rule changes the frequencies {@code f_i = base^(−2i /
- * rotaryDim)} of the paper, and {@link #yarn YaRN} the length of the turned vectors too:
+ * Scales the frequencies of rotary positions, so that a model that was trained on short sequences
+ * can read longer ones. Every rule changes the frequencies {@code f_i = base^(−2i / rotaryDim)} of
+ * the paper; {@link #yarn YaRN} also changes the length of the rotated vectors.
  *
  * <pre>{@code
  * RotaryScaling scaling = RotaryScaling.llama3(8, 1, 4, 8192);
  * RotaryTable table = RotaryTable.compute(arena, context, dim, 500_000, scaling);
  * }</pre>
  *
- * <p>The rules give the numbers of Hugging Face's Transformers, computed in double.
- *
- * <p>An immutable value, safe for any number of threads.
+ * <p>The rules are those of Hugging Face's Transformers, computed in double. Immutable.
  */
 public final class RotaryScaling {
   private static final RotaryScaling NONE =
       new RotaryScaling("none", RotaryScaling::plainFrequencies, 1);
 
-  /** The frequencies of a table. */
+  /** Computes the frequencies of a table. */
   @FunctionalInterface
   private interface Rule {
     double[] frequencies(int rotaryDim, double base, long positions);
@@ -37,9 +35,9 @@ public final class RotaryScaling {
   }
 
   /**
-   * Changes nothing.
+   * Leaves the frequencies of the paper unchanged.
    *
-   * @return the frequencies of the paper
+   * @return no scaling
    */
   public static RotaryScaling none() {
     return NONE;
@@ -49,7 +47,7 @@ public final class RotaryScaling {
    * Position interpolation (Chen et al., "Extending Context Window of Large Language Models via
    * Positional Interpolation", 2023): {@code f_i / factor}.
    *
-   * @param factor how many times longer sequences become, positive
+   * @param factor how many times longer the sequences are, positive
    * @return the scaling
    * @throws IllegalArgumentException if factor is not a positive number
    */
@@ -68,10 +66,10 @@ public final class RotaryScaling {
   }
 
   /**
-   * NTK-aware scaling (bloc97, 2023): {@code base · factor^(rotaryDim / (rotaryDim − 2))} for the
-   * base, which leaves the fastest frequency as it is and divides the slowest by the factor.
+   * NTK-aware scaling (bloc97, 2023): replaces the base by {@code base · factor^(rotaryDim /
+   * (rotaryDim − 2))}, which keeps the highest frequency and divides the lowest by the factor.
    *
-   * @param factor how many times longer sequences become, positive
+   * @param factor how many times longer the sequences are, positive
    * @return the scaling, for a rotaryDim of more than 2
    * @throws IllegalArgumentException if factor is not a positive number
    */
@@ -85,9 +83,9 @@ public final class RotaryScaling {
 
   /**
    * Dynamic NTK-aware scaling (emozilla, 2023): {@link #ntk} by {@code factor · n / original −
-   * (factor − 1)}, where n is the number of the table's positions, and none while that is at most
-   * the original. For a sequence that grows, a new table is computed for its new length; keys that
-   * have been turned already stay as they are.
+   * (factor − 1)}, where n is the number of positions of the table; no scaling if n is at most the
+   * original. For a sequence that grows, compute a new table for its new length; keys that have
+   * been rotated already keep their rotation.
    *
    * @param factor how fast the base grows, at least 1
    * @param originalPositions the length of the sequences that the model was trained on, at least 1
@@ -113,7 +111,7 @@ public final class RotaryScaling {
    * with the paper's constants: between 32 and 1 turns over the original length, and magnitude
    * {@link #yarnMagnitude yarnMagnitude(factor, 1)}.
    *
-   * @param factor how many times longer sequences become, at least 1
+   * @param factor how many times longer the sequences are, at least 1
    * @param originalPositions the length of the sequences that the model was trained on, at least 1
    * @return the scaling
    * @throws IllegalArgumentException as {@link #yarn(double, long, double, double, boolean)}
@@ -123,18 +121,17 @@ public final class RotaryScaling {
   }
 
   /**
-   * YaRN: {@code f_i · (1 − γ_i) + f_i / factor · γ_i}. The ramp γ rises from 0 at the pair that
-   * turns betaFast times over the original length to 1 at the one that turns betaSlow times, over
-   * the pairs' numbers, as in the authors' own program: pair {@code rotaryDim ·
-   * ln(originalPositions / (2π · turns)) / (2 · ln(base))} turns so many times. The magnitude is
+   * YaRN: {@code f_i · (1 − γ_i) + f_i / factor · γ_i}. The ramp γ is linear in the index of the
+   * pair, as in the authors' program: it rises from 0 at the pair that makes betaFast turns over
+   * the original length to 1 at the pair that makes betaSlow turns. Pair {@code rotaryDim ·
+   * ln(originalPositions / (2π · turns)) / (2 · ln(base))} makes that many turns. The magnitude is
    * {@link #yarnMagnitude yarnMagnitude(factor, 1)}; {@link #withMagnitude} replaces it.
    *
-   * @param factor how many times longer sequences become, at least 1
+   * @param factor how many times longer the sequences are, at least 1
    * @param originalPositions the length of the sequences that the model was trained on, at least 1
-   * @param betaFast pairs that turn more often keep their frequency; 32 in the paper
-   * @param betaSlow pairs that turn less often are interpolated; 1 in the paper
-   * @param truncate whether the ramp's ends are rounded outwards to whole pairs, as they usually
-   *     are
+   * @param betaFast pairs with more turns keep their frequency; 32 in the paper
+   * @param betaSlow pairs with fewer turns are interpolated; 1 in the paper
+   * @param truncate whether the ends of the ramp are rounded outwards to whole pairs, as is usual
    * @return the scaling
    * @throws IllegalArgumentException if factor is not a number of at least 1, originalPositions is
    *     less than 1, a beta is not a positive number, or betaFast is less than betaSlow
@@ -184,11 +181,11 @@ public final class RotaryScaling {
   }
 
   /**
-   * Returns the factor by which YaRN lengthens turned queries and keys, {@code 0.1 · scale ·
+   * Returns the factor by which YaRN multiplies rotated queries and keys, {@code 0.1 · scale ·
    * ln(factor) + 1}, which sharpens the softmax of long sequences. DeepSeek's models use the
    * quotient of two of them.
    *
-   * @param factor how many times longer sequences become; 1 and less give 1
+   * @param factor how many times longer the sequences are; 1 and less give 1
    * @param scale 1 in the paper
    * @return the magnitude
    */
@@ -197,12 +194,12 @@ public final class RotaryScaling {
   }
 
   /**
-   * The rule of Llama 3.1: with {@code turns = originalPositions · f_i / 2π}, pairs that turn more
-   * than highFrequencyFactor times over the original length keep their frequency, those that turn
-   * less than lowFrequencyFactor times have it divided by the factor, and between them {@code s =
-   * (turns − low) / (high − low)} mixes {@code s · f_i + (1 − s) · f_i / factor}.
+   * The rule of Llama 3.1: pair i makes {@code turns = originalPositions · f_i / 2π} over the
+   * original length. With more than highFrequencyFactor turns it keeps its frequency, with fewer
+   * than lowFrequencyFactor turns the frequency is divided by the factor, and between them it is
+   * {@code s · f_i + (1 − s) · f_i / factor} with {@code s = (turns − low) / (high − low)}.
    *
-   * @param factor how many times longer sequences become, positive; 8 in Llama 3.1
+   * @param factor how many times longer the sequences are, positive; 8 in Llama 3.1
    * @param lowFrequencyFactor positive; 1 in Llama 3.1
    * @param highFrequencyFactor more than lowFrequencyFactor; 4 in Llama 3.1
    * @param originalPositions the length of the sequences that the model was trained on, at least 1;
@@ -251,7 +248,7 @@ public final class RotaryScaling {
   }
 
   /**
-   * Returns the same rule with another magnitude, which multiplies cosines and sines.
+   * Returns this scaling with another magnitude, the factor of cosines and sines.
    *
    * @param magnitude positive; Hugging Face's {@code attention_factor}
    * @return a new scaling
@@ -263,34 +260,32 @@ public final class RotaryScaling {
   }
 
   /**
-   * Returns what multiplies cosines and sines, and so the length of turned vectors.
+   * Returns the factor of cosines and sines, and thus of the length of rotated vectors.
    *
-   * @return 1 unless the rule is YaRN's or {@link #withMagnitude} has changed it
+   * @return 1 unless the rule is YaRN or {@link #withMagnitude} was called
    */
   public double magnitude() {
     return magnitude;
   }
 
   /**
-   * Computes the angle by which each pair turns from one position to the next.
+   * Computes the angle between consecutive positions, for each pair.
    *
-   * @param rotaryDim the number of channels that are turned, even
+   * @param rotaryDim the number of channels that are rotated, even
    * @param base the base of the frequencies; 10 000 in the paper
-   * @param positions how many positions the table has
+   * @param positions the number of positions of the table
    * @return one frequency for each of the {@code rotaryDim / 2} pairs
-   * @throws IllegalArgumentException if positions is negative, rotaryDim is odd or less than 2, or
-   *     2 where the rule needs more, or base is not a positive number, or 1 where the rule needs
-   *     another
+   * @throws IllegalArgumentException if positions is negative, rotaryDim is odd or less than 2 (for
+   *     NTK: less than 4), or base is not a positive number (for YaRN: is 1)
    */
   public double[] frequencies(int rotaryDim, double base, long positions) {
     Checks.inRange("positions", positions, 0, Long.MAX_VALUE);
-    Checks.positive("rotaryDim", rotaryDim);
-    Checks.multiple("rotaryDim", rotaryDim, "the channels of a pair", 2);
+    RotaryTable.checkRotaryDim(rotaryDim);
     checkPositive("base", base);
     return rule.frequencies(rotaryDim, base, positions);
   }
 
-  /** Names the rule with its numbers. */
+  /** Describes the rule and its parameters. */
   @Override
   public String toString() {
     return magnitude == 1 ? description : description + " with magnitude " + magnitude;
@@ -315,7 +310,7 @@ public final class RotaryScaling {
     return plainFrequencies(rotaryDim, base * Math.pow(factor, exponent), 0);
   }
 
-  /** The number of the pair that turns so many times over the original length; not a whole one. */
+  /** The index of the pair that makes this many turns over the original length; a fraction. */
   private static double pairThatTurns(
       double turns, long originalPositions, int rotaryDim, double base) {
     if (base == 1) {

@@ -7,11 +7,13 @@ import java.lang.foreign.Arena;
 import java.util.Objects;
 
 /**
- * Cosines and sines of the angles by which {@link RotaryEmbedding} turns: one row for each
- * position, one column for each pair of channels; the same rows for every batch, or each batch's
- * own. Immutable and safe for any number of threads; the memory belongs to the arena's owner.
+ * The cosines and sines of the angles of a {@link RotaryEmbedding}: one row for each position, one
+ * column for each pair of channels; the same rows for every batch, or rows for each batch.
  */
 public final class RotaryTable {
+  /** No model has wider heads. */
+  private static final int WIDEST_HEAD = 1024;
+
   private final Tensor cos;
   private final Tensor sin;
 
@@ -21,14 +23,13 @@ public final class RotaryTable {
   }
 
   /**
-   * Takes tables that exist already.
+   * Makes a table from existing tensors.
    *
    * @param cos {@link DType#F32} {@code [positions, rotaryDim / 2]}, or {@code [batch, positions,
-   *     rotaryDim / 2]} where each batch has its own; contiguous. Kept, not modified.
+   *     rotaryDim / 2]} with rows for each batch; contiguous. Kept, not modified.
    * @param sin of the same shape, contiguous. Kept, not modified.
    * @return the table
    * @throws IllegalArgumentException if types, ranks, shapes, strides or alignment do not fit
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public static RotaryTable of(Tensor cos, Tensor sin) {
     Objects.requireNonNull(cos, "cos");
@@ -47,42 +48,52 @@ public final class RotaryTable {
   }
 
   /**
-   * Computes the table of the paper (Su et al., "RoFormer", 2021): at position p, pair i turns by
-   * {@code p · base^(−2i / rotaryDim)}. Angles are computed in double.
+   * Computes the table of the paper (Su et al., "RoFormer", 2021): at position p, pair i is rotated
+   * by {@code p · base^(−2i / rotaryDim)}. Angles are computed in double.
    *
    * @param arena supplies the memory and decides how long it lives
    * @param positions the number of positions, from 0 on
-   * @param rotaryDim the number of channels that are turned, even
+   * @param rotaryDim the number of channels that are rotated, even
    * @param base 10 000 in the paper
    * @return the table
-   * @throws IllegalArgumentException if positions is negative, rotaryDim is odd or less than 2, or
-   *     base is not a positive number
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws IllegalArgumentException if positions is negative, rotaryDim is odd, less than 2, or
+   *     more than 1024 and more than positions (so that the two must have been swapped), or base is
+   *     not a positive number
+   * @throws OutOfMemoryError if there is not enough memory
    */
   public static RotaryTable compute(Arena arena, int positions, int rotaryDim, double base) {
     return compute(arena, positions, rotaryDim, base, RotaryScaling.none());
   }
 
   /**
-   * Computes the table of the paper with other frequencies: at position p, pair i turns by p times
-   * the i-th of {@link RotaryScaling#frequencies}, and lengthens by {@link
-   * RotaryScaling#magnitude}. Angles are computed in double.
+   * Computes a table with scaled frequencies: at position p, pair i is rotated by p times frequency
+   * i of {@link RotaryScaling#frequencies}, and multiplied by {@link RotaryScaling#magnitude}.
+   * Angles are computed in double.
    *
    * @param arena supplies the memory and decides how long it lives
    * @param positions the number of positions, from 0 on
-   * @param rotaryDim the number of channels that are turned, even
+   * @param rotaryDim the number of channels that are rotated, even
    * @param base 10 000 in the paper
-   * @param scaling how the angles are slowed down
+   * @param scaling how the frequencies are scaled
    * @return the table
-   * @throws IllegalArgumentException if positions is negative, rotaryDim is odd or less than 2, or
-   *     base is not a positive number; and as {@link RotaryScaling#frequencies}
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws IllegalArgumentException as {@link #compute(Arena, int, int, double)} and {@link
+   *     RotaryScaling#frequencies}
+   * @throws OutOfMemoryError if there is not enough memory
    */
   public static RotaryTable compute(
       Arena arena, int positions, int rotaryDim, double base, RotaryScaling scaling) {
     Objects.requireNonNull(arena, "arena");
     Objects.requireNonNull(scaling, "scaling");
     Checks.inRange("positions", positions, 0, Integer.MAX_VALUE);
+    checkRotaryDim(rotaryDim);
+    if (rotaryDim > WIDEST_HEAD && rotaryDim > positions) {
+      throw new IllegalArgumentException(
+          "rotaryDim must be the width of a head, and positions the length of a sequence; they may"
+              + " be swapped: positions="
+              + positions
+              + ", rotaryDim="
+              + rotaryDim);
+    }
     double[] frequencies = scaling.frequencies(rotaryDim, base, positions);
     double magnitude = scaling.magnitude();
     Tensor cos = Tensor.allocate(arena, DType.F32, positions, frequencies.length);
@@ -94,6 +105,11 @@ public final class RotaryTable {
       }
     }
     return new RotaryTable(cos.asReadOnly(), sin.asReadOnly());
+  }
+
+  static void checkRotaryDim(int rotaryDim) {
+    Checks.positive("rotaryDim", rotaryDim);
+    Checks.multiple("rotaryDim", rotaryDim, "the channels of a pair", 2);
   }
 
   /**
@@ -117,24 +133,24 @@ public final class RotaryTable {
   /**
    * Returns the number of positions, from 0 on.
    *
-   * @return the number of rows, of each batch where it has its own
+   * @return the number of rows, for each batch
    */
   public long positions() {
     return cos.size(-2);
   }
 
-  /** The number of rows of all batches together. */
+  /** The number of rows of all batches. */
   long rows() {
     return isPerBatch() ? cos.size(0) * cos.size(1) : cos.size(0);
   }
 
-  /** Whether each batch has rows of its own, one list after the other. */
+  /** Whether there are rows for each batch. */
   boolean isPerBatch() {
     return cos.rank() == 3;
   }
 
   /**
-   * Returns how many channels are turned.
+   * Returns the number of channels that are rotated.
    *
    * @return twice the number of columns
    */

@@ -174,7 +174,7 @@ class LayersTest {
         "bias.dim must equal weight.dimOut: bias.dim=8, weight.dimOut=5",
         () -> Linear.of(floats(5, 8), floats(8)));
     refuse(
-        "x must be rows at one distance of at least their width: shape=[3, 2, 8], "
+        "x must have evenly spaced rows that do not overlap: shape=[3, 2, 8], "
             + "strides=[8, 24, 1]",
         () -> linear.forward(floats(2, 3, 8).transpose(0, 1), floats(6, 5)));
     Tensor x = floats(2, 8);
@@ -372,12 +372,17 @@ class LayersTest {
         "positions.shape must be [batch, len] = [2, 4]: positions.shape=[1, 4]",
         () -> rotary.forward(x, x, ints(4, 0, 1, 2, 3).unsqueeze(0)));
     refuse(
-        "x.dim must lie in [8, 9223372036854775807]: x.dim=6",
+        "x.dim must be at least rotaryDim: x.dim=6, rotaryDim=8 of a table of 10 positions",
         () -> rotary.forward(floats(1, 4, 6), floats(1, 4, 6), 0));
     refuse(
         "rotaryDim must be a multiple of the channels of a pair: rotaryDim=7, "
             + "the channels of a pair=2",
         () -> RotaryTable.compute(arena, 10, 7, 10_000));
+    refuse(
+        "rotaryDim must be the width of a head, and positions the length of a sequence; they may be"
+            + " swapped: positions=64, rotaryDim=4096",
+        () -> RotaryTable.compute(arena, 64, 4096, 10_000));
+    RotaryTable.compute(arena, 2048, 2048, 10_000);
   }
 
   // ---- SwiGLU ----
@@ -499,7 +504,7 @@ class LayersTest {
                 .lambda(lambda)
                 .build());
     assertEquals(
-        "a projection of lambda goes with neither learned vectors nor a norm",
+        "a projection of lambda excludes learned vectors and a norm",
         assertThrows(
                 IllegalStateException.class,
                 () ->
@@ -508,6 +513,42 @@ class LayersTest {
                         .lambda(lambda)
                         .norm(RmsNorm.of(floats(6), 1e-5))
                         .build())
+            .getMessage());
+  }
+
+  @Test
+  void shouldBuildRotaryEmbeddingsFromSizes() {
+    RotaryTable table = RotaryTable.compute(arena, 12, 6, 500, RotaryScaling.linear(2));
+    RotaryEmbedding built =
+        RotaryEmbedding.builder()
+            .positions(12)
+            .rotaryDim(6)
+            .base(500)
+            .scaling(RotaryScaling.linear(2))
+            .style(RotaryEmbedding.Style.INTERLEAVED)
+            .build(arena);
+    Tensor x = random(arena, random, 1, 2, 5, 8);
+    Tensor expected = floats(1, 2, 5, 8);
+    Tensor out = floats(1, 2, 5, 8);
+    RotaryEmbedding.of(table, RotaryEmbedding.Style.INTERLEAVED).forward(x, expected, 3);
+    built.forward(x, out, 3);
+    assertArrayEquals(expected.toFloatArray(), out.toFloatArray());
+    RotaryEmbedding defaults = RotaryEmbedding.builder().positions(12).rotaryDim(6).build(arena);
+    RotaryEmbedding.of(RotaryTable.compute(arena, 12, 6, 10_000), RotaryEmbedding.Style.HALF)
+        .forward(x, expected, 0);
+    defaults.forward(x, out, 0);
+    assertArrayEquals(expected.toFloatArray(), out.toFloatArray());
+    assertEquals(
+        "rotaryDim must be set",
+        assertThrows(
+                IllegalStateException.class,
+                () -> RotaryEmbedding.builder().positions(3).build(arena))
+            .getMessage());
+    assertEquals(
+        "positions must be set",
+        assertThrows(
+                IllegalStateException.class,
+                () -> RotaryEmbedding.builder().rotaryDim(4).build(arena))
             .getMessage());
   }
 

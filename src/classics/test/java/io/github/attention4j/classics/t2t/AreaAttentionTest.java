@@ -202,7 +202,7 @@ class AreaAttentionTest {
     Tensor out = floats(1, 4, 2);
     String message =
         assertThrows(IllegalStateException.class, () -> Areas.of(1).mean(x, out)).getMessage();
-    assertTrue(message.startsWith("features lies in an arena that has been closed: "), message);
+    assertTrue(message.startsWith("features is in an arena that has been closed: "), message);
   }
 
   // ---- Attention ----

@@ -179,6 +179,6 @@ class Conv1dTest {
     String message =
         assertThrows(IllegalStateException.class, () -> conv.forward(gone, floats(1, 4, 5)))
             .getMessage();
-    assertEquals("x lies in an arena that has been closed", message.split(":")[0]);
+    assertEquals("x is in an arena that has been closed", message.split(":")[0]);
   }
 }

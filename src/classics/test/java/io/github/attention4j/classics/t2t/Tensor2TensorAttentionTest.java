@@ -1040,12 +1040,12 @@ class Tensor2TensorAttentionTest {
     closed.close();
     Tensor out = floats(BATCH, 5, OUTPUT_DEPTH);
     assertEquals(
-        "queryAntecedent lies in an arena that has been closed",
+        "queryAntecedent is in an arena that has been closed",
         assertThrows(IllegalStateException.class, () -> layer.forward(gone, out))
             .getMessage()
             .split(":")[0]);
     assertEquals(
-        "keys lies in an arena that has been closed",
+        "keys is in an arena that has been closed",
         assertThrows(
                 IllegalStateException.class,
                 () ->
