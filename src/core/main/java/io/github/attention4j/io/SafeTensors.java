@@ -7,6 +7,7 @@ import static java.nio.file.StandardOpenOption.WRITE;
 
 import io.github.attention4j.DType;
 import io.github.attention4j.Tensor;
+import io.github.attention4j.internal.FileKind;
 import io.github.attention4j.internal.Json;
 import java.io.EOFException;
 import java.io.IOException;
@@ -34,8 +35,8 @@ import java.util.TreeSet;
 import java.util.concurrent.ThreadLocalRandom;
 
 /**
- * A safetensors file, memory-mapped: its tensors are read-only views of the page cache, so that
- * opening costs as much as reading the header, whatever the size of the file.
+ * A memory-mapped safetensors file. Its tensors are read-only views of the page cache, so opening a
+ * file costs no more than reading its header, whatever its size.
  *
  * <pre>
  *   0           8                    8 + N                                          end of file
@@ -52,29 +53,31 @@ import java.util.concurrent.ThreadLocalRandom;
  * from its first byte to its last without holes or overlap.
  *
  * <pre>{@code
- * try (Arena arena = Arena.ofShared()) {
- *   SafeTensors file = SafeTensors.open(Path.of("model.safetensors"), arena);
+ * try (SafeTensors file = SafeTensors.open(Path.of("model.safetensors"))) {
  *   Tensor weight = file.get("lm_head.weight");
  * }
  * }</pre>
  *
- * <p><b>Malformed files</b> are refused by {@link #open}, completely and before any data is mapped,
- * by {@link SafeTensorsException}; no tensor reaches outside its own range of the file. What cannot
- * be guarded against is a file that somebody else truncates <em>while it is mapped</em>: touching
- * the lost pages then fails as the platform pleases ({@link InternalError}, or the end of the
- * process in native code). Replace files by renaming, as {@link #write} does: the old content stays
- * valid for those who have it mapped.
+ * <p><b>Malformed files.</b> {@link #open(Path, Arena) open} checks the whole header before it maps
+ * any data, and throws {@link SafeTensorsException} if anything is wrong; no tensor reaches outside
+ * its own range of the file. The one thing that cannot be checked is that another process truncates
+ * the file <em>while it is mapped</em>: accessing the lost pages then throws {@link InternalError},
+ * or ends the process if native code does it. Replace files by renaming, as {@link #write} does;
+ * the old content stays valid for those who have it mapped.
  *
- * <p><b>Alignment.</b> The format does not align tensors. Files of common writers do, to the size
- * of the elements; in others a tensor's address may be odd. {@link Tensor} reads it all the same;
- * native operations want their elements aligned, and get it from a copy ({@link Tensor#toF32}).
+ * <p><b>Other element types</b> (F64, U8, F8_E4M3 …) do not make a file unreadable: their tensors
+ * are listed by {@link #names}, and refused only by {@link #get}. {@link #bytes} reads them.
  *
- * <p><b>Threads.</b> Immutable. The tensors are bound to the arena that the file was opened with:
- * use a shared one if several threads read.
+ * <p><b>Alignment.</b> The format does not align tensors. Common writers align them to the size of
+ * the elements; in other files a tensor may have any address. {@link Tensor} reads it in either
+ * case, but native operations need aligned elements: make a copy with {@link Tensor#toF32}.
+ *
+ * <p><b>Threads.</b> Safe for any number of threads, if the file was opened without an arena or
+ * with a shared one.
  *
  * @see <a href="https://github.com/huggingface/safetensors#format">the format</a>
  */
-public final class SafeTensors {
+public final class SafeTensors implements AutoCloseable {
   private static final String METADATA = "__metadata__";
 
   private static final int LENGTH_BYTES = Long.BYTES;
@@ -82,65 +85,86 @@ public final class SafeTensors {
   /** The format's own limit. */
   private static final long MAX_HEADER_BYTES = 100_000_000;
 
-  /** Data starts on a multiple of this, so that every type is aligned to its size. */
+  /** Data starts at a multiple of this, so that every type is aligned to its size. */
   private static final int HEADER_ALIGNMENT_BYTES = 8;
 
   private static final long WRITE_CHUNK_BYTES = 1 << 30;
 
-  /** How many names a message lists. */
+  /** The number of names that a message lists. */
   private static final int SHOWN_NAMES = 50;
 
-  /** Bits of an element of the types that the format has and {@link DType} does not. */
+  /** The bits of an element of the format's types that {@link DType} does not have. */
   private static final Map<String, Integer> OTHER_TYPES =
       Map.ofEntries(
-          Map.entry("C64", 64),
-          Map.entry("F64", 64),
-          Map.entry("U64", 64),
-          Map.entry("U32", 32),
-          Map.entry("I16", 16),
-          Map.entry("U16", 16),
-          Map.entry("I8", 8),
-          Map.entry("U8", 8),
-          Map.entry("F8_E4M3", 8),
-          Map.entry("F8_E5M2", 8),
-          Map.entry("F8_E8M0", 8),
+          Map.entry("F4", 4),
           Map.entry("F6_E2M3", 6),
           Map.entry("F6_E3M2", 6),
-          Map.entry("F4", 4));
+          Map.entry("U8", 8),
+          Map.entry("I8", 8),
+          Map.entry("F8_E5M2", 8),
+          Map.entry("F8_E4M3", 8),
+          Map.entry("F8_E8M0", 8),
+          Map.entry("I16", 16),
+          Map.entry("U16", 16),
+          Map.entry("U32", 32),
+          Map.entry("F64", 64),
+          Map.entry("U64", 64),
+          Map.entry("C64", 64));
 
   private final Path path;
-  private final Map<String, Entry> entries;
-  private final Map<String, Tensor> tensors;
+  private final Map<String, Stored> stored;
   private final Map<String, String> metadata;
 
+  /** The arena of the mapping if it belongs to this file, or null. */
+  private final Arena ownArena;
+
   private SafeTensors(
-      Path path,
-      Map<String, Entry> entries,
-      Map<String, Tensor> tensors,
-      Map<String, String> metadata) {
+      Path path, Map<String, Stored> stored, Map<String, String> metadata, Arena ownArena) {
     this.path = path;
-    this.entries = Collections.unmodifiableMap(entries);
-    this.tensors = tensors;
+    this.stored = Collections.unmodifiableMap(stored);
     this.metadata = Collections.unmodifiableMap(metadata);
+    this.ownArena = ownArena;
   }
 
-  /**
-   * One tensor as the header describes it; begin and end count from the start of the data. The
-   * dtype is null if {@link DType} has none of this type.
-   */
+  /** One tensor as the header describes it; begin and end count from the start of the data. */
   @SuppressWarnings("ArrayRecordComponent") // Entries are never compared.
-  private record Entry(String name, String type, DType dtype, long[] shape, long begin, long end) {}
+  private record Entry(String name, String dtype, long[] shape, long begin, long end) {}
+
+  /** One tensor of the file; tensor is null if DType does not have its type. */
+  private record Stored(Entry entry, MemorySegment bytes, Tensor tensor) {}
 
   // ---- Reading ----
 
   /**
-   * Maps a file read-only and checks all that it says about itself.
+   * Maps a file read-only and checks its header. The mapping lives until {@link #close}, and any
+   * thread may read it.
+   *
+   * @param path the file
+   * @return the file's tensors; to be closed
+   * @throws SafeTensorsException if the file is malformed, or not a safetensors file
+   * @throws IOException if the file cannot be read or mapped
+   * @throws UnsupportedOperationException if the path's file system cannot map files
+   */
+  public static SafeTensors open(Path path) throws IOException {
+    Objects.requireNonNull(path, "path");
+    Arena arena = Arena.ofShared();
+    try {
+      return open(path, arena, arena);
+    } catch (Throwable failure) {
+      arena.close();
+      throw failure;
+    }
+  }
+
+  /**
+   * Maps a file read-only and checks its header. The mapping lives as long as the arena; {@link
+   * #close} does nothing.
    *
    * @param path the file
    * @param arena decides how long the mapping lives, and which threads may read it
    * @return the file's tensors
-   * @throws SafeTensorsException if the content is malformed, or has an element type that the
-   *     format does not; nothing is mapped then
+   * @throws SafeTensorsException if the file is malformed, or not a safetensors file; nothing is
+   *     mapped then
    * @throws IOException if the file cannot be read or mapped
    * @throws UnsupportedOperationException if the path's file system cannot map files
    * @throws IllegalStateException if the arena is closed
@@ -149,6 +173,10 @@ public final class SafeTensors {
   public static SafeTensors open(Path path, Arena arena) throws IOException {
     Objects.requireNonNull(path, "path");
     Objects.requireNonNull(arena, "arena");
+    return open(path, arena, null);
+  }
+
+  private static SafeTensors open(Path path, Arena arena, Arena ownArena) throws IOException {
     requireLittleEndian();
     try (FileChannel channel = FileChannel.open(path, READ)) {
       long fileBytes = channel.size();
@@ -157,75 +185,77 @@ public final class SafeTensors {
       Map<String, String> metadata = parseMetadata(path, header.get(METADATA));
       List<Entry> entries = parseEntries(path, header, fileBytes - dataStart);
 
-      MemorySegment mapping = channel.map(FileChannel.MapMode.READ_ONLY, 0, fileBytes, arena);
-      Map<String, Entry> byName = new LinkedHashMap<>();
-      Map<String, Tensor> tensors = new LinkedHashMap<>();
+      MemorySegment mapping = map(path, channel, fileBytes, arena);
+      Map<String, Stored> stored = new LinkedHashMap<>();
       for (Entry entry : entries) {
-        byName.put(entry.name, entry);
-        if (entry.dtype != null) {
-          MemorySegment range =
-              mapping.asSlice(dataStart + entry.begin, entry.end - entry.begin).asReadOnly();
-          tensors.put(entry.name, Tensor.of(range, entry.dtype, entry.shape));
-        }
+        MemorySegment range =
+            mapping.asSlice(dataStart + entry.begin, entry.end - entry.begin).asReadOnly();
+        DType dtype = dtypeOrNull(entry.dtype);
+        Tensor tensor = dtype == null ? null : Tensor.of(range, dtype, entry.shape);
+        stored.put(entry.name, new Stored(entry, range, tensor));
       }
-      return new SafeTensors(path, byName, tensors, metadata);
+      return new SafeTensors(path, stored, metadata, ownArena);
+    }
+  }
+
+  private static MemorySegment map(Path path, FileChannel channel, long bytes, Arena arena)
+      throws IOException {
+    try {
+      return channel.map(FileChannel.MapMode.READ_ONLY, 0, bytes, arena);
+    } catch (UnsupportedOperationException e) {
+      throw new UnsupportedOperationException(
+          path
+              + ": the file system \""
+              + path.getFileSystem().provider().getScheme()
+              + "\" cannot map files into memory; copy the file to the default file system first",
+          e);
+    }
+  }
+
+  /**
+   * Ends the mapping if the file was opened without an arena; its tensors can no longer be used.
+   * Closing twice has no effect.
+   *
+   * @throws IllegalStateException if a native call is reading a tensor of the file; it stays open
+   */
+  @Override
+  public synchronized void close() {
+    if (ownArena != null && ownArena.scope().isAlive()) {
+      ownArena.close();
     }
   }
 
   /**
    * Returns the names of all tensors.
    *
-   * @return an unmodifiable set in the order in which their data lies in the file
+   * @return an unmodifiable set in the order of the data in the file
    */
   public Set<String> names() {
-    return entries.keySet();
+    return stored.keySet();
   }
 
   /**
-   * Tells whether the file has a tensor of this name.
+   * Tells whether the file has a tensor of this name, of whatever type.
    *
-   * @param name the name as the file spells it
-   * @return true if {@link #get} returns it, or refuses it for its type
+   * @param name the name as spelled in the file
+   * @return true if it is one of {@link #names}
    */
   public boolean contains(String name) {
-    return entries.containsKey(Objects.requireNonNull(name, "name"));
-  }
-
-  /**
-   * Returns the element type of a tensor as the file spells it, such as {@code F8_E4M3}, which
-   * {@link #get} refuses because {@link DType} has no such type.
-   *
-   * @param name the name as the file spells it
-   * @return the type's name
-   * @throws IllegalArgumentException if there is no tensor of this name
-   */
-  public String typeOf(String name) {
-    return entry(name).type;
-  }
-
-  /**
-   * Returns the shape of a tensor of any type.
-   *
-   * @param name the name as the file spells it
-   * @return a copy of the sizes
-   * @throws IllegalArgumentException if there is no tensor of this name
-   */
-  public long[] shapeOf(String name) {
-    return entry(name).shape.clone();
+    return stored.containsKey(Objects.requireNonNull(name, "name"));
   }
 
   /**
    * Returns a tensor of the file. Its segment is exactly its range of the file; nothing is read
-   * until it is touched.
+   * until its elements are accessed.
    *
-   * @param name the name as the file spells it
-   * @return a contiguous read-only tensor that lives as long as the arena
-   * @throws IllegalArgumentException if there is none of this name, in which case the message lists
-   *     those that there are, or its element type is not one of {@link DType}
+   * @param name the name as spelled in the file
+   * @return a contiguous read-only tensor that lives as long as the mapping
+   * @throws IllegalArgumentException if there is no such tensor (the message lists the names), or
+   *     {@link DType} does not have its type
    */
   public Tensor get(String name) {
-    Entry entry = entry(name);
-    if (entry.dtype == null) {
+    Stored found = find(name);
+    if (found.tensor == null) {
       throw new IllegalArgumentException(
           path
               + ": "
@@ -233,22 +263,55 @@ public final class SafeTensors {
               + " must have one of the dtypes "
               + Arrays.toString(DType.values())
               + " to be read: dtype="
-              + entry.type);
+              + found.entry.dtype);
     }
-    return tensors.get(name);
-  }
-
-  private Entry entry(String name) {
-    Entry entry = entries.get(Objects.requireNonNull(name, "name"));
-    if (entry == null) {
-      throw new IllegalArgumentException(
-          path + " has no tensor " + Json.show(name) + "; it has " + listNames());
-    }
-    return entry;
+    return found.tensor;
   }
 
   /**
-   * Returns the texts that the writer added.
+   * Returns the element type of a tensor, as spelled in the file.
+   *
+   * @param name the name as spelled in the file
+   * @return the name of a {@link DType}, or of another type such as {@code F64} or {@code F8_E4M3}
+   * @throws IllegalArgumentException if there is no such tensor
+   */
+  public String typeOf(String name) {
+    return find(name).entry.dtype;
+  }
+
+  /**
+   * Returns the shape of a tensor of any type.
+   *
+   * @param name the name as spelled in the file
+   * @return a copy of the sizes
+   * @throws IllegalArgumentException if there is no such tensor
+   */
+  public long[] shapeOf(String name) {
+    return find(name).entry.shape.clone();
+  }
+
+  /**
+   * Returns the bytes of a tensor of any type.
+   *
+   * @param name the name as spelled in the file
+   * @return its range of the file, read-only, alive as long as the mapping
+   * @throws IllegalArgumentException if there is no such tensor
+   */
+  public MemorySegment bytes(String name) {
+    return find(name).bytes;
+  }
+
+  private Stored find(String name) {
+    Stored found = stored.get(Objects.requireNonNull(name, "name"));
+    if (found == null) {
+      throw new IllegalArgumentException(
+          path + " has no tensor " + Json.show(name) + "; it has " + listNames());
+    }
+    return found;
+  }
+
+  /**
+   * Returns the metadata: texts that the writer added.
    *
    * @return an unmodifiable map in the file's order, empty if there are none
    */
@@ -257,21 +320,21 @@ public final class SafeTensors {
   }
 
   /**
-   * Shows the path and how many tensors there are.
+   * Describes the file by its path and its number of tensors.
    *
    * @return for example {@code model.safetensors (42 tensors)}
    */
   @Override
   public String toString() {
-    return path + " (" + entries.size() + " tensors)";
+    return path + " (" + stored.size() + " tensors)";
   }
 
   private String listNames() {
-    if (entries.isEmpty()) {
-      return "none at all";
+    if (stored.isEmpty()) {
+      return "no tensors";
     }
-    List<String> shown = entries.keySet().stream().limit(SHOWN_NAMES).map(Json::show).toList();
-    int more = entries.size() - shown.size();
+    List<String> shown = stored.keySet().stream().limit(SHOWN_NAMES).map(Json::show).toList();
+    int more = stored.size() - shown.size();
     return String.join(", ", shown) + (more > 0 ? " and " + more + " more" : "");
   }
 
@@ -279,12 +342,13 @@ public final class SafeTensors {
   private static Map<?, ?> readHeader(Path path, FileChannel channel, long fileBytes)
       throws IOException {
     if (fileBytes < LENGTH_BYTES) {
-      throw malformed(
-          path, "file must have at least " + LENGTH_BYTES + " bytes: file=" + fileBytes);
+      throw notSafeTensors(
+          channel, path, "file must have at least " + LENGTH_BYTES + " bytes: file=" + fileBytes);
     }
     long headerBytes = readFully(path, channel, LENGTH_BYTES).getLong();
     if (Long.compareUnsigned(headerBytes, MAX_HEADER_BYTES) > 0) {
-      throw malformed(
+      throw notSafeTensors(
+          channel,
           path,
           "header must have at most "
               + MAX_HEADER_BYTES
@@ -292,7 +356,8 @@ public final class SafeTensors {
               + Long.toUnsignedString(headerBytes));
     }
     if (headerBytes > fileBytes - LENGTH_BYTES) {
-      throw malformed(
+      throw notSafeTensors(
+          channel,
           path,
           "header must end inside the file: header="
               + headerBytes
@@ -301,7 +366,8 @@ public final class SafeTensors {
     }
     byte[] bytes = readFully(path, channel, (int) headerBytes).array();
     if (bytes.length == 0 || bytes[0] != '{') {
-      throw malformed(
+      throw notSafeTensors(
+          channel,
           path,
           "header must begin with '{': "
               + (bytes.length == 0 ? "it is empty" : "first byte=" + (bytes[0] & 0xff)));
@@ -311,6 +377,18 @@ public final class SafeTensors {
     } catch (Json.MalformedException e) {
       throw new SafeTensorsException(path + ": header must be valid JSON: " + e.getMessage(), e);
     }
+  }
+
+  /** Says what the file is, if that is recognised, or else what is wrong with its header. */
+  private static SafeTensorsException notSafeTensors(FileChannel channel, Path path, String message)
+      throws IOException {
+    ByteBuffer buffer = ByteBuffer.allocate(FileKind.PREFIX_BYTES);
+    while (buffer.hasRemaining() && channel.read(buffer, buffer.position()) >= 0) {
+      // Reads on until the prefix is complete or the file ends.
+    }
+    String kind = FileKind.of(Arrays.copyOf(buffer.array(), buffer.position()));
+    return malformed(
+        path, kind == null ? message : "file must be a safetensors file: it is " + kind);
   }
 
   private static ByteBuffer readFully(Path path, FileChannel channel, int bytes)
@@ -401,7 +479,17 @@ public final class SafeTensors {
     if (!(value instanceof Map<?, ?> members)) {
       throw malformed(path, tensor(name) + " must be an object: it is " + Json.show(value));
     }
-    String type = parseType(path, name, members.get("dtype"));
+    if (!(members.get("dtype") instanceof String dtype) || elementBits(dtype) == 0) {
+      throw malformed(
+          path,
+          tensor(name)
+              + " must have one of the dtypes "
+              + Arrays.toString(DType.values())
+              + " or "
+              + new TreeSet<>(OTHER_TYPES.keySet())
+              + ": dtype="
+              + Json.show(members.get("dtype")));
+    }
     long[] shape = parseLongs(path, name, "shape", members.get("shape"));
     long[] range = parseLongs(path, name, "data_offsets", members.get("data_offsets"));
     if (range.length != 2) {
@@ -420,13 +508,13 @@ public final class SafeTensors {
               + dataBytes
               + " bytes");
     }
-    long bytes = byteSize(path, name, type, shape);
+    long bytes = byteSize(path, name, dtype, shape);
     if (bytes != end - begin) {
       throw malformed(
           path,
           tensor(name)
               + " must have as many bytes as its shape says: "
-              + type
+              + dtype
               + show(shape)
               + " needs "
               + bytes
@@ -435,32 +523,23 @@ public final class SafeTensors {
               + " hold "
               + (end - begin));
     }
-    return new Entry(name, type, dtype(type), shape, begin, end);
+    return new Entry(name, dtype, shape, begin, end);
   }
 
-  private static String parseType(Path path, String name, Object value)
-      throws SafeTensorsException {
-    if (value instanceof String type && (dtype(type) != null || OTHER_TYPES.containsKey(type))) {
-      return type;
-    }
-    throw malformed(
-        path,
-        tensor(name)
-            + " must have one of the dtypes "
-            + Arrays.toString(DType.values())
-            + " or "
-            + new TreeSet<>(OTHER_TYPES.keySet())
-            + ": dtype="
-            + Json.show(value));
-  }
-
-  private static DType dtype(String type) {
+  /** The type of this name, or null if {@link DType} does not have it. */
+  private static DType dtypeOrNull(String name) {
     for (DType dtype : DType.values()) {
-      if (dtype.name().equals(type)) {
+      if (dtype.name().equals(name)) {
         return dtype;
       }
     }
     return null;
+  }
+
+  /** The bits of an element, or 0 if the format has no such type. */
+  private static int elementBits(String name) {
+    DType dtype = dtypeOrNull(name);
+    return dtype != null ? dtype.bytes() * Byte.SIZE : OTHER_TYPES.getOrDefault(name, 0);
   }
 
   private static long[] parseLongs(Path path, String name, String field, Object value)
@@ -489,39 +568,53 @@ public final class SafeTensors {
     return numbers;
   }
 
-  /** Like a tensor itself, counts zeros as ones when looking for overflow. */
-  private static long byteSize(Path path, String name, String type, long[] shape)
+  /**
+   * The bytes of a tensor, or UNKNOWN_SIZE if its type is unknown. Zeros count as ones when
+   * checking for overflow, as in {@link Tensor}.
+   */
+  private static long byteSize(Path path, String name, String dtype, long[] shape)
       throws SafeTensorsException {
-    DType dtype = dtype(type);
-    int bits = dtype != null ? Byte.SIZE * dtype.bytes() : OTHER_TYPES.get(type);
-    long elements = 1;
+    int elementBits = elementBits(dtype);
+    boolean wholeBytes = elementBits % Byte.SIZE == 0;
+    long product = wholeBytes ? elementBits / Byte.SIZE : elementBits;
     boolean empty = false;
     for (long size : shape) {
       empty |= size == 0;
-      if (elements > Long.MAX_VALUE / Math.max(bits / Byte.SIZE, 1) / Math.max(size, 1)) {
+      if (product > Long.MAX_VALUE / Math.max(size, 1)) {
         throw malformed(
             path,
             tensor(name)
-                + " must have a size of at most 2^63-1 bytes: shape="
+                + " must have a size of at most 2^63-1 "
+                + (wholeBytes ? "bytes" : "bits")
+                + ": shape="
                 + show(shape)
                 + ", dtype="
-                + type);
+                + dtype);
       }
-      elements *= Math.max(size, 1);
+      product *= Math.max(size, 1);
     }
-    if (empty) {
-      return 0;
+    if (empty || wholeBytes) {
+      return empty ? 0 : product;
     }
-    return bits % Byte.SIZE == 0
-        ? elements * (bits / Byte.SIZE)
-        : elements / Byte.SIZE * bits + Math.ceilDiv(elements % Byte.SIZE * bits, Byte.SIZE);
+    if (product % Byte.SIZE != 0) {
+      throw malformed(
+          path,
+          tensor(name)
+              + " must end at a whole byte: "
+              + dtype
+              + show(shape)
+              + " has "
+              + product
+              + " bits");
+    }
+    return product / Byte.SIZE;
   }
 
   private static String tensor(String name) {
     return "tensor " + Json.show(name);
   }
 
-  /** A hostile header may have millions of dimensions. */
+  /** Abridges the shape, since a malicious header may have millions of dimensions. */
   private static String show(long[] shape) {
     return shape.length <= 16
         ? Arrays.toString(shape)
@@ -535,14 +628,13 @@ public final class SafeTensors {
   // ---- Writing ----
 
   /**
-   * Writes tensors to a file that {@link #open} and every other safetensors reader understands. The
-   * bytes depend on the content alone, not on the order of the maps: larger element types come
-   * first, then names in the order of their characters, so that every tensor is aligned to the size
-   * of its elements.
+   * Writes tensors to a safetensors file. The bytes depend only on the content, not on the order of
+   * the maps: tensors are sorted by element type, largest first, then by name, so that every tensor
+   * is aligned to the size of its elements.
    *
-   * <p>The file appears complete or not at all: it is written beside its final place under a
-   * temporary name, forced to the disk, and then renamed over whatever was there (a symbolic link
-   * is replaced, not followed).
+   * <p>The file appears complete or not at all: it is written to the same directory under a
+   * temporary name, forced to disk, and then renamed to its final name, replacing any file there (a
+   * symbolic link is replaced, not followed).
    *
    * @param path the file, created or replaced
    * @param tensors the tensors by name, with any strides. Not modified.
@@ -550,9 +642,7 @@ public final class SafeTensors {
    * @throws IllegalArgumentException if a tensor is named {@code __metadata__}, a name or text is
    *     not valid Unicode (has half of a surrogate pair), or the header would exceed 100,000,000
    *     bytes
-   * @throws IOException if the file cannot be written; the temporary one is deleted
-   * @throws IllegalStateException if the memory of a tensor is closed
-   * @throws WrongThreadException if the memory of a tensor is confined to another thread
+   * @throws IOException if the file cannot be written; the temporary file is deleted
    */
   public static void write(Path path, Map<String, Tensor> tensors, Map<String, String> metadata)
       throws IOException {
@@ -590,7 +680,9 @@ public final class SafeTensors {
       Tensor tensor = Objects.requireNonNull(entry.getValue(), () -> tensor(name));
       if (name.equals(METADATA)) {
         throw new IllegalArgumentException(
-            "a tensor must not be named " + METADATA + ": the format keeps that name for texts");
+            "a tensor must not be named "
+                + METADATA
+                + ": the format reserves that name for metadata");
       }
       ordered.add(Map.entry(name, tensor));
     }
@@ -690,7 +782,7 @@ public final class SafeTensors {
     }
   }
 
-  /** Mapped elements are used as they lie. */
+  /** Mapped elements are used in place. */
   private static void requireLittleEndian() {
     if (ByteOrder.nativeOrder() != ByteOrder.LITTLE_ENDIAN) {
       throw new UnsupportedOperationException("safetensors files need a little-endian platform");

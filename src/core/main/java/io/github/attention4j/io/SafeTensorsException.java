@@ -3,8 +3,8 @@ package io.github.attention4j.io;
 import java.io.IOException;
 
 /**
- * Thrown when a file is not a valid safetensors file. The message names the file, the rule that it
- * breaks and, where there are two, both numbers. (A file that cannot be read at all gives the plain
+ * Thrown if a file is not a valid safetensors file. The message names the file, the rule that it
+ * breaks, and the expected and actual numbers. (A file that cannot be read at all throws the plain
  * {@link IOException} of the operating system.)
  */
 public final class SafeTensorsException extends IOException {

@@ -24,6 +24,8 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.FileSystem;
+import java.nio.file.FileSystems;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
@@ -161,7 +163,7 @@ class SafeTensorsTest {
     assertEquals("é", texts.metadata().get("a"));
     assertThrows(UnsupportedOperationException.class, () -> texts.metadata().clear());
     assertEquals(
-        texts.toString().replace(" (0 tensors)", "") + " has no tensor \"x\"; it has none at all",
+        texts.toString().replace(" (0 tensors)", "") + " has no tensor \"x\"; it has no tensors",
         assertThrows(IllegalArgumentException.class, () -> texts.get("x")).getMessage());
   }
 
@@ -237,6 +239,122 @@ class SafeTensorsTest {
         assertThrows(IllegalStateException.class, () -> a.getFloat(0)).getMessage());
   }
 
+  // ---- Element types that DType does not have ----
+
+  @ParameterizedTest
+  @CsvSource({
+    "F64, 8",
+    "U64, 8",
+    "C64, 8",
+    "U32, 4",
+    "U16, 2",
+    "I16, 2",
+    "U8, 1",
+    "I8, 1",
+    "F8_E4M3, 1",
+    "F8_E5M2, 1",
+    "F8_E8M0, 1",
+    "F6_E2M3, 0.75",
+    "F6_E3M2, 0.75",
+    "F4, 0.5"
+  })
+  void shouldRefuseOtherTypesOnlyWhenTheyAreTouched(String dtype, double elementBytes)
+      throws IOException {
+    int bytes = (int) (4 * elementBytes);
+    byte[] data = new byte[8 + bytes];
+    ByteBuffer.wrap(data).order(ByteOrder.LITTLE_ENDIAN).putFloat(1.5f).putFloat(-2);
+    data[8] = 42;
+    Path path =
+        file(
+            "{\"good\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"other\":{\"dtype\":\""
+                + dtype
+                + "\",\"shape\":[2,2],\"data_offsets\":[8,"
+                + data.length
+                + "]}}",
+            data);
+    SafeTensors file = SafeTensors.open(path, arena);
+    assertEquals(List.of("good", "other"), List.copyOf(file.names()));
+    assertArrayEquals(new float[] {1.5f, -2}, file.get("good").toFloatArray());
+    assertEquals("F32", file.typeOf("good"));
+    assertTrue(file.contains("other"));
+    assertEquals(dtype, file.typeOf("other"));
+    assertEquals(bytes, file.bytes("other").byteSize());
+    assertEquals(42, file.bytes("other").get(ValueLayout.JAVA_BYTE, 0));
+    assertTrue(file.bytes("other").isReadOnly());
+    assertEquals(
+        path
+            + ": tensor \"other\" must have one of the dtypes [F32, BF16, F16, I32, I64, BOOL]:"
+            + " dtype="
+            + dtype,
+        assertThrows(IllegalArgumentException.class, () -> file.get("other")).getMessage());
+  }
+
+  // ---- Closing ----
+
+  @Test
+  void shouldEndItsOwnMapping() throws IOException {
+    Path path = sample(new Random(9));
+    Tensor tensor;
+    SafeTensors file = SafeTensors.open(path);
+    try (file) {
+      tensor = file.get(file.names().iterator().next());
+      assertTrue(tensor.segment().isAccessibleBy(new Thread(() -> {})));
+    }
+    assertFalse(tensor.segment().scope().isAlive());
+    file.close();
+    Path malformed = directory.resolve("malformed");
+    Files.write(malformed, new byte[4]);
+    assertThrows(SafeTensorsException.class, () -> SafeTensors.open(malformed));
+  }
+
+  @Test
+  void shouldNotCloseTheCallersArena() throws IOException {
+    Path path = sample(new Random(9));
+    try (SafeTensors file = SafeTensors.open(path, arena)) {
+      assertFalse(file.names().isEmpty());
+    }
+    assertTrue(arena.scope().isAlive());
+  }
+
+  // ---- Files of other kinds ----
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      textBlock =
+          """
+          version https://git-lfs.github.com/spec/v1\noid sha256:4d7a | a Git LFS pointer, not the content (run: git lfs pull)
+          <!DOCTYPE html>\n<html><head><title>404        | an HTML page, perhaps the error page of a failed download
+          <html lang="en">                               | an HTML page, perhaps the error page of a failed download
+          <?xml version="1.0"?><Error>                   | an XML document, perhaps the error of a failed download
+          PK\3\4\24\0\0\0\0\0                           | a zip archive, such as a PyTorch checkpoint (pytorch_model.bin)
+          GGUF\3\0\0\0\42\0\0\0                          | a GGUF file
+          \200\2ctorch._utils\n                          | a Python pickle, such as an old PyTorch checkpoint
+          \37\213\10\0\0\0\0\0                           | a gzip archive
+          \211HDF\15\12\32\12\0                          | an HDF5 file, such as a Keras checkpoint
+          {"metadata":{"total_size":1},"weight_map":{}}  | JSON text, such as config.json or model.safetensors.index.json
+          GGUF                                           | a GGUF file
+          """)
+  void shouldSayWhatAFileIs(String content, String kind) throws IOException {
+    Path path = directory.resolve("model.safetensors");
+    Files.write(path, content.translateEscapes().getBytes(StandardCharsets.ISO_8859_1));
+    assertMalformed("file must be a safetensors file: it is " + kind, path);
+  }
+
+  @Test
+  void shouldSayThatFilesInsideArchivesCannotBeMapped() throws IOException {
+    Path zip = directory.resolve("models.zip");
+    try (FileSystem archive = FileSystems.newFileSystem(zip, Map.of("create", "true"))) {
+      Path inside = archive.getPath("/model.safetensors");
+      Files.copy(sample(new Random(9)), inside);
+      assertEquals(
+          "/model.safetensors: the file system \"jar\" cannot map files into memory; copy the file"
+              + " to the default file system first",
+          assertThrows(UnsupportedOperationException.class, () -> SafeTensors.open(inside, arena))
+              .getMessage());
+    }
+  }
+
   // ---- Malformed files: each refused by its own sentence, with 16 bytes of data ----
 
   @ParameterizedTest
@@ -299,14 +417,20 @@ class SafeTensorsTest {
             | tensor "a" must have integers from 0 to 2^63-1 in shape: shape[1]=null
           {"a":{"dtype":"F32","data_offsets":[0,16]}} \
             | tensor "a" must have a list shape: it is null
-          {"a":{"dtype":"F65","shape":[2],"data_offsets":[0,16]}} \
-            | tensor "a" must have one of the dtypes [F32, BF16, F16, I32, I64, BOOL] or [C64, F4, F64, F6_E2M3, F6_E3M2, F8_E4M3, F8_E5M2, F8_E8M0, I16, I8, U16, U32, U64, U8]: dtype="F65"
-          {"a":{"dtype":"f32","shape":[4],"data_offsets":[0,16]}} \
-            | tensor "a" must have one of the dtypes [F32, BF16, F16, I32, I64, BOOL] or [C64, F4, F64, F6_E2M3, F6_E3M2, F8_E4M3, F8_E5M2, F8_E8M0, I16, I8, U16, U32, U64, U8]: dtype="f32"
+          {"a":{"dtype":"F64","shape":[3],"data_offsets":[0,16]}} \
+            | tensor "a" must have as many bytes as its shape says: F64[3] needs 24, data_offsets=[0, 16] hold 16
+          {"a":{"dtype":"F6_E2M3","shape":[21],"data_offsets":[0,16]}} \
+            | tensor "a" must end at a whole byte: F6_E2M3[21] has 126 bits
+          {"a":{"dtype":"F4","shape":[4611686018427387904],"data_offsets":[0,16]}} \
+            | tensor "a" must have a size of at most 2^63-1 bits: shape=[4611686018427387904], dtype=F4
           {"a":{"dtype":7,"shape":[4],"data_offsets":[0,16]}} \
             | tensor "a" must have one of the dtypes [F32, BF16, F16, I32, I64, BOOL] or [C64, F4, F64, F6_E2M3, F6_E3M2, F8_E4M3, F8_E5M2, F8_E8M0, I16, I8, U16, U32, U64, U8]: dtype=7
           {"a":{"shape":[4],"data_offsets":[0,16]}} \
             | tensor "a" must have one of the dtypes [F32, BF16, F16, I32, I64, BOOL] or [C64, F4, F64, F6_E2M3, F6_E3M2, F8_E4M3, F8_E5M2, F8_E8M0, I16, I8, U16, U32, U64, U8]: dtype=null
+          {"a":{"dtype":"F65","shape":[2],"data_offsets":[0,16]}} \
+            | tensor "a" must have one of the dtypes [F32, BF16, F16, I32, I64, BOOL] or [C64, F4, F64, F6_E2M3, F6_E3M2, F8_E4M3, F8_E5M2, F8_E8M0, I16, I8, U16, U32, U64, U8]: dtype="F65"
+          {"a":{"dtype":"f32","shape":[4],"data_offsets":[0,16]}} \
+            | tensor "a" must have one of the dtypes [F32, BF16, F16, I32, I64, BOOL] or [C64, F4, F64, F6_E2M3, F6_E3M2, F8_E4M3, F8_E5M2, F8_E8M0, I16, I8, U16, U32, U64, U8]: dtype="f32"
           {"a":[0,16]} \
             | tensor "a" must be an object: it is a list of 2 values
           {"a":null} \

@@ -169,7 +169,7 @@ class LayersTest {
     refuse(
         "out.rows must equal x.rows: out.rows=3, x.rows=2",
         () -> linear.forward(floats(2, 8), floats(3, 5)));
-    refuse("weight.rank must be 2: weight.rank=1, " + floats(8), () -> Linear.of(floats(8)));
+    refuse("weight.rank must be 2: weight.rank=1, F32[8]", () -> Linear.of(floats(8)));
     refuse(
         "bias.dim must equal weight.dimOut: bias.dim=8, weight.dimOut=5",
         () -> Linear.of(floats(5, 8), floats(8)));
