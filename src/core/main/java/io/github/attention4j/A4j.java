@@ -7,39 +7,39 @@ import java.util.List;
 import java.util.Objects;
 
 /**
- * What runs here: the version, the kernels for this CPU, threads, BLAS.
+ * The installation: version, kernels, threads, BLAS.
  *
  * <p>System properties, read when the native library is loaded by the first call that needs it:
  *
  * <ul>
  *   <li>{@code a4j.threads}: see {@link #threads(int)}
  *   <li>{@code a4j.isa}: see {@link #isa(String)}
- *   <li>{@code a4j.team}: {@code own}, the library's own threads, or {@code openmp}, those of the
- *       system's {@code libgomp.so.1}, for processes that have an OpenMP pool already. libgomp ends
- *       the process if the system refuses it a thread.
- *   <li>{@code a4j.product}: what multiplies projections of many rows: {@code own}, our kernel, or
- *       {@code blas}, the OpenBLAS of the artifact {@code attention4j-openblas} or the CBLAS that
- *       {@code a4j.blas} names; {@code own} unless {@code a4j.blas} names one
+ *   <li>{@code a4j.team}: {@code own}, the library's own threads, or {@code openmp}, the threads of
+ *       the system's {@code libgomp.so.1}, for processes that already have an OpenMP pool. libgomp
+ *       ends the process if the system refuses it a thread.
+ *   <li>{@code a4j.product}: the matrix product for projections of many rows: {@code own}, the
+ *       library's kernel, or {@code blas}, the OpenBLAS of the artifact {@code
+ *       attention4j-openblas} or the CBLAS that {@code a4j.blas} names. The default is {@code own},
+ *       or {@code blas} if {@code a4j.blas} is set.
  *   <li>{@code a4j.blas}: path of a CBLAS with 32-bit integers
- *   <li>{@code a4j.library}: path of an installed {@code liba4j.so}, instead of the jar's
+ *   <li>{@code a4j.library}: path of an installed {@code liba4j.so}, used instead of the jar's
  *   <li>{@code a4j.cache}: directory into which the jar's libraries are unpacked, instead of {@code
  *       attention4j} below {@code $XDG_CACHE_HOME} or {@code ~/.cache}
  * </ul>
  *
- * <p>Safe for any number of threads. Each method that needs the native library throws {@link
- * AttentionException} if it cannot be loaded; the message names what was tried and each cause.
+ * <p>Safe for any number of threads. If the native library cannot be loaded, the message of the
+ * {@link AttentionException} names every attempt and its cause.
  */
 public final class A4j {
-  /** 0 until it is first asked for or set. */
+  /** 0 until it is first read or set. */
   private static volatile int threads;
 
   private A4j() {}
 
   /**
-   * Returns the version of the native library, which is that of this artifact.
+   * Returns the version of the native library, which is also that of this artifact.
    *
    * @return for example {@code 0.1.0}
-   * @throws AttentionException if the native library cannot be loaded
    */
   public static String version() {
     NativeLibrary.load();
@@ -47,7 +47,7 @@ public final class A4j {
   }
 
   /**
-   * Returns the most threads that one call uses.
+   * Returns the maximum number of threads of one call.
    *
    * @return at least 1
    * @throws IllegalArgumentException if {@code -Da4j.threads} is not a number of at least 1
@@ -57,7 +57,7 @@ public final class A4j {
     return most != 0 ? most : firstThreads();
   }
 
-  /** Not when this class is initialised: a wrong property would be an {@link Error} there. */
+  /** Not in a static initialiser, where a wrong property would throw an {@link Error}. */
   private static synchronized int firstThreads() {
     if (threads == 0) {
       threads = threadsByDefault();
@@ -66,12 +66,12 @@ public final class A4j {
   }
 
   /**
-   * Sets the most threads that one call uses, the caller's own among them; small problems use
-   * fewer. Results have the same bits for every number. At first it is {@code -Da4j.threads}, or
-   * else {@link Runtime#availableProcessors()}, which honours a container's limit. Operations that
-   * were built with a number of their own use that one.
+   * Sets the maximum number of threads of one call, including the caller's own; small problems use
+   * fewer. Results have the same bits for every number. The default is {@code -Da4j.threads}, or
+   * else {@link Runtime#availableProcessors()}, which respects the CPU limit of a container.
+   * Operations that were built with their own number use that.
    *
-   * @param most at least 1; counts for calls that begin later, of the whole process
+   * @param most at least 1; applies to all later calls of the process
    * @throws IllegalArgumentException if {@code most < 1}
    */
   public static synchronized void threads(int most) {
@@ -82,10 +82,10 @@ public final class A4j {
   }
 
   /**
-   * Returns the name of the kernels in use: at first the best that CPU and operating system allow.
+   * Returns the name of the kernels in use. The default is the best that CPU and operating system
+   * support.
    *
    * @return one of {@link #availableIsas()}
-   * @throws AttentionException if the native library cannot be loaded
    */
   public static String isa() {
     NativeLibrary.load();
@@ -93,13 +93,12 @@ public final class A4j {
   }
 
   /**
-   * Takes other kernels, for the whole process; calls that run meanwhile finish on the old ones.
+   * Selects other kernels, for the whole process; calls that are running finish with the old ones.
    * Kernels differ in the last bits of their results.
    *
    * @param name one of {@link #availableIsas()}
-   * @throws IllegalArgumentException if this machine has no such kernels; the message lists those
-   *     that it has
-   * @throws AttentionException if the native library cannot be loaded
+   * @throws IllegalArgumentException if this machine cannot run such kernels; the message lists
+   *     those that it can
    */
   public static void isa(String name) {
     Objects.requireNonNull(name, "name");
@@ -111,7 +110,6 @@ public final class A4j {
    * Returns the kernels that this machine can run.
    *
    * @return names, best first, at least one
-   * @throws AttentionException if the native library cannot be loaded
    */
   public static List<String> availableIsas() {
     NativeLibrary.load();
@@ -123,7 +121,6 @@ public final class A4j {
    * threads, their team, the BLAS if one was chosen, path of the library.
    *
    * @return several lines, without a line end after the last
-   * @throws AttentionException if the native library cannot be loaded
    */
   public static String describe() {
     NativeLibrary.Loaded loaded = NativeLibrary.load();

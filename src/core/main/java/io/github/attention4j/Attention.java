@@ -29,7 +29,8 @@ import java.util.Objects;
  * }
  * }</pre>
  *
- * <p><b>Shapes.</b> All tensors are {@link DType#F32}:
+ * <p><b>Shapes.</b> Each of q, k, v and out is {@link DType#F32}, {@link DType#BF16} or {@link
+ * DType#F16}; k and v have the same type.
  *
  * <pre>
  *   q    [batch, headsQ,  lenQ, dim]       out  [batch, headsQ, lenQ, dimV]

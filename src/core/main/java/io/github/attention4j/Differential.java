@@ -19,7 +19,7 @@ import java.util.Objects;
  * attention.forward(q, k, v, 0.35f, out);
  * }</pre>
  *
- * <p><b>Shapes.</b> All tensors are {@link DType#F32}, and each output head is a pair:
+ * <p><b>Shapes.</b> Types are as in {@link Attention}, and each output head is a pair:
  *
  * <pre>
  *   q    [batch, 2 · pairs,   lenQ, dim]

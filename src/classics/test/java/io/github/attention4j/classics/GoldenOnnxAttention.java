@@ -60,11 +60,9 @@ final class GoldenOnnxAttention {
     mask = mask.and(Mask.window(left, right, offsets));
     if (golden.holds("in.attn_mask")) {
       Tensor dense = golden.get("in.attn_mask");
-      mask =
-          mask.and(
-              dense.dtype() == DType.BOOL
-                  ? Mask.allow(dense)
-                  : Mask.bias(dense.toF32(golden.arena())));
+      Mask given =
+          dense.dtype() == DType.BOOL ? Mask.allow(dense) : Mask.bias(dense.toF32(golden.arena()));
+      mask = mask.and(given.paddedWithHidden());
       if (dense.size(-1) == 1) {
         mask = mask.and(firstKeyOnly(k.size(0)));
       }

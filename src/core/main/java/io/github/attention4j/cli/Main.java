@@ -9,13 +9,13 @@ public final class Main {
       Usage: java -jar attention4j.jar COMMAND
 
       Commands:
-        info   what runs here: version, kernels, threads, BLAS, library\
+        info   describe this installation: version, kernels, threads, BLAS, library\
       """;
 
   private Main() {}
 
   /**
-   * Runs a command: exit status 0, or 1 where it failed, or 2 where there is no such command.
+   * Runs a command. The exit status is 0, 1 if it failed, or 2 if there is no such command.
    *
    * @param arguments the command
    */

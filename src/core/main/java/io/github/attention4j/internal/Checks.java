@@ -37,11 +37,15 @@ public final class Checks {
 
   /** A tensor of numbers that native code will read and widen: F32, BF16 or F16. */
   public static void realInput(String name, Tensor tensor) {
+    real(name, tensor);
+    input(name, tensor, tensor.dtype());
+  }
+
+  private static void real(String name, Tensor tensor) {
     if (!tensor.dtype().isFloat()) {
       throw new IllegalArgumentException(
           name + ".dtype must be F32, BF16 or F16: " + name + ".dtype=" + tensor.dtype());
     }
-    input(name, tensor, tensor.dtype());
   }
 
   /** The tensor has this element type. */
@@ -59,10 +63,7 @@ public final class Checks {
 
   /** A tensor of numbers that native code will round to its type: F32, BF16 or F16. */
   public static void realOutput(String name, Tensor tensor) {
-    if (!tensor.dtype().isFloat()) {
-      throw new IllegalArgumentException(
-          name + ".dtype must be F32, BF16 or F16: " + name + ".dtype=" + tensor.dtype());
-    }
+    real(name, tensor);
     output(name, tensor, tensor.dtype());
   }
 

@@ -3,11 +3,11 @@ package io.github.attention4j.internal;
 import io.github.attention4j.Tensor;
 import java.util.Arrays;
 
-/** From which dimension on a norm takes what it normalises, and the views that follow from it. */
+/** The first dimension of the rows of a norm, and the views that follow from it. */
 public final class NormAxis {
   private NormAxis() {}
 
-  /** A weight or bias says by its rank how many dimensions belong to a row. */
+  /** Checks a weight or bias, whose rank is the number of dimensions of a row. */
   public static void checkParameter(String name, Tensor parameter) {
     if (parameter.rank() < 1) {
       throw new IllegalArgumentException(
@@ -25,7 +25,7 @@ public final class NormAxis {
     return (float) epsilon;
   }
 
-  /** The number of the first dimension of a row; a negative axis counts from the end. */
+  /** The index of the first dimension of a row; a negative axis counts from the end. */
   public static int first(int axis, Tensor x) {
     int rank = x.rank();
     if (axis < -rank || axis >= rank) {
@@ -47,7 +47,7 @@ public final class NormAxis {
     }
   }
 
-  /** Takes the dimensions of a row as one. */
+  /** Merges the dimensions of a row. */
   public static Tensor flat(String name, Tensor tensor, int first) {
     int last = tensor.rank() - 1;
     if (first == last) {
@@ -58,7 +58,7 @@ public final class NormAxis {
       if (tensor.size(i) != 1 && tensor.stride(i) != width) {
         throw new IllegalArgumentException(
             name
-                + " must have its elements side by side from dimension "
+                + " must have contiguous elements from dimension "
                 + first
                 + " on: shape="
                 + Arrays.toString(tensor.shape())

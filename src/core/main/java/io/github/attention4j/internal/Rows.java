@@ -3,11 +3,11 @@ package io.github.attention4j.internal;
 import io.github.attention4j.Tensor;
 import java.util.Objects;
 
-/** What layers that work row by row ask of their tensors. */
+/** Checks for layers that work row by row. */
 public final class Rows {
   private Rows() {}
 
-  /** There is a last dimension. */
+  /** The tensor has a last dimension. */
   public static void check(String name, Tensor tensor) {
     if (Objects.requireNonNull(tensor, name).rank() < 1) {
       throw new IllegalArgumentException(
@@ -16,8 +16,8 @@ public final class Rows {
   }
 
   /**
-   * Whether rows lie at one distance only within each index of the first dimension, as in a slice
-   * of every sequence of a batch: then each index is a call of its own.
+   * Whether rows are evenly spaced only within each index of the first dimension, as in a slice of
+   * every sequence of a batch. Then each index needs its own call.
    */
   public static boolean needSplitting(Tensor x, Tensor out) {
     return x.rank() > 2

@@ -7,12 +7,12 @@ import java.lang.foreign.MemorySegment;
 import java.util.concurrent.atomic.AtomicReferenceArray;
 
 /**
- * Memory for what a layer holds between its steps, for the duration of one call. Its arena is
- * confined: closing one costs nobody else anything.
+ * Memory for the intermediate results of a layer, for the duration of one call. Its arena is
+ * confined, so closing it does not affect other threads.
  *
- * <p>Fresh memory is zeroed, and beyond some megabytes the system hands it out page by page: a
- * sixth of the time of an encoder block over 4096 tokens. So {@link #room} lends memory that was
- * used before. The pool holds at most as many blocks as there are cores, and none beyond 64 MiB.
+ * <p>New memory is zeroed, and large blocks are mapped page by page on first access: a sixth of the
+ * time of an encoder block over 4096 tokens. So {@link #room} reuses memory from a pool, which
+ * keeps at most as many blocks as there are cores, each of at most 64 MiB.
  */
 public final class Scratch implements AutoCloseable {
   private static final long MOST_BYTES_KEPT = 64L << 20;
@@ -26,17 +26,17 @@ public final class Scratch implements AutoCloseable {
   private long used;
   private long wanted;
 
-  /** Zeros. */
+  /** A tensor of zeros. */
   public Tensor floats(long... shape) {
     return Tensor.allocate(arena, DType.F32, shape);
   }
 
-  /** Zeros. */
+  /** A tensor of zeros. */
   public Tensor ints(long... shape) {
     return Tensor.allocate(arena, DType.I32, shape);
   }
 
-  /** For what is written whole before it is read: its content is whatever was there before. */
+  /** A tensor with arbitrary content, to be overwritten before it is read. */
   public Tensor room(long... shape) {
     if (!borrowed) {
       block = borrow();
@@ -54,7 +54,7 @@ public final class Scratch implements AutoCloseable {
     return room;
   }
 
-  /** The bytes of a tensor, or more than any block has. */
+  /** The size of a tensor in bytes, or more than that of any block. */
   private static long bytesOf(long[] shape) {
     long bytes = Float.BYTES;
     for (long size : shape) {
@@ -66,7 +66,7 @@ public final class Scratch implements AutoCloseable {
     return bytes;
   }
 
-  /** For what others allocate, for as long. */
+  /** An arena of the same lifetime. */
   public Arena arena() {
     return arena;
   }
@@ -89,13 +89,13 @@ public final class Scratch implements AutoCloseable {
     return MemorySegment.NULL;
   }
 
-  /** Gives the block back, or a larger one where this call would have needed it. */
+  /** Returns the block to the pool, or a larger one if this call needed more. */
   private void giveBack() {
     if (wanted > block.byteSize() && wanted <= MOST_BYTES_KEPT) {
       try {
         block = Arena.ofAuto().allocate(wanted, ALIGNMENT_BYTES);
       } catch (OutOfMemoryError noRoom) {
-        return; // the result is there already; the next call takes fresh memory
+        return; // the call has succeeded; the next one allocates new memory
       }
     }
     for (int i = 0; i < SLOTS && block.byteSize() > 0; i++) {

@@ -10,11 +10,11 @@ import java.util.Objects;
 import java.util.Set;
 
 /**
- * The tensors of a file whose names begin with a prefix, as one layer knows them. It keeps account,
- * so that a tensor that no part of the layer is known by is found rather than ignored.
+ * Reads the tensors of one layer: those of a file whose names start with a prefix. It keeps track
+ * of what has been read, so that a tensor that no part of the layer uses is reported, not ignored.
  *
- * <p>Some tensors have two names: the one of the original's state dictionary, and the shorter one
- * of its parameter.
+ * <p>Some tensors have two names: that of the original's state dictionary, and the shorter one of
+ * its parameter.
  */
 public final class Weights {
   private final SafeTensors file;
@@ -23,10 +23,10 @@ public final class Weights {
   private final Set<String> unread = new LinkedHashSet<>();
 
   /**
-   * Begins to read.
+   * Starts reading.
    *
    * @param prefix with its final dot, or empty
-   * @param arena for copies of what native code cannot read where it lies
+   * @param arena for copies of tensors that native code cannot read in place
    */
   public Weights(SafeTensors file, String prefix, Arena arena) {
     this.file = Objects.requireNonNull(file, "file");
@@ -44,7 +44,7 @@ public final class Weights {
     return found(names) != null;
   }
 
-  /** The tensor of the first of these names, as floats where native code can read them. */
+  /** The tensor of the first of these names, as floats that native code can read. */
   public Tensor get(String... names) {
     Tensor tensor = take(names);
     return tensor.dtype() == DType.F32 && aligned(tensor) ? tensor : tensor.toF32(arena);
@@ -70,16 +70,16 @@ public final class Weights {
     return file.get(name);
   }
 
-  /** Takes note that the layer knows this tensor, if there is one, but does not read it. */
+  /** Marks a tensor, if it exists, as known to the layer but not used. */
   public void leave(String name) {
     unread.remove(prefix + name);
   }
 
   /**
-   * Leaves a part of the tensors to another reader, who is as strict.
+   * Leaves the tensors of a part to another reader, which is equally strict.
    *
-   * @param names of the part, without their final dot
-   * @return the part's whole prefix, with its final dot
+   * @param names the names of the part, without their final dot
+   * @return the full prefix of the part, with its final dot
    */
   public String part(String... names) {
     for (String name : names) {
@@ -92,7 +92,7 @@ public final class Weights {
         file + " must have tensors below " + describe(names) + ": it has " + listUnread());
   }
 
-  /** Whether there are tensors left below one of these names. */
+  /** Whether there are unread tensors below one of these names. */
   public boolean hasPart(String... names) {
     for (String name : names) {
       for (String tensor : unread) {
@@ -104,14 +104,14 @@ public final class Weights {
     return false;
   }
 
-  /** Refuses what has not been read. */
+  /** Refuses tensors that have not been read. */
   public void requireAllRead() {
     if (!unread.isEmpty()) {
       throw new IllegalArgumentException(
           file
               + " must not have tensors below "
               + Json.show(prefix)
-              + " that no part of the layer is known by: it has "
+              + " that the layer does not use: it has "
               + listUnread());
     }
   }

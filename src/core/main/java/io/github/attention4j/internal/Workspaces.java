@@ -6,18 +6,18 @@ import java.lang.foreign.ValueLayout;
 import java.util.concurrent.atomic.AtomicReferenceArray;
 
 /**
- * Native scratch memory, lent to one call at a time.
+ * Native scratch memory, leased to one call at a time.
  *
- * <p>The pool holds at most as many leases as there are cores: more calls than that do not compute
- * at once anyway. A caller that finds it empty makes a lease of its own rather than wait, and one
- * that finds it full on return leaves the lease to the garbage collector. It is no {@code
- * ThreadLocal}, because there may be a hundred thousand virtual threads; and memory comes from
- * automatic arenas, because closing a shared one makes the whole JVM shake hands.
+ * <p>The pool keeps at most as many leases as there are cores, since no more calls than that can
+ * run at once. If it is empty, a call makes a new lease rather than wait; if it is full, a returned
+ * lease is left to the garbage collector. It is not a {@code ThreadLocal}, because there may be a
+ * hundred thousand virtual threads; and memory comes from automatic arenas, because closing a
+ * shared arena costs the whole JVM a handshake.
  *
  * <p>Safe for any number of threads; a lease belongs to the thread that took it.
  */
 public final class Workspaces {
-  /** What a lease keeps when it goes back; more is rare, and is given up at once. */
+  /** The most that a returned lease keeps; more is rare, and is released at once. */
   private static final long MOST_BYTES_KEPT = 64L << 20;
 
   private static final int SLOTS = Runtime.getRuntime().availableProcessors();
@@ -25,7 +25,7 @@ public final class Workspaces {
 
   private Workspaces() {}
 
-  /** Takes a lease; to be closed by the same thread, at the latest when the call has returned. */
+  /** Takes a lease; the same thread must close it when the call has returned. */
   public static Lease lease() {
     for (int i = 0; i < SLOTS; i++) {
       if (POOL.getPlain(i) != null) {
@@ -39,7 +39,7 @@ public final class Workspaces {
   }
 
   /**
-   * Three blocks of native memory that grow as they are asked to.
+   * Three blocks of native memory that grow on demand.
    *
    * <pre>
    *   block      +--------+------------------------+------------+
@@ -69,7 +69,7 @@ public final class Workspaces {
       NativeLibrary.load();
     }
 
-    /** Returns room for a descriptor and its tail, all zero. What was there before is gone. */
+    /** Returns zeroed memory for a descriptor and its tail. The previous descriptor is lost. */
     public MemorySegment descriptor(long bytes) {
       if (bytes > block.byteSize() - DESCRIPTOR_START) {
         block = allocate(Math.addExact(Math.multiplyExact(bytes, 2), DESCRIPTOR_START));
@@ -78,13 +78,13 @@ public final class Workspaces {
       return block.asSlice(DESCRIPTOR_START, bytes).fill((byte) 0);
     }
 
-    /** Returns four bytes that hold this value, until the next call of {@code scalar}. */
+    /** Returns four bytes that hold this value until the next call of {@code scalar}. */
     public MemorySegment scalar(float value) {
       scalar.set(ValueLayout.JAVA_FLOAT, 0, value);
       return scalar;
     }
 
-    /** Returns at least so many bytes, with whatever content, until the next call of this. */
+    /** Returns at least this many bytes of arbitrary content, until the next call of this. */
     public MemorySegment inputs(long bytes) {
       if (bytes > inputs.byteSize()) {
         long doubled = doubled(inputs);
@@ -94,14 +94,12 @@ public final class Workspaces {
       return inputs;
     }
 
-    /**
-     * Returns the workspace as it was left, with whatever content; NULL where there is none yet.
-     */
+    /** Returns the present workspace, with arbitrary content; NULL if there is none yet. */
     public MemorySegment workspace() {
       return workspace;
     }
 
-    /** Returns at least so many bytes, with whatever content; NULL where none are needed. */
+    /** Returns at least this many bytes of arbitrary content; NULL if none are needed. */
     public MemorySegment workspace(long bytes) {
       if (bytes > workspace.byteSize()) {
         long doubled = doubled(workspace);
@@ -115,7 +113,7 @@ public final class Workspaces {
       return Math.min(2 * segment.byteSize(), MOST_BYTES_KEPT);
     }
 
-    /** Gives the lease back. */
+    /** Returns the lease to the pool. */
     @Override
     public void close() {
       if (workspace.byteSize() > MOST_BYTES_KEPT) {

@@ -215,7 +215,7 @@ class LayerNormTest {
         "mean.shape must be the shape of x with 1 from dimension 1 on = [2, 1, 1]: mean.shape=[2]",
         () -> norm.forward(x, out, floats(2), null));
     refuse(
-        "x must have its elements side by side from dimension 1 on: shape=[2, 3, 4], "
+        "x must have contiguous elements from dimension 1 on: shape=[2, 3, 4], "
             + "strides=[4, 8, 1]",
         () -> norm.forward(floats(3, 2, 4).transpose(0, 1), out));
     refuse(

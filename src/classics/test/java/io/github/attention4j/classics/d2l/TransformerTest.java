@@ -450,7 +450,7 @@ class TransformerTest {
     SafeTensors unknown = written(weights);
     refuse(
         unknown
-            + " must not have tensors below \"decoder.\" that no part of the layer is known by:"
+            + " must not have tensors below \"decoder.\" that the layer does not use:"
             + " it has \"decoder.extra\"",
         () -> Transformer.load(unknown, "", HEADS, arena));
     weights.remove("decoder.extra");

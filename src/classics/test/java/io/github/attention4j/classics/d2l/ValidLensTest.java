@@ -388,7 +388,7 @@ class ValidLensTest {
     SafeTensors unknown = written(weights);
     refuse(
         unknown
-            + " must not have tensors below \"attention.\" that no part of the layer is known by:"
+            + " must not have tensors below \"attention.\" that the layer does not use:"
             + " it has \"attention.W_z\"",
         () -> MultiHeadAttention.load(unknown, "attention.", 3, arena));
     weights.remove("attention.W_z");

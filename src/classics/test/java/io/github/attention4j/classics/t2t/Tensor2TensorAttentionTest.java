@@ -1028,7 +1028,7 @@ class Tensor2TensorAttentionTest {
                 () ->
                     Tensor2TensorAttention.builder().numHeads(2).load(open(file), "layer/", arena))
             .getMessage()
-            .contains("that no part of the layer is known by: it has \"layer/q/bias\""));
+            .contains("that the layer does not use: it has \"layer/q/bias\""));
   }
 
   @Test
