@@ -252,8 +252,8 @@ A4J_API int32_t a4j_use_blas(const void *cblas_sgemm);
  *
  * Packed batches (cu_seqlens): where q_begins is given, sequence b has rows q_begins[b] to q_begins[b + 1] of one long row
  * dimension (batch strides are then usually 0), at most len_q of them; where k_begins is given, the same for keys and len_k.
- * mask, key_mask, bias, keep, noise, weights and scores must be NULL, harden must be A4J_HARDEN_NONE, dropout 0, and key_lengths
- * has one entry a batch if any. Rows, positions, ranges and lengths count within a sequence.
+ * mask, key_mask, bias, keep, noise, weights and scores must be NULL, harden must be A4J_HARDEN_NONE, and key_lengths has one
+ * entry a batch if any. Rows, positions, ranges, lengths and the counters of dropout count within a sequence.
  *
  * Softmax, sums and accumulation are float32.
  */

@@ -287,7 +287,7 @@ static int32_t check(const a4j_attention_desc *d, struct plan *p) {
     if (!isfinite(c->slopes[h])) status = A4J_BAD_POSITION;
   if (status == A4J_OK) status = check_programs(d, NULL, p);
   p->packed = c->q_begins != NULL || c->k_begins != NULL;
-  if (status == A4J_OK && p->packed && (d->harden != A4J_HARDEN_NONE || d->dropout)) status = A4J_BAD_OPTION;
+  if (status == A4J_OK && p->packed && d->harden != A4J_HARDEN_NONE) status = A4J_BAD_OPTION;
   return status;
 }
 

@@ -218,7 +218,7 @@ static void write_valid_attention(char *desc, const struct layout *layout) {
   d->harden_k = 1 + (int64_t)below(LEN_K + 2);
   d->noisy = d->harden != A4J_HARDEN_NONE ? (int32_t)below(2) : 0;
   d->noise_weight = 0.5f;
-  d->dropout = packed ? 0 : (int32_t)below(2);
+  d->dropout = (int32_t)below(2);
   d->dropout_rate = 0.25f;
   d->dropout_shared = (int32_t)below(16);
   if (packed) {

@@ -206,9 +206,10 @@ public final class Attention {
    * @param v values {@code [totalK, headsKv, dimV]}. Not modified.
    * @param keys the sequences of k and v; as many as in q, each of any length
    * @param out the result {@code [totalQ, headsQ, dimV]}, overwritten. Modified.
-   * @param extras logsumexp {@code [heads, totalQ]} and work; its outputs are modified
+   * @param extras logsumexp {@code [heads, totalQ]}, work, and dropout, whose batch is the index of
+   *     the sequence; its outputs are modified
    * @throws IllegalArgumentException as {@link #forwardPacked(Tensor, Sequences, Tensor, Tensor,
-   *     Sequences, Tensor)}, and if the extras have weights, scores or dropout, or an output among
+   *     Sequences, Tensor)}, and if the extras have weights, scores or keep, or an output among
    *     them overlaps any other tensor of the call
    */
   public void forwardPacked(

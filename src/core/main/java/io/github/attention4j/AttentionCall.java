@@ -560,7 +560,6 @@ final class AttentionCall {
     refusePacked("mask.padding", mask.tokens());
     refusePacked("mask.keyLengths of each query", mask.rowLengths());
     refusePacked("keep", extras.keep());
-    refusePacked("dropout", extras.dropout());
     refusePacked("weights", extras.weights());
     refusePacked("scores", extras.scores());
   }

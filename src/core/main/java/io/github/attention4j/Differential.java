@@ -365,10 +365,11 @@ public final class Differential {
    * @param lambda the factor of the second map: {@code [1]} or a scalar, {@code [pairs]}, or {@code
    *     [pairs, totalQ]}, in which sizes may be 1. Not modified.
    * @param out the result {@code [totalQ, pairs, dimV]}, overwritten. Modified.
-   * @param extras logsumexp {@code [pairs, 2, totalQ]} and work; its outputs are modified
+   * @param extras logsumexp {@code [pairs, 2, totalQ]}, work, and dropout, whose batch is the index
+   *     of the sequence; its outputs are modified
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, float, Tensor)}, if
    *     the sequences do not fit the tensors or each other, the mask needs a matrix, or the extras
-   *     have weights, scores or dropout
+   *     have weights, scores or keep
    */
   public void forwardPacked(
       Tensor q,

@@ -251,7 +251,7 @@ public final class LinearAttention {
               + ", "
               + name
               + "="
-              + tensor);
+              + (tensor == null ? null : tensor.layout()));
     }
   }
 

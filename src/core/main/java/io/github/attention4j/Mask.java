@@ -274,11 +274,7 @@ public final class Mask {
    *     2
    */
   public static Mask keyLengths(Tensor keyLengths) {
-    DType dtype = Objects.requireNonNull(keyLengths, "keyLengths").dtype();
-    if (dtype != DType.I32 && dtype != DType.I64) {
-      throw new IllegalArgumentException(
-          "keyLengths.dtype must be I32 or I64: keyLengths.dtype=" + dtype);
-    }
+    Checks.integers("keyLengths", Objects.requireNonNull(keyLengths, "keyLengths"));
     Parts parts = new Parts();
     switch (keyLengths.rank()) {
       case 1 -> parts.keyLengthsTensor = keyLengths;

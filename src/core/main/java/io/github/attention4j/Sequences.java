@@ -49,24 +49,26 @@ public final class Sequences {
   /**
    * Makes sequences from their first rows, the {@code cu_seqlens} of other libraries.
    *
-   * @param begins {@link DType#I32} {@code [sequences + 1]}, ascending from 0 to the total number
-   *     of rows; read once, by this method. Not modified.
+   * @param begins {@link DType#I32} or {@link DType#I64} {@code [sequences + 1]}, ascending from 0
+   *     to the total number of rows, at most 2³¹ − 1; read once, by this method. Not modified.
    * @return the sequences
-   * @throws IllegalArgumentException if the type is not I32, the rank not 1, there is no element,
-   *     the first is not 0, or one is less than the one before it
+   * @throws IllegalArgumentException if the type is neither I32 nor I64, the rank not 1, there is
+   *     no element, the first is not 0, one is less than the one before it, or one exceeds 2³¹ − 1
    */
   public static Sequences ofBegins(Tensor begins) {
-    Checks.dtype("begins", Objects.requireNonNull(begins, "begins"), DType.I32);
+    Checks.integers("begins", Objects.requireNonNull(begins, "begins"));
     Checks.rank("begins", begins, 1);
-    Checks.positive("begins.length", begins.size(0));
-    int[] own = begins.toIntArray();
-    Checks.inRange("begins[0]", own[0], 0, 0);
-    for (int s = 1; s < own.length; s++) {
-      if (own[s] < own[s - 1]) {
+    Checks.inRange("begins.length", begins.size(0), 1, Tensor.MAX_ARRAY_LENGTH);
+    int[] own = new int[(int) begins.size(0)];
+    for (int s = 0; s < own.length; s++) {
+      long begin = begins.getLong(s);
+      if (s > 0 && begin < own[s - 1]) {
         throw new IllegalArgumentException(
             "begins must ascend: begins[%d]=%d, begins[%d]=%d"
-                .formatted(s - 1, own[s - 1], s, own[s]));
+                .formatted(s - 1, own[s - 1], s, begin));
       }
+      Checks.inRange("begins[" + s + "]", begin, 0, s == 0 ? 0 : Integer.MAX_VALUE);
+      own[s] = (int) begin;
     }
     return new Sequences(own);
   }

@@ -27,13 +27,13 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 
 class AttentionTest {
-  /** Around one vector of 16 lanes, three of them, and two tiles. */
+  /** Around one vector of 16 lanes, three vectors, and two tiles. */
   private static final int[] QUERIES = {1, 15, 16, 17, 47, 48, 49, 97};
 
   /** Around a block of 8 keys, and blocks of 64 and 128. */
   private static final int[] KEYS = {1, 7, 8, 9, 63, 64, 65, 127, 128, 129};
 
-  /** One, odd, a vector, no power of two, the usual ones, the largest. */
+  /** One, odd, one vector, not a power of two, the usual sizes, the largest. */
   private static final int[] DIMS = {1, 3, 8, 20, 64, 80, 96, 128, 512};
 
   private static final double HIDDEN = Double.NEGATIVE_INFINITY;
@@ -489,7 +489,7 @@ class AttentionTest {
     }
   }
 
-  /** The same values, elsewhere: rows and heads further apart than they need be. */
+  /** A copy whose rows and heads have gaps between them. */
   private Tensor shifted(Tensor tensor, int shift) {
     long b = tensor.size(0);
     long h = tensor.size(1);

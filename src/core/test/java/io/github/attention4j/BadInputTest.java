@@ -15,7 +15,7 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.function.Executable;
 
-/** Every argument that can be refused is refused by a sentence with the names and both numbers. */
+/** Bad arguments are refused with a message that names them and gives both numbers. */
 class BadInputTest {
   private final Attention attention = Attention.builder().build();
   private Arena arena;

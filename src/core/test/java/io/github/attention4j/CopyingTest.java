@@ -12,7 +12,7 @@ import java.util.Random;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.function.Executable;
 
-/** Arrays and buffers give what tensors give. */
+/** Arrays and buffers give the same results as tensors. */
 class CopyingTest {
   private static final AttentionShape SHAPE = new AttentionShape(2, 4, 2, 5, 9, 8, 6);
 

@@ -51,9 +51,7 @@ class DifferentialTest {
     double at(int b, int h, int i);
   }
 
-  /**
-   * What is expected of both maps' heads, written out: [batch, pairs] in the order of the paper.
-   */
+  /** The expected heads of both maps, written out: [batch, pairs] in the order of the paper. */
   private final class Expected {
     private final double[][] out = new double[2][];
     private final double[][] weights = new double[2][];
@@ -324,7 +322,7 @@ class DifferentialTest {
     assertArrayEquals(expected.toFloatArray(), out.toFloatArray());
   }
 
-  /** Each head twice: as a pair of its own. */
+  /** Repeats each head, so that it becomes a pair. */
   private Tensor twice(Tensor heads) {
     Tensor twice = floats(heads.size(0), 2 * heads.size(1), heads.size(2), heads.size(3));
     for (long h = 0; h < twice.size(1); h++) {

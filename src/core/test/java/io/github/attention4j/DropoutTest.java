@@ -5,6 +5,7 @@ import static io.github.attention4j.testing.Checked.random;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.attention4j.Dropout.Dimension;
 import io.github.attention4j.reference.Philox;
@@ -34,7 +35,7 @@ class DropoutTest {
     return Tensor.allocate(arena, DType.F32, shape);
   }
 
-  /** The mask that a call draws, drawn once more in plain Java. */
+  /** The mask that a call draws, computed in plain Java. */
   private Tensor mask(double p, long seed, boolean[] shared, long... shape) {
     Tensor keep = Tensor.allocate(arena, DType.BOOL, shape);
     for (int b = 0; b < shape[0]; b++) {
@@ -123,7 +124,7 @@ class DropoutTest {
         () -> Dropout.of(0.5, 1).mask(Tensor.allocate(arena, DType.BOOL, 3, 4)));
   }
 
-  /** Four standard deviations; the seed is fixed, so that it holds or not for ever. */
+  /** Four standard deviations; with a fixed seed the test is deterministic. */
   @Test
   void shouldDropAShareOfTheWeightsAndKeepTheirMean() {
     int rows = 400;
@@ -179,21 +180,55 @@ class DropoutTest {
     refuse("p must lie in [0, 1): p=1.0", () -> Dropout.of(1, 1));
     refuse("p must lie in [0, 1): p=0.99999999999", () -> Dropout.of(0.99999999999, 1));
     refuse("p must lie in [0, 1): p=NaN", () -> Dropout.of(Double.NaN, 1));
-    Tensor packed = random(arena, random, 5, 2, 8);
-    Sequences sequences = Sequences.ofLengths(2, 3);
-    refuse(
-        "dropout is not supported with packed sequences, which have no matrix of rows and keys",
-        () ->
-            Attention.builder()
-                .build()
-                .forwardPacked(
-                    packed,
-                    sequences,
-                    packed,
-                    packed,
-                    sequences,
-                    floats(5, 2, 8),
-                    Extras.none().dropout(dropout)));
+  }
+
+  @Test
+  void shouldDrawForPackedSequencesWhatItDrawsForBatches() {
+    int[] lengthsQ = {1, 70, 5, 33};
+    int[] lengthsK = {9, 70, 130, 33};
+    Sequences queries = Sequences.ofLengths(lengthsQ);
+    Sequences keys = Sequences.ofLengths(lengthsK);
+    Tensor q = random(arena, random, queries.total(), 4, 16);
+    Tensor k = random(arena, random, keys.total(), 2, 16);
+    Tensor v = random(arena, random, keys.total(), 2, 10);
+    Tensor longQ = floats(4, 4, 70, 16);
+    Tensor longK = floats(4, 2, 130, 16);
+    Tensor longV = floats(4, 2, 130, 10);
+    for (int s = 0; s < 4; s++) {
+      copy(q, queries, s, longQ);
+      copy(k, keys, s, longK);
+      copy(v, keys, s, longV);
+    }
+    Dropout dropout = Dropout.of(0.4, 77);
+    Attention attention = Attention.builder().build();
+    onEveryTier(
+        () -> {
+          Tensor packed = floats(queries.total(), 4, 10);
+          Tensor padded = floats(4, 4, 70, 10);
+          Tensor lse = floats(4, queries.total());
+          Extras extras = Extras.ofDropout(dropout).logsumexp(lse);
+          attention.forwardPacked(q, queries, k, v, keys, packed, extras);
+          attention
+              .withMask(Mask.keyLengths(lengthsK))
+              .forward(longQ, longK, longV, padded, Extras.ofDropout(dropout));
+          for (int s = 0; s < 4; s++) {
+            float[] expected =
+                padded.select(0, s).slice(1, 0, lengthsQ[s]).transpose(0, 1).toFloatArray();
+            float[] got = packed.slice(0, queries.begins()[s], lengthsQ[s]).toFloatArray();
+            assertArrayEquals(expected, got, 4e-6f, "sequence " + s);
+          }
+        });
+    Tensor undropped = floats(queries.total(), 4, 10);
+    attention.forwardPacked(q, queries, k, v, keys, undropped);
+    Tensor dropped = floats(queries.total(), 4, 10);
+    attention.forwardPacked(q, queries, k, v, keys, dropped, Extras.ofDropout(dropout));
+    assertTrue(undropped.get(0, 0, 0) != dropped.get(0, 0, 0));
+  }
+
+  /** Copies a packed sequence to the start of a batch. */
+  private static void copy(Tensor packed, Sequences sequences, int s, Tensor batches) {
+    Tensor rows = packed.slice(0, sequences.begins()[s], sequences.length(s));
+    batches.select(0, s).slice(1, 0, sequences.length(s)).copyFrom(rows.transpose(0, 1));
   }
 
   private static void refuse(String message, org.junit.jupiter.api.function.Executable call) {

@@ -36,7 +36,7 @@ class HardenedAttentionTest {
     return Tensor.allocate(arena, DType.F32, shape);
   }
 
-  /** Queries, keys and values, and the hardened weights that follow from the softmax's own. */
+  /** Queries, keys and values, and the hardened weights computed from the softmax weights. */
   private final class Problem {
     final Mask mask;
     final Tensor q;
@@ -60,7 +60,7 @@ class HardenedAttentionTest {
       return Attention.builder().mask(mask);
     }
 
-    /** Compares weights and output with the plain formula on the softmax's weights. */
+    /** Compares weights and output with the plain formula applied to the softmax weights. */
     void check(Attention attention, Extras extras, Formula formula) {
       Attention.builder().mask(mask).build().forward(q, k, v, out, Extras.none().weights(softmax));
       attention.forward(q, k, v, out, extras.weights(weights));
@@ -103,7 +103,7 @@ class HardenedAttentionTest {
     return Arrays.stream(kept).map(w -> sum == 0 ? 0 : w / sum).toArray();
   }
 
-  /** As tensor2tensor does it: the maxima are replaced by 0, k - 1 times. */
+  /** tensor2tensor's algorithm: replaces the maxima by 0, k - 1 times. */
   private static double[] subtract(double[] weights, int k) {
     double[] left = weights.clone();
     for (int n = 0; n < Math.min(k, weights.length + 1) - 1; n++) {

@@ -27,23 +27,22 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /**
- * Tensors of more than 2³¹ elements. Their memory is a sparse file, mapped, or one row many times
- * over, so that they cost next to nothing: elements that an index of 32 bits would confuse lie
- * gigabytes apart, and what is computed from them must have the bits of the same computed from
- * packed copies.
+ * Tensors of more than 2³¹ elements. They cost almost nothing, because their memory is a mapped
+ * sparse file or one repeated row. Elements that a 32-bit index would confuse are gigabytes apart,
+ * and results must have the same bits as those from packed copies.
  */
 class HugeTensorTest {
-  /** Of one row of floats to the next. The last of {@link #ROWS} is beyond 2³¹ elements. */
+  /** The stride of rows. The last of {@link #ROWS} is beyond 2³¹ elements. */
   private static final long ROW = (1 << 25) + 16;
 
   private static final int ROWS = 70;
 
-  /** The most (batch, head) pairs; and the mapping ends with the last of their rows. */
+  /** The maximum number of (batch, head) pairs; the mapping ends with the last of their rows. */
   private static final int HEADS = 4;
 
   private static final long FLOATS = HEADS * ROWS * ROW;
 
-  /** Rows of different tensors lie side by side. */
+  /** Rows of different tensors are adjacent. */
   private static final int SLOT = 256;
 
   @TempDir Path directory;
@@ -74,7 +73,7 @@ class HugeTensorTest {
     arena.close();
   }
 
-  /** A view of this shape, zero, whose rows and heads lie as far apart as can be. */
+  /** A view of zeros of this shape, whose rows and heads are as far apart as possible. */
   private Tensor far(DType dtype, long... shape) {
     int rank = shape.length;
     long[] strides = new long[rank];
@@ -206,7 +205,7 @@ class HugeTensorTest {
     attention.forward(q, key, value, out, Extras.none().logsumexp(lseOfOne));
     attention.forward(
         q, key.expand(2, lenK), value.expand(2, lenK), out, Extras.none().logsumexp(lse));
-    // Sums of 17 million terms in float; one after the other they would err by some percent.
+    // Sums of 17 million terms in float; adding them in sequence would be wrong by some percent.
     assertArrayEquals(value.toFloatArray(), out.toFloatArray(), 1e-3f);
     assertEquals(lseOfOne.getFloat(0, 0, 0) + Math.log(lenK), lse.getFloat(0, 0, 0), 1e-3);
   }
@@ -228,7 +227,7 @@ class HugeTensorTest {
 
   @Test
   void shouldWorkOnRowsBeyondTwoToThe31Elements() {
-    // All 280 rows are more than go to the kernel for a few, so sgemm gets them.
+    // 280 rows are too many for the few-row kernel, so sgemm computes them.
     Tensor x = random(arena, random, HEADS * ROWS, 48);
     Tensor farX = far(x);
     Tensor out = zeros(HEADS * ROWS, 24);
@@ -298,8 +297,8 @@ class HugeTensorTest {
     Tensor out = zeros(1, 2, 70, 32);
     Attention attention = Attention.builder().build();
     attention.forward(x, x, x, wanted);
-    // Tiles of so wide a head for so many threads would be more than an address can reach, as the
-    // cache is, so that no system promises it.
+    // Tiles of such a wide head for so many threads exceed the address space, so that no system can
+    // allocate them.
     long dim = Integer.MAX_VALUE;
     Tensor wide = Tensor.of(sparse, DType.F32, FLOATS).slice(0, 0, dim).reshape(1, 1, 1, dim);
     Tensor value = zeros(1, 1, 1, 64);

@@ -7,7 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.function.Executable;
 
-/** Lists of key ranges are made, joined, intersected and refused as they say. */
+/** Key ranges are made, joined, intersected and refused as documented. */
 class KeyRangesTest {
   private static final boolean O = false;
   private static final boolean X = true;

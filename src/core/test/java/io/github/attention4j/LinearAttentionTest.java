@@ -179,11 +179,11 @@ class LinearAttentionTest {
         "beta.shape must be [batch, headsKv, len] = [2, 2, 11]: beta.shape=[2, 1, 11]",
         a -> a.forward(q, k, v, decay, beta.slice(1, 0, 1), state, out));
     refuses(
-        "q.rank must be 4: q.rank=3, " + q.select(0, 0),
+        "q.rank must be 4: q.rank=3, " + q.select(0, 0).layout(),
         a -> a.forward(q.select(0, 0), k, v, decay, beta, state, out));
     Tensor strided = q.transpose(2, 3);
     refuses(
-        "q.stride(-1) must be 1, the elements of a row side by side: q.stride(-1)=24",
+        "q.stride(-1) must be 1, the elements of a row contiguous: q.stride(-1)=24",
         a -> a.forward(strided, k, v, decay, beta, state, out));
   }
 
@@ -233,13 +233,13 @@ class LinearAttentionTest {
         a -> a.forward(q, k, v, decay, null, state, out));
     LinearAttention linear = LinearAttention.of(Rule.LINEAR);
     assertEquals(
-        "decay must be null: rule=LINEAR, decay=" + decay,
+        "decay must be null: rule=LINEAR, decay=" + decay.layout(),
         assertThrows(
                 IllegalArgumentException.class,
                 () -> linear.forward(q, k, v, decay, null, state, out))
             .getMessage());
     assertEquals(
-        "beta must be null: rule=LINEAR, beta=" + beta,
+        "beta must be null: rule=LINEAR, beta=" + beta.layout(),
         assertThrows(
                 IllegalArgumentException.class,
                 () -> linear.forward(q, k, v, null, beta, state, out))
@@ -264,7 +264,7 @@ class LinearAttentionTest {
     Tensor gone = Tensor.allocate(other, DType.F32, BATCH, HEADS_KV, DIM, DIM_V);
     other.close();
     assertEquals(
-        "state lies in an arena that has been closed: " + gone,
+        "state is in an arena that has been closed: " + gone.layout(),
         assertThrows(
                 IllegalStateException.class,
                 () -> LinearAttention.of(Rule.GATED_DELTA).forward(q, k, v, decay, beta, gone, out))

@@ -12,14 +12,14 @@ import java.util.Objects;
 import java.util.concurrent.CyclicBarrier;
 import org.junit.jupiter.api.Test;
 
-/** A busy server's threads: however many call, the library adds no more than it was allowed. */
+/** However many threads of a busy server call it, the library adds no more than allowed. */
 class ManyCallersTest {
   private static final int CALLERS = 64;
 
   @Test
   void shouldAddAtMostItsThreadsToTheProcess() throws Exception {
     for (int threads : new int[] {1, 2, 4}) {
-      // A JVM of its own, whose own threads do not come and go.
+      // A separate JVM, whose number of threads does not change otherwise.
       List<String> arguments = new ArrayList<>(ChildJvm.CLASS_PATH);
       arguments.addAll(
           List.of(
@@ -33,7 +33,7 @@ class ManyCallersTest {
     }
   }
 
-  /** Prints how many more threads the process has after the callers' calls than before. */
+  /** Prints how many threads the calls have added to the process. */
   static final class Callers {
     private Callers() {}
 

@@ -17,7 +17,7 @@ import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.Test;
 
-/** A process without room, for threads or for memory, computes what it can and says the rest. */
+/** A process without room for threads or memory computes what it can, and reports the rest. */
 class NoRoomTest {
 
   @Test
@@ -71,7 +71,7 @@ class NoRoomTest {
     return out.toFloatArray();
   }
 
-  /** Takes away the right to more threads from itself, once the JVM has those that it needs. */
+  /** Forbids itself more threads, once the JVM has those that it needs. */
   static final class WithoutThreads {
     private static final int RLIMIT_NPROC = 6;
     private static final int NOBODY = 64901;
@@ -125,7 +125,7 @@ class NoRoomTest {
     }
   }
 
-  /** Asks for a larger workspace than there is memory for, then for what there is room for. */
+  /** Needs a workspace larger than the memory, then one that fits. */
   static final class WithoutMemory {
     private WithoutMemory() {}
 

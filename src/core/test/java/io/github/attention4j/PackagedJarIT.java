@@ -11,7 +11,7 @@ import java.util.Map;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** The jar as its users meet it: in a JVM of its own, which must not print a single warning. */
+/** The jar as users run it: in a separate JVM, which must not print any warning. */
 class PackagedJarIT {
   private static final String JAR = System.getProperty("attention4j.jar");
   private static final String MAIN = "io.github.attention4j.cli.Main";

@@ -6,13 +6,14 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.attention4j.testing.Checked;
 import java.lang.foreign.Arena;
+import java.lang.foreign.ValueLayout;
 import java.util.Random;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.function.Executable;
 
-/** Packed sequences give what each sequence gives alone. */
+/** Packed sequences give the same results as each sequence in its own call. */
 class PackedTest {
   private static final int[] LENGTHS_Q = {5, 1, 0, 70, 33};
   private static final int[] LENGTHS_K = {9, 4, 3, 70, 0};
@@ -125,7 +126,7 @@ class PackedTest {
     Tensor out = floats(queries.total(), 2, 8);
     Attention attention = Attention.builder().mask(Mask.keyRanges(ranges)).build();
     attention.forwardPacked(q, queries, k, k, keys, out);
-    // The sequence of 5 rows sees what the first list leaves of its 9 keys.
+    // The sequence of 5 rows sees those of its 9 keys that the first list allows.
     Tensor alone = floats(1, 2, 5, 8);
     KeyRanges own = KeyRanges.of(5, new int[] {0, 2}, new int[][] {{0, 3}, {5, 9}});
     Tensor ownKeys = sequence(k, keys, 0);
@@ -188,7 +189,16 @@ class PackedTest {
     refuse("begins must ascend: begins[1]=4, begins[2]=3", () -> Sequences.ofBegins(begins));
     begins.setInt(1, 0);
     refuse("begins[0] must lie in [0, 0]: begins[0]=1", () -> Sequences.ofBegins(begins));
-    refuse("begins.dtype must be I32: begins.dtype=F32", () -> Sequences.ofBegins(floats(2)));
+    refuse(
+        "begins.dtype must be I32 or I64: begins.dtype=F32", () -> Sequences.ofBegins(floats(2)));
+    Tensor long64 = Tensor.allocate(arena, DType.I64, 3);
+    long64.setInt(4, 1);
+    long64.setInt(9, 2);
+    assertEquals("Sequences[0, 4, 9]", Sequences.ofBegins(long64).toString());
+    long64.segment().setAtIndex(ValueLayout.JAVA_LONG, 2, 1L << 33);
+    refuse(
+        "begins[2] must lie in [0, 2147483647]: begins[2]=8589934592",
+        () -> Sequences.ofBegins(long64));
     refuse(
         "lengths[1] must lie in [0, 2147483647]: lengths[1]=-1", () -> Sequences.ofLengths(1, -1));
     refuse(

@@ -45,7 +45,7 @@ class ScoreTest {
     arena.close();
   }
 
-  /** 2 batches, 4 heads on 2: for the few rows of decoding, for one tile, and for several. */
+  /** 2 batches, 4 query heads on 2: few rows as in decoding, one tile, and several tiles. */
   private final class Problem {
     final Tensor q;
     final Tensor k;
@@ -88,7 +88,7 @@ class ScoreTest {
     assertArrayEquals(wanted, got, 2e-6f);
   }
 
-  /** Both give the same for few and for many rows, on every tier. */
+  /** Both give the same result for few and for many rows, on every tier. */
   private void requireSame(Attention builtIn, Attention own) {
     int[][] lengths = {{1, 200}, {5, 70}, {100, 100}, {150, 333}};
     for (int[] length : lengths) {
@@ -144,7 +144,7 @@ class ScoreTest {
         score().plus(floats(bias).at(head(), key().minus(query()).plus(length)));
     Problem problem = new Problem(length, keys);
     requireReference(problem, scored(relative), (b, h, i, j) -> bias.getFloat(h, j - i + length));
-    // The nearest element where there is none.
+    // Outside the table, the nearest element.
     FloatExpression outside =
         score().plus(floats(bias).at(constant(9), key().minus(query()).times(1000)));
     requireReference(
@@ -483,8 +483,8 @@ class ScoreTest {
   }
 
   /**
-   * Reads the first `count` terms, a multiple of 3, after the next one, in two thirds as many
-   * steps.
+   * Uses the first `count` terms, a multiple of 3, after the term that follows them, so that all
+   * are live at once.
    */
   private static FloatExpression chosen(FloatExpression[] terms, int count) {
     FloatExpression last = terms[count];

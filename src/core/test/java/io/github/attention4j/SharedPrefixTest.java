@@ -11,7 +11,7 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.function.Executable;
 
-/** A prefix that is shared gives what it gives when every batch has its own copy. */
+/** A shared prefix gives the same result as a copy of it in every batch. */
 class SharedPrefixTest {
   private final Random random = new Random(13);
   private Arena arena;

@@ -15,7 +15,7 @@ import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 
-/** What each part of a mask hides, alone and with others, against the textbook in double. */
+/** Each part of a mask, alone and combined, against the textbook in double. */
 class StructureTest {
   private static final double HIDDEN = Double.NEGATIVE_INFINITY;
 
@@ -136,7 +136,7 @@ class StructureTest {
     Mask mask = Mask.keyLengths(ints(lengths, 2, 21));
     Sees sees = (b, h, i, j) -> j < lengths[b * 21 + i];
     check("rows", mask, sees, 2, 21, 33);
-    // Lengths of batches move the end; those of queries do not.
+    // Lengths of batches move the end of BOTTOM_RIGHT; lengths of queries do not.
     check(
         "rows, causal to the end",
         mask.and(Mask.causal(Alignment.BOTTOM_RIGHT)),

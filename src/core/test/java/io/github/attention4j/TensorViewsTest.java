@@ -13,18 +13,18 @@ import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 
 /**
- * Compares random chains of views with an independent model: the list of the positions of all
- * elements in row-major order. A view of a tensor that holds 0, 1, 2, … must read exactly that
- * list, and a reshape must be refused exactly if no strides can express it.
+ * Compares random chains of views with an independent model: the positions of all elements in
+ * row-major order. A view of a tensor that contains 0, 1, 2, … must read exactly these positions,
+ * and a reshape must be refused exactly if no strides can express it.
  */
 class TensorViewsTest {
   private static final int CHAINS = 3000;
   private static final int VIEWS_IN_CHAIN = 6;
 
-  /** What is expected of a view. */
+  /** The expected content of a view. */
   @SuppressWarnings("ArrayRecordComponent") // Models are never compared.
   private record Model(long[] shape, int[] positions) {
-    /** The model of another shape, each of whose indices {@code toOld} maps to one of this. */
+    /** The model of another shape; {@code toOld} maps its indices to those of this. */
     Model map(long[] newShape, UnaryOperator<long[]> toOld) {
       int[] mapped = new int[count(newShape)];
       for (int i = 0; i < mapped.length; i++) {
@@ -33,7 +33,7 @@ class TensorViewsTest {
       return new Model(newShape, mapped);
     }
 
-    /** Tells whether some strides lead through the positions in row-major order of a shape. */
+    /** Whether some strides visit the positions in row-major order of a shape. */
     boolean canBe(long[] newShape) {
       long[] strides = new long[newShape.length];
       for (int d = 0; d < newShape.length; d++) {
@@ -109,7 +109,7 @@ class TensorViewsTest {
     assertTrue(refusals > CHAINS / 10, "reshapes refused: " + refusals);
   }
 
-  /** Applies a view, or returns null where it does not apply. */
+  /** Applies a view, or returns null if it does not apply. */
   private static Tensor view(Tensor tensor, int kind, int dim, long a, long b) {
     int rank = tensor.rank();
     if (kind == 3) {

@@ -41,6 +41,14 @@ public final class Checks {
     input(name, tensor, tensor.dtype());
   }
 
+  /** The elements are integers: I32 or I64. */
+  public static void integers(String name, Tensor tensor) {
+    if (tensor.dtype() != DType.I32 && tensor.dtype() != DType.I64) {
+      throw new IllegalArgumentException(
+          name + ".dtype must be I32 or I64: " + name + ".dtype=" + tensor.dtype());
+    }
+  }
+
   private static void real(String name, Tensor tensor) {
     if (!tensor.dtype().isFloat()) {
       throw new IllegalArgumentException(

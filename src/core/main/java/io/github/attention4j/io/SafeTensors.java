@@ -569,8 +569,7 @@ public final class SafeTensors implements AutoCloseable {
   }
 
   /**
-   * The bytes of a tensor, or UNKNOWN_SIZE if its type is unknown. Zeros count as ones when
-   * checking for overflow, as in {@link Tensor}.
+   * The bytes of a tensor. Zeros count as ones when checking for overflow, as in {@link Tensor}.
    */
   private static long byteSize(Path path, String name, String dtype, long[] shape)
       throws SafeTensorsException {

@@ -118,6 +118,39 @@ public final class DifferentialAttention {
   }
 
   /**
+   * Starts a layer with random projections and vectors for λ, for tests and experiments; see {@link
+   * Linear#random}.
+   *
+   * @param arena supplies the memory of the weights
+   * @param dimModel the width of the model, a multiple of {@code 2 · pairs}
+   * @param pairs the number of pairs, at least 1
+   * @param depth the index of the layer, from 0
+   * @param seed the same seed gives the same weights
+   * @return a builder with these pairs and λ
+   * @throws IllegalArgumentException if pairs is less than 1, dimModel not a positive multiple of
+   *     {@code 2 · pairs}, or depth negative
+   * @throws OutOfMemoryError if there is not enough memory
+   */
+  public static Builder random(Arena arena, long dimModel, long pairs, int depth, long seed) {
+    Checks.positive("pairs", pairs);
+    Checks.multiple("dimModel", dimModel, "2 * pairs", 2 * pairs);
+    RandomWeights random = new RandomWeights(arena, seed);
+    long dim = dimModel / (2 * pairs);
+    return builder(
+            random.linear(dimModel, dimModel),
+            random.linear(dimModel, dimModel),
+            random.linear(dimModel, dimModel),
+            random.linear(dimModel, dimModel))
+        .pairs(pairs)
+        .lambda(
+            random.uniform(0.1, dim),
+            random.uniform(0.1, dim),
+            random.uniform(0.1, dim),
+            random.uniform(0.1, dim),
+            depth);
+  }
+
+  /**
    * Returns λ.
    *
    * @return as {@link Differential#lambda}; NaN in version 2, where each token has its own

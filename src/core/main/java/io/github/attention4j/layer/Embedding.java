@@ -3,6 +3,7 @@ package io.github.attention4j.layer;
 import io.github.attention4j.DType;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.internal.Checks;
+import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.Objects;
 
@@ -26,6 +27,22 @@ public final class Embedding {
     Checks.input("weight", weight);
     Checks.contiguous("weight", weight);
     return new Embedding(weight);
+  }
+
+  /**
+   * Makes an embedding with random vectors, for tests and experiments: uniform in [−√3, √3), which
+   * has variance 1.
+   *
+   * @param arena supplies the memory of the table
+   * @param vocabulary the number of tokens, not negative
+   * @param dim the width of a vector, not negative
+   * @param seed the same seed gives the same vectors
+   * @return the embedding
+   * @throws IllegalArgumentException if a size is negative
+   * @throws OutOfMemoryError if there is not enough memory
+   */
+  public static Embedding random(Arena arena, long vocabulary, long dim, long seed) {
+    return of(new RandomWeights(arena, seed).uniform(Math.sqrt(3), vocabulary, dim));
   }
 
   /**

@@ -117,10 +117,30 @@ public final class Linear {
   }
 
   private void requireBias(Tensor bias) {
-    Checks.rank("bias", Objects.requireNonNull(bias, "bias"), 1);
+    Checks.rank(
+        "bias",
+        Objects.requireNonNull(
+            bias, "bias must not be null: Linear.of(weight) makes a projection without bias"),
+        1);
     Checks.input("bias", bias);
     Checks.contiguous("bias", bias);
     Checks.equal("bias.dim", bias.size(0), "weight.dimOut", dimOut);
+  }
+
+  /**
+   * Makes a projection with random weights and bias, for tests and experiments: uniform in [−b, b)
+   * with {@code b = 1 / sqrt(dimIn)}, like PyTorch's {@code nn.Linear}.
+   *
+   * @param arena supplies the memory of weight and bias
+   * @param dimIn the number of inputs, at least 1
+   * @param dimOut the number of outputs, at least 1
+   * @param seed the same seed gives the same weights
+   * @return the projection
+   * @throws IllegalArgumentException if a size is less than 1
+   * @throws OutOfMemoryError if there is not enough memory
+   */
+  public static Linear random(Arena arena, long dimIn, long dimOut, long seed) {
+    return new RandomWeights(arena, seed).linear(dimIn, dimOut);
   }
 
   /**

@@ -108,6 +108,31 @@ public final class MultiHeadAttention {
   }
 
   /**
+   * Starts a layer with random projections of one width, for tests and experiments; see {@link
+   * Linear#random}.
+   *
+   * @param arena supplies the memory of the weights
+   * @param dimModel the width of the model, a multiple of heads
+   * @param heads the number of heads, at least 1
+   * @param seed the same seed gives the same weights
+   * @return a builder with these heads
+   * @throws IllegalArgumentException if heads is less than 1, or dimModel not a positive multiple
+   *     of it
+   * @throws OutOfMemoryError if there is not enough memory
+   */
+  public static Builder random(Arena arena, long dimModel, long heads, long seed) {
+    Checks.positive("heads", heads);
+    Checks.multiple("dimModel", dimModel, "heads", heads);
+    RandomWeights random = new RandomWeights(arena, seed);
+    return builder(
+            random.linear(dimModel, dimModel),
+            random.linear(dimModel, dimModel),
+            random.linear(dimModel, dimModel),
+            random.linear(dimModel, dimModel))
+        .heads(heads);
+  }
+
+  /**
    * Starts a layer whose first three projections are one. Sequences that attend to themselves are
    * then read once.
    *

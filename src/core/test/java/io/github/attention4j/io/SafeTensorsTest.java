@@ -283,8 +283,8 @@ class SafeTensorsTest {
     assertTrue(file.bytes("other").isReadOnly());
     assertEquals(
         path
-            + ": tensor \"other\" must have one of the dtypes [F32, BF16, F16, I32, I64, BOOL]:"
-            + " dtype="
+            + ": tensor \"other\" must have one of the dtypes [F32, BF16, F16, I32, I64, BOOL] to"
+            + " be read: dtype="
             + dtype,
         assertThrows(IllegalArgumentException.class, () -> file.get("other")).getMessage());
   }
@@ -355,7 +355,7 @@ class SafeTensorsTest {
     }
   }
 
-  // ---- Malformed files: each refused by its own sentence, with 16 bytes of data ----
+  // ---- Malformed files, each with its own message and 16 bytes of data ----
 
   @ParameterizedTest
   @CsvSource(
@@ -546,8 +546,8 @@ class SafeTensorsTest {
   }
 
   /**
-   * Whatever is done to a valid file: either it is refused by the exception for that, or its
-   * tensors cover its data exactly, and all of them can be read.
+   * However a valid file is mutated, it either throws SafeTensorsException, or its tensors cover
+   * its data exactly and all can be read.
    */
   @Test
   void shouldRefuseOrStayInsideTheMappingWhateverTheBytes() throws IOException {
@@ -567,7 +567,7 @@ class SafeTensorsTest {
         int at = (int) (8 + headerBytes);
         for (String name : file.names()) {
           byte[] read = file.bytes(name).toArray(ValueLayout.JAVA_BYTE);
-          if (Arrays.stream(DType.values()).anyMatch(d -> d.name().equals(file.dtype(name)))) {
+          if (Arrays.stream(DType.values()).anyMatch(d -> d.name().equals(file.typeOf(name)))) {
             Tensor tensor = file.get(name);
             assertEquals(tensor.count() * tensor.dtype().bytes(), read.length, "seed " + seed);
             assertEquals(0, tensor.segment().mismatch(file.bytes(name)) + 1, "seed " + seed);
@@ -605,7 +605,7 @@ class SafeTensorsTest {
           System.arraycopy(bytes, from, bytes, at, length);
         }
         default -> {
-          // Another digit where there is one keeps the header valid JSON.
+          // Replacing a digit by another keeps the header valid JSON.
           while (at < headerEnd - 1 && !Character.isDigit(bytes[at])) {
             at++;
           }

@@ -38,7 +38,7 @@ class ActivationTest {
     assertEquals(message, assertThrows(IllegalArgumentException.class, call).getMessage());
   }
 
-  /** The distribution function of the normal distribution, by Simpson's rule. */
+  /** The cumulative distribution function of the normal distribution, by Simpson's rule. */
   private static double phi(double x) {
     double lower = Math.min(x, -12);
     int steps = 20_000;

@@ -17,7 +17,7 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.function.Executable;
 
-/** Layer normalisation, and what both norms do with an axis. */
+/** Layer normalisation, and the axis of both norms. */
 class LayerNormTest {
   private final Random random = new Random(11);
   private Arena arena;
@@ -40,7 +40,7 @@ class LayerNormTest {
     assertEquals(message, assertThrows(IllegalArgumentException.class, call).getMessage());
   }
 
-  /** What a row of so many elements becomes; weight and bias may be null. */
+  /** The expected result for rows of this many elements; weight and bias may be null. */
   private static void requireNorm(
       Tensor x, int width, Tensor weight, Tensor bias, double epsilon, Tensor out) {
     float[] values = x.toFloatArray();

@@ -486,7 +486,7 @@ class LayersTest {
       layer.forward(x.slice(1, i, 3), cache, pieces.slice(1, i, 3));
     }
     assertArrayEquals(whole.toFloatArray(), pieces.toFloatArray(), 1e-5f);
-    // The first token sees itself alone: both maps are 1, and the rest is 1 - sigmoid(λ).
+    // The first token sees only itself: both maps are 1, and their difference is 1 - sigmoid(λ).
     Tensor values = floats(2, 9, 12);
     value.forward(x, values);
     Tensor lambdas = floats(2, 9, 4);
@@ -514,6 +514,58 @@ class LayersTest {
                         .norm(RmsNorm.of(floats(6), 1e-5))
                         .build())
             .getMessage());
+  }
+
+  @Test
+  void shouldMakeLayersFromSizes() {
+    Linear linear = Linear.random(arena, 6, 4, 11);
+    Tensor x = random(arena, random, 3, 6);
+    Tensor out = floats(3, 4);
+    linear.forward(x, out);
+    Tensor again = floats(3, 4);
+    Linear.random(arena, 6, 4, 11).forward(x, again);
+    assertArrayEquals(out.toFloatArray(), again.toFloatArray());
+    Linear.random(arena, 6, 4, 12).forward(x, again);
+    assertTrue(out.get(0, 0) != again.get(0, 0));
+
+    Tensor tokens = ints(5, 3, 0, 3, 6, 1).unsqueeze(0);
+    Embedding embedding = Embedding.random(arena, 7, 24, 1);
+    Tensor embedded = floats(1, 5, 24);
+    embedding.forward(tokens, embedded);
+    assertEquals(embedded.get(0, 0, 5), embedded.get(0, 2, 5));
+    double sum = 0;
+    for (float value : embedded.toFloatArray()) {
+      assertTrue(Math.abs(value) <= Math.sqrt(3));
+      sum += value * value;
+    }
+    assertEquals(1, sum / embedded.count(), 0.3);
+
+    Tensor result = floats(1, 5, 24);
+    MultiHeadAttention layer = MultiHeadAttention.random(arena, 24, 4, 5).build();
+    layer.forward(embedded, result);
+    assertTrue(result.get(0, 4, 23) != 0 && Math.abs(result.get(0, 4, 23)) < 5);
+    DifferentialAttention differential =
+        DifferentialAttention.random(arena, 24, 3, 1, 5)
+            .mask(Mask.causal(Alignment.TOP_LEFT))
+            .build();
+    differential.forward(embedded, result);
+    assertTrue(result.get(0, 4, 23) != 0 && Math.abs(result.get(0, 4, 23)) < 5);
+    assertEquals(Differential.lambdaInit(1), differential.lambda(), 0.5);
+
+    refuse("dimIn must be at least 1: dimIn=0", () -> Linear.random(arena, 0, 4, 1));
+    refuse(
+        "dimModel must be a multiple of heads: dimModel=24, heads=5",
+        () -> MultiHeadAttention.random(arena, 24, 5, 1));
+    refuse(
+        "dimModel must be a multiple of 2 * pairs: dimModel=24, 2 * pairs=10",
+        () -> DifferentialAttention.random(arena, 24, 5, 0, 1));
+  }
+
+  @Test
+  void shouldNameTheFormWithoutABias() {
+    assertEquals(
+        "bias must not be null: Linear.of(weight) makes a projection without bias",
+        assertThrows(NullPointerException.class, () -> Linear.of(floats(4, 6), null)).getMessage());
   }
 
   @Test

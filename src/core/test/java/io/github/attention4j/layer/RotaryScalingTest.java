@@ -7,7 +7,7 @@ import java.lang.foreign.Arena;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.function.Executable;
 
-/** The wanted numbers were computed from the published formulas by another program, in double. */
+/** The expected numbers were computed in double from the published formulas by another program. */
 class RotaryScalingTest {
   private static final int DIM = 16;
 
@@ -54,7 +54,7 @@ class RotaryScalingTest {
         7.905694150420948e-05);
   }
 
-  /** base' = 10000 * 4^(16/14): the first stays, the last is that of the interpolation by 4. */
+  /** base' = 10000 * 4^(16/14): the first is unchanged, the last is interpolated by 4. */
   @Test
   void shouldRaiseTheBaseWhenScalingByNtk() {
     require(
@@ -125,7 +125,7 @@ class RotaryScalingTest {
         3.952847075210474e-05);
   }
 
-  /** Llama 3.1's own numbers: base 500 000, 64 pairs; those from 29 to 34 lie between. */
+  /** Llama 3.1's parameters: base 500 000, 64 pairs; pairs 29 to 34 are mixed. */
   @Test
   void shouldMixFrequenciesBetweenTwoWavelengthsInLlama3() {
     double[] got = RotaryScaling.llama3(8, 1, 4, 8192).frequencies(128, 500_000, 131_072);

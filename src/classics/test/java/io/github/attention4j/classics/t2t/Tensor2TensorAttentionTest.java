@@ -1078,7 +1078,7 @@ class Tensor2TensorAttentionTest {
     assertTrue(
         assertThrows(IllegalStateException.class, () -> layer.forward(query, out))
             .getMessage()
-            .contains("lies in an arena that has been closed"));
+            .contains("is in an arena that has been closed"));
     Tensor2TensorAttention.Builder wider = Tensor2TensorAttention.builder();
     Linear same = linear(floats(8, 8), null);
     wider.numHeads(2).q(same).k(same).v(same).outputTransform(same).qFilterWidth(3);
