@@ -578,7 +578,7 @@ class AreaAttentionTest {
         "noise.shape must be [batch * heads, areas, dim] = [6, 7, 5]: noise.shape=[6, 6, 5]",
         () -> sampling.areaKeys(k, AreaNoise.of(floats(6, 6, 5)), floats(2, 3, 7, 5)));
     refuse(
-        "noise.rank must be 3: noise.rank=4, " + floats(2, 3, 7, 5),
+        "noise.rank must be 3: noise.rank=4, " + floats(2, 3, 7, 5).layout(),
         () -> AreaNoise.of(floats(2, 3, 7, 5)));
     Tensor wide = floats(6, 7, 6);
     refuse(
@@ -670,7 +670,7 @@ class AreaAttentionTest {
         "out.shape must be [batch, headsQ, lenQ, dimV] = [2, 2, 3, 4]: out.shape=[2, 2, 3, 5]",
         () -> attention.forward(q, k, k, floats(2, 2, 3, 5)));
     refuse(
-        "q.rank must be 4: q.rank=3, " + q.select(1, 0),
+        "q.rank must be 4: q.rank=3, " + q.select(1, 0).layout(),
         () -> attention.forward(q.select(1, 0), k, k, out));
     refuse(
         "bias.len must equal k.len: bias.len=3, k.len=6",

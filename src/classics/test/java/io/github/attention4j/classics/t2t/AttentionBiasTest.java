@@ -187,7 +187,7 @@ class AttentionBiasTest {
     refuse(
         "length must lie in [0, 2147483647]: length=-1",
         () -> AttentionBias.local(arena, -1, 0, 0));
-    refuse("padding.rank must be 2: padding.rank=1, " + flat, () -> ignore(flat));
+    refuse("padding.rank must be 2: padding.rank=1, " + flat.layout(), () -> ignore(flat));
     refuse("padding.dtype must be F32: padding.dtype=I32", () -> ignore(ints));
     refuse(
         "bias.shape must be [batch, 1, 1, lenK] = [2, 1, 1, 8]: bias.shape=[2, 3, 40, 8]",

@@ -207,7 +207,7 @@ class AttentionImageTest {
     Tensor empty = Tensor.allocate(arena, DType.F32, 1, 2, 0, 6);
     AttentionImage image = AttentionImage.summary(weights);
     refuse(
-        "weights.rank must be 4: weights.rank=2, " + weights.select(0, 0).select(0, 0),
+        "weights.rank must be 4: weights.rank=2, " + weights.select(0, 0).select(0, 0).layout(),
         () -> AttentionImage.summary(weights.select(0, 0).select(0, 0)));
     refuse(
         "weights.lenQ must lie in [1, 2147483647]: weights.lenQ=0",
