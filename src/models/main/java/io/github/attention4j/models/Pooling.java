@@ -77,7 +77,7 @@ public enum Pooling {
     Objects.requireNonNull(sequences, "sequences");
     if (hidden.dtype() != DType.F32 || hidden.rank() != 2 || !hidden.isContiguous()) {
       throw new IllegalArgumentException(
-          "hidden must be F32 [tokens, width] and contiguous: hidden=" + hidden);
+          "hidden must be F32 [tokens, width] and contiguous: hidden=" + hidden.layout());
     }
     if (hidden.size(0) != sequences.total()) {
       throw new IllegalArgumentException(

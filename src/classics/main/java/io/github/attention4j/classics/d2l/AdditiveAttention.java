@@ -55,7 +55,8 @@ public final class AdditiveAttention {
     Checks.input("wv", Objects.requireNonNull(wv, "wv"));
     Checks.contiguous("wv", wv);
     if (wv.rank() != 1 && (wv.rank() != 2 || wv.size(0) != 1)) {
-      throw new IllegalArgumentException("wv.shape must be [hidden] or [1, hidden]: wv=" + wv);
+      throw new IllegalArgumentException(
+          "wv.shape must be [hidden] or [1, hidden]: wv=" + wv.layout());
     }
     Checks.equal("wk.dimOut", wk.dimOut(), "wq.dimOut", wq.dimOut());
     Checks.equal("wv.hidden", wv.size(-1), "wq.dimOut", wq.dimOut());

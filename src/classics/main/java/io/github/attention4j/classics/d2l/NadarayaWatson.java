@@ -121,7 +121,7 @@ public final class NadarayaWatson {
       Tensor w = weights.get("w");
       weights.requireAllRead();
       if (w.count() != 1) {
-        throw new IllegalArgumentException("w must have 1 element: w=" + w);
+        throw new IllegalArgumentException("w must have 1 element: w=" + w.layout());
       }
       return of(Kernel.GAUSSIAN).withW(w.reshape(1).getFloat(0));
     }
