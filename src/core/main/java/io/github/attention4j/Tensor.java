@@ -767,6 +767,7 @@ public final class Tensor {
       switch (dtype) {
         case F32, BF16, F16 -> text.append(loadFloat(segment, dtype, element));
         case I32, I64 -> text.append(loadLong(segment, dtype, element));
+        case I8 -> text.append(segment.get(BYTE, element));
         case BOOL -> text.append(segment.get(BYTE, element) != 0);
       }
       return;

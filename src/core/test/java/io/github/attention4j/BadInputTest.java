@@ -302,7 +302,7 @@ class BadInputTest {
             Differential.builder()
                 .mask(Mask.causal(Alignment.TOP_LEFT))
                 .build()
-                .forward(q, cache, 0.5f, floats(2, 2, 5, 8)));
+                .forward(q, cache, 0.5f, floats(2, 2, 5, 16)));
   }
 
   @Test

@@ -80,6 +80,7 @@ class ShortFormsTest {
     assertEquals("F32[0, 7] []", Tensor.zeros(arena, 0, 7).toString());
     assertEquals("BF16[2] [0.0, 0.0]", Tensor.allocate(arena, DType.BF16, 2).toString());
     assertEquals("I64[1] [0]", Tensor.allocate(arena, DType.I64, 1).toString());
+    assertEquals("I8[2] [0, 0]", Tensor.allocate(arena, DType.I8, 2).toString());
   }
 
   @Test

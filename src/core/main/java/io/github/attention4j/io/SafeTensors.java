@@ -100,7 +100,6 @@ public final class SafeTensors implements AutoCloseable {
           Map.entry("F6_E2M3", 6),
           Map.entry("F6_E3M2", 6),
           Map.entry("U8", 8),
-          Map.entry("I8", 8),
           Map.entry("F8_E5M2", 8),
           Map.entry("F8_E4M3", 8),
           Map.entry("F8_E8M0", 8),

@@ -12,8 +12,8 @@ import java.lang.foreign.Arena;
 import java.util.Objects;
 
 /**
- * A whole layer of multi-head attention (Vaswani et al., "Attention Is All You Need", 2017), with
- * grouped queries and rotary positions where they are wanted:
+ * A complete layer of multi-head attention (Vaswani et al., "Attention Is All You Need", 2017),
+ * with optional grouped queries and rotary positions:
  *
  * <pre>
  *   q, k, v = queryProjection(x), keyProjection(x), valueProjection(x)       rotary on q and k
@@ -31,25 +31,24 @@ import java.util.Objects;
  * layer.forward(x, out);
  * }</pre>
  *
- * <p>Heads are views of the projections, never copies. Immutable and safe for any number of
- * threads.
+ * <p>Heads are views of the projections, never copies.
  */
 public final class MultiHeadAttention {
-  /** An attention of the caller's between the projections. */
+  /** An attention that the caller supplies, between the projections. */
   @FunctionalInterface
   public interface HeadAttention {
     /**
-     * Computes the heads of a result.
+     * Computes the heads.
      *
      * @param q {@code [batch, heads, lenQ, dim]}, projected and rotated. Valid during this call.
      * @param k {@code [batch, headsKv, lenK, dim]}. Valid during this call.
      * @param v {@code [batch, headsKv, lenK, dimV]}. Valid during this call.
-     * @param out {@code [batch, heads, lenQ, dimV]}, what the last projection reads. Modified.
+     * @param out {@code [batch, heads, lenQ, dimV]}, the input of the last projection. Modified.
      */
     void forward(Tensor q, Tensor k, Tensor v, Tensor out);
   }
 
-  /** All three of those below in one, where they are one: then a row is read once. */
+  /** The next three as one projection, which reads each row once; null if they are separate. */
   private final Linear packedProjection;
 
   private final Linear queryProjection;
@@ -95,11 +94,11 @@ public final class MultiHeadAttention {
   }
 
   /**
-   * Starts a layer of its four projections.
+   * Starts a layer with its four projections.
    *
    * @param query from the model's width to {@code heads · dim}
-   * @param key from the width of what is attended to, to {@code headsKv · dim}
-   * @param value from the same width to {@code headsKv · dimV}
+   * @param key from the memory's width to {@code headsKv · dim}
+   * @param value from the memory's width to {@code headsKv · dimV}
    * @param out from {@code heads · dimV} to the model's width
    * @return a builder
    */
@@ -133,8 +132,8 @@ public final class MultiHeadAttention {
   }
 
   /**
-   * Starts a layer whose first three projections are one. Sequences that attend to themselves are
-   * then read once.
+   * Starts a layer whose first three projections are combined, so that sequences that attend to
+   * themselves are read only once.
    *
    * @param packed from the model's width to {@code (heads + 2 · headsKv) · dim}: queries, keys,
    *     values
@@ -160,21 +159,21 @@ public final class MultiHeadAttention {
   /**
    * Returns the number of heads.
    *
-   * @return as many as the weights have
+   * @return the number of heads
    */
   public long heads() {
     return heads;
   }
 
   /**
-   * Makes an empty cache of the shape that this layer appends to.
+   * Allocates an empty cache for this layer.
    *
    * @param arena supplies the memory and decides how long it lives
    * @param batch the number of sequences
-   * @param capacity the most tokens of each
+   * @param capacity the maximum number of tokens of each
    * @return an empty cache
    * @throws IllegalArgumentException if a size is negative or the memory's size overflows
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws OutOfMemoryError if there is not enough memory
    */
   public KvCache allocateCache(Arena arena, long batch, long capacity) {
     return KvCache.allocate(arena, batch, headsKv, keyDim(), headsKv, valueDim(), capacity);
@@ -187,29 +186,24 @@ public final class MultiHeadAttention {
    * @param out of the same batch and length, {@code [batch, len, dimModel]}. Modified.
    * @throws IllegalArgumentException if types, sizes, strides or alignment do not fit, len exceeds
    *     the rotary table, the mask does not fit, or out is read-only or overlaps x or a weight
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws OutOfMemoryError if there is no memory for queries, keys and values
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
+   * @throws OutOfMemoryError if there is not enough memory for queries, keys and values
    */
   public void forward(Tensor x, Tensor out) {
     forward(x, x, out, Extras.none());
   }
 
   /**
-   * Applies the layer to sequences that attend to others, or to themselves where both are the same.
+   * Applies the layer to sequences that attend to others, or to themselves if both are the same
+   * tensor.
    *
    * @param x {@link DType#F32} {@code [batch, len, dimModel]}. Not modified.
-   * @param memory what is attended to, {@code [batch, lenK, dimMemory]}. Not modified.
+   * @param memory the sequences attended to, {@code [batch, lenK, dimMemory]}. Not modified.
    * @param out {@code [batch, len, dimModel]}. Modified.
    * @param extras logsumexp {@code [batch, heads, len]}, weights {@code [batch, heads, len, lenK]},
    *     dropout; its outputs are modified
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor)}, and if an extra does not
    *     fit
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws OutOfMemoryError if there is no memory for queries, keys and values
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
+   * @throws OutOfMemoryError if there is not enough memory for queries, keys and values
    */
   public void forward(Tensor x, Tensor memory, Tensor out, Extras extras) {
     check(x, out);
@@ -221,27 +215,24 @@ public final class MultiHeadAttention {
   }
 
   /**
-   * Appends new tokens to a cache and applies the layer to them, each seeing the tokens up to its
-   * own. Rotary positions go on from the cache's lengths.
+   * Appends new tokens to a cache and applies the layer to them; each sees the tokens up to itself.
+   * Rotary positions continue from the cache's lengths.
    *
    * @param x the new tokens, {@link DType#F32} {@code [batch, len, dimModel]}. Not modified.
    * @param cache as {@link #allocateCache} makes it. Modified.
    * @param out {@code [batch, len, dimModel]}. Modified.
-   * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor)}, or if the cache's shape
-   *     is another
-   * @throws IllegalStateException if the cache has no room, in which case nothing is appended; or
-   *     if a tensor's arena is closed or confined to another thread
-   * @throws OutOfMemoryError if there is no memory for queries, keys and values
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
+   * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor)}, or if the cache has
+   *     another shape
+   * @throws IllegalStateException if the cache has no room; nothing is appended then
+   * @throws OutOfMemoryError if there is not enough memory for queries, keys and values
    */
   public void forward(Tensor x, KvCache cache, Tensor out) {
     forward(x, cache, out, Extras.none());
   }
 
   /**
-   * Appends new tokens to a cache, applies the layer to them, and gives what else is asked for;
-   * weights have as many keys as the cache's longest length after the new tokens.
+   * Appends new tokens to a cache and applies the layer to them, with extras; weights have as many
+   * keys as the cache's longest length, including the new tokens.
    *
    * @param x the new tokens, {@link DType#F32} {@code [batch, len, dimModel]}. Not modified.
    * @param cache as {@link #allocateCache} makes it. Modified.
@@ -249,11 +240,8 @@ public final class MultiHeadAttention {
    * @param extras logsumexp, weights, dropout; its outputs are modified
    * @throws IllegalArgumentException as {@link #forward(Tensor, KvCache, Tensor)}, and if an extra
    *     does not fit
-   * @throws IllegalStateException if the cache has no room, in which case nothing is appended; or
-   *     if a tensor's arena is closed or confined to another thread
-   * @throws OutOfMemoryError if there is no memory for queries, keys and values
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
+   * @throws IllegalStateException if the cache has no room; nothing is appended then
+   * @throws OutOfMemoryError if there is not enough memory for queries, keys and values
    */
   public void forward(Tensor x, KvCache cache, Tensor out, Extras extras) {
     Objects.requireNonNull(cache, "cache");
@@ -274,7 +262,7 @@ public final class MultiHeadAttention {
   }
 
   /**
-   * Applies the layer to queries, keys and values of their own, with another attention between its
+   * Applies the layer to separate queries, keys and values, with another attention between its
    * projections.
    *
    * @param queries {@link DType#F32} {@code [batch, lenQ, dimQueries]}. Not modified.
@@ -283,8 +271,7 @@ public final class MultiHeadAttention {
    * @param attend computes the heads, in place of {@link #attention}
    * @param out {@code [batch, lenQ, dimModel]}. Modified.
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor)}
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws OutOfMemoryError if there is no memory for queries, keys and values
+   * @throws OutOfMemoryError if there is not enough memory for queries, keys and values
    */
   public void forward(
       Tensor queries, Tensor keys, Tensor values, HeadAttention attend, Tensor out) {
@@ -294,8 +281,8 @@ public final class MultiHeadAttention {
   }
 
   /**
-   * Applies the layer to queries, keys and values of their own under a mask of this call, as
-   * PyTorch's {@code nn.MultiheadAttention} does.
+   * Applies the layer to separate queries, keys and values with an additional mask, as PyTorch's
+   * {@code nn.MultiheadAttention} does.
    *
    * @param queries {@link DType#F32} {@code [batch, lenQ, dimQueries]}. Not modified.
    * @param keys {@code [batch, lenK, dimKeys]}. Not modified.
@@ -305,11 +292,8 @@ public final class MultiHeadAttention {
    * @param extras logsumexp {@code [batch, heads, lenQ]}, weights {@code [batch, heads, lenQ,
    *     lenK]}, dropout; its outputs are modified
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor)}, if an extra does not fit,
-   *     or if the two masks have no intersection
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws OutOfMemoryError if there is no memory for queries, keys and values
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
+   *     or if the two masks cannot be intersected
+   * @throws OutOfMemoryError if there is not enough memory for queries, keys and values
    */
   public void forward(
       Tensor queries, Tensor keys, Tensor values, Mask mask, Tensor out, Extras extras) {
@@ -321,17 +305,14 @@ public final class MultiHeadAttention {
   }
 
   /**
-   * Projects what is attended to, once for all the calls that will read it, as a decoder reads an
+   * Projects a memory once, for all calls that will attend to it, as a decoder attends to an
    * encoder's outputs at every step.
    *
    * @param arena supplies the memory and decides how long it lives
    * @param memory {@code [batch, lenK, dimMemory]}. Not modified.
-   * @return its keys and values, a full cache
+   * @return its keys and values, as a full cache
    * @throws IllegalArgumentException if type, rank, sizes, strides or alignment do not fit
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws OutOfMemoryError if the memory is not to be had
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
+   * @throws OutOfMemoryError if there is not enough memory
    */
   public KvCache readMemory(Arena arena, Tensor memory) {
     Checks.rank("memory", Objects.requireNonNull(memory, "memory"), 3);
@@ -357,8 +338,7 @@ public final class MultiHeadAttention {
    * @param out {@code [batch, len, dimModel]}. Modified.
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor)}, and if the memory does
    *     not fit
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws OutOfMemoryError if there is no memory for queries
+   * @throws OutOfMemoryError if there is not enough memory for queries
    */
   public void forwardMemory(Tensor x, KvCache memory, HeadAttention attend, Tensor out) {
     Objects.requireNonNull(memory, "memory");
@@ -430,7 +410,7 @@ public final class MultiHeadAttention {
     Checks.disjoint("out", out, "x", x);
   }
 
-  /** Each {@code [batch, heads, len, dim]}, in memory that may be written. */
+  /** Each is {@code [batch, heads, len, dim]}, in writable memory. */
   private record Projected(Tensor q, Tensor k, Tensor v) {}
 
   private Projected project(Scratch scratch, Tensor queries, Tensor keys, Tensor values) {
@@ -477,7 +457,7 @@ public final class MultiHeadAttention {
     private long headsKv;
     private RotaryEmbedding rotary;
 
-    /** Either the first, or the next three. */
+    /** Either packed or the next three are null. */
     private Builder(Linear packed, Linear query, Linear key, Linear value, Linear out) {
       this.packed = packed;
       this.query = packed != null ? null : Objects.requireNonNull(query, "query");
@@ -500,9 +480,9 @@ public final class MultiHeadAttention {
     }
 
     /**
-     * Sets the number of key and value heads, as many as heads where it is not set.
+     * Sets the number of key and value heads.
      *
-     * @param headsKv at least 1, a divisor of heads
+     * @param headsKv at least 1, a divisor of heads; the default is heads
      * @return this builder
      * @throws IllegalArgumentException if headsKv is less than 1
      */
@@ -513,9 +493,9 @@ public final class MultiHeadAttention {
     }
 
     /**
-     * Turns queries and keys by their positions; without it they have none.
+     * Rotates queries and keys by their positions.
      *
-     * @param rotary replaces the one chosen before
+     * @param rotary the default is no rotation
      * @return this builder
      */
     public Builder rotary(RotaryEmbedding rotary) {
@@ -524,9 +504,9 @@ public final class MultiHeadAttention {
     }
 
     /**
-     * Chooses what hides keys from queries; {@link Mask#none()} where it is not chosen.
+     * Sets the mask, which hides keys from queries.
      *
-     * @param mask replaces the one chosen before
+     * @param mask the default is {@link Mask#none()}
      * @return this builder
      */
     public Builder mask(Mask mask) {
@@ -535,20 +515,19 @@ public final class MultiHeadAttention {
     }
 
     /**
-     * Chooses what multiplies the products of queries and keys.
+     * Sets the factor of the products of queries and keys.
      *
-     * @param scale finite; {@code 1 / sqrt(dim)} where it is not chosen
+     * @param scale finite; the default is {@code 1 / sqrt(dim)}
      * @return this builder
      * @throws IllegalArgumentException if the scale is NaN or, as a float, infinite
      */
     public Builder scale(double scale) {
-      Attention.builder().scale(scale); // refuses what cannot be one
-      this.scale = scale;
+      this.scale = Checks.finite("scale", scale);
       return this;
     }
 
     /**
-     * Makes the layer.
+     * Builds the layer.
      *
      * @return an immutable layer with the options chosen so far
      * @throws IllegalStateException if heads has not been set

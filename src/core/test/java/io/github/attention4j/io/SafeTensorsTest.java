@@ -250,7 +250,6 @@ class SafeTensorsTest {
     "U16, 2",
     "I16, 2",
     "U8, 1",
-    "I8, 1",
     "F8_E4M3, 1",
     "F8_E5M2, 1",
     "F8_E8M0, 1",
@@ -283,8 +282,8 @@ class SafeTensorsTest {
     assertTrue(file.bytes("other").isReadOnly());
     assertEquals(
         path
-            + ": tensor \"other\" must have one of the dtypes [F32, BF16, F16, I32, I64, BOOL] to"
-            + " be read: dtype="
+            + ": tensor \"other\" must have one of the dtypes [F32, BF16, F16, I32, I64, I8, BOOL]"
+            + " to be read: dtype="
             + dtype,
         assertThrows(IllegalArgumentException.class, () -> file.get("other")).getMessage());
   }
@@ -424,13 +423,13 @@ class SafeTensorsTest {
           {"a":{"dtype":"F4","shape":[4611686018427387904],"data_offsets":[0,16]}} \
             | tensor "a" must have a size of at most 2^63-1 bits: shape=[4611686018427387904], dtype=F4
           {"a":{"dtype":7,"shape":[4],"data_offsets":[0,16]}} \
-            | tensor "a" must have one of the dtypes [F32, BF16, F16, I32, I64, BOOL] or [C64, F4, F64, F6_E2M3, F6_E3M2, F8_E4M3, F8_E5M2, F8_E8M0, I16, I8, U16, U32, U64, U8]: dtype=7
+            | tensor "a" must have one of the dtypes [F32, BF16, F16, I32, I64, I8, BOOL] or [C64, F4, F64, F6_E2M3, F6_E3M2, F8_E4M3, F8_E5M2, F8_E8M0, I16, U16, U32, U64, U8]: dtype=7
           {"a":{"shape":[4],"data_offsets":[0,16]}} \
-            | tensor "a" must have one of the dtypes [F32, BF16, F16, I32, I64, BOOL] or [C64, F4, F64, F6_E2M3, F6_E3M2, F8_E4M3, F8_E5M2, F8_E8M0, I16, I8, U16, U32, U64, U8]: dtype=null
+            | tensor "a" must have one of the dtypes [F32, BF16, F16, I32, I64, I8, BOOL] or [C64, F4, F64, F6_E2M3, F6_E3M2, F8_E4M3, F8_E5M2, F8_E8M0, I16, U16, U32, U64, U8]: dtype=null
           {"a":{"dtype":"F65","shape":[2],"data_offsets":[0,16]}} \
-            | tensor "a" must have one of the dtypes [F32, BF16, F16, I32, I64, BOOL] or [C64, F4, F64, F6_E2M3, F6_E3M2, F8_E4M3, F8_E5M2, F8_E8M0, I16, I8, U16, U32, U64, U8]: dtype="F65"
+            | tensor "a" must have one of the dtypes [F32, BF16, F16, I32, I64, I8, BOOL] or [C64, F4, F64, F6_E2M3, F6_E3M2, F8_E4M3, F8_E5M2, F8_E8M0, I16, U16, U32, U64, U8]: dtype="F65"
           {"a":{"dtype":"f32","shape":[4],"data_offsets":[0,16]}} \
-            | tensor "a" must have one of the dtypes [F32, BF16, F16, I32, I64, BOOL] or [C64, F4, F64, F6_E2M3, F6_E3M2, F8_E4M3, F8_E5M2, F8_E8M0, I16, I8, U16, U32, U64, U8]: dtype="f32"
+            | tensor "a" must have one of the dtypes [F32, BF16, F16, I32, I64, I8, BOOL] or [C64, F4, F64, F6_E2M3, F6_E3M2, F8_E4M3, F8_E5M2, F8_E8M0, I16, U16, U32, U64, U8]: dtype="f32"
           {"a":[0,16]} \
             | tensor "a" must be an object: it is a list of 2 values
           {"a":null} \
