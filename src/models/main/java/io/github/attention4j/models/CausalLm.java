@@ -10,6 +10,7 @@ import io.github.attention4j.models.decoder.GgufModel;
 import io.github.attention4j.models.decoder.Room;
 import io.github.attention4j.models.decoder.Sequence;
 import io.github.attention4j.models.decoder.Specification;
+import io.github.attention4j.models.decoder.Storage;
 import io.github.attention4j.models.decoder.TensorCheck;
 import io.github.attention4j.models.files.Checkpoint;
 import io.github.attention4j.models.files.Settings;
@@ -54,9 +55,10 @@ import java.util.zip.CRC32;
  * known by.
  *
  * <p><b>Memory.</b> Weights stay mapped from their files, in 16 or 32 bits as they are stored;
- * those that a file keeps in another order are copied. Replace files by renaming: a file that
- * somebody truncates while it is mapped fails as the platform pleases. What a text needs belongs to
- * its {@link Session}, and grows with the text.
+ * blocks of GGUF files are packed in 8 or 4 bits; those that a file keeps in another order are
+ * copied. {@link #weightBytes} tells. Replace files by renaming: a file that somebody truncates
+ * while it is mapped fails as the platform pleases. What a text needs belongs to its {@link
+ * Session}, and grows with the text.
  *
  * <p><b>Threads.</b> The model is immutable and safe for any number of threads at once; each text
  * needs a session of its own. An operation uses {@link io.github.attention4j.A4j#threads()} threads
@@ -97,6 +99,7 @@ public final class CausalLm implements AutoCloseable {
       Set<Integer> ends,
       ModelText text,
       Sampler defaultSampler,
+      LoadOptions options,
       Arena arena) {
     this.source = source;
     this.specification = specification;
@@ -105,7 +108,13 @@ public final class CausalLm implements AutoCloseable {
     this.defaultSampler = defaultSampler;
     this.arena = arena;
     this.parameters = parameters;
-    decoder = new Decoder(specification, checkpoint, arena);
+    decoder =
+        new Decoder(
+            specification,
+            checkpoint,
+            Storage.valueOf(options.weights().name()),
+            options.progress(),
+            arena);
   }
 
   /**
@@ -124,10 +133,28 @@ public final class CausalLm implements AutoCloseable {
    * @throws OutOfMemoryError if there is no memory for the weights that are copied
    */
   public static CausalLm open(Path path) throws IOException {
+    return open(path, LoadOptions.defaults());
+  }
+
+  /**
+   * Opens a model with options.
+   *
+   * @param path as {@link #open(Path)}
+   * @param options what weights are kept as, and who is told of the progress
+   * @return the model, to be closed
+   * @throws IOException as {@link #open(Path)}
+   * @throws IllegalArgumentException as {@link #open(Path)}
+   * @throws OutOfMemoryError as {@link #open(Path)}
+   */
+  public static CausalLm open(Path path, LoadOptions options) throws IOException {
     Objects.requireNonNull(path, "path");
+    Objects.requireNonNull(options, "options");
     Arena weights = Arena.ofShared();
     try {
-      CausalLm model = Files.isRegularFile(path) ? gguf(path, weights) : directory(path, weights);
+      CausalLm model =
+          Files.isRegularFile(path)
+              ? gguf(path, options, weights)
+              : directory(path, options, weights);
       weights = null;
       return model;
     } finally {
@@ -137,7 +164,8 @@ public final class CausalLm implements AutoCloseable {
     }
   }
 
-  private static CausalLm directory(Path directory, Arena weights) throws IOException {
+  private static CausalLm directory(Path directory, LoadOptions options, Arena weights)
+      throws IOException {
     Settings settings = Settings.read(directory.resolve("config.json"));
     Specification specification = Families.read(settings, Family.Layout.HUGGING_FACE);
     Set<Integer> ends = ends(directory, settings);
@@ -155,10 +183,11 @@ public final class CausalLm implements AutoCloseable {
         ends,
         ModelText.ofDirectory(directory),
         defaultSampler(directory),
+        options,
         weights);
   }
 
-  private static CausalLm gguf(Path path, Arena weights) throws IOException {
+  private static CausalLm gguf(Path path, LoadOptions options, Arena weights) throws IOException {
     GgufFile file;
     try {
       file = GgufFile.open(path, weights);
@@ -186,6 +215,7 @@ public final class CausalLm implements AutoCloseable {
         tokenizer == null ? Set.of() : tokenizer.ends(),
         ModelText.ofGguf(file, tokenizer),
         Sampler.greedy(),
+        options,
         weights);
   }
 
@@ -391,6 +421,16 @@ public final class CausalLm implements AutoCloseable {
    */
   public long parameters() {
     return parameters;
+  }
+
+  /**
+   * Returns how many bytes the weights take, by what they are kept as. Bytes of a kind that ends in
+   * {@code mapped} are those of the file, shared with every process that has it mapped.
+   *
+   * @return such as {@code {BF16 mapped=2471600128, F32=270336}}
+   */
+  public Map<String, Long> weightBytes() {
+    return decoder.bytes();
   }
 
   /**

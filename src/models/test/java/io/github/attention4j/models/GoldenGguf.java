@@ -3,7 +3,9 @@ package io.github.attention4j.models;
 import static java.nio.charset.StandardCharsets.UTF_8;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 
+import io.github.attention4j.DType;
 import io.github.attention4j.Tensor;
+import io.github.attention4j.layer.QuantizedWeights;
 import io.github.attention4j.models.gguf.GgufFile;
 import io.github.attention4j.models.gguf.GgufTensor;
 import java.io.IOException;
@@ -46,6 +48,26 @@ final class GoldenGguf {
             Float.floatToRawIntBits(values[i]) == Float.floatToRawIntBits(wantedValues[i]),
             entry + "[" + i + "] is " + values[i] + ", expected " + wantedValues[i]);
       }
+      packed(golden, entry.getValue(), wantedValues);
+    }
+  }
+
+  /** Packed for products, a matrix keeps every number. */
+  private static void packed(GoldenModel golden, GgufTensor tensor, float[] wanted) {
+    QuantizedWeights packed = tensor.quantized(golden.arena());
+    golden.require(
+        (packed != null) == (tensor.type().blockValues() > 1 && tensor.shape().length == 2),
+        tensor + " packed: " + packed);
+    if (packed == null) {
+      return;
+    }
+    Tensor out = Tensor.allocate(golden.arena(), DType.F32, tensor.shape());
+    packed.dequantize(0, out);
+    float[] values = out.toFloatArray();
+    for (int i = 0; i < values.length; i++) {
+      golden.require(
+          values[i] == wanted[i],
+          tensor + "[" + i + "] packed is " + values[i] + ", expected " + wanted[i]);
     }
   }
 
@@ -70,9 +92,15 @@ final class GoldenGguf {
         file.getFileName().toString().equals(answer.get("file")), "file is " + answer.get("file"));
     compareTypes(golden, file, (Map<?, ?>) answer.get("tensor_types"));
     encodings(golden, GgufTokenizer.open(file), (List<?>) expected.get("tokenization"));
-    try (CausalLm model = CausalLm.open(file)) {
+    LoadOptions widened = LoadOptions.builder().weights(LoadOptions.Weights.FLOAT32).build();
+    try (CausalLm model = CausalLm.open(file, widened)) {
       expectWithin(
           golden, wanted, model.logits(golden.arena(), tokens).toFloatArray(), 2e-5 * deviation);
+    }
+    try (CausalLm model = CausalLm.open(file)) {
+      // Products of packed weights round their inputs to 16 bits.
+      expectWithin(
+          golden, wanted, model.logits(golden.arena(), tokens).toFloatArray(), 2e-3 * deviation);
       int[] greedy = integers(answer.get("greedy"));
       int[] got = new int[greedy.length];
       CausalLm.Session session = model.newSession(golden.arena());

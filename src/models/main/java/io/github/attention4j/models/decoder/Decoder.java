@@ -20,6 +20,7 @@ import java.util.ArrayList;
 import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.function.DoubleConsumer;
 import java.util.stream.IntStream;
 
 /**
@@ -37,7 +38,7 @@ public final class Decoder {
   private final RowNorm norm;
   private final Linear head;
   private final List<Positions> rotaries;
-  private final long copiedBytes;
+  private final Map<String, Long> bytes;
 
   /** A layer's weights, beside what its block says. */
   private record Layer(
@@ -76,14 +77,21 @@ public final class Decoder {
    * Reads the weights, several layers at once.
    *
    * @param checkpoint holds every tensor that the specification needs
+   * @param storage what matrices are kept as
+   * @param progress is given the share of the layers that have been read, one call at a time
    * @param arena shared; outlives the decoder
    */
-  public Decoder(Specification specification, Checkpoint checkpoint, Arena arena) {
+  public Decoder(
+      Specification specification,
+      Checkpoint checkpoint,
+      Storage storage,
+      DoubleConsumer progress,
+      Arena arena) {
     this.specification = specification;
-    WeightReader reader = new WeightReader(checkpoint, arena);
+    WeightReader reader = new WeightReader(checkpoint, storage, arena);
     embedding = checkpoint.get(specification.embedding().name());
     positions = specification.positions() == null ? null : reader.floats(specification.positions());
-    head = Linear.of(reader.head(specification));
+    head = reader.head(specification);
     // tanh(logits / cap) is computed of logits that the last norm has divided by the cap.
     double cap = specification.logitCap() == 0 ? 1 : specification.logitCap();
     norm = reader.norm(specification.norm(), specification.logitScale() / cap);
@@ -96,12 +104,21 @@ public final class Decoder {
       }
     }
     rotaries = List.copyOf(shared.values());
+    int[] done = {0};
     layers =
         IntStream.range(0, specification.blocks().size())
             .parallel()
-            .mapToObj(i -> layer(reader, specification.blocks().get(i), i, shared))
+            .mapToObj(
+                i -> {
+                  Layer layer = layer(reader, specification.blocks().get(i), i, shared);
+                  synchronized (shared) {
+                    done[0]++;
+                    progress.accept((double) done[0] / specification.blocks().size());
+                  }
+                  return layer;
+                })
             .toList();
-    copiedBytes = reader.copiedBytes();
+    bytes = reader.bytes();
   }
 
   private static Layer layer(
@@ -182,9 +199,9 @@ public final class Decoder {
     return layers.get(layer).lambda();
   }
 
-  /** Bytes of weights that are not used where the file has them. */
-  public long copiedBytes() {
-    return copiedBytes;
+  /** Bytes by what weights are kept as. */
+  public Map<String, Long> bytes() {
+    return bytes;
   }
 
   /** Makes room for passes of at most so many tokens. */

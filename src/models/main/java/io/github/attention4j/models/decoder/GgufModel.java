@@ -1,6 +1,7 @@
 package io.github.attention4j.models.decoder;
 
 import io.github.attention4j.Tensor;
+import io.github.attention4j.layer.QuantizedWeights;
 import io.github.attention4j.models.files.Checkpoint;
 import io.github.attention4j.models.files.Settings;
 import io.github.attention4j.models.files.Stored;
@@ -456,6 +457,11 @@ public record GgufModel(Specification specification, Checkpoint checkpoint) {
     @Override
     public Tensor inPlace() {
       return tensor.inPlace();
+    }
+
+    @Override
+    public QuantizedWeights quantized(Arena arena) {
+      return tensor.quantized(arena);
     }
 
     @Override

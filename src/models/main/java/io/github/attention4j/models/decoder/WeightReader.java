@@ -4,6 +4,8 @@ import io.github.attention4j.DType;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.layer.LayerNorm;
 import io.github.attention4j.layer.Linear;
+import io.github.attention4j.layer.Quantization;
+import io.github.attention4j.layer.QuantizedWeights;
 import io.github.attention4j.layer.RmsNorm;
 import io.github.attention4j.models.files.Checkpoint;
 import io.github.attention4j.models.files.Stored;
@@ -11,44 +13,85 @@ import java.lang.foreign.Arena;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
-import java.util.concurrent.atomic.AtomicLong;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.concurrent.ConcurrentSkipListMap;
 
 /**
  * Makes a model's parts from the tensors of its checkpoint. A matrix that the file stores as F32,
- * BF16 or F16 in the order that the interpreter computes with is used where it is mapped; others
- * are widened to F32. Vectors are always copied.
+ * BF16 or F16 in the order that the interpreter computes with is used where it is mapped, one of
+ * quantised blocks is packed; others are widened to F32. Vectors are always copied.
  *
  * <p>Safe for any number of threads.
  */
 final class WeightReader {
   private final Checkpoint checkpoint;
+  private final Storage storage;
   private final Arena arena;
 
-  /** Bytes that were copied. */
-  private final AtomicLong copied = new AtomicLong();
+  /** Bytes by what weights are kept as. */
+  private final Map<String, Long> bytes = new ConcurrentSkipListMap<>();
 
-  WeightReader(Checkpoint checkpoint, Arena arena) {
+  WeightReader(Checkpoint checkpoint, Storage storage, Arena arena) {
     this.checkpoint = checkpoint;
+    this.storage = storage;
     this.arena = arena;
   }
 
-  long copiedBytes() {
-    return copied.get();
+  /** Bytes by what weights are kept as; only those that are mapped are not memory of their own. */
+  Map<String, Long> bytes() {
+    return new TreeMap<>(bytes);
+  }
+
+  private void count(String kind, long size) {
+    bytes.merge(kind, size, Long::sum);
   }
 
   private Stored stored(Source source) {
     return checkpoint.get(source.name());
   }
 
-  /** A matrix as it is stored if possible, else as floats. */
-  Tensor matrix(Source source) {
-    if (source.view() == null) {
-      Tensor inPlace = stored(source).inPlace();
+  /** A projection with a matrix as it is stored if possible, or as the storage says. */
+  private Linear linear(Source source, Tensor bias) {
+    Stored stored = stored(source);
+    if (source.view() == null && storage == Storage.AS_STORED) {
+      Tensor inPlace = stored.inPlace();
       if (inPlace != null) {
-        return inPlace;
+        count(stored.type() + " mapped", stored.bytes());
+        return bias == null ? Linear.of(inPlace) : Linear.of(inPlace, bias);
+      }
+      QuantizedWeights packed = stored.quantized(arena);
+      if (packed != null) {
+        return linear(packed, stored.type() + " as ", bias);
       }
     }
-    return floats(source);
+    int bits = storage == Storage.INT8 ? 8 : storage == Storage.INT4 ? 4 : 0;
+    long columns = source.view() == null ? source.shape()[1] : 0;
+    if (bits > 0 && columns % 32 == 0 && columns > 0) {
+      try (Arena scratch = Arena.ofConfined()) {
+        Tensor inPlace = stored.inPlace();
+        Tensor matrix = inPlace != null ? inPlace : stored.floats(scratch);
+        return linear(
+            QuantizedWeights.quantize(arena, matrix, Quantization.symmetric(bits)), "", bias);
+      }
+    }
+    Tensor matrix = floats(source);
+    return bias == null ? Linear.of(matrix) : Linear.of(matrix, bias);
+  }
+
+  private Linear linear(QuantizedWeights packed, String of, Tensor bias) {
+    Quantization format = packed.quantization();
+    count(
+        of
+            + format.bits()
+            + " bits, "
+            + format.scales()
+            + " scales"
+            + (format.minimums() ? " and minimums" : "")
+            + " of "
+            + format.group(),
+        packed.byteSize());
+    return bias == null ? Linear.of(packed) : Linear.of(packed, bias);
   }
 
   /** A copy as floats, in the order that the interpreter computes with. */
@@ -66,7 +109,7 @@ final class WeightReader {
         }
       }
     }
-    copied.addAndGet(copy.count() * Float.BYTES);
+    count("F32", copy.count() * Float.BYTES);
     return copy;
   }
 
@@ -85,11 +128,8 @@ final class WeightReader {
   Projector projector(Specification.Projection projection) {
     List<Linear> parts = new ArrayList<>();
     for (int i = 0; i < projection.weights().size(); i++) {
-      Tensor weight = matrix(projection.weights().get(i));
-      parts.add(
-          projection.biases().isEmpty()
-              ? Linear.of(weight)
-              : Linear.of(weight, floats(projection.biases().get(i))));
+      Tensor bias = projection.biases().isEmpty() ? null : floats(projection.biases().get(i));
+      parts.add(linear(projection.weights().get(i), bias));
     }
     return new Projector(parts);
   }
@@ -127,14 +167,14 @@ final class WeightReader {
   }
 
   /** The head of a model whose embedding may serve as it: unless the checkpoint has another. */
-  Tensor head(Specification specification) {
+  Linear head(Specification specification) {
     if (specification.tied()) {
       Stored other = stored(specification.head());
       if (other == null || equalsEmbedding(specification, other)) {
-        return matrix(specification.embedding());
+        return linear(specification.embedding(), null);
       }
     }
-    return matrix(specification.head());
+    return linear(specification.head(), null);
   }
 
   private boolean equalsEmbedding(Specification specification, Stored head) {

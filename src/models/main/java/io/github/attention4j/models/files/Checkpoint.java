@@ -4,6 +4,7 @@ import io.github.attention4j.Tensor;
 import io.github.attention4j.internal.Json;
 import io.github.attention4j.io.SafeTensors;
 import io.github.attention4j.io.SafeTensorsException;
+import io.github.attention4j.layer.QuantizedWeights;
 import java.io.IOException;
 import java.io.InputStream;
 import java.lang.foreign.Arena;
@@ -314,6 +315,11 @@ public final class Checkpoint {
     public Tensor inPlace() {
       Tensor tensor = file.get(name);
       return tensor.segment().address() % tensor.dtype().bytes() == 0 ? tensor : null;
+    }
+
+    @Override
+    public QuantizedWeights quantized(Arena arena) {
+      return null;
     }
 
     @Override

@@ -1,6 +1,7 @@
 package io.github.attention4j.models.files;
 
 import io.github.attention4j.Tensor;
+import io.github.attention4j.layer.QuantizedWeights;
 import java.lang.foreign.Arena;
 
 /** A tensor of a checkpoint file, in whatever form the file stores it. */
@@ -22,6 +23,14 @@ public interface Stored {
    * Null if it is stored in another form.
    */
   Tensor inPlace();
+
+  /**
+   * Packs the codes and scales of a matrix that is stored quantised, which loses nothing. Null if
+   * it is stored in another form.
+   *
+   * @param arena supplies the memory
+   */
+  QuantizedWeights quantized(Arena arena);
 
   /** Decodes the tensor, which is exact, to newly allocated floats. */
   Tensor floats(Arena arena);

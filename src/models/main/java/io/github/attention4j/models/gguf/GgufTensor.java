@@ -2,6 +2,8 @@ package io.github.attention4j.models.gguf;
 
 import io.github.attention4j.DType;
 import io.github.attention4j.Tensor;
+import io.github.attention4j.layer.BlockFormat;
+import io.github.attention4j.layer.QuantizedWeights;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -72,6 +74,34 @@ public final class GgufTensor {
     return dtype != null && segment.address() % dtype.bytes() == 0
         ? Tensor.of(segment, dtype, shape)
         : null;
+  }
+
+  /**
+   * Packs a quantised matrix for products, with the file's own codes and scales: nothing is lost,
+   * and nothing gained. Types of 5 and 6 bits, and those of 4 with uneven codes, take 8 bits.
+   *
+   * @param arena supplies the memory
+   * @return the packed weights, or null unless this is a quantised matrix
+   * @throws IllegalStateException if the file's arena or the given one is closed
+   * @throws OutOfMemoryError if there is no memory for them
+   */
+  public QuantizedWeights quantized(Arena arena) {
+    if (shape.length != 2 || shape[0] == 0 || shape[1] == 0) {
+      return null;
+    }
+    return switch (type) {
+      case Q4_0 -> BlockFormat.Q4_0.read(arena, segment, shape[0], shape[1]);
+      case Q4_1 -> BlockFormat.Q4_1.read(arena, segment, shape[0], shape[1]);
+      case Q5_0 -> BlockFormat.Q5_0.read(arena, segment, shape[0], shape[1]);
+      case Q5_1 -> BlockFormat.Q5_1.read(arena, segment, shape[0], shape[1]);
+      case Q8_0 -> BlockFormat.Q8_0.read(arena, segment, shape[0], shape[1]);
+      case Q4_K -> BlockFormat.Q4_K.read(arena, segment, shape[0], shape[1]);
+      case Q5_K -> BlockFormat.Q5_K.read(arena, segment, shape[0], shape[1]);
+      case Q6_K -> BlockFormat.Q6_K.read(arena, segment, shape[0], shape[1]);
+      case Q2_K, Q3_K, IQ4_NL, IQ4_XS, MXFP4 ->
+          OtherBlocks.pack(arena, type, segment, shape[0], shape[1]);
+      case F32, F16, BF16, F64, I8, I16, I32, I64 -> null;
+    };
   }
 
   /**

@@ -239,21 +239,29 @@ public enum GgufType {
   }
 
   /** Code i of 256: 32 bytes hold 128 values, four to a byte, 32 apart. */
-  private static int twoBits(byte[] bytes, int at, int i) {
+  static int twoBits(byte[] bytes, int at, int i) {
     return (bytes[at + 32 * (i / 128) + i % 32] & 0xff) >> 2 * (i % 128 / 32) & 3;
   }
 
   /** 32 bytes of high bits, 64 of codes, 12 of scales, d. */
   private static void q3k(byte[] bytes, int b, int o, float[] out) {
     float d = f16(bytes, b + 108);
-    int scales = b + 96;
     for (int i = 0; i < 256; i++) {
-      int j = i / 16;
-      int low = j < 8 ? bytes[scales + j] & 15 : (bytes[scales + j - 8] & 0xff) >> 4;
-      int scale = low | ((bytes[scales + 8 + j % 4] & 0xff) >> 2 * (j / 4) & 3) << 4;
-      int bit = (bytes[b + i % 32] & 0xff) >> i / 32 & 1;
-      out[o + i] = d * (scale - 32) * (twoBits(bytes, b + 32, i) + 4 * bit - 4);
+      out[o + i] = d * q3kScale(bytes, b, i / 16) * q3kCode(bytes, b, i);
     }
+  }
+
+  /** Scale j of a block of Q3_K, from −32 to 31. */
+  static int q3kScale(byte[] bytes, int b, int j) {
+    int scales = b + 96;
+    int low = j < 8 ? bytes[scales + j] & 15 : (bytes[scales + j - 8] & 0xff) >> 4;
+    return (low | ((bytes[scales + 8 + j % 4] & 0xff) >> 2 * (j / 4) & 3) << 4) - 32;
+  }
+
+  /** Code i of a block of Q3_K, from −4 to 3. */
+  static int q3kCode(byte[] bytes, int b, int i) {
+    int bit = (bytes[b + i % 32] & 0xff) >> i / 32 & 1;
+    return twoBits(bytes, b + 32, i) + 4 * bit - 4;
   }
 
   /** d, m, 12 bytes of scales and minima, in Q5_K 32 of fifth bits, 128 of codes. */
@@ -301,20 +309,38 @@ public enum GgufType {
     }
   }
 
+  /** What 32 codes of IQ4_NL and IQ4_XS stand for. */
+  static void nonlinearCodes(byte[] bytes, int codes, int o, byte[] out) {
+    for (int i = 0; i < 32; i++) {
+      out[o + i] = (byte) NONLINEAR[halves(bytes, codes, i)];
+    }
+  }
+
   /** d, 2 bytes of upper bits of the scales, 4 of their lower ones, 128 of codes. */
   private static void iq4xs(byte[] bytes, int b, int o, float[] out) {
     float d = f16(bytes, b);
-    int upper = u16(bytes, b + 2);
     for (int g = 0; g < 8; g++) {
-      int scale = (bytes[b + 4 + g / 2] & 0xff) >> 4 * (g % 2) & 15 | (upper >> 2 * g & 3) << 4;
-      nonlinear(bytes, b + 8 + 16 * g, o + 32 * g, out, d * (scale - 32));
+      nonlinear(bytes, b + 8 + 16 * g, o + 32 * g, out, d * iq4xsScale(bytes, b, g));
     }
+  }
+
+  /** Scale g of a block of IQ4_XS, from −32 to 31. */
+  static int iq4xsScale(byte[] bytes, int b, int g) {
+    int upper = u16(bytes, b + 2);
+    return ((bytes[b + 4 + g / 2] & 0xff) >> 4 * (g % 2) & 15 | (upper >> 2 * g & 3) << 4) - 32;
   }
 
   private static void mxfp4(byte[] bytes, int b, int o, float[] out) {
     int exponent = (bytes[b] & 0xff) - 127;
     for (int i = 0; i < 32; i++) {
       out[o + i] = (float) Math.scalb(E2M1[halves(bytes, b + 1, i)], exponent);
+    }
+  }
+
+  /** Twice what 32 codes of MXFP4 stand for, which are integers. */
+  static void mxfp4Codes(byte[] bytes, int codes, byte[] out) {
+    for (int i = 0; i < 32; i++) {
+      out[i] = (byte) (2 * E2M1[halves(bytes, codes, i)]);
     }
   }
 }
