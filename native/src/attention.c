@@ -80,7 +80,8 @@ static int64_t whole_lines(int64_t floats) { return parts(floats, A4J_LINE_FLOAT
 /* What one tile keeps along its way: running maximum and sum, Q and O of each map, products and weights by distance. */
 static int64_t tile_floats(const a4j_attention_desc *d) {
   const int64_t part = d->dim_v / d->value_parts, relative = d->relative_rows > 0 ? A4J_RELATIVE_ROWS : 0;
-  return A4J_TILE_MAX * (d->maps * (2 + d->dim_qk + d->value_parts * ((part + 7) / 8 * 8)) + relative);
+  const int64_t pairs = d->k.dtype == A4J_BF16 ? d->dim_qk : 0;
+  return A4J_TILE_MAX * (d->maps * (2 + d->dim_qk + pairs + d->value_parts * ((part + 7) / 8 * 8)) + relative);
 }
 
 /*

@@ -55,6 +55,7 @@ struct problem {
   int q_storage, kv_storage, out_storage;
   float *k_scales, *v_scales; /* of A4J_I8: laid out as k and v, each row's at its first element */
   int64_t page_rows;          /* 0: k and v are not paged */
+  bool without_lse;           /* which lets tiles multiply pairs of bfloat16 */
 };
 
 struct problem *make(struct shape shape);

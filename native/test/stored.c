@@ -188,7 +188,7 @@ static int32_t run(struct problem *p, const a4j_attention_desc *d, const void *q
 
 int32_t run_stored(struct problem *p, float *out, float *lse, float *weights, float *scores) {
   if (p->q_storage == A4J_F32 && p->kv_storage == A4J_F32 && p->out_storage == A4J_F32 && p->page_rows == 0)
-    return run(p, p->d, p->in.q, p->in.k, p->in.v, NULL, NULL, NULL, NULL, out, lse, weights, scores);
+    return run(p, p->d, p->in.q, p->in.k, p->in.v, NULL, NULL, NULL, NULL, out, p->without_lse ? NULL : lse, weights, scores);
   a4j_attention_desc *d = memory(p->d->size_bytes);
   memcpy(d, p->d, (size_t)p->d->size_bytes);
   d->q.dtype = p->q_storage;
@@ -213,7 +213,7 @@ int32_t run_stored(struct problem *p, float *out, float *lse, float *weights, fl
   const int32_t status =
       run(p, d, q, (char *)k.memory + k.first * bytes_of(k.storage), (char *)v.memory + v.first * bytes_of(v.storage),
           k.scales == NULL ? NULL : k.scale_memory + k.first, v.scales == NULL ? NULL : v.scale_memory + v.first, k.pages,
-          v.pages, p->out_storage == A4J_F32 ? (void *)out : (void *)narrow, lse, weights, scores);
+          v.pages, p->out_storage == A4J_F32 ? (void *)out : (void *)narrow, p->without_lse ? NULL : lse, weights, scores);
   for (int64_t i = 0; i < p->out_count && p->out_storage != A4J_F32; i++)
     if (narrow[i] != untouched(p->out_storage)) out[i] = (float)half_value(p->out_storage, narrow[i]);
   for (int i = 0; i < 2; i++) free(copies[i]->memory), free(copies[i]->scale_memory), free(copies[i]->pages);

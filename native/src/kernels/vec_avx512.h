@@ -71,6 +71,33 @@ static inline vf v_div(vf a, vf b) { return _mm512_div_ps(a, b); }
 static inline vf v_sqrt(vf a) { return _mm512_sqrt_ps(a); }
 /* a * b + c */
 static inline vf v_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
+#if defined(__AVX512BF16__) && defined(__AVX512VNNI__)
+/*
+ * Pairs of bfloat16, one in each 32 bits of a vector: products of two pairs, low and high, are added to c. Denormals count as 0.
+ * And a pair of two numbers, rounded to nearest, ties to even.
+ */
+#define A4J_PAIRS
+static inline vf v_dot(vf a, vf b, vf c) {
+  return _mm512_dpbf16_ps(c, (__m512bh)_mm512_castps_si512(a), (__m512bh)_mm512_castps_si512(b));
+}
+static inline vf v_pair(vf low, vf high) {
+  static const _Alignas(64) uint16_t interleave[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                                                       8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+  const __m512i both = (__m512i)_mm512_cvtne2ps_pbh(high, low);
+  return _mm512_castsi512_ps(_mm512_permutexvar_epi16(_mm512_load_si512(interleave), both));
+}
+/* The numbers of a pair. */
+static inline vf v_low(vf pair) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(pair), 16)); }
+static inline vf v_high(vf pair) {
+  return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(pair), _mm512_set1_epi32((int)0xffff0000)));
+}
+/* n channels of two rows of bfloat16, paired. */
+static inline vf v_load_pair(const uint16_t *low, const uint16_t *high, int n) {
+  const __m512i a = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(v_first(n), low));
+  const __m512i b = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(v_first(n), high));
+  return _mm512_castsi512_ps(_mm512_or_si512(a, _mm512_slli_epi32(b, 16)));
+}
+#endif
 /* The larger one, the smaller one; b where a is NaN. */
 static inline vf v_max(vf a, vf b) { return _mm512_max_ps(a, b); }
 static inline vf v_min(vf a, vf b) { return _mm512_min_ps(a, b); }
