@@ -89,7 +89,7 @@ enum a4j_dtype {
 
 /* In which numbers attention multiplies. */
 enum a4j_arithmetic {
-  A4J_ARITHMETIC_EXACT = 0 /* products of the numbers as they are stored, in float32 */
+  A4J_ARITHMETIC_EXACT = 0 /* in numbers no shorter than those that are stored */
 };
 
 /*
@@ -255,7 +255,7 @@ A4J_API int32_t a4j_use_blas(const void *cblas_sgemm);
  * mask, key_mask, bias, keep, noise, weights and scores must be NULL, harden must be A4J_HARDEN_NONE, and key_lengths has one
  * entry a batch if any. Rows, positions, ranges, lengths and the counters of dropout count within a sequence.
  *
- * Softmax, sums and accumulation are float32.
+ * Softmax, sums and accumulation are float32. Where v is A4J_BF16, weights may be rounded to it, and q to two of it.
  */
 typedef struct a4j_attention_desc {
   int32_t size_bytes;
