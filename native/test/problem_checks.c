@@ -306,7 +306,10 @@ const char *fault_of(struct problem *p) {
           add(&all[0], out_offset(p, b, h, i) + e, out32[row * d->dim_v + e], out[row * d->dim_v + e], hardness[row]);
         for (int m = 0; m < d->maps; m++) {
           const int64_t row_of_map = ((b * d->heads_q + h) * d->maps + m) * d->len_q + i;
-          if (!p->without_lse) add(&all[1], lse_offset(p, b, h, m, i), lse32[row_of_map], lse[row_of_map], 1);
+          if (!p->without_lse)
+            add(&all[1], lse_offset(p, b, h, m, i), lse32[row_of_map], lse[row_of_map], 1);
+          else if (isfinite(lse[row_of_map]))
+            all[1].largest = fmax(all[1].largest, fabs(lse[row_of_map]));
           for (int64_t j = 0; p->scores && j < d->len_k; j++)
             add(&all[3], GUARD + row_of_map * d->len_k + j, scores32[row_of_map * d->len_k + j],
                 scores[row_of_map * d->len_k + j], 1);
