@@ -62,7 +62,9 @@ final class ContenderProcess implements AutoCloseable {
             "-Dlimits.library=" + System.getProperty("limits.library", "target/liblimits.so")));
     boolean java = name.equals(Peers.VECTOR) || name.equals(Peers.PLAIN);
     command.addAll(java ? List.of("-Xms2g", "-Xmx2g", "-XX:+AlwaysPreTouch") : List.of("-Xmx6g"));
-    if (name.startsWith(Peers.OURS + " ")) {
+    if (name.equals(Peers.OPENMP)) {
+      command.add("-Da4j.team=openmp");
+    } else if (name.startsWith(Peers.OURS + " ")) {
       command.add("-Da4j.isa=" + name.substring(Peers.OURS.length() + 1));
     }
     command.addAll(

@@ -22,6 +22,10 @@ import java.util.Map;
  */
 final class Peers {
   static final String OURS = "attention4j";
+
+  /** attention4j again, on OpenMP's threads instead of its own. */
+  static final String OPENMP = OURS + " openmp";
+
   static final String ORT = "onnxruntime";
   static final String TORCH = "pytorch";
   static final String VECTOR = "vector";
@@ -114,6 +118,7 @@ final class Peers {
     A4j.availableIsas().stream().skip(1).map(isa -> OURS + " " + isa).forEach(all::add);
     all.addAll(
         List.of(
+            OPENMP,
             ORT,
             TORCH,
             VECTOR,
