@@ -204,6 +204,16 @@ A4J_API int32_t a4j_use_team(const void *run);
 A4J_API int32_t a4j_team_threads(void);
 A4J_API const char *a4j_team_failure(void);
 
+/* How often, since the library was loaded, a call was shared among the team, and how often one found it busy and ran alone. */
+A4J_API int64_t a4j_team_shared_calls(void);
+A4J_API int64_t a4j_team_busy_calls(void);
+
+/*
+ * What the calls of this thread since its last question got: the threads of the last one that wanted more than one; -1 if it
+ * found the team busy; 0 if none wanted more than one.
+ */
+A4J_API int32_t a4j_team_last(void);
+
 /*
  * Registers the address of cblas_sgemm (LP64 interface). It must be callable from several threads at once and should not start
  * threads of its own. NULL is refused with A4J_NULL_POINTER. To be called before the first a4j_linear.

@@ -80,7 +80,13 @@ static struct {
   int32_t processors;
   int64_t retry_at; /* no earlier than this; 0 = whenever wanted */
   a4j_os_thread workers[MAX_THREADS - 1];
+
+  alignas(64) _Atomic int64_t shared_calls;
+  _Atomic int64_t busy_calls;
 } team;
+
+/* What a4j_team_last answers on this thread. */
+static _Thread_local int32_t last;
 
 /*
  * Spins until the word is no longer `old` or the time is over; returns what it saw last. It yields now and then (0.4 us if
@@ -234,8 +240,8 @@ static void run_share(void *context, int32_t thread, int32_t threads) {
   call->fn(call->context, thread, threads);
 }
 
-static void run_other(a4j_team_fn *other, int32_t threads, void (*fn)(void *context, int32_t thread, int32_t threads),
-                      void *context) {
+static int32_t run_other(a4j_team_fn *other, int32_t threads, void (*fn)(void *context, int32_t thread, int32_t threads),
+                         void *context) {
   struct other_call call = {.fn = fn, .context = context};
   other(threads < MAX_THREADS ? threads : MAX_THREADS, run_share, &call);
   const int32_t got = atomic_load_explicit(&call.threads, memory_order_relaxed);
@@ -243,13 +249,20 @@ static void run_other(a4j_team_fn *other, int32_t threads, void (*fn)(void *cont
   atomic_store(&team.problem, threads > MAX_THREADS ? "a team has at most 1024 threads"
                               : got < threads       ? "the other team gave fewer threads than a call wanted"
                                                     : NO_FAILURE);
+  return got;
 }
 
 /* ---- A call ---- */
 
 void a4j_team_run(int32_t threads, void (*fn)(void *context, int32_t thread, int32_t threads), void *context) {
-  if (threads <= 1 || atomic_load_explicit(&team.busy, memory_order_relaxed) ||
+  if (threads <= 1) {
+    fn(context, 0, 1);
+    return;
+  }
+  if (atomic_load_explicit(&team.busy, memory_order_relaxed) ||
       atomic_exchange_explicit(&team.busy, true, memory_order_acquire)) {
+    last = -1;
+    atomic_fetch_add_explicit(&team.busy_calls, 1, memory_order_relaxed);
     fn(context, 0, 1);
     return;
   }
@@ -259,7 +272,7 @@ void a4j_team_run(int32_t threads, void (*fn)(void *context, int32_t thread, int
   prepare();
   a4j_team_fn *other = atomic_load_explicit(&team.other, memory_order_acquire);
   if (other != NULL)
-    run_other(other, threads, fn, context);
+    last = run_other(other, threads, fn, context);
   else {
     int32_t size = atomic_load_explicit(&team.size, memory_order_relaxed);
     if (threads > size) {
@@ -268,7 +281,11 @@ void a4j_team_run(int32_t threads, void (*fn)(void *context, int32_t thread, int
       if (threads > size) threads = size;
     }
     if (threads > 1) run_workers(threads, fn, context);
+    last = threads;
   }
+  /* Only the holder of busy writes it. */
+  atomic_store_explicit(&team.shared_calls, atomic_load_explicit(&team.shared_calls, memory_order_relaxed) + 1,
+                        memory_order_relaxed);
   atomic_store_explicit(&team.busy, false, memory_order_release);
   a4j_os_allow_cancel(cancel);
   if (threads <= 1) fn(context, 0, 1);
@@ -281,6 +298,16 @@ int32_t a4j_use_team(const void *run) {
 }
 
 int32_t a4j_team_threads(void) { return atomic_load(atomic_load(&team.other) == NULL ? &team.size : &team.other_size); }
+
+int64_t a4j_team_shared_calls(void) { return atomic_load(&team.shared_calls); }
+
+int64_t a4j_team_busy_calls(void) { return atomic_load(&team.busy_calls); }
+
+int32_t a4j_team_last(void) {
+  const int32_t answer = last;
+  last = 0;
+  return answer;
+}
 
 const char *a4j_team_failure(void) { return atomic_load(&team.problem); }
 

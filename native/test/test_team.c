@@ -179,9 +179,14 @@ static void shouldComputeAloneWhileTheTeamIsBusy(void) {
   CHECK_INT(refused, 0);
   if (refused != 0) return;
   while (!atomic_load(&gate.entered)) sleep_millis(1);
+  a4j_team_last();
+  const int64_t busy = a4j_team_busy_calls(), shared = a4j_team_shared_calls();
   Call *call = new_call(100, 0);
   a4j_team_run(THREADS, take_parts, call);
   check_call(call, 1);
+  CHECK_INT(a4j_team_busy_calls(), busy + 1);
+  CHECK_INT(a4j_team_last(), -1);
+  CHECK_INT(a4j_team_last(), 0);
   atomic_store(&gate.released, 1);
   pthread_join(holder, NULL);
   free(call);
@@ -189,6 +194,10 @@ static void shouldComputeAloneWhileTheTeamIsBusy(void) {
   call = new_call(100, 0);
   a4j_team_run(THREADS, take_parts, call);
   CHECK_INT(atomic_load(&call->threads), THREADS);
+  CHECK_INT(a4j_team_last(), THREADS);
+  CHECK_INT(a4j_team_shared_calls(), shared + 2); /* that of the holder too */
+  a4j_team_run(1, take_parts, call);
+  CHECK_INT(a4j_team_last(), 0);
   free(call);
 }
 

@@ -4,6 +4,8 @@
  * <p>Start Java with {@code --enable-native-access=io.github.attention4j}.
  */
 module io.github.attention4j {
+  requires static jdk.jfr;
+
   exports io.github.attention4j;
   exports io.github.attention4j.io;
   exports io.github.attention4j.layer;

@@ -1195,6 +1195,180 @@ public class a4j_h extends a4j_h$shared {
         }
     }
 
+    private static class a4j_team_shared_calls {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            a4j_h.C_LONG    );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("a4j_team_shared_calls");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int64_t a4j_team_shared_calls(void)
+     * }
+     */
+    public static FunctionDescriptor a4j_team_shared_calls$descriptor() {
+        return a4j_team_shared_calls.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int64_t a4j_team_shared_calls(void)
+     * }
+     */
+    public static MethodHandle a4j_team_shared_calls$handle() {
+        return a4j_team_shared_calls.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int64_t a4j_team_shared_calls(void)
+     * }
+     */
+    public static MemorySegment a4j_team_shared_calls$address() {
+        return a4j_team_shared_calls.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int64_t a4j_team_shared_calls(void)
+     * }
+     */
+    public static long a4j_team_shared_calls() {
+        var mh$ = a4j_team_shared_calls.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("a4j_team_shared_calls");
+            }
+            return (long)mh$.invokeExact();
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class a4j_team_busy_calls {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            a4j_h.C_LONG    );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("a4j_team_busy_calls");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int64_t a4j_team_busy_calls(void)
+     * }
+     */
+    public static FunctionDescriptor a4j_team_busy_calls$descriptor() {
+        return a4j_team_busy_calls.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int64_t a4j_team_busy_calls(void)
+     * }
+     */
+    public static MethodHandle a4j_team_busy_calls$handle() {
+        return a4j_team_busy_calls.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int64_t a4j_team_busy_calls(void)
+     * }
+     */
+    public static MemorySegment a4j_team_busy_calls$address() {
+        return a4j_team_busy_calls.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int64_t a4j_team_busy_calls(void)
+     * }
+     */
+    public static long a4j_team_busy_calls() {
+        var mh$ = a4j_team_busy_calls.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("a4j_team_busy_calls");
+            }
+            return (long)mh$.invokeExact();
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class a4j_team_last {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            a4j_h.C_INT    );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("a4j_team_last");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t a4j_team_last(void)
+     * }
+     */
+    public static FunctionDescriptor a4j_team_last$descriptor() {
+        return a4j_team_last.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t a4j_team_last(void)
+     * }
+     */
+    public static MethodHandle a4j_team_last$handle() {
+        return a4j_team_last.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t a4j_team_last(void)
+     * }
+     */
+    public static MemorySegment a4j_team_last$address() {
+        return a4j_team_last.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t a4j_team_last(void)
+     * }
+     */
+    public static int a4j_team_last() {
+        var mh$ = a4j_team_last.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("a4j_team_last");
+            }
+            return (int)mh$.invokeExact();
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
     private static class a4j_use_blas {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
             a4j_h.C_INT,
@@ -1530,7 +1704,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_PROGRAM_MAX = (int)64L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:409:1).A4J_PROGRAM_MAX = 64
+     * enum enum (unnamed at ./native/include/a4j.h:419:1).A4J_PROGRAM_MAX = 64
      * }
      */
     public static int A4J_PROGRAM_MAX() {
@@ -1539,7 +1713,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_PROGRAM_LIVE = (int)32L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:409:1).A4J_PROGRAM_LIVE = 32
+     * enum enum (unnamed at ./native/include/a4j.h:419:1).A4J_PROGRAM_LIVE = 32
      * }
      */
     public static int A4J_PROGRAM_LIVE() {
@@ -2101,7 +2275,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_PANEL = (int)48L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:521:1).A4J_PANEL = 48
+     * enum enum (unnamed at ./native/include/a4j.h:531:1).A4J_PANEL = 48
      * }
      */
     public static int A4J_PANEL() {
@@ -2110,7 +2284,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_QUANTIZED_ROWS = (int)16L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:552:1).A4J_QUANTIZED_ROWS = 16
+     * enum enum (unnamed at ./native/include/a4j.h:562:1).A4J_QUANTIZED_ROWS = 16
      * }
      */
     public static int A4J_QUANTIZED_ROWS() {
@@ -2119,7 +2293,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_QUANTIZED_SPAN = (int)256L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:552:1).A4J_QUANTIZED_SPAN = 256
+     * enum enum (unnamed at ./native/include/a4j.h:562:1).A4J_QUANTIZED_SPAN = 256
      * }
      */
     public static int A4J_QUANTIZED_SPAN() {

@@ -117,6 +117,52 @@ public final class A4j {
   }
 
   /**
+   * Loads the native library, and the BLAS if {@code -Da4j.product=blas} chose one, so that the
+   * first call finds them loaded. A service calls this when it starts; a container image that does
+   * so while it is built has the unpacked libraries in its cache.
+   *
+   * @throws AttentionException if one of them cannot be loaded
+   */
+  public static void load() {
+    if (NativeLibrary.load().multipliesByBlas()) {
+      NativeLibrary.blas();
+    }
+  }
+
+  /**
+   * Lets at most so many calls of all threads compute at once; the others wait. Each call uses at
+   * least its own thread, so this bounds the processors and the workspaces that a service with many
+   * request threads uses. A virtual thread that waits does not occupy its carrier.
+   *
+   * @param most at least 1, or 0 for any number, as at first; for calls that begin later
+   * @throws IllegalArgumentException if {@code most < 0}
+   */
+  public static void concurrentCalls(int most) {
+    if (most < 0) {
+      throw new IllegalArgumentException("concurrentCalls must not be negative: most=" + most);
+    }
+    NativeLibrary.limitCalls(most);
+  }
+
+  /**
+   * Returns how calls went so far.
+   *
+   * @return counters since the native library was loaded
+   * @throws AttentionException if the native library cannot be loaded
+   */
+  public static Health health() {
+    NativeLibrary.load();
+    return new Health(
+        NativeLibrary.calls(),
+        NativeLibrary.sharedCalls(),
+        NativeLibrary.busyCalls(),
+        NativeLibrary.waitingCalls(),
+        NativeLibrary.teamThreads(),
+        NativeLibrary.teamFailure(),
+        NativeLibrary.workspaceBytes());
+  }
+
+  /**
    * Returns a description of what runs here, for people: version, kernels in use and available,
    * threads, their team, the BLAS if one was chosen, path of the library.
    *
@@ -133,7 +179,10 @@ public final class A4j {
     if (failure != null) {
       lines.add("            no more of them: " + failure);
     }
-    lines.add("team        " + (loaded.openMp() == null ? "own" : "openmp, " + loaded.openMp()));
+    lines.add("team        " + (loaded.openMp() == null ? "own" : "openmp"));
+    if (loaded.openMp() != null) {
+      lines.add("            " + loaded.openMp());
+    }
     lines.add("product     " + (loaded.multipliesByBlas() ? "blas" : "own"));
     if (loaded.multipliesByBlas()) {
       describeBlas(lines);

@@ -1,7 +1,21 @@
 package io.github.attention4j.internal;
 
 import io.github.attention4j.AttentionException;
+import io.github.attention4j.bindings.a4j_area_desc;
+import io.github.attention4j.bindings.a4j_attention_desc;
+import io.github.attention4j.bindings.a4j_convert_desc;
+import io.github.attention4j.bindings.a4j_dropout_desc;
+import io.github.attention4j.bindings.a4j_elementwise_desc;
+import io.github.attention4j.bindings.a4j_gru_desc;
 import io.github.attention4j.bindings.a4j_h;
+import io.github.attention4j.bindings.a4j_kv_append_desc;
+import io.github.attention4j.bindings.a4j_layer_norm_desc;
+import io.github.attention4j.bindings.a4j_linear_attention_desc;
+import io.github.attention4j.bindings.a4j_linear_desc;
+import io.github.attention4j.bindings.a4j_merge_desc;
+import io.github.attention4j.bindings.a4j_pair_scores_desc;
+import io.github.attention4j.bindings.a4j_rms_norm_desc;
+import io.github.attention4j.bindings.a4j_rope_desc;
 import java.lang.foreign.MemorySegment;
 
 /**
@@ -78,17 +92,18 @@ public final class Downcalls {
       MemorySegment k,
       MemorySegment v,
       MemorySegment out) {
-    NativeLibrary.load();
-    MemorySegment workspace = lease.workspace();
-    int status = a4j_h.A4J_SMALL_WORKSPACE();
-    if (workspace.byteSize() > 0) {
-      status = attention(descriptor, q, k, v, out, workspace);
+    try (Call _ = Call.begin("a4j_attention", a4j_attention_desc.layout(), descriptor)) {
+      MemorySegment workspace = lease.workspace();
+      int status = a4j_h.A4J_SMALL_WORKSPACE();
+      if (workspace.byteSize() > 0) {
+        status = attention(descriptor, q, k, v, out, workspace);
+      }
+      if (status == a4j_h.A4J_SMALL_WORKSPACE()) {
+        workspace = lease.workspace(attentionWorkspaceBytes(descriptor));
+        status = attention(descriptor, q, k, v, out, workspace);
+      }
+      check("a4j_attention", status);
     }
-    if (status == a4j_h.A4J_SMALL_WORKSPACE()) {
-      workspace = lease.workspace(attentionWorkspaceBytes(descriptor));
-      status = attention(descriptor, q, k, v, out, workspace);
-    }
-    check("a4j_attention", status);
   }
 
   private static int attention(
@@ -107,17 +122,18 @@ public final class Downcalls {
    */
   public static void attention(
       Workspaces.Lease lease, MemorySegment descriptor, AttentionBuffers buffers) {
-    NativeLibrary.load();
-    MemorySegment workspace = lease.workspace();
-    int status = a4j_h.A4J_SMALL_WORKSPACE();
-    if (workspace.byteSize() > 0) {
-      status = attention(descriptor, buffers, workspace);
+    try (Call _ = Call.begin("a4j_attention_full", a4j_attention_desc.layout(), descriptor)) {
+      MemorySegment workspace = lease.workspace();
+      int status = a4j_h.A4J_SMALL_WORKSPACE();
+      if (workspace.byteSize() > 0) {
+        status = attention(descriptor, buffers, workspace);
+      }
+      if (status == a4j_h.A4J_SMALL_WORKSPACE()) {
+        workspace = lease.workspace(attentionWorkspaceBytes(descriptor));
+        status = attention(descriptor, buffers, workspace);
+      }
+      check("a4j_attention_full", status);
     }
-    if (status == a4j_h.A4J_SMALL_WORKSPACE()) {
-      workspace = lease.workspace(attentionWorkspaceBytes(descriptor));
-      status = attention(descriptor, buffers, workspace);
-    }
-    check("a4j_attention_full", status);
   }
 
   private static int attention(
@@ -160,8 +176,9 @@ public final class Downcalls {
       MemorySegment logsumexpB,
       MemorySegment out,
       MemorySegment logsumexp) {
-    NativeLibrary.load();
-    check("a4j_merge", a4j_h.a4j_merge(descriptor, a, logsumexpA, b, logsumexpB, out, logsumexp));
+    try (Call _ = Call.begin("a4j_merge", a4j_merge_desc.layout(), descriptor)) {
+      check("a4j_merge", a4j_h.a4j_merge(descriptor, a, logsumexpA, b, logsumexpB, out, logsumexp));
+    }
   }
 
   public static void append(
@@ -170,8 +187,9 @@ public final class Downcalls {
       MemorySegment cache,
       MemorySegment scales,
       MemorySegment pages) {
-    NativeLibrary.load();
-    check("a4j_kv_append", a4j_h.a4j_kv_append(descriptor, rows, cache, scales, pages));
+    try (Call _ = Call.begin("a4j_kv_append", a4j_kv_append_desc.layout(), descriptor)) {
+      check("a4j_kv_append", a4j_h.a4j_kv_append(descriptor, rows, cache, scales, pages));
+    }
   }
 
   // ---- Layers ----
@@ -184,20 +202,22 @@ public final class Downcalls {
       MemorySegment weight,
       MemorySegment bias,
       MemorySegment out) {
-    NativeLibrary.load();
-    long workspaceBytes = a4j_h.a4j_linear_workspace_bytes(descriptor);
-    if (workspaceBytes < 0) {
-      check("a4j_linear_workspace_bytes", (int) -workspaceBytes);
+    try (Call _ = Call.begin("a4j_linear", a4j_linear_desc.layout(), descriptor)) {
+      long workspaceBytes = a4j_h.a4j_linear_workspace_bytes(descriptor);
+      if (workspaceBytes < 0) {
+        check("a4j_linear_workspace_bytes", (int) -workspaceBytes);
+      }
+      MemorySegment workspace = lease.workspace(workspaceBytes);
+      int status = a4j_h.a4j_linear(descriptor, x, weight, bias, out, workspace, workspaceBytes);
+      check("a4j_linear", status);
     }
-    MemorySegment workspace = lease.workspace(workspaceBytes);
-    int status = a4j_h.a4j_linear(descriptor, x, weight, bias, out, workspace, workspaceBytes);
-    check("a4j_linear", status);
   }
 
   public static void linearPack(
       MemorySegment descriptor, MemorySegment weight, MemorySegment packed) {
-    NativeLibrary.load();
-    check("a4j_linear_pack", a4j_h.a4j_linear_pack(descriptor, weight, packed));
+    try (Call _ = Call.begin("a4j_linear_pack", a4j_linear_desc.layout(), descriptor)) {
+      check("a4j_linear_pack", a4j_h.a4j_linear_pack(descriptor, weight, packed));
+    }
   }
 
   /** The bytes of packed rows, which the descriptor says. */
@@ -237,8 +257,9 @@ public final class Downcalls {
 
   public static void rmsNorm(
       MemorySegment descriptor, MemorySegment x, MemorySegment weight, MemorySegment out) {
-    NativeLibrary.load();
-    check("a4j_rms_norm", a4j_h.a4j_rms_norm(descriptor, x, weight, out));
+    try (Call _ = Call.begin("a4j_rms_norm", a4j_rms_norm_desc.layout(), descriptor)) {
+      check("a4j_rms_norm", a4j_h.a4j_rms_norm(descriptor, x, weight, out));
+    }
   }
 
   public static void layerNorm(
@@ -249,9 +270,11 @@ public final class Downcalls {
       MemorySegment out,
       MemorySegment mean,
       MemorySegment invStdDev) {
-    NativeLibrary.load();
-    check(
-        "a4j_layer_norm", a4j_h.a4j_layer_norm(descriptor, x, weight, bias, out, mean, invStdDev));
+    try (Call _ = Call.begin("a4j_layer_norm", a4j_layer_norm_desc.layout(), descriptor)) {
+      check(
+          "a4j_layer_norm",
+          a4j_h.a4j_layer_norm(descriptor, x, weight, bias, out, mean, invStdDev));
+    }
   }
 
   public static void rotary(
@@ -260,8 +283,9 @@ public final class Downcalls {
       MemorySegment cos,
       MemorySegment sin,
       MemorySegment out) {
-    NativeLibrary.load();
-    check("a4j_rope", a4j_h.a4j_rope(descriptor, x, cos, sin, out));
+    try (Call _ = Call.begin("a4j_rope", a4j_rope_desc.layout(), descriptor)) {
+      check("a4j_rope", a4j_h.a4j_rope(descriptor, x, cos, sin, out));
+    }
   }
 
   // ---- Recurrent and additive attention ----
@@ -272,19 +296,22 @@ public final class Downcalls {
       MemorySegment k,
       MemorySegment v,
       MemorySegment scores) {
-    NativeLibrary.load();
-    check("a4j_pair_scores", a4j_h.a4j_pair_scores(descriptor, q, k, v, scores));
+    try (Call _ = Call.begin("a4j_pair_scores", a4j_pair_scores_desc.layout(), descriptor)) {
+      check("a4j_pair_scores", a4j_h.a4j_pair_scores(descriptor, q, k, v, scores));
+    }
   }
 
   public static void elementwise(
       MemorySegment descriptor, MemorySegment x, MemorySegment y, MemorySegment out) {
-    NativeLibrary.load();
-    check("a4j_elementwise", a4j_h.a4j_elementwise(descriptor, x, y, out));
+    try (Call _ = Call.begin("a4j_elementwise", a4j_elementwise_desc.layout(), descriptor)) {
+      check("a4j_elementwise", a4j_h.a4j_elementwise(descriptor, x, y, out));
+    }
   }
 
   public static void convert(MemorySegment descriptor, MemorySegment x, MemorySegment out) {
-    NativeLibrary.load();
-    check("a4j_convert", a4j_h.a4j_convert(descriptor, x, out));
+    try (Call _ = Call.begin("a4j_convert", a4j_convert_desc.layout(), descriptor)) {
+      check("a4j_convert", a4j_h.a4j_convert(descriptor, x, out));
+    }
   }
 
   public static void gru(
@@ -293,8 +320,9 @@ public final class Downcalls {
       MemorySegment u,
       MemorySegment h,
       MemorySegment out) {
-    NativeLibrary.load();
-    check("a4j_gru", a4j_h.a4j_gru(descriptor, x, u, h, out));
+    try (Call _ = Call.begin("a4j_gru", a4j_gru_desc.layout(), descriptor)) {
+      check("a4j_gru", a4j_h.a4j_gru(descriptor, x, u, h, out));
+    }
   }
 
   /** Runs one linear attention whose descriptor is in the lease; its workspace is too. */
@@ -308,23 +336,26 @@ public final class Downcalls {
       MemorySegment beta,
       MemorySegment state,
       MemorySegment out) {
-    NativeLibrary.load();
-    long bytes = a4j_h.a4j_linear_attention_workspace_bytes(descriptor);
-    if (bytes < 0) {
-      check("a4j_linear_attention_workspace_bytes", (int) -bytes);
+    try (Call _ =
+        Call.begin("a4j_linear_attention", a4j_linear_attention_desc.layout(), descriptor)) {
+      long bytes = a4j_h.a4j_linear_attention_workspace_bytes(descriptor);
+      if (bytes < 0) {
+        check("a4j_linear_attention_workspace_bytes", (int) -bytes);
+      }
+      MemorySegment workspace = lease.workspace(bytes);
+      check(
+          "a4j_linear_attention",
+          a4j_h.a4j_linear_attention(
+              descriptor, q, k, v, decay, beta, state, out, workspace, workspace.byteSize()));
     }
-    MemorySegment workspace = lease.workspace(bytes);
-    check(
-        "a4j_linear_attention",
-        a4j_h.a4j_linear_attention(
-            descriptor, q, k, v, decay, beta, state, out, workspace, workspace.byteSize()));
   }
 
   // ---- Areas ----
 
   public static void dropoutMask(MemorySegment descriptor, MemorySegment keep) {
-    NativeLibrary.load();
-    check("a4j_dropout", a4j_h.a4j_dropout(descriptor, keep));
+    try (Call _ = Call.begin("a4j_dropout", a4j_dropout_desc.layout(), descriptor)) {
+      check("a4j_dropout", a4j_h.a4j_dropout(descriptor, keep));
+    }
   }
 
   public static void areaFeatures(
@@ -335,10 +366,11 @@ public final class Downcalls {
       MemorySegment sum,
       MemorySegment max,
       MemorySegment deviation) {
-    NativeLibrary.load();
-    check(
-        "a4j_area_features",
-        a4j_h.a4j_area_features(descriptor, x, noise, mean, sum, max, deviation));
+    try (Call _ = Call.begin("a4j_area_features", a4j_area_desc.layout(), descriptor)) {
+      check(
+          "a4j_area_features",
+          a4j_h.a4j_area_features(descriptor, x, noise, mean, sum, max, deviation));
+    }
   }
 
   // ---- Statuses ----

@@ -55,6 +55,7 @@ public final class NativeLibrary {
 
   private static volatile Loaded loaded;
   private static volatile Blas blas;
+  private static volatile String loggedTeamFailure;
 
   /**
    * What was loaded, and from where.
@@ -143,7 +144,9 @@ public final class NativeLibrary {
     for (Path directory : NativeCache.directories()) {
       try {
         Path unpacked = NativeCache.unpack(NativeLibrary::bundled, directory);
-        return systemLoad(unpacked.resolve(LIBRARY));
+        Path library = systemLoad(unpacked.resolve(LIBRARY));
+        logFallback(directory, attempts);
+        return library;
       } catch (IOException | RuntimeException | UnsatisfiedLinkError failure) {
         attempts.add(new Attempt(directory.toString(), requireAccess(failure)));
       }
@@ -292,7 +295,9 @@ public final class NativeLibrary {
     } else {
       for (Path directory : NativeCache.directories()) {
         try {
-          return openBlas(bundle, NativeCache.unpack(bundle, directory));
+          Blas opened = openBlas(bundle, NativeCache.unpack(bundle, directory));
+          logFallback(directory, attempts);
+          return opened;
         } catch (IOException failure) {
           attempts.add(new Attempt(directory.toString(), failure));
         }
@@ -344,6 +349,36 @@ public final class NativeLibrary {
     return reason.address() == 0 ? null : reason.getString(0);
   }
 
+  /** How many calls the team computed. */
+  public static long sharedCalls() {
+    return a4j_h.a4j_team_shared_calls();
+  }
+
+  /** How many calls found the team busy and computed alone. */
+  public static long busyCalls() {
+    return a4j_h.a4j_team_busy_calls();
+  }
+
+  /** How many calls were begun. */
+  public static long calls() {
+    return Call.count();
+  }
+
+  /** How many calls wait for others to end. */
+  public static int waitingCalls() {
+    return Call.waiting();
+  }
+
+  /** Lets at most so many calls compute at once; 0 for any number. */
+  public static void limitCalls(int most) {
+    Call.limit(most);
+  }
+
+  /** Bytes of the workspaces that wait for the next calls. */
+  public static long workspaceBytes() {
+    return Workspaces.bytesKept();
+  }
+
   /** The name of the kernels in use. */
   public static String isa() {
     return a4j_h.a4j_isa_active().getString(0);
@@ -387,6 +422,29 @@ public final class NativeLibrary {
     if (status != a4j_h.A4J_OK()) {
       MemorySegment message = a4j_h.a4j_status_message(status);
       throw new AttentionException(status, function + " failed: " + message.getString(0));
+    }
+  }
+
+  /** Every fallback is a line of this logger; most processes need none, and do not load it. */
+  private static void warn(String message, Object... words) {
+    System.getLogger("io.github.attention4j").log(System.Logger.Level.WARNING, message, words);
+  }
+
+  /** Says why an earlier place than this one was not used. */
+  private static void logFallback(Path directory, List<Attempt> attempts) {
+    for (Attempt attempt : attempts) {
+      warn(
+          "{0} is used for native libraries, because {1} cannot be: {2}",
+          directory, attempt.place(), reason(attempt.failure()));
+    }
+  }
+
+  /** Says once that the team is smaller than a call wanted; asked now and then. */
+  static void logTeamFailure() {
+    String failure = teamFailure();
+    if (failure != null && !failure.equals(loggedTeamFailure)) {
+      loggedTeamFailure = failure;
+      warn("The team of threads does not grow beyond {0}: {1}", teamThreads(), failure);
     }
   }
 

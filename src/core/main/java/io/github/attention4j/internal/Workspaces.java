@@ -38,6 +38,16 @@ public final class Workspaces {
     return new Lease();
   }
 
+  /** Bytes of the leases that wait in the pool; those that are lent out are not counted. */
+  static long bytesKept() {
+    long bytes = 0;
+    for (int i = 0; i < SLOTS; i++) {
+      Lease lease = POOL.get(i);
+      bytes += lease == null ? 0 : lease.bytes();
+    }
+    return bytes;
+  }
+
   /**
    * Three blocks of native memory that grow on demand.
    *
@@ -63,6 +73,7 @@ public final class Workspaces {
     private MemorySegment scalar = block.asSlice(0, Float.BYTES);
     private MemorySegment inputs = MemorySegment.NULL;
     private MemorySegment workspace = MemorySegment.NULL;
+    private int uses;
 
     /** Every call begins with a lease: what cannot be loaded is said before anything else fails. */
     private Lease() {
@@ -113,9 +124,21 @@ public final class Workspaces {
       return Math.min(2 * segment.byteSize(), MOST_BYTES_KEPT);
     }
 
+    /** Often at first, when the team grows; later at every 1024th use. */
+    private static boolean isTimeToAskTheTeam(int uses) {
+      return uses < 1024 ? (uses & (uses - 1)) == 0 : uses % 1024 == 0;
+    }
+
+    private long bytes() {
+      return block.byteSize() + inputs.byteSize() + workspace.byteSize();
+    }
+
     /** Returns the lease to the pool. */
     @Override
     public void close() {
+      if (isTimeToAskTheTeam(uses++)) {
+        NativeLibrary.logTeamFailure();
+      }
       if (workspace.byteSize() > MOST_BYTES_KEPT) {
         workspace = MemorySegment.NULL;
       }

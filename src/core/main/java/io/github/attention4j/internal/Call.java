@@ -1,0 +1,97 @@
+package io.github.attention4j.internal;
+
+import java.lang.foreign.GroupLayout;
+import java.lang.foreign.MemorySegment;
+import java.util.concurrent.Semaphore;
+import java.util.concurrent.atomic.LongAdder;
+
+/**
+ * One native call from its begin to its end: it is counted, waits if more calls than allowed
+ * compute at once, and is an event if somebody records it. Without a limit and without a recording
+ * all calls share one object, and beginning one costs a few nanoseconds.
+ */
+final class Call implements AutoCloseable {
+  private static final LongAdder COUNT = new LongAdder();
+
+  /** The one that neither holds a permit nor is recorded. */
+  private static final Call PLAIN = new Call(null, null, null, null, null);
+
+  /** Null if any number of calls may compute at once. */
+  private static volatile Semaphore limit;
+
+  private final Semaphore permit;
+  private final Object event;
+  private final String function;
+  private final GroupLayout layout;
+  private final MemorySegment descriptor;
+
+  private Call(
+      Semaphore permit,
+      Object event,
+      String function,
+      GroupLayout layout,
+      MemorySegment descriptor) {
+    this.permit = permit;
+    this.event = event;
+    this.function = function;
+    this.layout = layout;
+    this.descriptor = descriptor;
+  }
+
+  /**
+   * Loads the library if it is not loaded yet, and begins a call.
+   *
+   * @param function its name in {@code a4j.h}
+   * @param layout the struct of its descriptor
+   * @param descriptor what it is called with
+   */
+  static Call begin(String function, GroupLayout layout, MemorySegment descriptor) {
+    NativeLibrary.load();
+    COUNT.increment();
+    Semaphore now = limit;
+    boolean recorded = Recording.isOn();
+    return now == null && !recorded
+        ? PLAIN
+        : beginSlowly(now, recorded, function, layout, descriptor);
+  }
+
+  /** What a call waits for belongs to the event: its time is that of the caller. */
+  private static Call beginSlowly(
+      Semaphore permit,
+      boolean recorded,
+      String function,
+      GroupLayout layout,
+      MemorySegment descriptor) {
+    Object event = recorded ? Recording.begin() : null;
+    if (permit != null) {
+      permit.acquireUninterruptibly();
+    }
+    return new Call(permit, event, function, layout, descriptor);
+  }
+
+  @Override
+  public void close() {
+    if (permit != null) {
+      permit.release();
+    }
+    if (event != null) {
+      Recording.end(event, function, layout, descriptor);
+    }
+  }
+
+  /** How many calls were begun since this class was loaded. */
+  static long count() {
+    return COUNT.sum();
+  }
+
+  /** How many calls wait for others to end. */
+  static int waiting() {
+    Semaphore now = limit;
+    return now == null ? 0 : now.getQueueLength();
+  }
+
+  /** Lets at most so many calls compute at once; 0 for any number. */
+  static void limit(int most) {
+    limit = most == 0 ? null : new Semaphore(most);
+  }
+}

@@ -1,0 +1,97 @@
+package io.github.attention4j.internal;
+
+import io.github.attention4j.bindings.a4j_h;
+import java.lang.foreign.GroupLayout;
+import java.lang.foreign.MemoryLayout;
+import java.lang.foreign.MemoryLayout.PathElement;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.StringJoiner;
+import java.util.regex.Pattern;
+import jdk.jfr.Category;
+import jdk.jfr.Description;
+import jdk.jfr.Enabled;
+import jdk.jfr.Event;
+import jdk.jfr.Label;
+import jdk.jfr.Name;
+import jdk.jfr.StackTrace;
+
+/** One call of the native library. Off unless a recording's settings switch it on. */
+@Name("io.github.attention4j.Call")
+@Label("attention4j call")
+@Category("attention4j")
+@Description("One operation in native code; its duration includes waiting for the limit of calls")
+@Enabled(false)
+@StackTrace(false)
+final class CallEvent extends Event {
+  private static final Pattern SIZES =
+      Pattern.compile("batch|heads\\w*|len\\w*|rows|dim\\w*|height|width|capacity|maps|\\w*dtype");
+
+  @Label("Operation")
+  String operation;
+
+  @Label("Sizes")
+  @Description("Sizes and element types as the descriptor names them")
+  String sizes;
+
+  @Label("Kernels")
+  String isa;
+
+  @Label("Threads Allowed")
+  int threadsAllowed;
+
+  @Label("Threads Used")
+  int threadsUsed;
+
+  @Label("Team Busy")
+  @Description("The call wanted to share its work and found the team busy with another call")
+  boolean teamBusy;
+
+  static boolean isOn() {
+    return new CallEvent().isEnabled();
+  }
+
+  static CallEvent started() {
+    a4j_h.a4j_team_last(); // forgets what calls before this one got
+    CallEvent event = new CallEvent();
+    event.begin();
+    return event;
+  }
+
+  void end(String function, GroupLayout layout, MemorySegment descriptor) {
+    end();
+    if (!shouldCommit()) {
+      return;
+    }
+    int got = a4j_h.a4j_team_last();
+    operation = function;
+    isa = NativeLibrary.isa();
+    threadsAllowed = descriptor.get(ValueLayout.JAVA_INT, 3 * Integer.BYTES);
+    threadsUsed = Math.max(got, 1);
+    teamBusy = got < 0;
+    sizes = sizes(layout, descriptor);
+    commit();
+  }
+
+  /** The fields that are sizes or types, such as {@code batch=1 heads_q=8}. */
+  private static String sizes(GroupLayout layout, MemorySegment descriptor) {
+    StringJoiner text = new StringJoiner(" ");
+    for (MemoryLayout member : layout.memberLayouts()) {
+      String name = member.name().orElse("");
+      if (member instanceof GroupLayout view) {
+        long offset =
+            layout.byteOffset(PathElement.groupElement(name))
+                + view.byteOffset(PathElement.groupElement("dtype"));
+        text.add(name + ".dtype=" + descriptor.get(ValueLayout.JAVA_INT, offset));
+      } else if (SIZES.matcher(name).matches()) {
+        long offset = layout.byteOffset(PathElement.groupElement(name));
+        long value =
+            member.byteSize() == Long.BYTES
+                ? descriptor.get(ValueLayout.JAVA_LONG, offset)
+                : descriptor.get(ValueLayout.JAVA_INT, offset);
+        text.add(name + "=" + value);
+      }
+    }
+    return text.toString();
+  }
+}
