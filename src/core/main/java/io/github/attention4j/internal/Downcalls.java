@@ -14,6 +14,7 @@ import io.github.attention4j.bindings.a4j_linear_attention_desc;
 import io.github.attention4j.bindings.a4j_linear_desc;
 import io.github.attention4j.bindings.a4j_merge_desc;
 import io.github.attention4j.bindings.a4j_pair_scores_desc;
+import io.github.attention4j.bindings.a4j_quantized_desc;
 import io.github.attention4j.bindings.a4j_rms_norm_desc;
 import io.github.attention4j.bindings.a4j_rope_desc;
 import java.lang.foreign.MemorySegment;
@@ -238,21 +239,24 @@ public final class Downcalls {
       MemorySegment outerScales,
       MemorySegment outerMinimums,
       MemorySegment packed) {
-    NativeLibrary.load();
-    check(
-        "a4j_quantized_pack",
-        a4j_h.a4j_quantized_pack(
-            descriptor, codes, scales, minimums, outerScales, outerMinimums, packed));
+    try (Call _ = Call.begin("a4j_quantized_pack", a4j_quantized_desc.layout(), descriptor)) {
+      check(
+          "a4j_quantized_pack",
+          a4j_h.a4j_quantized_pack(
+              descriptor, codes, scales, minimums, outerScales, outerMinimums, packed));
+    }
   }
 
   public static void quantize(MemorySegment descriptor, MemorySegment x, MemorySegment packed) {
-    NativeLibrary.load();
-    check("a4j_quantize", a4j_h.a4j_quantize(descriptor, x, packed));
+    try (Call _ = Call.begin("a4j_quantize", a4j_quantized_desc.layout(), descriptor)) {
+      check("a4j_quantize", a4j_h.a4j_quantize(descriptor, x, packed));
+    }
   }
 
   public static void dequantize(MemorySegment descriptor, MemorySegment packed, MemorySegment out) {
-    NativeLibrary.load();
-    check("a4j_dequantize", a4j_h.a4j_dequantize(descriptor, packed, out));
+    try (Call _ = Call.begin("a4j_dequantize", a4j_quantized_desc.layout(), descriptor)) {
+      check("a4j_dequantize", a4j_h.a4j_dequantize(descriptor, packed, out));
+    }
   }
 
   public static void rmsNorm(
