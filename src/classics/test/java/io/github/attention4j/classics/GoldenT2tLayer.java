@@ -8,9 +8,10 @@ import io.github.attention4j.Mask;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.classics.t2t.AreaAttention;
 import io.github.attention4j.classics.t2t.AreaNoise;
+import io.github.attention4j.classics.t2t.AttentionType;
 import io.github.attention4j.classics.t2t.Conv1d;
 import io.github.attention4j.classics.t2t.Tensor2TensorAttention;
-import io.github.attention4j.classics.t2t.Tensor2TensorAttention.AttentionType;
+import io.github.attention4j.classics.t2t.Tensor2TensorAttentionBuilder;
 
 /** Runs the cases of tensor2tensor's whole layer, {@code multihead_attention}. */
 final class GoldenT2tLayer {
@@ -102,7 +103,7 @@ final class GoldenT2tLayer {
     golden.describes("len_q", query.size(1));
     golden.describes("channels", query.size(2));
     golden.require(golden.has("num_heads"), "there is no option num_heads");
-    Tensor2TensorAttention.Builder builder =
+    Tensor2TensorAttentionBuilder builder =
         Tensor2TensorAttention.builder()
             .attentionType(AttentionType.of((String) golden.option("attention_type")))
             .numHeads(golden.integer("num_heads", 0))

@@ -1,8 +1,6 @@
 package io.github.attention4j.classics.t2t;
 
 import io.github.attention4j.Tensor;
-import io.github.attention4j.classics.t2t.Tensor2TensorAttention.AttentionType;
-import io.github.attention4j.classics.t2t.Tensor2TensorAttention.Projection;
 import io.github.attention4j.internal.Checks;
 import io.github.attention4j.internal.Weights;
 import io.github.attention4j.io.SafeTensors;

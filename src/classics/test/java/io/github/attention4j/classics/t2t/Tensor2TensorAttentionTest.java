@@ -20,7 +20,6 @@ import io.github.attention4j.Mask;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.classics.ReferenceT2t;
 import io.github.attention4j.classics.t2t.Conv1d.Padding;
-import io.github.attention4j.classics.t2t.Tensor2TensorAttention.AttentionType;
 import io.github.attention4j.io.SafeTensors;
 import io.github.attention4j.layer.Linear;
 import java.io.IOException;
@@ -76,7 +75,7 @@ class Tensor2TensorAttentionTest {
   /** A layer's parameters twice over: the reference, and the builder and file of the library. */
   private final class Setup {
     final ReferenceT2t reference = new ReferenceT2t();
-    final Tensor2TensorAttention.Builder builder = Tensor2TensorAttention.builder();
+    final Tensor2TensorAttentionBuilder builder = Tensor2TensorAttention.builder();
     final Map<String, Tensor> file = new LinkedHashMap<>();
     final boolean self;
     final int depthK;
@@ -1079,7 +1078,7 @@ class Tensor2TensorAttentionTest {
         assertThrows(IllegalStateException.class, () -> layer.forward(query, out))
             .getMessage()
             .contains("is in an arena that has been closed"));
-    Tensor2TensorAttention.Builder wider = Tensor2TensorAttention.builder();
+    Tensor2TensorAttentionBuilder wider = Tensor2TensorAttention.builder();
     Linear same = linear(floats(8, 8), null);
     wider.numHeads(2).q(same).k(same).v(same).outputTransform(same).qFilterWidth(3);
     refuse("qFilterWidth must equal q.width: qFilterWidth=3, q.width=1", wider::build);
