@@ -8,15 +8,15 @@ import java.util.Objects;
 /** How queries attend to keys, by the names of {@code attention_type}. */
 public enum AttentionType {
   /**
-   * Softmax over all keys; over areas of them where {@code max_area_width} or {@code
+   * Softmax over all keys, or over areas of keys if {@code max_area_width} or {@code
    * max_area_height} exceeds 1. Any memory, cache and bias.
    */
   DOT_PRODUCT,
 
   /**
    * A row of a table for each distance is added to keys and to values; distances beyond {@code
-   * max_relative_position} have the outermost rows (Shaw et al. 2018). Self-attention, with cache
-   * or recurrent memory where wanted; dropout decisions are never shared.
+   * max_relative_position} use the outermost rows (Shaw et al. 2018). Self-attention, optionally
+   * with cache or recurrent memory; dropout decisions are never shared.
    */
   DOT_PRODUCT_RELATIVE,
 
@@ -27,7 +27,7 @@ public enum AttentionType {
   DOT_PRODUCT_RELATIVE_V2,
 
   /**
-   * Tables of distances to both sides, {@code 2 · max_relative_position - 1} rows whose middle is
+   * Tables of distances to both sides, {@code 2 · max_relative_position - 1} rows, the middle one
    * for distance 0; zero beyond. Self-attention.
    */
   DOT_PRODUCT_UNMASKED_RELATIVE_V2,
@@ -37,8 +37,8 @@ public enum AttentionType {
 
   /**
    * The keys of {@link #LOCAL_MASK_RIGHT}, with tables of {@code 4 · block_length} distances to the
-   * left, the last row for distance 0. Queries of the first block take nothing from the table of
-   * values. Self-attention without bias.
+   * left, the last row for distance 0. Queries of the first block do not use the table of values.
+   * Self-attention without bias.
    */
   LOCAL_RELATIVE_MASK_RIGHT,
 
@@ -46,15 +46,15 @@ public enum AttentionType {
   LOCAL_MASK_RIGHT,
 
   /**
-   * {@link LocalMasks#localUnmasked(Tensor, int, int)}, {@code block_width} being the width of its
-   * filter. Self-attention without bias or dropout.
+   * {@link LocalMasks#localUnmasked(Tensor, int, int)}, with {@code block_width} as the width of
+   * its filter. Self-attention without bias or dropout.
    */
   LOCAL_UNMASKED,
 
   /**
-   * {@link LocalMasks#maskedDilated1d(Tensor, int, int, int, int)}, {@code block_length} being the
-   * size of query blocks and {@code block_width} that of memory blocks. Self-attention without bias
-   * or dropout.
+   * {@link LocalMasks#maskedDilated1d(Tensor, int, int, int, int)}, with {@code block_length} as
+   * the size of query blocks and {@code block_width} as that of memory blocks. Self-attention
+   * without bias or dropout.
    */
   MASKED_DILATED_1D,
 
@@ -65,7 +65,7 @@ public enum AttentionType {
   UNMASKED_DILATED_1D;
 
   /**
-   * Finds a type by the original's word.
+   * Finds a type by the original's name.
    *
    * @param name for example {@code "local_mask_right"}
    * @return the type
@@ -82,7 +82,7 @@ public enum AttentionType {
         "attentionType must be one of " + Arrays.toString(values()) + ": attentionType=" + name);
   }
 
-  /** Returns the original's word, for example {@code local_mask_right}. */
+  /** Returns the original's name, for example {@code local_mask_right}. */
   @Override
   public String toString() {
     return name().toLowerCase(Locale.ROOT);
@@ -95,7 +95,7 @@ public enum AttentionType {
         || this == LOCAL_RELATIVE_MASK_RIGHT;
   }
 
-  /** Whether keys are chosen by blocks, and a bias is ignored. */
+  /** Whether keys are chosen by blocks. Such types ignore a bias. */
   boolean local() {
     return ordinal() >= LOCAL_WITHIN_BLOCK_MASK_RIGHT.ordinal();
   }

@@ -3,7 +3,7 @@ package io.github.attention4j.classics.t2t;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.layer.Linear;
 
-/** One of q, k and v: dense or convolutional, the other being null. */
+/** The projection to q, k or v: dense or convolutional; the other one is null. */
 record Projection(Linear dense, Conv1d conv) {
   static Projection of(Linear dense) {
     return new Projection(dense, null);

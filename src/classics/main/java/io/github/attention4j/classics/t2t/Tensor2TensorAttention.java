@@ -74,7 +74,7 @@ import java.util.Objects;
  * <tr><td>{@code image_shapes}, {@code make_image_summary}</td>
  *   <td>{@link io.github.attention4j.classics.t2t.AttentionImage} of the weights</td></tr>
  * <tr><td>{@code layer_collection}</td>
- *   <td>of a training method of the original's graph: nothing here</td></tr>
+ *   <td>used by a training method of the original: not needed here</td></tr>
  * </tbody>
  * </table>
  *
@@ -82,21 +82,20 @@ import java.util.Objects;
  * and safe for any number of threads.
  */
 public final class Tensor2TensorAttention {
-
   /**
-   * Attention of a caller's own, an {@code attention_type} that is a function of q, k and v. Such a
-   * type gets neither bias nor cache.
+   * The caller's attention, an {@code attention_type} that is a function of q, k and v. It has
+   * neither bias nor cache.
    */
   @FunctionalInterface
   public interface AttentionFunction {
     /**
-     * Computes attention. Called on the thread of the layer's call, whose memory the tensors are
+     * Computes attention. Called on the thread of the layer's call; the tensors are only valid
      * until it returns.
      *
-     * @param q queries {@code [batch, numHeads, lenQ, keyDepth]}, scaled already. May be modified.
+     * @param q scaled queries {@code [batch, numHeads, lenQ, keyDepth]}. May be modified.
      * @param k keys {@code [batch, numHeads, lenK, keyDepth]}. May be modified.
      * @param v values {@code [batch, numHeads, lenK, valueDepth]}. May be modified.
-     * @param out {@code [batch, numHeads, lenQ, valueDepth]}, zero before. Modified.
+     * @param out {@code [batch, numHeads, lenQ, valueDepth]}, initially zero. Modified.
      */
     void attend(Tensor q, Tensor k, Tensor v, Tensor out);
   }
@@ -125,7 +124,7 @@ public final class Tensor2TensorAttention {
   private final Tensor valueEmbeddings;
   private final int maxRelativePosition;
 
-  /** Null where areas are single keys. */
+  /** Null if areas are single keys. */
   private final AreaAttention areaAttention;
 
   Tensor2TensorAttention(Tensor2TensorAttentionBuilder builder) {
