@@ -1,5 +1,9 @@
 package io.github.attention4j.models.text;
 
+import io.github.attention4j.models.CausalLm;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.Path;
 import java.util.List;
 import java.util.Objects;
 import java.util.function.Consumer;
@@ -17,11 +21,12 @@ import java.util.function.Consumer;
  *         System.out::print);
  * }</pre>
  *
- * <p>Safe for any number of threads. It closes nothing.
+ * <p>Safe for any number of threads. It closes only what {@link #open} opened.
  */
-public final class Chat {
+public final class Chat implements AutoCloseable {
   private final TextGenerator generator;
   private final ChatFormat format;
+  private final CausalLm owned;
 
   /**
    * Joins a model and its format.
@@ -30,8 +35,55 @@ public final class Chat {
    * @param format how the model reads conversations
    */
   public Chat(TextGenerator generator, ChatFormat format) {
+    this(generator, Objects.requireNonNull(format, "format"), null);
+  }
+
+  private Chat(TextGenerator generator, ChatFormat format, CausalLm owned) {
     this.generator = Objects.requireNonNull(generator, "generator");
-    this.format = Objects.requireNonNull(format, "format");
+    this.format = format;
+    this.owned = owned;
+  }
+
+  /**
+   * Opens a model with its own tokenizer and chat template.
+   *
+   * @param path a directory from Hugging Face, or a GGUF file; see {@link CausalLm#open}
+   * @return the model, to be closed
+   * @throws IOException if a file cannot be read
+   * @throws IllegalArgumentException if the model or its template is not supported
+   * @throws IllegalStateException if there is no tokenizer
+   */
+  public static Chat open(Path path) throws IOException {
+    CausalLm model = CausalLm.open(path);
+    try {
+      ChatFormat format = model.chatTemplate().map(TemplateFormat::new).orElse(null);
+      Chat chat = new Chat(new TextGenerator(model, model.tokenizer()), format, model);
+      model = null;
+      return chat;
+    } catch (UncheckedIOException e) {
+      throw e.getCause();
+    } finally {
+      if (model != null) {
+        model.close();
+      }
+    }
+  }
+
+  /**
+   * Tells whether the model can chat.
+   *
+   * @return false if its files have no chat template, so that it only continues texts
+   */
+  public boolean isConversational() {
+    return format != null;
+  }
+
+  /** Closes the model if {@link #open} opened it; closing again is a no-op. */
+  @Override
+  public void close() {
+    if (owned != null) {
+      owned.close();
+    }
   }
 
   /**
@@ -74,12 +126,19 @@ public final class Chat {
    * @param tools those that the model may call
    * @return the tokens of the prompt
    * @throws IllegalArgumentException if there is no message, or the format refuses them
+   * @throws IllegalStateException if the model has no chat template
    */
   public int[] prompt(List<ChatMessage> messages, List<Tool> tools) {
     if (messages.isEmpty()) {
       throw new IllegalArgumentException("a chat must have at least 1 message: messages=0");
     }
-    return generator.tokenizer().encode(format.prompt(messages, tools), false).tokens();
+    if (format == null) {
+      throw new IllegalStateException("the model has no chat template: " + generator.model());
+    }
+    String prompt = format.prompt(messages, tools);
+    return owned == null
+        ? generator.tokenizer().encode(prompt, false).tokens()
+        : owned.encodeRendered(prompt);
   }
 
   /**
