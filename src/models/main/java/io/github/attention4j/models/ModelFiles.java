@@ -116,28 +116,25 @@ record ModelFiles(
 
   // ---- The encoder ----
 
-  TextEncoder openEncoder() throws IOException {
-    return openEncoder(false);
-  }
-
   /**
    * Opens the encoder.
    *
    * @param poolsAsFilesSay whether files say how to pool, so that a graph may do so itself
    */
-  TextEncoder openEncoder(boolean poolsAsFilesSay) throws IOException {
+  TextEncoder openEncoder(boolean poolsAsFilesSay, WeightStorage storage) throws IOException {
     // Only this thread reads the files; the weights are for all.
     try (Arena files = Arena.ofConfined()) {
       if (loader == null && onnx == null) {
         EncoderSpec spec = Family.spec(Settings.read(directory.resolve(CONFIG)));
         Checkpoint checkpoint = Checkpoint.open(directory, files);
-        return TextEncoder.of(source(), spec, TensorSource.of(source(), checkpoint));
+        return TextEncoder.of(source(), spec, TensorSource.of(source(), checkpoint), storage);
       }
-      return openOnnx(OnnxFile.read(source(), bytes(files)), poolsAsFilesSay);
+      return openOnnx(OnnxFile.read(source(), bytes(files)), poolsAsFilesSay, storage);
     }
   }
 
-  private TextEncoder openOnnx(OnnxFile file, boolean poolsAsFilesSay) throws IOException {
+  private TextEncoder openOnnx(OnnxFile file, boolean poolsAsFilesSay, WeightStorage storage)
+      throws IOException {
     OnnxGraph graph = new OnnxGraph(file);
     graph.requireEncoder();
     if (graph.poolsItself() && !poolsAsFilesSay) {
@@ -155,7 +152,7 @@ record ModelFiles(
       graph.requireFormulas(
           spec.blocks().size(), block.heads().dim(), block.attentionNorm().epsilon());
     }
-    TextEncoder encoder = TextEncoder.of(source(), spec, weights);
+    TextEncoder encoder = TextEncoder.of(source(), spec, weights, storage);
     try {
       weights.requireAllUsed();
       TextEncoder checked = encoder;

@@ -103,7 +103,7 @@ public final class TextClassifier implements AutoCloseable {
   public static TextClassifier open(Path directory, boolean refuseTruncation) throws IOException {
     ModelFiles files = ModelFiles.of(directory);
     Settings settings = files.settings("config.json");
-    TextEncoder encoder = files.openEncoder();
+    TextEncoder encoder = files.openEncoder(false, WeightStorage.FLOAT32);
     try {
       if (!encoder.hasClassifier()) {
         throw new IllegalArgumentException(

@@ -147,6 +147,7 @@ public final class TextEmbedder implements AutoCloseable {
     private int dimensions;
     private int maxTokens;
     private boolean refuses;
+    private WeightStorage storage = WeightStorage.FLOAT32;
 
     private Builder(ModelFiles files) {
       this.files = files;
@@ -227,6 +228,17 @@ public final class TextEmbedder implements AutoCloseable {
     }
 
     /**
+     * Says how the matrices of the encoder are kept in memory.
+     *
+     * @param storage float32 unless another is chosen
+     * @return this builder
+     */
+    public Builder storage(WeightStorage storage) {
+      this.storage = Objects.requireNonNull(storage, "storage");
+      return this;
+    }
+
+    /**
      * Opens the model.
      *
      * @return the embedder, to be closed
@@ -235,7 +247,7 @@ public final class TextEmbedder implements AutoCloseable {
      *     what was chosen
      */
     public TextEmbedder open() throws IOException {
-      TextEncoder encoder = files.openEncoder(files.has("modules.json"));
+      TextEncoder encoder = files.openEncoder(files.has("modules.json"), storage);
       try {
         TextEmbedder embedder = open(encoder);
         encoder = null;

@@ -79,7 +79,22 @@ public final class TextEncoder implements AutoCloseable {
    * @throws OutOfMemoryError if there is no memory for the weights
    */
   public static TextEncoder open(Path path) throws IOException {
-    return ModelFiles.of(path).openEncoder();
+    return open(path, WeightStorage.FLOAT32);
+  }
+
+  /**
+   * Opens a model, and says how its weights are kept.
+   *
+   * @param path the directory or file, which is not needed any more afterwards
+   * @param storage how the matrices are kept in memory
+   * @return the model, to be closed
+   * @throws IOException as {@link #open(Path)}
+   * @throws IllegalArgumentException as {@link #open(Path)}
+   * @throws OutOfMemoryError if there is no memory for the weights
+   */
+  public static TextEncoder open(Path path, WeightStorage storage) throws IOException {
+    Objects.requireNonNull(storage, "storage");
+    return ModelFiles.of(path).openEncoder(false, storage);
   }
 
   /**
@@ -93,13 +108,16 @@ public final class TextEncoder implements AutoCloseable {
    * @throws OutOfMemoryError if there is no memory for the weights
    */
   public static TextEncoder open(ClassLoader loader, String resource) throws IOException {
-    return ModelFiles.of(loader, resource, null).openEncoder();
+    return ModelFiles.of(loader, resource, null).openEncoder(false, WeightStorage.FLOAT32);
   }
 
-  static TextEncoder of(String source, EncoderSpec spec, TensorSource tensors) {
+  static TextEncoder of(
+      String source, EncoderSpec spec, TensorSource tensors, WeightStorage storage) {
     Arena weights = Arena.ofShared();
     try {
-      TextEncoder encoder = new TextEncoder(source, new Encoder(spec, tensors, weights), weights);
+      TextEncoder encoder =
+          new TextEncoder(
+              source, new Encoder(spec, tensors, weights, storage == WeightStorage.INT8), weights);
       weights = null;
       return encoder;
     } finally {

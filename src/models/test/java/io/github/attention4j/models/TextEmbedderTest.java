@@ -11,6 +11,7 @@ import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.net.URLClassLoader;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -74,6 +75,37 @@ class TextEmbedderTest {
       }
     }
     assertTrue(most <= 2e-6, "largest difference is " + most);
+  }
+
+  @Test
+  void shouldStayCloseWithEightBits() throws Exception {
+    List<?> texts =
+        (List<?>)
+            ((Map<?, ?>) GoldenModel.json(OnnxTest.golden("minilm").resolve("reference.json")))
+                .get("texts");
+    try (URLClassLoader loader = MiniLm.loader();
+        TextEmbedder embedder =
+            TextEmbedder.builder(loader, MiniLm.ONNX, MiniLm.TOKENIZER)
+                .storage(WeightStorage.INT8)
+                .open()) {
+      double least = 1;
+      for (Object each : texts) {
+        Map<?, ?> text = (Map<?, ?>) each;
+        if (text.containsKey("vector")) {
+          float[] expected = GoldenMiniLm.floats(text.get("vector"));
+          float[] got = embedder.embed((String) text.get("text"));
+          double cosine = 0;
+          for (int i = 0; i < got.length; i++) {
+            cosine += (double) got[i] * expected[i];
+          }
+          least = Math.min(least, cosine);
+        }
+      }
+      assertTrue(least >= 0.999, "least cosine is " + least);
+      assertTrue(least < 0.9999999, "8 bits cannot be exact: least cosine is " + least);
+      float[] alone = embedder.embed(TEXTS.get(3));
+      assertArrayEquals(alone, embedder.embedAll(TEXTS).get(3).vector());
+    }
   }
 
   @Test

@@ -109,12 +109,13 @@ public final class Encoder {
    * Reads the weights.
    *
    * @param arena where they live; must be accessible to all threads that will call
+   * @param eightBits whether the matrices of products are quantised to 8 bits
    * @throws IllegalArgumentException if tensors are missing or have other shapes; the message names
    *     them all
    */
-  public Encoder(EncoderSpec spec, TensorSource source, Arena arena) {
+  public Encoder(EncoderSpec spec, TensorSource source, Arena arena, boolean eightBits) {
     this.spec = spec;
-    Weights weights = new Weights(source, spec, arena);
+    Weights weights = new Weights(source, spec, arena, eightBits);
     EncoderSpec.Embedding embedding = spec.embedding();
     int narrow = embedding.width();
     words = weights.stored(weights.base(embedding.word() + ".weight"), spec.vocabulary(), narrow);
@@ -338,7 +339,7 @@ public final class Encoder {
       }
       for (int h = 0; h < heads.count(); h++) {
         Tensor own = projected.slice(1, (long) h * heads.dim(), heads.dim());
-        products.add(Linear.of(own).packed(weights.arena()));
+        products.add(weights.packed(own));
       }
     }
     return products;
@@ -361,7 +362,7 @@ public final class Encoder {
         List<Linear> group = new ArrayList<>();
         for (int k = 0; k < conv.kernel(); k++) {
           Tensor tap = kernel.select(2, k).slice(0, g * in, in);
-          group.add(Linear.of(tap.toF32(temporary)).packed(weights.arena()));
+          group.add(weights.packed(tap.toF32(temporary)));
         }
         taps.add(group);
       }

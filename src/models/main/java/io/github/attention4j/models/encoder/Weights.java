@@ -4,6 +4,8 @@ import io.github.attention4j.DType;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.layer.LayerNorm;
 import io.github.attention4j.layer.Linear;
+import io.github.attention4j.layer.Quantization;
+import io.github.attention4j.layer.QuantizedWeights;
 import io.github.attention4j.layer.RmsNorm;
 import io.github.attention4j.models.encoder.EncoderSpec.Norm;
 import io.github.attention4j.models.encoder.EncoderSpec.Projection;
@@ -21,17 +23,23 @@ import java.util.List;
 final class Weights {
   private static final int SHOWN_PROBLEMS = 40;
 
+  private static final Quantization EIGHT_BITS =
+      new Quantization(8, 32, Quantization.Scales.F32, false);
+
   private final TensorSource source;
   private final Arena arena;
   private final String prefix;
   private final List<String> problems = new ArrayList<>();
+  private final boolean eightBits;
   private long parameters;
 
   /**
    * @param arena where the weights live
+   * @param eightBits whether the matrices of products are quantised
    */
-  Weights(TensorSource source, EncoderSpec spec, Arena arena) {
+  Weights(TensorSource source, EncoderSpec spec, Arena arena, boolean eightBits) {
     this.source = source;
+    this.eightBits = eightBits;
     this.arena = arena;
     // A checkpoint saved from a model with a head has the prefix, one of the bare model has not.
     this.prefix =
@@ -156,9 +164,34 @@ final class Weights {
         row += sizes[i];
       }
       Tensor weight = join(temporary, parts, dimOut, dimIn);
-      Linear linear = bias == null ? Linear.of(weight) : Linear.of(weight, bias);
-      return problems.isEmpty() ? linear.packed(arena) : linear;
+      return pack(arena, weight, bias);
     }
+  }
+
+  /** The weight may be temporary; what is returned keeps none of it. */
+  private Linear pack(Arena arena, Tensor weight, Tensor bias) {
+    if (!problems.isEmpty()) {
+      return linear(weight, bias);
+    }
+    if (eightBits && weight.size(1) % EIGHT_BITS.group() == 0) {
+      QuantizedWeights quantized = QuantizedWeights.quantize(arena, weight, EIGHT_BITS);
+      return bias == null ? Linear.of(quantized) : Linear.of(quantized, bias);
+    }
+    Linear linear = linear(weight, bias);
+    Linear packed = linear.packed(arena);
+    // A BLAS reads the weight itself.
+    return packed != linear ? packed : linear(weight.toF32(arena), bias);
+  }
+
+  /** A projection by a matrix that has been computed, without a bias and never quantised. */
+  Linear packed(Tensor weight) {
+    Linear linear = Linear.of(weight);
+    Linear packed = linear.packed(arena);
+    return packed != linear ? packed : Linear.of(weight.toF32(arena));
+  }
+
+  private static Linear linear(Tensor weight, Tensor bias) {
+    return bias == null ? Linear.of(weight) : Linear.of(weight, bias);
   }
 
   /** The two projections of one tensor with twice the outputs, or of two tensors. */
@@ -181,9 +214,7 @@ final class Weights {
         List<Tensor> parts = new ArrayList<>();
         parts.add(half);
         Tensor own = join(temporary, parts, dimOut, dimIn);
-        Linear linear =
-            bias == null ? Linear.of(own) : Linear.of(own, bias.slice(0, i * dimOut, dimOut));
-        halves[i] = problems.isEmpty() ? linear.packed(arena) : linear;
+        halves[i] = pack(arena, own, bias == null ? null : bias.slice(0, i * dimOut, dimOut));
       }
     }
     return halves;
