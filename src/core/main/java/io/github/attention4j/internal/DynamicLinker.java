@@ -43,6 +43,9 @@ final class DynamicLinker {
 
     private C() {}
 
+    static final FunctionDescriptor VOID_OF_INT = FunctionDescriptor.ofVoid(JAVA_INT);
+    static final FunctionDescriptor STRING_OF_NOTHING = FunctionDescriptor.of(STRING);
+
     private static MethodHandle function(String name, FunctionDescriptor descriptor) {
       return LINKER.downcallHandle(LINKER.defaultLookup().findOrThrow(name), descriptor);
     }
@@ -89,7 +92,7 @@ final class DynamicLinker {
       return;
     }
     try {
-      C.LINKER.downcallHandle(function, FunctionDescriptor.ofVoid(JAVA_INT)).invokeExact(argument);
+      C.LINKER.downcallHandle(function, C.VOID_OF_INT).invokeExact(argument);
     } catch (RuntimeException | Error failure) {
       throw failure;
     } catch (Throwable impossible) {
@@ -103,7 +106,7 @@ final class DynamicLinker {
       return null;
     }
     try {
-      MethodHandle handle = C.LINKER.downcallHandle(function, FunctionDescriptor.of(C.STRING));
+      MethodHandle handle = C.LINKER.downcallHandle(function, C.STRING_OF_NOTHING);
       return ((MemorySegment) handle.invokeExact()).getString(0).strip();
     } catch (RuntimeException | Error failure) {
       throw failure;
