@@ -1,10 +1,14 @@
 /**
  * Models from checkpoint files.
  *
- * <p>{@link io.github.attention4j.models.CausalLm} is a language model, read from a published
- * checkpoint; {@link io.github.attention4j.models.Sampler} chooses the tokens of the text that it
- * writes. A model owns the memory of its weights; what a text needs besides (keys, values and room
- * to compute) belongs to a session.
+ * <p>{@link io.github.attention4j.models.CausalLm} runs decoders from a checkpoint directory or a
+ * GGUF file. A family of models is data: a file turns its settings into one specification, which
+ * one interpreter computes; what the files say is computed or refused by name. A model owns its
+ * weights, which stay mapped where they can; what a text needs besides (keys, values and room to
+ * compute) belongs to a session. {@link io.github.attention4j.models.Sampler} and {@link
+ * io.github.attention4j.models.Generation} say how texts go on, {@link
+ * io.github.attention4j.models.ChatTemplate} how conversations are written, and {@link
+ * io.github.attention4j.models.TextStream} turns tokens into text as they come.
  *
  * <p>{@link io.github.attention4j.models.TextEmbedder} makes vectors of texts, {@link
  * io.github.attention4j.models.Reranker} scores passages against a query, {@link

@@ -1,6 +1,7 @@
 package io.github.attention4j.models;
 
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 
@@ -34,7 +35,7 @@ final class GoldenChats {
   private static List<Map<String, Object>> messages(Map<?, ?> chat) {
     List<Map<String, Object>> messages = new ArrayList<>();
     for (Object each : (List<?>) chat.get("messages")) {
-      Map<String, Object> message = new java.util.LinkedHashMap<>();
+      Map<String, Object> message = new LinkedHashMap<>();
       ((Map<?, ?>) each).forEach((key, value) -> message.put((String) key, value));
       messages.add(message);
     }

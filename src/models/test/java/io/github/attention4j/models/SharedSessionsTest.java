@@ -2,11 +2,13 @@ package io.github.attention4j.models;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.attention4j.A4j;
+import io.github.attention4j.DType;
 import io.github.attention4j.Tensor;
 import java.io.IOException;
 import java.lang.foreign.Arena;
@@ -15,11 +17,13 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Set;
 import java.util.concurrent.CancellationException;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** Sessions that share steps, beginnings and files, and drafts that several tokens are read of. */
@@ -44,6 +48,34 @@ class SharedSessionsTest {
     }
     Path place = Files.createTempDirectory(directory, type);
     return CausalLm.open(tiny.write(place));
+  }
+
+  // ---- Caches of 16 bits ----
+
+  @ParameterizedTest
+  @CsvSource({"llama, BF16", "llama, F16", "diffllama, BF16", "mistral, F16"})
+  void shouldStoreKeysAndValuesInSixteenBits(String type, DType cache) throws IOException {
+    Path file = directory.resolve("session.safetensors");
+    try (CausalLm model = open(type)) {
+      int[] text = text(900, 1);
+      float[] wanted = model.logits(arena, text).select(0, 899).toFloatArray();
+      CausalLm.Session session = model.newSession(arena, CONTEXT, cache);
+      session.prefill(Arrays.copyOf(text, 800));
+      CausalLm.Session fork = session.fork(arena, 800);
+      session.save(file);
+      CausalLm.Session restored = model.restoreSession(arena, file);
+      for (int t = 800; t < 900; t++) {
+        float[] got = session.step(text[t]).toFloatArray();
+        assertArrayEquals(got, fork.step(text[t]).toFloatArray());
+        assertArrayEquals(got, restored.step(text[t]).toFloatArray());
+        if (t == 899) {
+          assertArrayEquals(wanted, got, cache == DType.BF16 ? 0.1f : 0.02f);
+          assertFalse(Arrays.equals(wanted, got));
+        }
+      }
+      assertRefused(
+          "cache must be F32, BF16 or F16: cache=I32", () -> model.newSession(arena, 5, DType.I32));
+    }
   }
 
   // ---- Windows ----
@@ -412,11 +444,7 @@ class SharedSessionsTest {
       Generation free = Generation.builder().maxNewTokens(20).sampler(SAMPLER).build();
       int[] all = model.newSession(arena).generate(text(9, 1), free, token -> true).tokens();
       Generation stopping =
-          Generation.builder()
-              .maxNewTokens(20)
-              .sampler(SAMPLER)
-              .stopTokens(java.util.Set.of(all[6]))
-              .build();
+          Generation.builder().maxNewTokens(20).sampler(SAMPLER).stopTokens(Set.of(all[6])).build();
       Generated got = model.newSession(arena).generate(text(9, 1), stopping, token -> true);
       assertEquals(Generated.Reason.END, got.reason());
       assertEquals(all[6], got.tokens()[got.tokens().length - 1]);

@@ -212,11 +212,12 @@ public final class Decoder {
   /**
    * Makes an empty text.
    *
+   * @param dtype how keys and values are stored: F32, BF16 or F16
    * @param capacity the most tokens
    * @param mostNew the most tokens that are read in one pass
    */
-  public Sequence newSequence(Arena arena, int capacity, int mostNew) {
-    return new Sequence(this, arena, capacity, mostNew);
+  public Sequence newSequence(Arena arena, DType dtype, int capacity, int mostNew) {
+    return new Sequence(this, arena, dtype, capacity, mostNew);
   }
 
   /** Whether the keys of a text that grows from one length to the other are others then. */

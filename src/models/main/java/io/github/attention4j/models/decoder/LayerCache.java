@@ -16,6 +16,7 @@ final class LayerCache {
   private static final int FIRST_ROWS = 64;
 
   private final Arena arena;
+  private final DType dtype;
   private final int headsKv;
   private final int dim;
 
@@ -32,18 +33,21 @@ final class LayerCache {
 
   /**
    * @param arena supplies the memory
+   * @param dtype how rows are stored
    * @param capacity the most tokens of the text
    * @param window how many positions a token sees, itself included; 0 for all
    * @param mostNew the most rows that are appended at once
    */
-  LayerCache(Arena arena, int headsKv, int dim, int capacity, int window, int mostNew) {
+  LayerCache(
+      Arena arena, DType dtype, int headsKv, int dim, int capacity, int window, int mostNew) {
     this.arena = arena;
+    this.dtype = dtype;
     this.headsKv = headsKv;
     this.dim = dim;
     seen = window == 0 ? Integer.MAX_VALUE : window - 1;
     // Twice what is seen, so that the rows that stay can move to the front without overlap.
     most = window == 0 ? capacity : (int) Math.min(capacity, 2L * seen + mostNew);
-    rows = KvCache.allocate(arena, 1, headsKv, Math.min(most, FIRST_ROWS), dim);
+    rows = KvCache.allocate(arena, dtype, 1, headsKv, Math.min(most, FIRST_ROWS), dim);
   }
 
   int length() {
@@ -73,7 +77,8 @@ final class LayerCache {
     if (needed > rows.capacity()) {
       long doubled = Math.max(2L * rows.capacity(), needed);
       KvCache larger =
-          KvCache.allocate(arena, 1, headsKv, Math.min(doubled, Math.max(most, needed)), dim);
+          KvCache.allocate(
+              arena, dtype, 1, headsKv, Math.min(doubled, Math.max(most, needed)), dim);
       larger.append(rows.keys(), rows.values());
       rows = larger;
     }
@@ -138,8 +143,8 @@ final class LayerCache {
     long[] shape = {headsKv, kept, dim};
     if (kept < least
         || kept > length
-        || keys.dtype() != DType.F32
-        || values.dtype() != DType.F32
+        || keys.dtype() != dtype
+        || values.dtype() != dtype
         || !Arrays.equals(keys.shape(), shape)
         || !Arrays.equals(values.shape(), shape)) {
       throw new IllegalArgumentException(
@@ -156,6 +161,7 @@ final class LayerCache {
     clear();
     reserve((int) kept);
     try (Arena scratch = Arena.ofConfined()) {
+      // Files need not align their tensors. Widening and rounding back is exact.
       rows.append(keys.toF32(scratch).unsqueeze(0), values.toF32(scratch).unsqueeze(0));
     }
     forgotten = length - (int) kept;

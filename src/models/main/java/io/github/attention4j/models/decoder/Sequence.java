@@ -1,5 +1,6 @@
 package io.github.attention4j.models.decoder;
 
+import io.github.attention4j.DType;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.io.SafeTensors;
 import java.lang.foreign.Arena;
@@ -13,13 +14,19 @@ public final class Sequence {
   private final List<LayerCache> layers = new ArrayList<>();
   private int length;
 
-  Sequence(Decoder decoder, Arena arena, int capacity, int mostNew) {
+  Sequence(Decoder decoder, Arena arena, DType dtype, int capacity, int mostNew) {
     this.decoder = decoder;
     for (Specification.Block block : decoder.specification().blocks()) {
       Specification.Attention attention = block.attention();
       layers.add(
           new LayerCache(
-              arena, attention.headsKv(), attention.dim(), capacity, attention.window(), mostNew));
+              arena,
+              dtype,
+              attention.headsKv(),
+              attention.dim(),
+              capacity,
+              attention.window(),
+              mostNew));
     }
   }
 

@@ -4,6 +4,7 @@ import io.github.attention4j.layer.Activation;
 import io.github.attention4j.models.files.Settings;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.function.IntFunction;
 import java.util.function.IntPredicate;
 
 /**
@@ -230,7 +231,7 @@ public record Sizes(
   }
 
   /** The blocks of a model whose layers are all alike but for their number. */
-  public List<Specification.Block> blocks(java.util.function.IntFunction<Specification.Block> of) {
+  public List<Specification.Block> blocks(IntFunction<Specification.Block> of) {
     List<Specification.Block> blocks = new ArrayList<>();
     for (int i = 0; i < layers; i++) {
       blocks.add(of.apply(i));

@@ -18,6 +18,7 @@ import java.util.ArrayList;
 import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 
@@ -209,7 +210,7 @@ public final class Checkpoint {
       first = in.readNBytes(MOST_FIRST_BYTES);
     }
     String text = new String(first, StandardCharsets.ISO_8859_1);
-    String trimmed = text.stripLeading().toLowerCase(java.util.Locale.ROOT);
+    String trimmed = text.stripLeading().toLowerCase(Locale.ROOT);
     if (text.startsWith("version https://git-lfs")) {
       return "a git-LFS pointer, not the file itself: fetch it with git lfs pull";
     } else if (trimmed.startsWith("<!doctype html") || trimmed.startsWith("<html")) {
