@@ -7,6 +7,7 @@ module io.github.attention4j.models {
   requires jinjava;
   requires com.google.gson;
   requires jdk.httpserver;
+  requires jdk.unsupported;
 
   exports io.github.attention4j.models;
   exports io.github.attention4j.models.gguf;

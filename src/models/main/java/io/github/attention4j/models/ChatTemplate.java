@@ -108,10 +108,16 @@ public final class ChatTemplate {
     bindings.put("messages", Objects.requireNonNull(messages, "messages"));
     bindings.put("add_generation_prompt", addGenerationPrompt);
     RenderResult result;
+    Thread thread = Thread.currentThread();
+    ClassLoader loader = thread.getContextClassLoader();
     try {
+      // Jinjava finds its expression language through this loader, whichever thread asks.
+      thread.setContextClassLoader(Jinjava.class.getClassLoader());
       result = ENGINE.renderForResult(source, bindings, config(new Deadline()));
     } catch (RuntimeException | StackOverflowError e) {
       throw failure(e.getMessage(), e);
+    } finally {
+      thread.setContextClassLoader(loader);
     }
     if (result.hasErrors()) {
       TemplateError error = result.getErrors().getFirst();

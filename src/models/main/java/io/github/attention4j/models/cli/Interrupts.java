@@ -1,0 +1,44 @@
+package io.github.attention4j.models.cli;
+
+import java.util.concurrent.atomic.AtomicBoolean;
+import sun.misc.Signal;
+
+/** Ctrl-C: the first one ends what is running, the next one the program. */
+final class Interrupts implements AutoCloseable {
+  private static final int STATUS = 130;
+
+  private final AtomicBoolean interrupted = new AtomicBoolean();
+  private final AtomicBoolean running = new AtomicBoolean();
+  private final sun.misc.SignalHandler before;
+
+  Interrupts() {
+    before =
+        Signal.handle(
+            new Signal("INT"),
+            signal -> {
+              if (!running.get() || interrupted.getAndSet(true)) {
+                Runtime.getRuntime().halt(STATUS);
+              }
+            });
+  }
+
+  /** Something begins that Ctrl-C ends. */
+  void begin() {
+    interrupted.set(false);
+    running.set(true);
+  }
+
+  /** It has ended. */
+  void end() {
+    running.set(false);
+  }
+
+  boolean interrupted() {
+    return interrupted.get();
+  }
+
+  @Override
+  public void close() {
+    Signal.handle(new Signal("INT"), before);
+  }
+}

@@ -1,0 +1,546 @@
+package io.github.attention4j.models.cli;
+
+import com.google.gson.JsonArray;
+import com.google.gson.JsonObject;
+import io.github.attention4j.A4j;
+import io.github.attention4j.models.CausalLm;
+import io.github.attention4j.models.Reranker;
+import io.github.attention4j.models.Sampler;
+import io.github.attention4j.models.TextEmbedder;
+import io.github.attention4j.models.server.EmbeddingSource;
+import io.github.attention4j.models.server.OpenAiServer;
+import io.github.attention4j.models.text.Chat;
+import io.github.attention4j.models.text.ChatMessage;
+import io.github.attention4j.models.text.TextGenerator;
+import java.io.BufferedReader;
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.InputStreamReader;
+import java.io.PrintStream;
+import java.io.UncheckedIOException;
+import java.net.InetSocketAddress;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Comparator;
+import java.util.Iterator;
+import java.util.List;
+import java.util.Locale;
+import java.util.Set;
+import java.util.concurrent.CountDownLatch;
+import java.util.stream.IntStream;
+
+/**
+ * The command line: {@code java -jar attention4j-models-VERSION-all.jar COMMAND …}.
+ *
+ * <p>Results go to the standard output, everything else to the standard error. The exit status is
+ * 0, 1 if a command failed, 2 if the command line is wrong, 130 after Ctrl-C.
+ */
+public final class Main {
+  private static final String USAGE =
+      """
+      Usage: java --enable-native-access=ALL-UNNAMED -jar attention4j-models-all.jar COMMAND …
+
+      Commands:
+        info                      what runs here: version, kernels, threads, library
+        info MODEL                what a model is, or why it is refused
+        embed MODEL               lines to vectors, one JSON object a line
+            --prompt NAME           the model's prompt of that name, such as query
+            --dimensions N          only the first N elements of each vector
+            --max-tokens N          reads at most N tokens of a line
+            --refuse-truncation     fails at a line that is too long rather than cutting it
+        rerank MODEL --query TEXT lines to scores, best first, one JSON object a line
+            --top N                 only the best N
+            --refuse-truncation     as above
+        generate MODEL [PROMPT]   continues a text, that of the standard input by default
+        chat MODEL                answers line by line; /reset forgets, /exit or Ctrl-D ends
+            --system TEXT           an instruction to the model
+        serve MODEL               OpenAI's API over HTTP
+            --host H --port P       127.0.0.1 and 8080 by default
+            --embeddings MODEL      an embedding model beside the language model
+            --name NAME             what clients call the model, its file name by default
+            --api-key KEY           asked for in every request; or ATTENTION4J_API_KEY
+            --max-tokens N --max-time SECONDS --max-body BYTES --parallel N --queue N
+
+      Of generate and chat:
+            --max-tokens N --temperature T --top-p P --top-k K --seed N --stop TEXT --json
+      Of all: --threads N
+
+      Ctrl-C ends the text that is being written, a second one the program.\
+      """;
+
+  private static final Set<String> FLAGS = Set.of("--refuse-truncation", "--json");
+  private static final int PORT = 8080;
+
+  private final InputStream in;
+  private final PrintStream out;
+  private final PrintStream err;
+  private final boolean terminal;
+
+  /**
+   * @param terminal whether a person watches
+   */
+  Main(InputStream in, PrintStream out, PrintStream err, boolean terminal) {
+    this.in = in;
+    this.out = out;
+    this.err = err;
+    this.terminal = terminal;
+  }
+
+  /**
+   * Runs a command.
+   *
+   * @param arguments the command, its words and options
+   */
+  public static void main(String[] arguments) {
+    // A library's remark that nobody chose a logger is nothing for the user of a command line.
+    if (System.getProperty("slf4j.internal.verbosity") == null) {
+      System.setProperty("slf4j.internal.verbosity", "ERROR");
+    }
+    PrintStream out = new PrintStream(System.out, false, StandardCharsets.UTF_8);
+    boolean terminal = System.console() != null && System.console().isTerminal();
+    int status = new Main(System.in, out, System.err, terminal).run(arguments);
+    out.flush();
+    System.exit(status);
+  }
+
+  /** Returns the exit status. */
+  int run(String... arguments) {
+    if (arguments.length == 0) {
+      err.println(USAGE);
+      return 2;
+    }
+    try {
+      Arguments words =
+          new Arguments(arguments[0], Arrays.asList(arguments).subList(1, arguments.length), FLAGS);
+      Integer threads = words.integer("--threads");
+      if (threads != null) {
+        A4j.threads(threads);
+      }
+      switch (arguments[0]) {
+        case "info" -> info(words);
+        case "embed" -> embed(words);
+        case "rerank" -> rerank(words);
+        case "generate" -> generate(words);
+        case "chat" -> chat(words);
+        case "serve" -> serve(words);
+        case "help", "--help", "-h" -> out.println(USAGE);
+        default -> throw new UsageException("there is no command " + arguments[0]);
+      }
+      out.flush();
+      if (out.checkError()) {
+        err.println("the output could not be written");
+        return 1;
+      }
+      return 0;
+    } catch (UsageException e) {
+      err.println(e.getMessage() + "\n\n" + USAGE);
+      return 2;
+    } catch (IOException
+        | UncheckedIOException
+        | IllegalArgumentException
+        | IllegalStateException
+        | OutOfMemoryError e) {
+      err.println(message(e));
+      return 1;
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      return 1;
+    }
+  }
+
+  private static String message(Throwable e) {
+    Throwable shown = e instanceof UncheckedIOException ? e.getCause() : e;
+    String message = String.valueOf(shown.getMessage());
+    boolean bare = shown instanceof IOException && !message.contains(" ");
+    return bare ? shown.getClass().getSimpleName() + ": " + message : message;
+  }
+
+  private Iterator<String> lines() {
+    return new BufferedReader(new InputStreamReader(in, StandardCharsets.UTF_8)).lines().iterator();
+  }
+
+  // ---- info ----
+
+  private void info(Arguments words) throws IOException {
+    String name = words.optional(0);
+    words.done(1);
+    if (name == null) {
+      out.println(A4j.describe());
+      return;
+    }
+    Path path = Path.of(name);
+    switch (Kind.of(path)) {
+      case DECODER -> {
+        try (CausalLm model = CausalLm.open(path)) {
+          row("family", model.family());
+          row("kind", "language model");
+          row("parameters", grouped(model.parameters()));
+          row("layers", Integer.toString(model.layers()));
+          row("vocabulary", grouped(model.vocabulary()));
+          row("context", grouped(model.context()) + " tokens");
+          row("ends", model.ends().stream().sorted().toList().toString());
+          row("size", size(path));
+          try (Chat chat = Chat.open(path)) {
+            row("tokenizer", grouped(chat.generator().tokenizer().vocabulary()) + " tokens");
+            row("chat", chat.isConversational() ? "by the model's template" : "no template");
+          } catch (IOException | IllegalArgumentException | IllegalStateException e) {
+            row("text", "refused: " + message(e));
+          }
+        }
+      }
+      case RERANKER -> {
+        try (Reranker model = Reranker.open(path)) {
+          row("family", model.classifier().encoder().family());
+          row("kind", "reranker");
+          row("parameters", grouped(model.classifier().encoder().parameters()));
+          row("tokens", "at most " + grouped(model.classifier().encoder().maxTokens()));
+          row("size", size(path));
+        }
+      }
+      case EMBEDDER -> {
+        try (TextEmbedder model = TextEmbedder.open(path)) {
+          row("family", model.encoder().family());
+          row("kind", "embedding model");
+          row("computes", model.describe());
+          row("dimension", grouped(model.dimension()));
+          row("parameters", grouped(model.encoder().parameters()));
+          row("vocabulary", grouped(model.tokenizer().vocabulary()));
+          row("tokens", "at most " + grouped(model.maxTokens()));
+          row("prompts", model.prompts().isEmpty() ? "none" : model.prompts().toString());
+          row("size", size(path));
+        }
+      }
+    }
+  }
+
+  private void row(String name, String value) {
+    out.printf("%-11s %s%n", name, value);
+  }
+
+  private static String grouped(long number) {
+    return String.format(Locale.ROOT, "%,d", number);
+  }
+
+  /** The bytes of a file, or of the weights in a directory. */
+  private static String size(Path path) throws IOException {
+    long bytes = 0;
+    if (Files.isDirectory(path)) {
+      try (var files = Files.list(path)) {
+        for (Path file : files.toList()) {
+          String name = file.getFileName().toString();
+          bytes += name.endsWith(".safetensors") || name.endsWith(".onnx") ? Files.size(file) : 0;
+        }
+      }
+    } else {
+      bytes = Files.size(path);
+    }
+    return String.format(Locale.ROOT, "%,d bytes of weights", bytes);
+  }
+
+  // ---- embed and rerank ----
+
+  private void embed(Arguments words) throws IOException {
+    Path path = Path.of(words.required(0, "a MODEL"));
+    String prompt = words.text("--prompt");
+    Integer dimensions = words.integer("--dimensions");
+    Integer maxTokens = words.integer("--max-tokens");
+    boolean refuse = words.flag("--refuse-truncation");
+    words.done(1);
+    TextEmbedder.Builder builder = TextEmbedder.builder(path);
+    if (dimensions != null) {
+      builder.dimensions(dimensions);
+    }
+    if (maxTokens != null) {
+      builder.maxTokens(maxTokens);
+    }
+    if (refuse) {
+      builder.refuseTruncation();
+    }
+    try (TextEmbedder embedder = builder.open()) {
+      err.println(embedder.describe());
+      Iterator<TextEmbedder.Result> results =
+          embedder.embedAll(lines(), prompt == null ? embedder.defaultPrompt() : prompt);
+      Progress progress = new Progress(err, terminal, "texts");
+      long texts = 0;
+      long tokens = 0;
+      long cut = 0;
+      while (results.hasNext() && !out.checkError()) {
+        TextEmbedder.Result result = results.next();
+        JsonObject line = new JsonObject();
+        line.addProperty("index", texts++);
+        line.addProperty("tokens", result.tokens());
+        line.addProperty("dropped", result.dropped());
+        JsonArray vector = new JsonArray(result.vector().length);
+        for (float element : result.vector()) {
+          vector.add(element);
+        }
+        line.add("embedding", vector);
+        out.println(line);
+        tokens += result.tokens();
+        cut += result.dropped() > 0 ? 1 : 0;
+        progress.at(texts, tokens);
+      }
+      progress.end(texts, tokens);
+      if (cut > 0) {
+        err.println(grouped(cut) + " texts were cut at " + embedder.maxTokens() + " tokens");
+      }
+    }
+  }
+
+  private void rerank(Arguments words) throws IOException {
+    Path path = Path.of(words.required(0, "a MODEL"));
+    String query = words.text("--query");
+    Integer top = words.integer("--top");
+    boolean refuse = words.flag("--refuse-truncation");
+    words.done(1);
+    if (query == null) {
+      throw new UsageException("rerank needs --query TEXT");
+    }
+    if (top != null && top < 1) {
+      throw new UsageException("--top must be at least 1: --top=" + top);
+    }
+    List<String> texts = new ArrayList<>();
+    lines().forEachRemaining(texts::add);
+    try (Reranker reranker = Reranker.open(path, refuse)) {
+      Progress progress = new Progress(err, terminal, "texts");
+      List<Reranker.Result> results = reranker.rank(query, texts);
+      progress.end(texts.size(), results.stream().mapToLong(Reranker.Result::tokens).sum());
+      IntStream.range(0, texts.size())
+          .boxed()
+          .sorted(Comparator.comparingDouble(i -> -results.get(i).score()))
+          .limit(top == null ? texts.size() : top)
+          .forEach(
+              i -> {
+                JsonObject line = new JsonObject();
+                line.addProperty("index", i);
+                line.addProperty("score", results.get(i).score());
+                line.addProperty("dropped", results.get(i).dropped());
+                line.addProperty("text", texts.get(i));
+                out.println(line);
+              });
+    }
+  }
+
+  // ---- generate and chat ----
+
+  private static TextGenerator.Builder request(Arguments words) {
+    TextGenerator.Builder request = TextGenerator.request();
+    Integer maxTokens = words.integer("--max-tokens");
+    if (maxTokens != null) {
+      request.maxTokens(maxTokens);
+    }
+    request.stop(words.all("--stop"));
+    if (words.flag("--json")) {
+      request.json();
+    }
+    return request;
+  }
+
+  /** The model's own way of sampling unless an option says otherwise. */
+  private static Sampler sampler(Arguments words, CausalLm model) {
+    Double temperature = words.number("--temperature");
+    Double topP = words.number("--top-p");
+    Integer topK = words.integer("--top-k");
+    Long seed = words.big("--seed");
+    if (temperature == null && topP == null && topK == null && seed == null) {
+      return model.defaultSampler();
+    }
+    Sampler.Builder sampler = Sampler.builder();
+    if (temperature != null) {
+      sampler.temperature(temperature);
+    }
+    if (topP != null) {
+      sampler.topP(topP);
+    }
+    if (topK != null) {
+      sampler.topK(topK);
+    }
+    if (seed != null) {
+      sampler.seed(seed);
+    }
+    return sampler.build();
+  }
+
+  private void generate(Arguments words) throws IOException {
+    Path path = Path.of(words.required(0, "a MODEL"));
+    TextGenerator.Builder request = request(words);
+    try (Chat chat = Chat.open(path);
+        Interrupts interrupts = new Interrupts()) {
+      TextGenerator generator = chat.generator();
+      request.sampler(sampler(words, generator.model()));
+      words.done(2);
+      String given = words.optional(1);
+      String prompt = given != null ? given : new String(in.readAllBytes(), StandardCharsets.UTF_8);
+      interrupts.begin();
+      TextGenerator.Result result =
+          generator.generate(
+              prompt, request.cancelled(interrupts::interrupted).build(), this::show);
+      interrupts.end();
+      out.println();
+      out.flush();
+      summary(result);
+    }
+  }
+
+  private void chat(Arguments words) throws IOException {
+    Path path = Path.of(words.required(0, "a MODEL"));
+    TextGenerator.Builder request = request(words);
+    String system = words.text("--system");
+    try (Chat chat = Chat.open(path);
+        Interrupts interrupts = new Interrupts()) {
+      request.sampler(sampler(words, chat.generator().model()));
+      words.done(1);
+      List<ChatMessage> messages = new ArrayList<>();
+      Runnable begin =
+          () -> {
+            messages.clear();
+            if (system != null) {
+              messages.add(ChatMessage.system(system));
+            }
+          };
+      begin.run();
+      Iterator<String> lines = lines();
+      for (ask(); lines.hasNext(); ask()) {
+        String line = lines.next();
+        if (line.equals("/exit")) {
+          break;
+        }
+        if (line.equals("/reset")) {
+          begin.run();
+          continue;
+        }
+        if (line.isBlank()) {
+          continue;
+        }
+        messages.add(ChatMessage.user(line));
+        interrupts.begin();
+        Chat.Reply reply =
+            chat.reply(
+                messages,
+                List.of(),
+                request.cancelled(interrupts::interrupted).build(),
+                this::show);
+        interrupts.end();
+        out.println();
+        out.flush();
+        messages.add(reply.message());
+        summary(reply.generated());
+      }
+    }
+  }
+
+  private void ask() {
+    if (terminal) {
+      err.print("> ");
+      err.flush();
+    }
+  }
+
+  private void show(String piece) {
+    out.print(piece);
+    out.flush();
+  }
+
+  private void summary(TextGenerator.Result result) {
+    err.printf(
+        Locale.ROOT,
+        "[%,d tokens read, %,.1f tokens/s; %,d written, %,.1f tokens/s; %s]%n",
+        result.promptTokens(),
+        result.promptTokens() / Math.max(1e-9, result.promptTime().toNanos() * 1e-9),
+        result.newTokens(),
+        result.newTokens() / Math.max(1e-9, result.newTime().toNanos() * 1e-9),
+        switch (result.finish()) {
+          case END -> "end of the text";
+          case STOP_TEXT -> "stop text";
+          case LENGTH -> "limit of tokens";
+          case TIME -> "limit of time";
+          case CANCELLED -> "interrupted";
+        });
+  }
+
+  // ---- serve ----
+
+  private void serve(Arguments words) throws IOException, InterruptedException {
+    Path path = Path.of(words.required(0, "a MODEL"));
+    OpenAiServer.Builder server = OpenAiServer.builder();
+    String host = words.text("--host");
+    Integer port = words.integer("--port");
+    server.address(
+        new InetSocketAddress(host == null ? "127.0.0.1" : host, port == null ? PORT : port));
+    String given = words.text("--api-key");
+    String key = given == null ? System.getenv("ATTENTION4J_API_KEY") : given;
+    if (key != null) {
+      server.apiKey(key);
+    }
+    limits(words, server);
+    String name = words.text("--name");
+    String embeddings = words.text("--embeddings");
+    words.done(1);
+    boolean decoder = Kind.of(path) == Kind.DECODER;
+    Path embedding = embeddings == null ? (decoder ? null : path) : Path.of(embeddings);
+    if (!decoder && embeddings != null) {
+      throw new UsageException("--embeddings goes with a language model, and " + path + " is none");
+    }
+    try (Chat chat = decoder ? Chat.open(path) : null;
+        TextEmbedder embedder = embedding == null ? null : TextEmbedder.open(embedding)) {
+      String own = name == null ? fileName(path) : name;
+      if (chat != null && chat.isConversational()) {
+        server.chat(own, chat);
+      } else if (chat != null) {
+        server.completions(own, chat.generator());
+      }
+      if (embedder != null) {
+        server.embeddings(decoder ? fileName(embedding) : own, source(embedder));
+      }
+      try (OpenAiServer started = server.start()) {
+        err.printf(
+            "serving %s at http://%s:%d/v1 (Ctrl-C ends)%n",
+            own, started.address().getHostString(), started.address().getPort());
+        err.flush();
+        waitForever();
+      }
+    }
+  }
+
+  private static void limits(Arguments words, OpenAiServer.Builder server) {
+    Integer maxTokens = words.integer("--max-tokens");
+    if (maxTokens != null) {
+      server.maxTokens(maxTokens);
+    }
+    if (words.text("--max-time") != null) {
+      server.maxTime(words.seconds("--max-time"));
+    }
+    Integer maxBody = words.integer("--max-body");
+    if (maxBody != null) {
+      server.maxBodyBytes(maxBody);
+    }
+    Integer parallel = words.integer("--parallel");
+    if (parallel != null) {
+      server.parallel(parallel);
+    }
+    Integer queue = words.integer("--queue");
+    if (queue != null) {
+      server.queue(queue);
+    }
+  }
+
+  private static String fileName(Path path) {
+    return path.toAbsolutePath().normalize().getFileName().toString();
+  }
+
+  private static EmbeddingSource source(TextEmbedder embedder) {
+    return texts -> {
+      List<TextEmbedder.Result> results = embedder.embedAll(texts);
+      return new EmbeddingSource.Embeddings(
+          results.stream().map(TextEmbedder.Result::vector).toList(),
+          results.stream().mapToLong(TextEmbedder.Result::tokens).sum());
+    };
+  }
+
+  private static void waitForever() throws InterruptedException {
+    new CountDownLatch(1).await();
+  }
+}

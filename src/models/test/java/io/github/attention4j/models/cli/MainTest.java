@@ -1,0 +1,239 @@
+package io.github.attention4j.models.cli;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.google.gson.JsonArray;
+import com.google.gson.JsonObject;
+import com.google.gson.JsonParser;
+import io.github.attention4j.models.Reranker;
+import io.github.attention4j.models.TextEmbedder;
+import io.github.attention4j.models.text.Chat;
+import io.github.attention4j.models.text.TextGenerator;
+import java.io.ByteArrayInputStream;
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.io.PrintStream;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.io.TempDir;
+
+class MainTest {
+  private static final Path MODELS = Path.of("src/models/test/resources/golden-models");
+  private static final Path WRITER = MODELS.resolve("gguf/models/qwen3-bpe-f32.gguf");
+  private static final Path EMBEDDER = MODELS.resolve("encoder/bert_st_mean");
+  private static final Path RERANKER = MODELS.resolve("encoder/bert_cross_encoder");
+
+  private final ByteArrayOutputStream out = new ByteArrayOutputStream();
+  private final ByteArrayOutputStream err = new ByteArrayOutputStream();
+
+  private int run(String input, Object... arguments) {
+    out.reset();
+    err.reset();
+    String[] words = new String[arguments.length];
+    for (int i = 0; i < words.length; i++) {
+      words[i] = arguments[i].toString();
+    }
+    return new Main(
+            new ByteArrayInputStream(input.getBytes(StandardCharsets.UTF_8)),
+            new PrintStream(out, false, StandardCharsets.UTF_8),
+            new PrintStream(err, true, StandardCharsets.UTF_8),
+            false)
+        .run(words);
+  }
+
+  private String out() {
+    return out.toString(StandardCharsets.UTF_8);
+  }
+
+  private String err() {
+    return err.toString(StandardCharsets.UTF_8);
+  }
+
+  private List<JsonObject> lines() {
+    return out().lines().map(line -> JsonParser.parseString(line).getAsJsonObject()).toList();
+  }
+
+  @Test
+  void shouldTurnLinesIntoVectors() throws IOException {
+    assertEquals(0, run("hello\n\nwörld\n", "embed", EMBEDDER), err());
+    List<JsonObject> lines = lines();
+    assertEquals(3, lines.size());
+    try (TextEmbedder embedder = TextEmbedder.open(EMBEDDER)) {
+      List<TextEmbedder.Result> expected = embedder.embedAll(List.of("hello", "", "wörld"));
+      for (int i = 0; i < lines.size(); i++) {
+        assertEquals(i, lines.get(i).get("index").getAsInt());
+        assertEquals(expected.get(i).tokens(), lines.get(i).get("tokens").getAsInt());
+        JsonArray vector = lines.get(i).getAsJsonArray("embedding");
+        float[] read = new float[vector.size()];
+        for (int j = 0; j < read.length; j++) {
+          read[j] = vector.get(j).getAsFloat();
+        }
+        assertArrayEquals(expected.get(i).vector(), read);
+      }
+    }
+    assertTrue(err().contains("3 texts, "), err());
+    assertTrue(err().contains("texts/s"), err());
+  }
+
+  @Test
+  void shouldRankLinesBestFirst() throws IOException {
+    assertEquals(
+        0, run("one\ntwo words\nthree more words\n", "rerank", RERANKER, "--query=a query"), err());
+    List<JsonObject> lines = lines();
+    List<String> texts = List.of("one", "two words", "three more words");
+    try (Reranker reranker = Reranker.open(RERANKER)) {
+      float[] scores = reranker.score("a query", texts);
+      float last = Float.POSITIVE_INFINITY;
+      for (JsonObject line : lines) {
+        int index = line.get("index").getAsInt();
+        assertEquals(scores[index], line.get("score").getAsFloat());
+        assertEquals(texts.get(index), line.get("text").getAsString());
+        assertTrue(scores[index] <= last);
+        last = scores[index];
+      }
+    }
+    assertEquals(3, lines.size());
+    String best = out().lines().findFirst().orElseThrow();
+    assertEquals(
+        0,
+        run(
+            "one\ntwo words\nthree more words\n",
+            "rerank",
+            RERANKER,
+            "--query",
+            "a query",
+            "--top",
+            1));
+    assertEquals(best, out().strip());
+  }
+
+  @Test
+  void shouldContinueATextAndSayHowFast() throws IOException {
+    String expected;
+    try (Chat chat = Chat.open(WRITER)) {
+      TextGenerator.Request request = TextGenerator.request().maxTokens(12).build();
+      expected = chat.generator().generate("the cat", request, text -> {}).text();
+    }
+    assertEquals(0, run("", "generate", WRITER, "the cat", "--max-tokens", 12), err());
+    assertEquals(expected, out().stripTrailing());
+    Pattern summary =
+        Pattern.compile(
+            "\\[\\d+ tokens read, [0-9,.]+ tokens/s; 12 written, [0-9,.]+ tokens/s; limit of"
+                + " tokens]\\R");
+    assertTrue(summary.matcher(err()).matches(), err());
+    String given = out();
+    assertEquals(0, run("the cat", "generate", WRITER, "--max-tokens", 12), err());
+    assertEquals(given, out());
+  }
+
+  @Test
+  void shouldAnswerLineByLine() {
+    assertEquals(
+        0, run("hello\n\n/reset\nhello\n/exit\nhello\n", "chat", WRITER, "--max-tokens", 6), err());
+    List<String> summaries = err().lines().filter(line -> line.startsWith("[")).toList();
+    assertEquals(2, summaries.size(), err());
+    String first = summaries.getFirst();
+    assertEquals(
+        first.substring(0, first.indexOf(" tokens")),
+        summaries.getLast().substring(0, first.indexOf(" tokens")));
+    String half = out().substring(0, out().length() / 2);
+    assertEquals(half + half, out());
+    assertFalse(half.isBlank());
+  }
+
+  @Test
+  void shouldSayWhatAModelIs() {
+    assertEquals(0, run("", "info", WRITER), err());
+    assertTrue(out().contains("family      qwen3"), out());
+    assertTrue(out().contains("kind        language model"), out());
+    assertTrue(out().contains("by the model's template"), out());
+    assertEquals(0, run("", "info", EMBEDDER), err());
+    assertTrue(out().contains("kind        embedding model"), out());
+    assertEquals(0, run("", "info", RERANKER), err());
+    assertTrue(out().contains("kind        reranker"), out());
+    assertEquals(0, run("", "info"), err());
+    assertTrue(out().contains("threads"), out());
+  }
+
+  @Test
+  void shouldSayWhyAModelIsRefused(@TempDir Path directory) throws IOException {
+    Files.writeString(
+        directory.resolve("config.json"),
+        "{\"architectures\": [\"MambaForCausalLM\"], \"model_type\": \"mamba\"}");
+    assertEquals(1, run("", "info", directory));
+    assertTrue(err().contains("mamba"), err());
+    assertEquals(1, run("", "info", directory.resolve("nothing")));
+    assertTrue(err().contains("NoSuchFileException"), err());
+  }
+
+  @Test
+  void shouldRefuseCommandLinesThatAreWrong() {
+    assertEquals(2, run(""));
+    assertTrue(err().startsWith("Usage:"), err());
+    assertEquals(2, run("", "dance"));
+    assertTrue(err().startsWith("there is no command dance\n"), err());
+    assertEquals(2, run("", "embed"));
+    assertTrue(err().startsWith("embed needs a MODEL\n"), err());
+    assertEquals(2, run("", "embed", EMBEDDER, "--fast", "1"));
+    assertTrue(err().startsWith("embed has no option --fast\n"), err());
+    assertEquals(2, run("", "embed", EMBEDDER, "--max-tokens", "many"));
+    assertTrue(err().startsWith("--max-tokens must be a whole number: --max-tokens=many\n"), err());
+    assertEquals(2, run("", "embed", EMBEDDER, "--prompt"));
+    assertTrue(err().startsWith("--prompt needs a value\n"), err());
+    assertEquals(2, run("", "embed", EMBEDDER, "more"));
+    assertTrue(err().startsWith("embed takes at most 1 words"), err());
+    assertEquals(2, run("", "rerank", RERANKER));
+    assertTrue(err().startsWith("rerank needs --query TEXT\n"), err());
+    assertEquals(0, run("", "help"));
+    assertTrue(out().startsWith("Usage:"), out());
+  }
+
+  @Test
+  @Timeout(120)
+  void shouldServe() throws Exception {
+    Thread server =
+        Thread.ofPlatform()
+            .start(() -> run("", "serve", WRITER, "--port", 0, "--embeddings", EMBEDDER));
+    try {
+      Matcher address = Pattern.compile("http://127.0.0.1:(\\d+)/v1").matcher("");
+      for (int i = 0; i < 600 && server.isAlive() && !address.reset(err()).find(); i++) {
+        Thread.sleep(100);
+      }
+      String base = "http://127.0.0.1:" + address.group(1);
+      HttpClient client = HttpClient.newHttpClient();
+      String models =
+          client
+              .send(
+                  HttpRequest.newBuilder(URI.create(base + "/v1/models")).build(),
+                  HttpResponse.BodyHandlers.ofString())
+              .body();
+      assertTrue(models.contains("qwen3-bpe-f32.gguf") && models.contains("bert_st_mean"), models);
+      HttpRequest chat =
+          HttpRequest.newBuilder(URI.create(base + "/v1/chat/completions"))
+              .header("Content-Type", "application/json")
+              .POST(
+                  HttpRequest.BodyPublishers.ofString(
+                      "{\"messages\": [{\"role\": \"user\", \"content\": \"hi\"}],"
+                          + " \"max_tokens\": 3, \"temperature\": 0}"))
+              .build();
+      HttpResponse<String> answer = client.send(chat, HttpResponse.BodyHandlers.ofString());
+      assertEquals(200, answer.statusCode(), answer.body());
+    } finally {
+      server.interrupt();
+      server.join();
+    }
+  }
+}
