@@ -305,6 +305,21 @@ class TextEmbedderTest {
     assertThrows(IOException.class, () -> TextEncoder.open(directory.resolve("nowhere")));
   }
 
+  @Test
+  void shouldAcceptWhatPublishedConfigurationsSayOfOtherHeads() throws Exception {
+    copy("bert", "none");
+    edit(
+        "config.json",
+        "\"model_type\": \"bert\"",
+        "\"model_type\": \"bert\", \"tie_word_embeddings\": true, \"directionality\": \"bidi\","
+            + " \"pooler_type\": \"first_token_transform\", \"pooler_fc_size\": 768");
+    try (TextEncoder encoder = TextEncoder.open(directory)) {
+      assertEquals("bert", encoder.family());
+    }
+    edit("config.json", "\"pooler_fc_size\"", "\"is_decoder\"");
+    says("is_decoder=768", () -> TextEncoder.open(directory));
+  }
+
   private static void says(String sentence, TextEncoder encoder, Arena arena, int token) {
     says(sentence, () -> encoder.encode(arena, new int[] {1}, new int[] {token}));
   }

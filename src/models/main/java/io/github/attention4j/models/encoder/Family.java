@@ -50,6 +50,10 @@ public interface Family {
     settings.object("id2label").ignoreAll();
     settings.object("label2id").ignoreAll();
     settings.ignore("sbert_ce_default_activation_function");
+    // The heads that these keys are about, for masked words and the like, are not computed.
+    settings.ignore("tie_word_embeddings", "tie_weights_", "output_past");
+    settings.ignore("directionality", "pooler_fc_size", "pooler_num_attention_heads");
+    settings.ignore("pooler_num_fc_layers", "pooler_size_per_head", "pooler_type");
     EncoderSpec spec = family.read(settings);
     settings.requireAllRead();
     return spec;
