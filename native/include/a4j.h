@@ -87,9 +87,10 @@ enum a4j_dtype {
   A4J_I4 = 4  /* integers of 4 bits with scales */
 };
 
-/* In which numbers attention multiplies. */
+/* In which numbers attention and linear layers multiply. */
 enum a4j_arithmetic {
-  A4J_ARITHMETIC_EXACT = 0 /* in numbers no shorter than those that are stored */
+  A4J_ARITHMETIC_EXACT = 0, /* in numbers no shorter than those that are stored */
+  A4J_ARITHMETIC_BF16 = 1   /* linear layers: of numbers rounded to bfloat16 before, where that is faster; sums are float32 */
 };
 
 /*
@@ -592,7 +593,7 @@ typedef struct a4j_linear_desc {
   int32_t product;    /* enum a4j_product */
   int32_t activation; /* enum a4j_activation */
   int32_t combine;    /* enum a4j_combine */
-  int32_t arithmetic; /* A4J_ARITHMETIC_EXACT */
+  int32_t arithmetic; /* enum a4j_arithmetic */
   int64_t rows, dim_in, dim_out;
   int64_t x_stride_row, weight_stride_row, out_stride_row; /* each at least its row's width; packed weights have no stride */
 } a4j_linear_desc;
@@ -610,9 +611,14 @@ A4J_API int32_t a4j_linear(const a4j_linear_desc *desc, const void *x, const voi
                            void *workspace, int64_t workspace_bytes);
 
 /*
- * Packs weight [dim_out, dim_in] into packed [ceil(dim_out / A4J_PANEL)][dim_in][A4J_PANEL], where element [p][d][c] is that of
- * output p * A4J_PANEL + c and input d, 0 behind the last output. The order is the same for every tier. Of the descriptor,
- * rows and the strides of x and out do not count.
+ * Packs weight [dim_out, dim_in] into panels of A4J_PANEL outputs, 0 for those beyond the last. The order is the same for every
+ * tier:
+ *
+ *   float32   [ceil(dim_out / A4J_PANEL)][dim_in][A4J_PANEL]: element [p][d][c] is that of output p * A4J_PANEL + c and input d
+ *   BF16      [ceil(dim_out / A4J_PANEL)][ceil(dim_in / 2)][A4J_PANEL][2]: element [p][d][c][i] is that of input 2 d + i
+ *
+ * BF16 if weight is A4J_BF16, or arithmetic A4J_ARITHMETIC_BF16, which rounds other weights. A call of a4j_linear with them has the
+ * same weight.dtype and arithmetic. Of the descriptor, rows and the strides of x and out do not count.
  */
 A4J_API int32_t a4j_linear_pack(const a4j_linear_desc *desc, const void *weight, void *packed);
 

@@ -60,6 +60,7 @@ struct call {
   const float *x, *bias;
   const void *weight;
   float *out, *workspace;
+  float *x_pairs;               /* rows of x in pairs of bfloat16, or NULL */
   int64_t rows_step, cols_step; /* of a unit of work */
   int64_t col_units;
   int64_t units;
@@ -112,7 +113,8 @@ static int64_t unpacked_rows(const a4j_linear_desc *desc) {
 /* sgemm knows float32 only, counts in int, and can add its result to out but not multiply by it or add what was activated. */
 static int fits_sgemm(const a4j_linear_desc *desc) {
   return desc->dim_in <= INT32_MAX && desc->x_stride_row <= INT32_MAX && desc->weight_stride_row <= INT32_MAX &&
-         desc->out_stride_row <= INT32_MAX && desc->weight.dtype == A4J_F32 && !needs_block(desc);
+         desc->out_stride_row <= INT32_MAX && desc->weight.dtype == A4J_F32 && desc->arithmetic == A4J_ARITHMETIC_EXACT &&
+         !needs_block(desc);
 }
 
 /* Whether a call packs its weights itself. */
@@ -120,6 +122,14 @@ static int packs(const a4j_linear_desc *desc) {
   return desc->rows > unpacked_rows(desc) && desc->dim_in > 0 && desc->dim_out > 0 && !a4j_is_quantized(desc->weight.dtype) &&
          (desc->product == A4J_PRODUCT_OWN || (desc->product == A4J_PRODUCT_BLAS && !fits_sgemm(desc)));
 }
+
+/* Whether panels, packed before or for the call, hold pairs of bfloat16. */
+static int panels_hold_pairs(const a4j_linear_desc *desc) {
+  return desc->arithmetic == A4J_ARITHMETIC_BF16 || (desc->product == A4J_PRODUCT_PACKED && desc->weight.dtype == A4J_BF16);
+}
+
+/* The floats or pairs of a row of x or a column of a panel. */
+static int64_t units_in(const a4j_linear_desc *desc, int pairs) { return pairs ? ceil_div(desc->dim_in, 2) : desc->dim_in; }
 
 /* Whether a call multiplies by panels of weights, packed by itself or before. */
 static int takes_panels(const a4j_linear_desc *desc) {
@@ -196,31 +206,61 @@ static void run_own(struct call *call) {
  */
 enum { PACKED_ROWS = 256 };
 
-/* The floats of one thread's workspace: the part of a panel that it works on, and a block of sums. */
+/*
+ * The floats of one thread's workspace: the part of a panel that it works on, once as it is packed for the call and once as it is
+ * widened, and a block of sums. Rows of x in pairs are behind those of all threads.
+ */
 enum { PANEL_FLOATS = A4J_PANEL * A4J_PANEL_DEPTH, BLOCK_FLOATS = PACKED_ROWS * A4J_PANEL };
 
+static int64_t own_panel_floats(const a4j_linear_desc *desc) { return packs(desc) ? PANEL_FLOATS : 0; }
+static int64_t wide_panel_floats(const a4j_linear_desc *desc) { return panels_hold_pairs(desc) ? PANEL_FLOATS : 0; }
 static int64_t scratch_floats(const a4j_linear_desc *desc) {
-  return (packs(desc) ? PANEL_FLOATS : 0) + (needs_block(desc) ? BLOCK_FLOATS : 0);
+  return own_panel_floats(desc) + wide_panel_floats(desc) + (needs_block(desc) ? BLOCK_FLOATS : 0);
+}
+/* Pairs are kept in floats' places, whatever they hold. */
+static int64_t x_pair_floats(const a4j_linear_desc *desc) {
+  return desc->arithmetic == A4J_ARITHMETIC_BF16 ? desc->rows * units_in(desc, 1) : 0;
+}
+
+static void pair_x(const void *context, int64_t row, int64_t row_end) {
+  const struct call *call = context;
+  const a4j_linear_desc *desc = call->desc;
+  for (; row < row_end; row++) {
+    uint16_t *to = (uint16_t *)(void *)(call->x_pairs + row * units_in(desc, 1));
+    call->kernels->convert(desc->dim_in, A4J_F32, call->x + row * desc->x_stride_row, A4J_BF16, to);
+    if (desc->dim_in % 2 != 0) to[desc->dim_in] = 0;
+  }
 }
 
 static void panel_unit(struct call *call, int64_t unit, float *scratch) {
   const a4j_linear_desc *desc = call->desc;
   const int64_t row = unit / call->col_units * call->rows_step, rows = min(call->rows_step, desc->rows - row);
   const int64_t col = unit % call->col_units * A4J_PANEL, cols = min(A4J_PANEL, desc->dim_out - col);
-  const int64_t step = even_step(desc->dim_in, A4J_PANEL_DEPTH);
-  const int block = needs_block(desc);
-  float *sums = block ? scratch + (packs(desc) ? PANEL_FLOATS : 0) : call->out + row * desc->out_stride_row + col;
-  const int64_t sums_stride = block ? A4J_PANEL : desc->out_stride_row;
-  for (int64_t d = 0; d < desc->dim_in; d += step) {
-    const int64_t depth = min(step, desc->dim_in - d);
+  const int pairs = panels_hold_pairs(desc), dots = call->x_pairs != NULL, per_unit = pairs ? 2 : 1;
+  /* Parts of a panel of pairs that is widened begin where those of floats do. */
+  const int64_t units = units_in(desc, pairs);
+  const int64_t step = dots ? even_step(units, A4J_PANEL_DEPTH) : even_step(desc->dim_in, A4J_PANEL_DEPTH) / per_unit;
+  float *wide = scratch + own_panel_floats(desc), *block = wide + wide_panel_floats(desc);
+  float *sums = needs_block(desc) ? block : call->out + row * desc->out_stride_row + col;
+  const int64_t sums_stride = needs_block(desc) ? A4J_PANEL : desc->out_stride_row;
+  for (int64_t u = 0; u < units; u += step) {
+    const int64_t part = min(step, units - u), d = u * per_unit, depth = min(part * per_unit, desc->dim_in - d);
     const float *panel = scratch;
     if (desc->product == A4J_PRODUCT_PACKED)
-      panel = (const float *)call->weight + col * desc->dim_in + d * A4J_PANEL;
+      panel = (const float *)call->weight + col * units + u * A4J_PANEL;
     else
-      call->kernels->pack_panel(cols, depth, desc->weight.dtype, weight_at(call, col, d), desc->weight_stride_row, scratch);
-    call->kernels->panel_product(rows, cols, depth, call->x + row * desc->x_stride_row + d, desc->x_stride_row, panel,
-                                 d > 0 || call->bias == NULL ? NULL : call->bias + col, d > 0 || accumulates(desc), sums,
-                                 sums_stride);
+      (pairs ? call->kernels->pack_pairs : call->kernels->pack_panel)(cols, depth, desc->weight.dtype, weight_at(call, col, d),
+                                                                      desc->weight_stride_row, scratch);
+    const float *bias = u > 0 || call->bias == NULL ? NULL : call->bias + col;
+    const int accumulate = u > 0 || accumulates(desc);
+    if (dots) {
+      call->kernels->pair_product(rows, cols, part, call->x_pairs + row * units + u, units, panel, bias, accumulate, sums,
+                                  sums_stride);
+      continue;
+    }
+    if (pairs) call->kernels->widen_pairs(depth, panel, wide);
+    call->kernels->panel_product(rows, cols, depth, call->x + row * desc->x_stride_row + d, desc->x_stride_row,
+                                 pairs ? wide : panel, bias, accumulate, sums, sums_stride);
   }
   if (finishes(desc)) finish(call, row, rows, col, cols, sums, sums_stride);
 }
@@ -250,6 +290,10 @@ static void run_panels(struct call *call) {
   const int share = packs(desc) && !needs_block(desc) && call->col_units >= 4 * (int64_t)threads;
   call->rows_step = share ? desc->rows : even_step(desc->rows, PACKED_ROWS);
   call->units = ceil_div(desc->rows, call->rows_step) * call->col_units;
+  if (desc->arithmetic == A4J_ARITHMETIC_BF16 && call->kernels->pair_product != NULL) {
+    call->x_pairs = call->workspace + panel_threads(desc, A4J_LANES_MIN) * scratch_floats(desc);
+    a4j_rows_run(desc->threads, desc->rows, 5 + 0.1 * (double)desc->dim_in, pair_x, call);
+  }
   a4j_team_run(threads, panel_units, call);
 }
 
@@ -258,8 +302,10 @@ static void pack_units(const void *context, int64_t unit, int64_t unit_end) {
   const a4j_linear_desc *desc = call->desc;
   for (; unit < unit_end; unit++) {
     const int64_t col = unit * A4J_PANEL;
-    call->kernels->pack_panel(min(A4J_PANEL, desc->dim_out - col), desc->dim_in, desc->weight.dtype, weight_at(call, col, 0),
-                              desc->weight_stride_row, call->out + col * desc->dim_in);
+    const int pairs = desc->weight.dtype == A4J_BF16 || desc->arithmetic == A4J_ARITHMETIC_BF16;
+    (pairs ? call->kernels->pack_pairs : call->kernels->pack_panel)(
+        min(A4J_PANEL, desc->dim_out - col), desc->dim_in, desc->weight.dtype, weight_at(call, col, 0), desc->weight_stride_row,
+        call->out + col * units_in(desc, pairs));
   }
 }
 
@@ -378,7 +424,7 @@ static int32_t check(const a4j_linear_desc *desc) {
   int32_t status = a4j_check_head(desc, sizeof *desc);
   if (status != A4J_OK) return status;
   if (!a4j_is_activation(desc->activation) || !a4j_is_combine(desc->combine) || desc->product < A4J_PRODUCT_OWN ||
-      desc->product > A4J_PRODUCT_PACKED || desc->arithmetic != A4J_ARITHMETIC_EXACT)
+      desc->product > A4J_PRODUCT_PACKED || desc->arithmetic < A4J_ARITHMETIC_EXACT || desc->arithmetic > A4J_ARITHMETIC_BF16)
     return A4J_BAD_OPTION;
   if (a4j_is_quantized(desc->weight.dtype) && desc->product != A4J_PRODUCT_OWN) return A4J_BAD_OPTION;
   status = a4j_check_sizes(2, (const int64_t[]){desc->rows, desc->dim_in});
@@ -403,7 +449,8 @@ static int32_t check_strides(const a4j_linear_desc *desc) {
 /* For as many threads as any tier would take: a workspace stays large enough when another is selected. */
 static int64_t workspace_bytes(const a4j_linear_desc *desc) {
   if (a4j_is_quantized(desc->weight.dtype)) return desc->dim_out > 0 ? desc->rows * quantized_row_bytes(desc) : 0;
-  return takes_panels(desc) ? panel_threads(desc, A4J_LANES_MIN) * scratch_floats(desc) * (int64_t)sizeof(float) : 0;
+  if (!takes_panels(desc)) return 0;
+  return (panel_threads(desc, A4J_LANES_MIN) * scratch_floats(desc) + x_pair_floats(desc)) * (int64_t)sizeof(float);
 }
 
 int64_t a4j_linear_workspace_bytes(const a4j_linear_desc *desc) {

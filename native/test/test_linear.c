@@ -341,6 +341,64 @@ static void storedOnThisTier(void) {
 }
 static void shouldGiveTheBitsOfTheWidenedWeights(void) { on_every_tier(storedOnThisTier); }
 
+/* ---- Products of bfloat16 ---- */
+
+/* Numbers rounded to bfloat16 where the tier has dot products of them, and sums that are as exact as those of float32. */
+static void bf16By(int weight_dtype, int product, int64_t rows, int64_t dim_in, int64_t dim_out) {
+  struct problem p = make(rows, dim_in, dim_out, up_to(2));
+  uint16_t *stored = malloc(sizeof *stored * (size_t)(dim_out * dim_in + 1));
+  for (int64_t c = 0; c < dim_out; c++)
+    for (int64_t d = 0; d < dim_in; d++)
+      stored[c * dim_in + d] =
+          half_nearest(weight_dtype == A4J_F32 ? A4J_BF16 : weight_dtype, (double)p.weight.data[c * p.weight.stride + d]);
+  struct problem q = p;
+  q.d.arithmetic = A4J_ARITHMETIC_BF16, q.d.weight.dtype = weight_dtype;
+  if (weight_dtype != A4J_F32) q.weight.data = (float *)(void *)stored, q.d.weight_stride_row = dim_in;
+  struct tensor packed = tensor(((dim_out - 1) / A4J_PANEL + 1) * ((dim_in + 1) / 2), A4J_PANEL, 0, 1);
+  if (product == A4J_PRODUCT_PACKED) {
+    CHECK_INT(a4j_linear_pack(&q.d, q.weight.data, packed.data), A4J_OK);
+    check_guards(&packed, "packed pairs");
+    q.weight = packed;
+    q.d.product = A4J_PRODUCT_PACKED;
+  }
+  fill(&q.out, NAN);
+  CHECK_INT(run(&q, 1), A4J_OK);
+
+  const int rounds_x = strcmp(a4j_isa_active(), "avx512bf16") == 0;
+  double worst = 0, most = 0;
+  for (int64_t r = 0; r < rows; r++)
+    for (int64_t c = 0; c < dim_out; c++) {
+      double sum = p.bias.data[c], terms = fabs(sum);
+      for (int64_t d = 0; d < dim_in; d++) {
+        const double x = p.x.data[r * p.x.stride + d];
+        double weight = half_value(weight_dtype == A4J_F32 ? A4J_BF16 : weight_dtype, stored[c * dim_in + d]);
+        if (weight_dtype == A4J_F16) weight = half_value(A4J_BF16, half_nearest(A4J_BF16, weight));
+        const double term = weight * (rounds_x ? half_value(A4J_BF16, half_nearest(A4J_BF16, x)) : x);
+        sum += term, terms += fabs(term);
+      }
+      worst = fmax(worst, fabs((double)p.out.data[r * p.out.stride + c] - sum)), most = fmax(most, 1e-6 * terms);
+    }
+  CHECK(worst <= most, "weights %d product %d %d x %d x %d: error %g", weight_dtype, product, (int)rows, (int)dim_in,
+        (int)dim_out, worst);
+  check_guards(&p.out, "bfloat16");
+
+  struct tensor once = copy_of(&p.out);
+  q.d.threads = 2 + (int32_t)up_to(3);
+  CHECK_INT(run(&q, 1), A4J_OK);
+  CHECK(same(&p.out, &once), "%d threads give other bits", (int)q.d.threads);
+  free(stored), free(packed.base), free(once.base);
+  release(&p);
+}
+static void bf16OnThisTier(void) {
+  static const int64_t dims_in[] = {1, 2, 7, 31, 32, 33, 64, 65, 515, 1100, 2200};
+  for (int dtype = A4J_F32; dtype <= A4J_F16; dtype++)
+    for (size_t i = 0; i < sizeof dims_in / sizeof *dims_in; i++) {
+      bf16By(dtype, A4J_PRODUCT_OWN, 97 + up_to(170), dims_in[i], 1 + up_to(100));
+      bf16By(dtype, A4J_PRODUCT_PACKED, 1 + up_to(40), dims_in[i], 1 + up_to(100));
+    }
+}
+static void shouldMultiplyRoundedNumbersWhereThatWasAskedFor(void) { on_every_tier(bf16OnThisTier); }
+
 static void rowsAloneBy(int product) {
   struct problem p = make(45, 1100, 53, 0);
   if (product == A4J_PRODUCT_PACKED) pack(&p);
@@ -457,6 +515,8 @@ static void shouldRefuseWhatTheDescriptorCannotMean(void) {
   REFUSES(d.combine = -1, A4J_BAD_OPTION);
   REFUSES(d.activation = A4J_TANH + 1, A4J_BAD_OPTION);
   REFUSES(d.activation = -1, A4J_BAD_OPTION);
+  REFUSES(d.arithmetic = -1, A4J_BAD_OPTION);
+  REFUSES(d.arithmetic = 7, A4J_BAD_OPTION);
   REFUSES(d.weight.dtype = 9, A4J_UNSUPPORTED_DTYPE);
   REFUSES(d.product = 3, A4J_BAD_OPTION);
   REFUSES(d.product = -1, A4J_BAD_OPTION);
@@ -498,6 +558,7 @@ int main(void) {
   RUN(shouldGiveTheSameBitsWhetherWeightsWerePackedBefore);
   RUN(shouldGiveTheSameBitsForEveryThreadCount);
   RUN(shouldGiveTheBitsOfTheWidenedWeights);
+  RUN(shouldMultiplyRoundedNumbersWhereThatWasAskedFor);
   RUN(shouldFinishWithTheBitsOfTwoSteps);
   RUN(shouldGiveARowTheSameBitsAloneAndAmongOthers);
   RUN(shouldShowNanWhereItBelongsAndNowhereElse);

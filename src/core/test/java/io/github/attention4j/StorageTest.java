@@ -97,6 +97,38 @@ class StorageTest {
   }
 
   @Test
+  void shouldRoundProductsToBf16WhereThatWasAskedFor() {
+    try (Arena arena = Arena.ofShared()) {
+      int rows = 130;
+      Tensor x = random(arena, random, rows, 301);
+      Tensor rounded = stored(arena, x, DType.BF16).toF32(arena);
+      Tensor weight = random(arena, random, 70, 301);
+      Tensor wide = stored(arena, weight, DType.BF16).toF32(arena);
+      Tensor expected = Tensor.allocate(arena, DType.F32, rows, 70);
+      Tensor out = Tensor.allocate(arena, DType.F32, rows, 70);
+      for (Tensor w : new Tensor[] {weight, stored(arena, weight, DType.BF16)}) {
+        onEveryTier(
+            () -> {
+              boolean rounds = A4j.isa().equals("avx512bf16");
+              Linear.of(wide).forward(rounds ? rounded : x, expected);
+              Linear linear = Linear.of(w).withBf16Products();
+              linear.forward(x, out);
+              assertArrayEquals(expected.toFloatArray(), out.toFloatArray(), 2e-4f);
+              out.fill(0);
+              linear.packed(arena).forward(x, out);
+              assertArrayEquals(expected.toFloatArray(), out.toFloatArray(), 2e-4f);
+            });
+      }
+      assertEquals(
+          "withBf16Products comes before packed",
+          assertThrows(
+                  IllegalStateException.class,
+                  () -> Linear.of(weight).packed(arena).withBf16Products())
+              .getMessage());
+    }
+  }
+
+  @Test
   void shouldRefuseWeightsThatAreNoRealNumbers() {
     try (Arena arena = Arena.ofConfined()) {
       refuse(

@@ -58,6 +58,8 @@ public final class Descriptor {
   public static final long UNBOUNDED = -1;
   public static final int KEY_PAIRS = 0;
   public static final int KEY_HEADS = 1;
+  public static final int ARITHMETIC_EXACT = 0;
+  public static final int ARITHMETIC_BF16 = 1;
   public static final int PRODUCT_OWN = 0;
   public static final int PRODUCT_BLAS = 1;
   public static final int PRODUCT_PACKED = 2;
@@ -499,6 +501,7 @@ public final class Descriptor {
       Workspaces.Lease lease,
       int threads,
       Storage weight,
+      int arithmetic,
       int product,
       int activation,
       int combine,
@@ -514,6 +517,7 @@ public final class Descriptor {
     a4j_linear_desc.dtype(d, Struct.F32);
     a4j_linear_desc.threads(d, threads);
     put(a4j_linear_desc.weight(d), weight);
+    a4j_linear_desc.arithmetic(d, arithmetic);
     a4j_linear_desc.product(d, product);
     a4j_linear_desc.activation(d, activation);
     a4j_linear_desc.combine(d, combine);

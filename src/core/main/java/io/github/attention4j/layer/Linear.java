@@ -38,7 +38,11 @@ public final class Linear {
 
   private final Activation activation;
 
+  /** Whether products may round their numbers to bfloat16. */
+  private final boolean rounding;
+
   private Linear(QuantizedWeights quantized, Tensor bias, Activation activation) {
+    this.rounding = false;
     this.weight = null;
     this.quantized = quantized;
     this.bias = bias;
@@ -49,7 +53,9 @@ public final class Linear {
     this.weightStrideRow = 0;
   }
 
-  private Linear(Tensor weight, Tensor bias, Tensor packed, Activation activation) {
+  private Linear(
+      Tensor weight, Tensor bias, Tensor packed, Activation activation, boolean rounding) {
+    this.rounding = rounding;
     this.weight = weight;
     this.quantized = null;
     this.bias = bias;
@@ -73,7 +79,7 @@ public final class Linear {
     Checks.realInput("weight", weight);
     Checks.positive("weight.dimOut", weight.size(0));
     Checks.positive("weight.dimIn", weight.size(1));
-    return new Linear(weight, null, null, Activation.IDENTITY);
+    return new Linear(weight, null, null, Activation.IDENTITY, false);
   }
 
   /**
@@ -89,7 +95,7 @@ public final class Linear {
   public static Linear of(Tensor weight, Tensor bias) {
     Linear linear = of(weight);
     linear.requireBias(bias);
-    return new Linear(weight, bias, null, Activation.IDENTITY);
+    return new Linear(weight, bias, null, Activation.IDENTITY, false);
   }
 
   /**
@@ -146,9 +152,9 @@ public final class Linear {
   /**
    * Returns the same projection with its weights copied into the order that the matrix product
    * takes, which spares each call from doing so: 3 to 5 % of the time of 500 rows, more of fewer.
-   * Worth its memory, that of the weights again, for those who project dozens of rows or more at a
-   * time. The result has the same bits as without where rows are many. Quantised weights are packed
-   * already.
+   * Worth its memory, that of the weights again (of F16 twice), for those who project dozens of
+   * rows or more at a time. The result has the same bits as without where rows are many. Quantised
+   * weights are packed already.
    *
    * <p>A BLAS takes weights as they are: if {@code -Da4j.product=blas} chose one, nothing is copied
    * and this projection is returned.
@@ -169,13 +175,17 @@ public final class Linear {
       return this;
     }
     long panels = Math.ceilDiv(dimOut, (long) Descriptor.PANEL);
-    Tensor copy = Tensor.allocate(arena, DType.F32, panels, dimIn, Descriptor.PANEL);
+    // Pairs of bfloat16 take the place of floats.
+    boolean pairs = rounding || weight.dtype() == DType.BF16;
+    long units = pairs ? Math.ceilDiv(dimIn, 2L) : dimIn;
+    Tensor copy = Tensor.allocate(arena, DType.F32, panels, units, Descriptor.PANEL);
     try (Workspaces.Lease lease = Workspaces.lease()) {
       MemorySegment d =
           Descriptor.linear(
               lease,
               A4j.threads(),
               Descriptor.Storage.of(weight.dtype()),
+              arithmetic(),
               Descriptor.PRODUCT_PACKED,
               Descriptor.IDENTITY,
               Descriptor.SET,
@@ -187,7 +197,23 @@ public final class Linear {
               dimOut);
       Downcalls.linearPack(d, Checks.first(weight), Checks.first(copy));
     }
-    return new Linear(weight, bias, copy, activation);
+    return new Linear(weight, bias, copy, activation, rounding);
+  }
+
+  /**
+   * Returns a projection of the same weights whose products may round x and the weight to bfloat16,
+   * with sums in float32: errors of about 0.4 % of a term, and twice the speed for many rows, where
+   * the CPU has dot products of bfloat16. Few rows are computed as before, and so are quantised
+   * weights, whose own products are as fast. Without this, nothing is rounded.
+   *
+   * @return the projection; to be asked for before {@link #packed}
+   * @throws IllegalStateException if the weights are packed already
+   */
+  public Linear withBf16Products() {
+    if (packed != null) {
+      throw new IllegalStateException("withBf16Products comes before packed");
+    }
+    return quantized != null ? this : new Linear(weight, bias, null, activation, true);
   }
 
   /**
@@ -201,7 +227,7 @@ public final class Linear {
     Objects.requireNonNull(activation, "activation");
     return quantized != null
         ? new Linear(quantized, bias, activation)
-        : new Linear(weight, bias, packed, activation);
+        : new Linear(weight, bias, packed, activation, rounding);
   }
 
   /** Refuses a projection that already has the activation that a layer adds to it. */
@@ -229,7 +255,7 @@ public final class Linear {
       panels =
           packed.slice(0, start / Descriptor.PANEL, Math.ceilDiv(count, (long) Descriptor.PANEL));
     }
-    return new Linear(weight.slice(0, start, count), part, panels, activation);
+    return new Linear(weight.slice(0, start, count), part, panels, activation, rounding);
   }
 
   /**
@@ -363,6 +389,7 @@ public final class Linear {
               quantized != null
                   ? quantized.quantization().storage()
                   : Descriptor.Storage.of(weight.dtype()),
+              arithmetic(),
               product(),
               activation.code(),
               combine,
@@ -380,6 +407,10 @@ public final class Linear {
           Checks.firstOrNull(bias),
           Checks.first(out));
     }
+  }
+
+  private int arithmetic() {
+    return rounding ? Descriptor.ARITHMETIC_BF16 : Descriptor.ARITHMETIC_EXACT;
   }
 
   private int product() {
