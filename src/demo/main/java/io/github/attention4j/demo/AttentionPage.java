@@ -10,6 +10,8 @@ import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.Base64;
 import java.util.List;
+import java.util.Locale;
+import java.util.function.Function;
 import java.util.stream.Collectors;
 
 /**
@@ -34,36 +36,108 @@ final class AttentionPage {
   record Model(String name, String about, String unit, double[] lambda, float[][][][] weights) {}
 
   /**
+   * What the page shows of a search by meaning.
+   *
+   * @param query what was searched for
+   * @param hits what was found, best first
+   * @param texts all sentences, in the order of the similarities
+   * @param similarities [text][text]
+   * @param look where the encoder looks in the query
+   */
+  record Found(
+      String query,
+      List<Search.Hit> hits,
+      List<Search.Text> texts,
+      float[][] similarities,
+      Search.Look look) {}
+
+  /**
    * Writes the page.
    *
    * @param file is replaced; missing directories are created
    * @param tokens the bytes of the text that the maps are over. Not modified.
    * @param layer index of the layer that is shown first
+   * @param found of the search; null leaves its section out
    * @throws IllegalArgumentException if a map is not tokens × tokens
    */
-  static void write(Path file, int[] tokens, int layer, List<Model> models) throws IOException {
+  static void write(Path file, int[] tokens, int layer, List<Model> models, Found found)
+      throws IOException {
     if (file.toAbsolutePath().getParent() != null) {
       Files.createDirectories(file.toAbsolutePath().getParent());
     }
-    Files.writeString(file, render(tokens, layer, models));
+    Files.writeString(file, render(tokens, layer, models, found));
   }
 
   /** The page as text, as {@link #write} writes it. */
-  static String render(int[] tokens, int layer, List<Model> models) throws IOException {
+  static String render(int[] tokens, int layer, List<Model> models, Found found)
+      throws IOException {
     try (InputStream in = AttentionPage.class.getResourceAsStream("attention-page.html")) {
       String template = new String(in.readAllBytes(), StandardCharsets.UTF_8);
-      return template.replace("@DATA@", json(tokens, layer, models));
+      return template.replace("@DATA@", json(tokens, layer, models, found));
     }
   }
 
-  private static String json(int[] tokens, int layer, List<Model> models) {
-    return "{\"tokens\":%s,\"layer\":%d,\"models\":%s}"
+  private static String json(int[] tokens, int layer, List<Model> models, Found found) {
+    return "{\"tokens\":%s,\"layer\":%d,\"models\":%s,\"found\":%s}"
         .formatted(
             Arrays.toString(tokens),
             layer,
             models.stream()
                 .map(model -> json(model, tokens.length))
-                .collect(Collectors.joining(",", "[", "]")));
+                .collect(Collectors.joining(",", "[", "]")),
+            found == null ? "null" : json(found));
+  }
+
+  private static String json(Found found) {
+    return "{\"query\":%s,\"hits\":%s,\"texts\":%s,\"similarities\":%s,\"tokens\":%s,\"layers\":%s}"
+        .formatted(
+            quoted(found.query()),
+            list(
+                found.hits(),
+                hit ->
+                    String.format(
+                        Locale.ROOT,
+                        "{\"text\":%s,\"score\":%.4f}",
+                        quoted(hit.text().text()),
+                        hit.score())),
+            list(
+                found.texts(),
+                text ->
+                    "{\"topic\":%s,\"text\":%s}"
+                        .formatted(quoted(text.topic()), quoted(text.text()))),
+            square(found.similarities()),
+            list(found.look().tokens(), AttentionPage::quoted),
+            list(
+                List.of(found.look().weights()),
+                layer -> list(List.of(layer), AttentionPage::square)));
+  }
+
+  private static <T> String list(List<T> items, Function<T, String> json) {
+    return items.stream().map(json).collect(Collectors.joining(",", "[", "]"));
+  }
+
+  /** A whole square map, row by row, in the form of {@link #json(float[][], int)}. */
+  private static String square(float[][] map) {
+    float largest = 0;
+    for (float[] row : map) {
+      for (float weight : row) {
+        largest = Math.max(largest, Math.abs(weight));
+      }
+    }
+    float scale = largest == 0 ? 1 : largest / Short.MAX_VALUE;
+    ByteBuffer weights =
+        ByteBuffer.allocate(map.length * map.length * Short.BYTES).order(ByteOrder.LITTLE_ENDIAN);
+    for (float[] row : map) {
+      for (float weight : row) {
+        weights.putShort((short) Math.round(weight / scale));
+      }
+    }
+    return encoded(scale, weights);
+  }
+
+  private static String encoded(float scale, ByteBuffer weights) {
+    String data = Base64.getEncoder().encodeToString(weights.array());
+    return "{\"scale\":" + scale + ",\"data\":\"" + data + "\"}";
   }
 
   private static String json(Model model, int length) {
@@ -103,8 +177,7 @@ final class AttentionPage {
         weights.putShort((short) Math.round(map[query][key] / scale));
       }
     }
-    String data = Base64.getEncoder().encodeToString(weights.array());
-    return "{\"scale\":" + scale + ",\"data\":\"" + data + "\"}";
+    return encoded(scale, weights);
   }
 
   /** A JSON string that can also stand within a script element. */

@@ -6,6 +6,7 @@ import io.github.attention4j.models.Sampler;
 import java.io.IOException;
 import java.io.PrintStream;
 import java.lang.foreign.Arena;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -16,16 +17,19 @@ import java.util.function.Function;
 
 /**
  * Two trained language models continue a prompt through the library, race plain Java, and show
- * where they look.
+ * where they look; an encoder searches sentences by their meaning.
  *
  * <p>For each model it streams a continuation, then lets the library and {@link PlainCausalLm} read
  * the same text in turns and prints the rates, the speed-up and the largest difference of logits.
- * At the end it writes a page with the attention maps over the prompt. System properties:
+ * Then MiniLM searches bundled sentences. At the end it writes a page with the attention maps over
+ * the prompt and the query, and with the similarities of the sentences. System properties:
  *
  * <ul>
  *   <li>{@code demo.prompt}: the text to continue, at most 256 bytes of UTF-8; a token is a byte
  *   <li>{@code demo.temperature}: 0 takes the likeliest byte, 1 draws as learnt; default 0.5
  *   <li>{@code demo.seed}: another whole number gives another continuation; default 2
+ *   <li>{@code demo.query}: what to search the bundled sentences for
+ *   <li>{@code demo.encoder}: the jar with MiniLM; without it there is no search
  *   <li>{@code demo.output}: where {@code attention.html} goes, default {@code target/demo}
  * </ul>
  */
@@ -35,6 +39,10 @@ public final class Demo {
 
   /** Index of the layer whose maps the page shows first: some look next door, some far back. */
   private static final int FIRST_LAYER = 1;
+
+  private static final String QUERY = "Who can fix my vehicle?";
+
+  private static final int MOST_HITS = 5;
 
   private final PrintStream out;
   private final Duration race;
@@ -103,8 +111,38 @@ public final class Demo {
                 ours.attentionWeights(tokens)));
       }
     }
-    AttentionPage.write(page, tokens, FIRST_LAYER, maps);
-    out.printf("%nAttention maps of both, to open in a browser: %s%n%n", page);
+    AttentionPage.Found found = search();
+    AttentionPage.write(page, tokens, FIRST_LAYER, maps, found);
+    out.printf(
+        "%nAttention maps%s, to open in a browser: %s%n%n",
+        found == null ? "" : " and the map of similarities", page);
+  }
+
+  /** Searches the bundled sentences; null, and a word about it, if there is no encoder. */
+  private AttentionPage.Found search() throws IOException {
+    String query = property("demo.query", QUERY);
+    String encoder = property("demo.encoder", "");
+    if (encoder.isEmpty() || !Files.exists(Path.of(encoder))) {
+      out.printf(
+          "%nSearch by meaning: left out, because the encoder could not be fetched%s%n",
+          encoder.isEmpty() ? "" : ": there is no " + encoder);
+      return null;
+    }
+    try (Search search = Search.open(Path.of(encoder))) {
+      List<Search.Hit> hits = search.find(query).subList(0, MOST_HITS);
+      out.printf(
+          "%nSearch by meaning: MiniLM (%s)%n%n  > %s%n",
+          search.describe(), TextStream.printable(query));
+      for (Search.Hit hit : hits) {
+        out.printf(Locale.ROOT, "    %.3f  %s%n", hit.score(), hit.text().text());
+      }
+      out.printf(
+          Locale.ROOT,
+          "%n  %,.0f sentences per second, tokenizing included%n",
+          search.sentencesPerSecond(race));
+      return new AttentionPage.Found(
+          query, hits, search.texts(), search.similarities(), search.look(query));
+    }
   }
 
   private void introduce(DemoModel model, CausalLm library) {

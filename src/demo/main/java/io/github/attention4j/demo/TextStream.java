@@ -49,6 +49,15 @@ final class TextStream {
     }
   }
 
+  /** Text on one line, without control characters. */
+  static String printable(String text) {
+    StringBuilder shown = new StringBuilder();
+    for (char c : text.toCharArray()) {
+      shown.append(Character.isISOControl(c) ? '?' : c);
+    }
+    return shown.toString();
+  }
+
   private void show() {
     StringBuilder shown = new StringBuilder();
     for (char c : characters.flip().toString().toCharArray()) {

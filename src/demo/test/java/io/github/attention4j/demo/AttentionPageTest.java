@@ -46,7 +46,8 @@ class AttentionPageTest {
                     "Two <em>of</em> them.",
                     "pair",
                     differential.lambda(),
-                    diffLlama)));
+                    diffLlama)),
+            null);
   }
 
   @Test
@@ -129,7 +130,7 @@ class AttentionPageTest {
     IllegalArgumentException e =
         assertThrows(
             IllegalArgumentException.class,
-            () -> AttentionPage.render(new int[2], 0, List.of(model)));
+            () -> AttentionPage.render(new int[2], 0, List.of(model), null));
     assertEquals("a map must be tokens x tokens: tokens=2, map=3 x 3", e.getMessage());
   }
 

@@ -265,6 +265,44 @@ public final class TextEncoder implements AutoCloseable {
     }
   }
 
+  /**
+   * Returns the number of layers.
+   *
+   * @return at least 1
+   */
+  public int layers() {
+    return encoder.layers();
+  }
+
+  /**
+   * Computes the weights with which each token of a text reads each, in one layer.
+   *
+   * @param arena supplies the memory of the result
+   * @param tokens the text, at least one token. Not modified.
+   * @param layer the layer, from 0
+   * @return {@link DType#F32} {@code [heads, tokens, tokens]}, by query and key
+   * @throws IllegalArgumentException if the text is empty or longer than {@link #maxTokens()}, or a
+   *     token is not in the vocabulary
+   * @throws IndexOutOfBoundsException if there is no such layer
+   * @throws IllegalStateException if the model is closed
+   * @throws OutOfMemoryError if there is no memory to compute in
+   */
+  public Tensor attentionWeights(Arena arena, int[] tokens, int layer) {
+    Objects.checkIndex(layer, layers());
+    check(List.of(tokens), null);
+    long stamp = enter();
+    try (Arena own = Arena.ofConfined();
+        Encoder.Scratch scratch = encoder.newScratch()) {
+      Tensor x = Tensor.allocate(own, DType.F32, tokens.length, width());
+      Tensor weights =
+          Tensor.allocate(arena, DType.F32, 1, encoder.heads(layer), tokens.length, tokens.length);
+      encoder.attentionWeights(tokens, layer, x, weights, scratch);
+      return weights.select(0, 0);
+    } finally {
+      open.unlockRead(stamp);
+    }
+  }
+
   static Sequences sequences(List<int[]> texts) {
     return Sequences.ofLengths(texts.stream().mapToInt(text -> text.length).toArray());
   }

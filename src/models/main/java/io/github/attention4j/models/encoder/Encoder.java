@@ -11,6 +11,7 @@ import static io.github.attention4j.Score.score;
 import io.github.attention4j.Alignment;
 import io.github.attention4j.Attention;
 import io.github.attention4j.DType;
+import io.github.attention4j.Extras;
 import io.github.attention4j.FloatExpression;
 import io.github.attention4j.IntExpression;
 import io.github.attention4j.Mask;
@@ -415,7 +416,7 @@ public final class Encoder {
     Tensor positionsTensor = room.positions(sequences);
     for (int i = 0; i < layers.size(); i++) {
       Layer layer = layers.get(i);
-      attend(layer, room, sequences, positionsTensor, out);
+      attend(layer, room, sequences, positionsTensor, out, null);
       feedForward(layer, room, out);
       if (i == 0 && convolution != null) {
         convolve(room, sequences, out);
@@ -454,8 +455,47 @@ public final class Encoder {
   }
 
   /** Adds what attention reads to x, with its norm before or after. */
+  /** The number of layers. */
+  public int layers() {
+    return layers.size();
+  }
+
+  /** The number of query heads of a layer. */
+  public int heads(int layer) {
+    return layers.get(layer).block.heads().count();
+  }
+
+  /**
+   * Computes the weights of attention of one text in one layer.
+   *
+   * @param x {@code [tokens, width]}, overwritten
+   * @param weights {@code [1, heads, tokens, tokens]}
+   */
+  public void attentionWeights(int[] tokens, int layer, Tensor x, Tensor weights, Scratch scratch) {
+    Sequences sequences = Sequences.ofLengths(tokens.length);
+    Room room = scratch.room(tokens.length);
+    embed(tokens, null, sequences, room, x);
+    if (convolution != null) {
+      room.normed().copyFrom(x);
+    }
+    Tensor positionsTensor = room.positions(sequences);
+    for (int i = 0; i < layer; i++) {
+      attend(layers.get(i), room, sequences, positionsTensor, x, null);
+      feedForward(layers.get(i), room, x);
+      if (i == 0 && convolution != null) {
+        convolve(room, sequences, x);
+      }
+    }
+    attend(layers.get(layer), room, sequences, positionsTensor, x, weights);
+  }
+
   private void attend(
-      Layer layer, Room room, Sequences sequences, Tensor positionsTensor, Tensor x) {
+      Layer layer,
+      Room room,
+      Sequences sequences,
+      Tensor positionsTensor,
+      Tensor x,
+      Tensor weights) {
     Heads heads = layer.block.heads();
     boolean preNorm = layer.block.preNorm();
     Tensor in = x;
@@ -483,11 +523,21 @@ public final class Encoder {
       layer.rotary.forward(turned, turned, positionsTensor);
     }
     Tensor read = room.read().reshape(room.rows(), heads.count(), heads.dim());
-    attention(layer, room, q, k, sequences).forwardPacked(q, sequences, k, v, sequences, read);
+    Attention attention = attention(layer, room, q, k, sequences);
+    if (weights == null) {
+      attention.forwardPacked(q, sequences, k, v, sequences, read);
+    } else {
+      attention.forward(whole(q), whole(k), whole(v), whole(read), Extras.none().weights(weights));
+    }
     layer.out.forwardAdd(room.read(), x);
     if (!preNorm) {
       layer.attentionNorm.forward(x, x);
     }
+  }
+
+  /** Rows of one text as {@code [1, heads, tokens, dim]}. */
+  private static Tensor whole(Tensor rows) {
+    return rows.transpose(0, 1).unsqueeze(0);
   }
 
   private Attention attention(Layer layer, Room room, Tensor q, Tensor k, Sequences sequences) {
