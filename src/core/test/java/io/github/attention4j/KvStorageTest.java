@@ -101,11 +101,12 @@ class KvStorageTest {
         Tensor wanted = Tensor.allocate(arena, DType.F32, 2, 2 * HEADS, lenQ, DIM_V);
         Tensor got = Tensor.allocate(arena, DType.F32, 2, 2 * HEADS, lenQ, DIM_V);
         Attention attention = Attention.builder().softCap(20).build();
-        attention
-            .withMask(cache.mask())
-            .forward(q, cache.copyKeys(arena), cache.copyValues(arena), wanted);
+        Attention masked = attention.withMask(cache.mask());
+        masked.forward(q, cache.copyKeys(arena), cache.copyValues(arena), wanted);
         attention.forward(q, cache, got);
-        close(wanted, got);
+        Tensor weighted = Tensor.allocate(arena, DType.F32, wanted.shape());
+        masked.forward(q, cache.copyKeys(arena), magnitudes(cache.copyValues(arena)), weighted);
+        closeAsStored(dtype, wanted, weighted, got);
       }
     }
   }
@@ -127,6 +128,29 @@ class KvStorageTest {
           .forward(q, cache.copyKeys(arena), cache.copyValues(arena), 0.3f, wanted);
       attention.forward(q, cache, 0.3f, got);
       close(wanted, got);
+    }
+  }
+
+  /** The values without their signs. */
+  private Tensor magnitudes(Tensor values) {
+    float[] numbers = values.toFloatArray();
+    for (int i = 0; i < numbers.length; i++) {
+      numbers[i] = Math.abs(numbers[i]);
+    }
+    return Tensor.of(arena, numbers, values.shape());
+  }
+
+  /**
+   * Weights are rounded to bfloat16 where values are stored so, which moves an output by at most
+   * 2⁻⁸ of the weighted magnitudes of its values.
+   */
+  private static void closeAsStored(DType dtype, Tensor wanted, Tensor weighted, Tensor got) {
+    float[] expected = wanted.toFloatArray();
+    float[] bound = weighted.toFloatArray();
+    float[] actual = got.toFloatArray();
+    for (int i = 0; i < expected.length; i++) {
+      float most = 2e-6f + (dtype == DType.BF16 ? bound[i] / 256 : 0);
+      assertEquals(expected[i], actual[i], most, "element " + i);
     }
   }
 
