@@ -435,7 +435,7 @@ static void shouldComputeAloneInAFork(void) {
   CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "wanted exit 0, got status %#x", (unsigned)status);
 }
 
-/* In a process of its own: no more threads are to be had, then some, then all that are wanted. */
+/* In a process of its own: no thread can be started, then some, then all that are wanted. */
 static void shouldComputeWithTheThreadsThatItGets(void) {
   if (geteuid() == 0 && (setgid(64901) != 0 || setuid(64901) != 0)) {
     printf("skip   no user without privileges to be\n");

@@ -450,7 +450,6 @@ public final class KvCache {
    *     overlaps the cache
    * @throws IllegalStateException if a batch has no room for the rows, in which case nothing is
    *     appended; or if a tensor's arena is closed or confined to another thread
-   * @throws AttentionException if the native library cannot be loaded
    */
   public void append(Tensor k, Tensor v) {
     Checks.rank("k", Objects.requireNonNull(k, "k"), 4);
@@ -471,7 +470,6 @@ public final class KvCache {
    *     count for each batch, or one lies outside [0, lenNew]
    * @throws IllegalStateException if a batch has no room for the rows, in which case nothing is
    *     appended; or if a tensor's arena is closed or confined to another thread
-   * @throws AttentionException if the native library cannot be loaded
    */
   public void append(Tensor k, Tensor v, int[] counts) {
     Checks.rank("k", Objects.requireNonNull(k, "k"), 4);

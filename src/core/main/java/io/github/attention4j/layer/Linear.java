@@ -163,7 +163,6 @@ public final class Linear {
    * @return a projection that keeps the weight and the bias of this one too
    * @throws IllegalStateException if an arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for the copy
-   * @throws io.github.attention4j.AttentionException if the native library is not to be had
    */
   public Linear packed(Arena arena) {
     Objects.requireNonNull(arena, "arena");
@@ -316,8 +315,6 @@ public final class Linear {
    * @throws IllegalArgumentException if types, sizes, strides or alignment do not fit, or out is
    *     read-only or overlaps x, the weight or the bias
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public void forward(Tensor x, Tensor out) {
     run(x, out, Descriptor.SET);
@@ -332,8 +329,6 @@ public final class Linear {
    * @throws IllegalArgumentException if types, sizes, strides or alignment do not fit, or out is
    *     read-only or overlaps x, the weight or the bias
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public void forwardAdd(Tensor x, Tensor out) {
     run(x, out, Descriptor.ADD);

@@ -57,8 +57,6 @@ public final class SwiGlu {
    *     read-only or overlaps x or a weight
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for the hidden rows
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public void forward(Tensor x, Tensor out) {
     run(x, out, false);
@@ -73,8 +71,6 @@ public final class SwiGlu {
    *     read-only or overlaps x or a weight
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for the hidden rows
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public void forwardAdd(Tensor x, Tensor out) {
     run(x, out, true);
@@ -103,7 +99,6 @@ public final class SwiGlu {
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, or out is
    *     read-only or overlaps gate or up in any other way than being it
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws io.github.attention4j.AttentionException if the native library is not to be had
    */
   public static void multiply(Tensor gate, Tensor up, Tensor out) {
     Activation.SILU.gate(gate, up, out);

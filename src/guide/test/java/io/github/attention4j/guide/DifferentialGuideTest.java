@@ -53,7 +53,7 @@ class DifferentialGuideTest {
     Tensor x = seed.get("in.x");
     Tensor out = Tensor.allocate(arena, DType.F32, x.shape());
 
-    DifferentialAttention founding =
+    DifferentialAttention first =
         DifferentialAttention.builder(
                 Linear.of(seed.get("w.q_proj")),
                 Linear.of(seed.get("w.k_proj")),
@@ -62,7 +62,7 @@ class DifferentialGuideTest {
             .pairs(4)
             .lambda(lambdaQ1, lambdaK1, lambdaQ2, lambdaK2, 0)
             .build();
-    founding.forward(x, out);
+    first.forward(x, out);
 
     assertArrayEquals(seed.get("out.output").toFloatArray(), out.toFloatArray(), 1e-5f);
   }

@@ -474,8 +474,6 @@ public final class CausalLm implements AutoCloseable {
    *     are more than the context holds
    * @throws IllegalStateException if the model or the arena is closed
    * @throws OutOfMemoryError if there is no memory to compute in
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public Tensor logits(Arena arena, int[] tokens) {
     Objects.requireNonNull(arena, "arena");
@@ -504,8 +502,6 @@ public final class CausalLm implements AutoCloseable {
    * @throws IndexOutOfBoundsException if there is no such layer
    * @throws IllegalStateException if the model or the arena is closed
    * @throws OutOfMemoryError if there is no memory to compute in
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public Tensor attentionWeights(Arena arena, int[] tokens, int layer) {
     Objects.requireNonNull(arena, "arena");
@@ -534,8 +530,6 @@ public final class CausalLm implements AutoCloseable {
    *     vocabulary, maxNewTokens is negative, or both together are more than the context holds
    * @throws IllegalStateException if the model is closed, before or meanwhile
    * @throws OutOfMemoryError if there is no memory for the session
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public int[] generate(int[] prompt, int maxNewTokens, Sampler sampler, IntConsumer onToken) {
     checkGeneration(prompt, maxNewTokens, 0, specification.context(), "context");
@@ -659,8 +653,6 @@ public final class CausalLm implements AutoCloseable {
    * @throws IllegalStateException if the model or a session's arena is closed, or an arena is
    *     confined to another thread; no session has read its token then, or those of the first
    *     sixteens have
-   * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-   *     had
    */
   public List<Tensor> step(List<Session> sessions, int[] tokens) {
     if (sessions.size() != tokens.length) {
@@ -745,7 +737,7 @@ public final class CausalLm implements AutoCloseable {
    *     threads may use the session, and how long
    * @return a session
    * @throws IllegalStateException if the model or the arena is closed
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws OutOfMemoryError if there is not enough memory
    */
   public Session newSession(Arena arena) {
     return newSession(arena, specification.context());
@@ -760,7 +752,7 @@ public final class CausalLm implements AutoCloseable {
    * @return a session
    * @throws IllegalArgumentException if capacity lies outside its range
    * @throws IllegalStateException if the model or the arena is closed
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws OutOfMemoryError if there is not enough memory
    */
   public Session newSession(Arena arena, int capacity) {
     return newSession(arena, capacity, DType.F32);
@@ -777,7 +769,7 @@ public final class CausalLm implements AutoCloseable {
    * @return a session
    * @throws IllegalArgumentException if capacity lies outside its range, or cache is none of these
    * @throws IllegalStateException if the model or the arena is closed
-   * @throws OutOfMemoryError if the memory is not to be had
+   * @throws OutOfMemoryError if there is not enough memory
    */
   public Session newSession(Arena arena, int capacity, DType cache) {
     Objects.requireNonNull(arena, "arena");
@@ -965,8 +957,6 @@ public final class CausalLm implements AutoCloseable {
      *     text would become longer than the capacity; nothing is read then
      * @throws IllegalStateException if the model or the session's arena is closed, or the arena is
      *     confined to another thread; nothing is read then
-     * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-     *     had
      */
     public Tensor prefill(int[] tokens) {
       model.checkTokens(tokens, "tokens");
@@ -982,8 +972,6 @@ public final class CausalLm implements AutoCloseable {
      * @return the logits {@code [vocabulary]} of the token after it. The next call overwrites them.
      * @throws IllegalArgumentException as {@link #prefill}
      * @throws IllegalStateException as {@link #prefill}
-     * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-     *     had
      */
     public Tensor step(int token) {
       model.checkToken(token, "token");
@@ -1011,8 +999,6 @@ public final class CausalLm implements AutoCloseable {
      * @throws CancellationException if the thread is interrupted, between parts of the prompt or
      *     between tokens; the session keeps the tokens that it has read, and of the prompt all or
      *     nothing
-     * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-     *     had
      */
     public int[] generate(int[] prompt, int maxNewTokens, Sampler sampler, IntConsumer onToken) {
       model.checkGeneration(prompt, maxNewTokens, length, capacity, "capacity");
@@ -1043,8 +1029,6 @@ public final class CausalLm implements AutoCloseable {
      *     if a processor or bias leaves no token
      * @throws IllegalStateException as {@link #generate(int[], int, Sampler, IntConsumer)}
      * @throws CancellationException as {@link #generate(int[], int, Sampler, IntConsumer)}
-     * @throws io.github.attention4j.AttentionException if the native library or a BLAS is not to be
-     *     had
      */
     public Generated generate(int[] prompt, Generation generation, TokenListener listener) {
       Objects.requireNonNull(generation, "generation");
