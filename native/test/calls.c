@@ -81,6 +81,8 @@ static int32_t run_attention(void *call, int32_t threads) {
 
 static uint64_t hash_attention(const void *call) { return hash_of(call); }
 
+static void free_attention(void *call) { release(call); }
+
 /* ---- Layers ---- */
 
 enum { ROWS = 1200, DIM = 96, WIDE = 3 * DIM, COUNT = ROWS * WIDE };
@@ -103,6 +105,12 @@ static void *layer(void) {
   l->second = memory(COUNT * (int64_t)sizeof(float));
   l->bytes = memory(COUNT);
   return l;
+}
+
+static void free_layer(void *call) {
+  struct layer *l = call;
+  void *all[] = {l->x, l->y, l->z, l->out, l->second, l->bytes, l};
+  for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) free(all[i]);
 }
 
 static uint64_t hash_layer(const void *call) {
@@ -311,31 +319,32 @@ static int32_t append_rows(void *call, int32_t threads) {
 enum { STACK = 64 * 1024, PROGRAM_STACK = 132 * 1024 };
 
 const struct call_kind call_kinds[] = {
-    {"attention: prefill", STACK, prefill, run_attention, hash_attention},
-    {"attention: decode", STACK, decode, run_attention, hash_attention},
-    {"attention: mask, bias, slopes, sinks, weights, scores", STACK, with_all_outputs, run_attention, hash_attention},
-    {"attention: differential", STACK, differential, run_attention, hash_attention},
-    {"attention: relative positions", STACK, relative, run_attention, hash_attention},
-    {"attention: hardened weights", STACK, hardened, run_attention, hash_attention},
-    {"attention: programs and dropout", PROGRAM_STACK, programmed, run_attention, hash_attention},
-    {"attention: programs in decode", PROGRAM_STACK, programmed_decode, run_attention, hash_attention},
-    {"linear: few rows", STACK, layer, few_rows, hash_layer},
-    {"linear: many rows", STACK, layer, many_rows, hash_layer},
-    {"linear: packed weights", STACK, layer, packed_rows, hash_layer},
-    {"linear: quantised weights", STACK, layer, quantized_rows, hash_layer},
-    {"rms_norm", STACK, layer, rms_norm, hash_layer},
-    {"layer_norm", STACK, layer, layer_norm, hash_layer},
-    {"rope", STACK, layer, rope, hash_layer},
-    {"pair_scores", STACK, layer, pair_scores, hash_layer},
-    {"elementwise: scale and add", STACK, layer, scale_add, hash_layer},
-    {"convert", STACK, layer, convert, hash_layer},
-    {"elementwise: gate", STACK, layer, gate, hash_layer},
-    {"gru", STACK, layer, gru, hash_layer},
-    {"area_features", STACK, layer, areas, hash_layer},
-    {"linear_attention", STACK, layer, linear_attention, hash_layer},
-    {"dropout", STACK, layer, dropout, hash_layer},
-    {"merge", STACK, layer, merge, hash_layer},
-    {"kv_append", STACK, layer, append_rows, hash_layer},
+    {"attention: prefill", STACK, prefill, run_attention, hash_attention, free_attention},
+    {"attention: decode", STACK, decode, run_attention, hash_attention, free_attention},
+    {"attention: mask, bias, slopes, sinks, weights, scores", STACK, with_all_outputs, run_attention, hash_attention,
+     free_attention},
+    {"attention: differential", STACK, differential, run_attention, hash_attention, free_attention},
+    {"attention: relative positions", STACK, relative, run_attention, hash_attention, free_attention},
+    {"attention: hardened weights", STACK, hardened, run_attention, hash_attention, free_attention},
+    {"attention: programs and dropout", PROGRAM_STACK, programmed, run_attention, hash_attention, free_attention},
+    {"attention: programs in decode", PROGRAM_STACK, programmed_decode, run_attention, hash_attention, free_attention},
+    {"linear: few rows", STACK, layer, few_rows, hash_layer, free_layer},
+    {"linear: many rows", STACK, layer, many_rows, hash_layer, free_layer},
+    {"linear: packed weights", STACK, layer, packed_rows, hash_layer, free_layer},
+    {"linear: quantised weights", STACK, layer, quantized_rows, hash_layer, free_layer},
+    {"rms_norm", STACK, layer, rms_norm, hash_layer, free_layer},
+    {"layer_norm", STACK, layer, layer_norm, hash_layer, free_layer},
+    {"rope", STACK, layer, rope, hash_layer, free_layer},
+    {"pair_scores", STACK, layer, pair_scores, hash_layer, free_layer},
+    {"elementwise: scale and add", STACK, layer, scale_add, hash_layer, free_layer},
+    {"convert", STACK, layer, convert, hash_layer, free_layer},
+    {"elementwise: gate", STACK, layer, gate, hash_layer, free_layer},
+    {"gru", STACK, layer, gru, hash_layer, free_layer},
+    {"area_features", STACK, layer, areas, hash_layer, free_layer},
+    {"linear_attention", STACK, layer, linear_attention, hash_layer, free_layer},
+    {"dropout", STACK, layer, dropout, hash_layer, free_layer},
+    {"merge", STACK, layer, merge, hash_layer, free_layer},
+    {"kv_append", STACK, layer, append_rows, hash_layer, free_layer},
 };
 
 const int call_kind_count = sizeof call_kinds / sizeof *call_kinds;

@@ -13,6 +13,7 @@ struct call_kind {
   void *(*make)(void);
   int32_t (*run)(void *call, int32_t threads); /* fills the outputs; the status */
   uint64_t (*hash)(const void *call);          /* of all bits of the outputs */
+  void (*free)(void *call);
 };
 
 extern const struct call_kind call_kinds[];

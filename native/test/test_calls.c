@@ -65,6 +65,7 @@ static void sameBits(const struct call_kind *kind) {
             (int)THREADS[t], MODES[m]);
     }
   }
+  kind->free(call);
 }
 
 static void shouldGiveTheSameBitsInEveryModeOnEveryNumberOfThreads(void) {
@@ -122,6 +123,7 @@ static void shouldNeedLittleStack(void) {
       struct deep_call deep = {.kind = &call_kinds[k], .call = call_kinds[k].make()};
       const int64_t used = stack_of(&deep) - empty;
       CHECK_INT(deep.status, A4J_OK);
+      deep.kind->free(deep.call);
       if (getenv("A4J_TEST_STACK") != NULL) printf("%-8s %6" PRId64 "  %s\n", a4j_isa_name(i), used, call_kinds[k].name);
       CHECK(used <= deep.kind->stack, "%s on %s: wanted at most %" PRId64 " bytes of stack, got %" PRId64, deep.kind->name,
             a4j_isa_name(i), deep.kind->stack, used);

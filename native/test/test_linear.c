@@ -91,7 +91,7 @@ static void release(struct problem *p) {
 static int32_t run(struct problem *p, int with_bias) {
   const int64_t bytes = a4j_linear_workspace_bytes(&p->d);
   if (bytes < 0) return (int32_t)-bytes;
-  void *workspace = aligned_alloc(A4J_WORKSPACE_ALIGNMENT, (size_t)bytes + A4J_WORKSPACE_ALIGNMENT);
+  void *workspace = aligned_alloc(A4J_WORKSPACE_ALIGNMENT, (size_t)(bytes + 63) / 64 * 64 + 64);
   const int32_t status = a4j_linear(&p->d, p->x.data, p->weight.data, with_bias ? p->bias.data : NULL, p->out.data,
                                     bytes == 0 ? NULL : workspace, bytes);
   free(workspace);
@@ -535,7 +535,7 @@ static void shouldRefuseWhatTheDescriptorCannotMean(void) {
   CHECK_INT(a4j_linear_pack(&good, w, NULL), A4J_NULL_POINTER);
   struct problem many = make(MANY, 5, 6, 0);
   const int64_t bytes = a4j_linear_workspace_bytes(&many.d);
-  float *workspace = aligned_alloc(A4J_WORKSPACE_ALIGNMENT, (size_t)bytes + A4J_WORKSPACE_ALIGNMENT);
+  float *workspace = aligned_alloc(A4J_WORKSPACE_ALIGNMENT, (size_t)(bytes + 63) / 64 * 64 + 64);
   CHECK(bytes > 0, "no workspace");
   CHECK_INT(a4j_linear(&many.d, many.x.data, w, NULL, many.out.data, NULL, bytes), A4J_NULL_POINTER);
   CHECK_INT(a4j_linear(&many.d, many.x.data, w, NULL, many.out.data, workspace, bytes - 1), A4J_SMALL_WORKSPACE);

@@ -61,7 +61,7 @@ static int32_t run(const struct scene *s, int64_t from, int64_t len, int32_t thr
   d.threads = threads;
   const int64_t bytes = a4j_linear_attention_workspace_bytes(&d);
   CHECK(bytes >= 0, "workspace_bytes gave %" PRId64, bytes);
-  void *workspace = aligned_alloc(A4J_WORKSPACE_ALIGNMENT, (size_t)bytes + 64);
+  void *workspace = aligned_alloc(A4J_WORKSPACE_ALIGNMENT, (size_t)(bytes + 63) / 64 * 64 + 64);
 #define FROM(index) (s->t[index].data + from * s->t[index].stride)
   int32_t status = a4j_linear_attention(&d, FROM(QUERY), FROM(KEY), FROM(VALUE), gated(s) ? FROM(DECAY) : NULL,
                                         delta(s) ? FROM(BETA) : NULL, s->t[STATE].data, FROM(OUT), workspace, bytes);
