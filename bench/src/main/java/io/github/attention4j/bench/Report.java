@@ -546,6 +546,11 @@ final class Report {
     return rows.stream().filter(condition).toList();
   }
 
+  /** What the matrix of scores of {@link LongContext} would take. */
+  private static double scoreBytes() {
+    return 4.0 * LongContext.SHAPE.lenQ() * LongContext.SHAPE.lenK();
+  }
+
   private static double median(double[] values) {
     java.util.Arrays.sort(values);
     return values[values.length / 2];
