@@ -66,6 +66,7 @@ struct plan {
   struct cut cut;         /* of every batch; where they differ, of one with the longest rows and keys */
   int64_t batch_tasks;    /* the most tasks of a batch */
   int64_t batch_partials; /* floats for the partial results of a batch */
+  int merges;             /* whether some batch has partial results */
   int64_t scratch_floats; /* for each thread, behind all partial results */
   int32_t threads;
   int32_t room;                                   /* threads that the workspace has scratch for */
@@ -361,6 +362,7 @@ static int32_t make_cuts(struct plan *p) {
   make_cut(d, p, d->len_q, d->len_k, &p->cut);
   p->batches = p->cut.stack > p->cut.stack_heads ? 1 : d->batch;
   p->batch_tasks = p->batch_partials = 0;
+  p->merges = 0;
   int64_t together = 1;
   for (int64_t b = 0; b < (p->packed ? d->batch : 1); b++) {
     struct cut own;
@@ -369,6 +371,7 @@ static int32_t make_cuts(struct plan *p) {
     if (__builtin_mul_overflow(cut->stacks * cut->chunks, cut->partial_floats, &partials)) return A4J_SIZE_OVERFLOW;
     p->batch_tasks = max64(p->batch_tasks, cut->stacks * cut->units);
     p->batch_partials = max64(p->batch_partials, partials);
+    p->merges |= cut->chunks > 0 || cut->few;
     together = max64(together, cut->together);
   }
   return scratch_floats(d, together, &p->scratch_floats);
@@ -647,8 +650,7 @@ int32_t a4j_attention_full(const a4j_attention_desc *desc, const void *q, const 
   if (status != A4J_OK) return status;
   struct run run = {.plan = &plan, .workspace = workspace};
   if (plan.batch_tasks > 0) run_all(&run, compute_task, plan.batch_tasks);
-  if (plan.batch_partials > 0 || plan.cut.few || plan.packed)
-    run_all(&run, merge_task, plan.packed ? desc->heads_q : plan.cut.stacks);
+  if (plan.merges) run_all(&run, merge_task, plan.packed ? desc->heads_q : plan.cut.stacks);
   if (work != NULL) *work = atomic_load_explicit(&run.work, memory_order_relaxed);
   return A4J_OK;
 }
