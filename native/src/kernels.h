@@ -135,9 +135,10 @@ struct a4j_kernels {
   /* panel[d][c] = weight[c][d] for d in [0, depth) and columns [0, cols), at most A4J_PANEL; 0 for the columns behind. */
   void (*pack_panel)(int64_t cols, int64_t depth, int32_t weight_dtype, const void *weight, int64_t weight_stride_row,
                      float *panel);
-  /* out[r][c] = (accumulate ? out[r][c] : 0) + bias[c] + sum over d of x[r][d] * panel[d][c]; bias may be NULL. The same holds. */
+  /* out[r][c] = (accumulate ? out[r][c] : 0) + bias[c] + sum over d of x[r][d] * panel[d][c]; bias may be NULL. The same holds.
+     The panel at `next` is brought near meanwhile; it need not be there. */
   void (*panel_product)(int64_t rows, int64_t cols, int64_t depth, const float *x, int64_t x_stride_row, const float *panel,
-                        const float *bias, int accumulate, float *out, int64_t out_stride_row);
+                        const float *next, const float *bias, int accumulate, float *out, int64_t out_stride_row);
   /* The same with the inputs in pairs of bfloat16: panel[d / 2][c] is the pair of inputs d and d + 1, 0 beyond the last. */
   void (*pack_pairs)(int64_t cols, int64_t depth, int32_t weight_dtype, const void *weight, int64_t weight_stride_row,
                      float *panel);
@@ -146,7 +147,7 @@ struct a4j_kernels {
   /* panel_product with pairs in place of the floats of x and panel, which depth and x_stride_row count; NULL on tiers without dot
      products of pairs. */
   void (*pair_product)(int64_t rows, int64_t cols, int64_t depth, const float *x, int64_t x_stride_row, const float *panel,
-                       const float *bias, int accumulate, float *out, int64_t out_stride_row);
+                       const float *next, const float *bias, int accumulate, float *out, int64_t out_stride_row);
   /* Rounds a row of x to integers of 16 bits, with a scale and a sum for each A4J_QUANTIZED_X columns, in the form that this tier
      multiplies; takes 2 * dim + 8 * (dim / A4J_QUANTIZED_X) bytes. The scale of columns that are not finite is NaN. */
   void (*quantize_row)(int64_t dim, const float *x, void *row);

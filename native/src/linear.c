@@ -64,6 +64,7 @@ struct call {
   int64_t rows_step, cols_step; /* of a unit of work */
   int64_t col_units;
   int64_t units;
+  int32_t threads; /* that share the units */
   _Atomic int64_t next;
 };
 
@@ -206,6 +207,9 @@ static void run_own(struct call *call) {
  */
 enum { PACKED_ROWS = 256 };
 
+/* Panels that share a part of x, as long as enough units are left for threads to end together. */
+enum { PANELS_TOGETHER = 4, UNITS_PER_THREAD = 4 };
+
 /*
  * The floats of one thread's workspace: the part of a panel that it works on, once as it is packed for the call and once as it is
  * widened, and a block of sums. Rows of x in pairs are behind those of all threads.
@@ -232,37 +236,63 @@ static void pair_x(const void *context, int64_t row, int64_t row_end) {
   }
 }
 
-static void panel_unit(struct call *call, int64_t unit, float *scratch) {
+/* Part of a panel that was packed before: from unit u on, of columns from col on. */
+static const float *packed_part(const struct call *call, int64_t col, int64_t u) {
+  return (const float *)call->weight + col * units_in(call->desc, panels_hold_pairs(call->desc)) + u * A4J_PANEL;
+}
+
+/* Adds what the part of a panel from unit u on gives for some rows; the part that is needed next begins at column next_col. */
+static void panel_part(const struct call *call, int64_t row, int64_t rows, int64_t col, int64_t u, int64_t part,
+                       int64_t next_col, int64_t next_u, float *scratch, float *sums, int64_t sums_stride) {
+  const a4j_linear_desc *desc = call->desc;
+  const int pairs = panels_hold_pairs(desc), per_unit = pairs ? 2 : 1;
+  const int64_t units = units_in(desc, pairs), d = u * per_unit, depth = min(part * per_unit, desc->dim_in - d);
+  const int64_t cols = min(A4J_PANEL, desc->dim_out - col);
+  const float *panel = scratch, *next = scratch;
+  if (desc->product == A4J_PRODUCT_PACKED) {
+    panel = packed_part(call, col, u);
+    next = packed_part(call, next_col, next_u);
+  } else
+    (pairs ? call->kernels->pack_pairs : call->kernels->pack_panel)(cols, depth, desc->weight.dtype, weight_at(call, col, d),
+                                                                    desc->weight_stride_row, scratch);
+  const float *bias = u > 0 || call->bias == NULL ? NULL : call->bias + col;
+  const int accumulate = u > 0 || accumulates(desc);
+  if (call->x_pairs != NULL) {
+    call->kernels->pair_product(rows, cols, part, call->x_pairs + row * units + u, units, panel, next, bias, accumulate, sums,
+                                sums_stride);
+    return;
+  }
+  float *wide = scratch + own_panel_floats(desc);
+  if (pairs) call->kernels->widen_pairs(depth, panel, wide);
+  call->kernels->panel_product(rows, cols, depth, call->x + row * desc->x_stride_row + d, desc->x_stride_row,
+                               pairs ? wide : panel, next, bias, accumulate, sums, sums_stride);
+}
+
+/* The parts of x that several panels need come one after the other, so that each stays in the second-level cache meanwhile. */
+static void panel_unit(const struct call *call, int64_t unit, float *scratch) {
   const a4j_linear_desc *desc = call->desc;
   const int64_t row = unit / call->col_units * call->rows_step, rows = min(call->rows_step, desc->rows - row);
-  const int64_t col = unit % call->col_units * A4J_PANEL, cols = min(A4J_PANEL, desc->dim_out - col);
-  const int pairs = panels_hold_pairs(desc), dots = call->x_pairs != NULL, per_unit = pairs ? 2 : 1;
+  const int64_t col = unit % call->col_units * call->cols_step, col_end = min(desc->dim_out, col + call->cols_step);
+  const int pairs = panels_hold_pairs(desc);
   /* Parts of a panel of pairs that is widened begin where those of floats do. */
   const int64_t units = units_in(desc, pairs);
-  const int64_t step = dots ? even_step(units, A4J_PANEL_DEPTH) : even_step(desc->dim_in, A4J_PANEL_DEPTH) / per_unit;
-  float *wide = scratch + own_panel_floats(desc), *block = wide + wide_panel_floats(desc);
-  float *sums = needs_block(desc) ? block : call->out + row * desc->out_stride_row + col;
-  const int64_t sums_stride = needs_block(desc) ? A4J_PANEL : desc->out_stride_row;
-  for (int64_t u = 0; u < units; u += step) {
-    const int64_t part = min(step, units - u), d = u * per_unit, depth = min(part * per_unit, desc->dim_in - d);
-    const float *panel = scratch;
-    if (desc->product == A4J_PRODUCT_PACKED)
-      panel = (const float *)call->weight + col * units + u * A4J_PANEL;
-    else
-      (pairs ? call->kernels->pack_pairs : call->kernels->pack_panel)(cols, depth, desc->weight.dtype, weight_at(call, col, d),
-                                                                      desc->weight_stride_row, scratch);
-    const float *bias = u > 0 || call->bias == NULL ? NULL : call->bias + col;
-    const int accumulate = u > 0 || accumulates(desc);
-    if (dots) {
-      call->kernels->pair_product(rows, cols, part, call->x_pairs + row * units + u, units, panel, bias, accumulate, sums,
-                                  sums_stride);
-      continue;
+  const int64_t step =
+      call->x_pairs != NULL ? even_step(units, A4J_PANEL_DEPTH) : even_step(desc->dim_in, A4J_PANEL_DEPTH) / (pairs ? 2 : 1);
+  float *block = scratch + own_panel_floats(desc) + wide_panel_floats(desc);
+  for (int64_t u = 0; u < units; u += step)
+    for (int64_t c = col; c < col_end; c += A4J_PANEL) {
+      float *sums = needs_block(desc) ? block : call->out + row * desc->out_stride_row + c;
+      const int64_t sums_stride = needs_block(desc) ? A4J_PANEL : desc->out_stride_row;
+      /* Other threads take the units in between, more or less. */
+      int64_t next_col = c + A4J_PANEL, next_u = u;
+      if (next_col >= col_end) {
+        const int64_t later = col + call->threads * call->cols_step;
+        next_u = u + step < units ? u + step : 0;
+        next_col = next_u > 0 ? col : later < desc->dim_out ? later : 0;
+      }
+      panel_part(call, row, rows, c, u, min(step, units - u), next_col, next_u, scratch, sums, sums_stride);
+      if (u + step >= units && finishes(desc)) finish(call, row, rows, c, min(A4J_PANEL, col_end - c), sums, sums_stride);
     }
-    if (pairs) call->kernels->widen_pairs(depth, panel, wide);
-    call->kernels->panel_product(rows, cols, depth, call->x + row * desc->x_stride_row + d, desc->x_stride_row,
-                                 pairs ? wide : panel, bias, accumulate, sums, sums_stride);
-  }
-  if (finishes(desc)) finish(call, row, rows, col, cols, sums, sums_stride);
 }
 
 static void panel_units(void *context, int32_t thread, int32_t threads) {
@@ -286,10 +316,16 @@ static int32_t panel_threads(const a4j_linear_desc *desc, int32_t lanes) {
 static void run_panels(struct call *call) {
   const a4j_linear_desc *desc = call->desc;
   const int32_t threads = panel_threads(desc, call->kernels->lanes);
-  call->col_units = ceil_div(desc->dim_out, A4J_PANEL);
-  const int share = packs(desc) && !needs_block(desc) && call->col_units >= 4 * (int64_t)threads;
+  const int64_t panels = ceil_div(desc->dim_out, A4J_PANEL);
+  const int share = packs(desc) && !needs_block(desc) && panels >= 4 * (int64_t)threads;
   call->rows_step = share ? desc->rows : even_step(desc->rows, PACKED_ROWS);
-  call->units = ceil_div(desc->rows, call->rows_step) * call->col_units;
+  const int64_t row_units = ceil_div(desc->rows, call->rows_step);
+  int64_t together = share || needs_block(desc) || desc->dim_in <= A4J_PANEL_DEPTH ? 1 : PANELS_TOGETHER;
+  while (together > 1 && row_units * ceil_div(panels, together) < UNITS_PER_THREAD * (int64_t)threads) together /= 2;
+  call->cols_step = together * A4J_PANEL;
+  call->col_units = ceil_div(panels, together);
+  call->units = row_units * call->col_units;
+  call->threads = threads;
   if (desc->arithmetic == A4J_ARITHMETIC_BF16 && call->kernels->pair_product != NULL) {
     call->x_pairs = call->workspace + panel_threads(desc, A4J_LANES_MIN) * scratch_floats(desc);
     a4j_rows_run(desc->threads, desc->rows, 5 + 0.1 * (double)desc->dim_in, pair_x, call);
