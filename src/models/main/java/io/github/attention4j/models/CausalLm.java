@@ -113,6 +113,7 @@ public final class CausalLm implements AutoCloseable {
             specification,
             checkpoint,
             Storage.valueOf(options.weights().name()),
+            options.bf16Products(),
             options.progress(),
             arena);
   }

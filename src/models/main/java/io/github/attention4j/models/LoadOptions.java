@@ -34,17 +34,19 @@ public final class LoadOptions {
   private static final LoadOptions DEFAULTS = builder().build();
 
   private final Weights weights;
+  private final boolean bf16Products;
   private final DoubleConsumer progress;
 
   private LoadOptions(Builder builder) {
     weights = builder.weights;
+    bf16Products = builder.bf16Products;
     progress = builder.progress;
   }
 
   /**
    * Returns the options of {@link CausalLm#open(java.nio.file.Path)}.
    *
-   * @return weights as they are stored, nobody told of the progress
+   * @return weights as they are stored, nothing rounded in products, nobody told of the progress
    */
   public static LoadOptions defaults() {
     return DEFAULTS;
@@ -63,6 +65,10 @@ public final class LoadOptions {
     return weights;
   }
 
+  boolean bf16Products() {
+    return bf16Products;
+  }
+
   DoubleConsumer progress() {
     return progress;
   }
@@ -70,6 +76,7 @@ public final class LoadOptions {
   /** Collects the options. Not safe for several threads. */
   public static final class Builder {
     private Weights weights = Weights.AS_STORED;
+    private boolean bf16Products;
     private DoubleConsumer progress = share -> {};
 
     private Builder() {}
@@ -82,6 +89,18 @@ public final class LoadOptions {
      */
     public Builder weights(Weights weights) {
       this.weights = Objects.requireNonNull(weights, "weights");
+      return this;
+    }
+
+    /**
+     * Lets products of many rows, those of a prompt, round their numbers to bfloat16, with sums in
+     * float32: up to twice as fast where the processor multiplies such numbers, with errors of
+     * about 0.4 % of a term. Single tokens are computed as before, and so are quantised weights.
+     *
+     * @return this builder
+     */
+    public Builder bf16Products() {
+      this.bf16Products = true;
       return this;
     }
 

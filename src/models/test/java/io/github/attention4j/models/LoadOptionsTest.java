@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.github.attention4j.A4j;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.nio.file.Path;
@@ -23,7 +24,16 @@ class LoadOptionsTest {
 
   @BeforeEach
   void write() throws IOException {
-    TinyCheckpoint.of("llama", "hidden_size", "32", "intermediate_size", "64", "head_dim", "8")
+    TinyCheckpoint.of(
+            "llama",
+            "hidden_size",
+            "32",
+            "intermediate_size",
+            "64",
+            "head_dim",
+            "8",
+            "max_position_embeddings",
+            "128")
         .write(directory);
   }
 
@@ -59,16 +69,24 @@ class LoadOptionsTest {
           String kind = (i == 0 ? 8 : 4) + " bits, F16 scales of 32";
           assertTrue(quantised.weightBytes().containsKey(kind), quantised.weightBytes().toString());
           float[] got = logits(quantised);
-          double error = 0;
-          double size = 0;
-          for (int j = 0; j < wanted.length; j++) {
-            error += Math.pow(got[j] - (double) wanted[j], 2);
-            size += Math.pow(wanted[j], 2);
-          }
-          assertTrue(Math.sqrt(error / size) < allowed[i], kind + ": " + Math.sqrt(error / size));
+          double error = relativeError(wanted, got);
+          assertTrue(error < allowed[i], kind + ": " + error);
           assertTrue(error > 0);
         }
       }
+    }
+  }
+
+  @Test
+  void shouldRoundOnlyProductsOfManyRows() throws IOException {
+    LoadOptions options = LoadOptions.builder().bf16Products().build();
+    try (CausalLm exact = CausalLm.open(directory);
+        CausalLm rounding = CausalLm.open(directory, options)) {
+      assertArrayEquals(logits(exact), logits(rounding));
+      float[] wanted = logits(exact, 120);
+      double error = relativeError(wanted, logits(rounding, 120));
+      assertTrue(error < 0.02, "error is " + error);
+      assertEquals(A4j.isa().equals("avx512bf16"), error > 0, "error is " + error);
     }
   }
 
@@ -94,8 +112,23 @@ class LoadOptionsTest {
     assertSame(enough, thrown);
   }
 
+  /** The length of the difference by that of what is wanted. */
+  private static double relativeError(float[] wanted, float[] got) {
+    double error = 0;
+    double size = 0;
+    for (int i = 0; i < wanted.length; i++) {
+      error += Math.pow(got[i] - (double) wanted[i], 2);
+      size += Math.pow(wanted[i], 2);
+    }
+    return Math.sqrt(error / size);
+  }
+
   private static float[] logits(CausalLm model) {
-    int[] text = new int[40];
+    return logits(model, 40);
+  }
+
+  private static float[] logits(CausalLm model, int length) {
+    int[] text = new int[length];
     Arrays.setAll(text, i -> (i * i + 3 * i) % 29);
     try (Arena arena = Arena.ofConfined()) {
       return model.logits(arena, text).toFloatArray();

@@ -78,6 +78,7 @@ public final class Decoder {
    *
    * @param checkpoint holds every tensor that the specification needs
    * @param storage what matrices are kept as
+   * @param bf16Products whether products of many rows may round to bfloat16
    * @param progress is given the share of the layers that have been read, one call at a time
    * @param arena shared; outlives the decoder
    */
@@ -85,10 +86,11 @@ public final class Decoder {
       Specification specification,
       Checkpoint checkpoint,
       Storage storage,
+      boolean bf16Products,
       DoubleConsumer progress,
       Arena arena) {
     this.specification = specification;
-    WeightReader reader = new WeightReader(checkpoint, storage, arena);
+    WeightReader reader = new WeightReader(checkpoint, storage, bf16Products, arena);
     embedding = checkpoint.get(specification.embedding().name());
     positions = specification.positions() == null ? null : reader.floats(specification.positions());
     head = reader.head(specification);

@@ -27,14 +27,16 @@ import java.util.concurrent.ConcurrentSkipListMap;
 final class WeightReader {
   private final Checkpoint checkpoint;
   private final Storage storage;
+  private final boolean bf16Products;
   private final Arena arena;
 
   /** Bytes by what weights are kept as. */
   private final Map<String, Long> bytes = new ConcurrentSkipListMap<>();
 
-  WeightReader(Checkpoint checkpoint, Storage storage, Arena arena) {
+  WeightReader(Checkpoint checkpoint, Storage storage, boolean bf16Products, Arena arena) {
     this.checkpoint = checkpoint;
     this.storage = storage;
+    this.bf16Products = bf16Products;
     this.arena = arena;
   }
 
@@ -58,7 +60,7 @@ final class WeightReader {
       Tensor inPlace = stored.inPlace();
       if (inPlace != null) {
         count(stored.type() + " mapped", stored.bytes());
-        return bias == null ? Linear.of(inPlace) : Linear.of(inPlace, bias);
+        return linear(inPlace, bias);
       }
       QuantizedWeights packed = stored.quantized(arena);
       if (packed != null) {
@@ -75,8 +77,12 @@ final class WeightReader {
             QuantizedWeights.quantize(arena, matrix, Quantization.symmetric(bits)), "", bias);
       }
     }
-    Tensor matrix = floats(source);
-    return bias == null ? Linear.of(matrix) : Linear.of(matrix, bias);
+    return linear(floats(source), bias);
+  }
+
+  private Linear linear(Tensor matrix, Tensor bias) {
+    Linear linear = bias == null ? Linear.of(matrix) : Linear.of(matrix, bias);
+    return bf16Products ? linear.withBf16Products() : linear;
   }
 
   private Linear linear(QuantizedWeights packed, String of, Tensor bias) {
