@@ -179,7 +179,7 @@ public final class TextClassifier implements AutoCloseable {
    */
   public List<Result> classify(List<String> texts) {
     TextInput own = input();
-    return results(texts.stream().map(own::encode).toList());
+    return results(own.encodeAll(texts));
   }
 
   /**

@@ -2,6 +2,7 @@ package io.github.attention4j.models;
 
 import io.github.attention4j.DType;
 import io.github.attention4j.Tensor;
+import io.github.attention4j.models.encoder.Shares;
 import io.github.attention4j.models.files.Settings;
 import java.io.IOException;
 import java.lang.foreign.Arena;
@@ -48,6 +49,12 @@ import java.util.concurrent.CancellationException;
 public final class TextEmbedder implements AutoCloseable {
   /** Texts are tokenized and embedded in chunks of about so many tokens. */
   private static final int CHUNK_TOKENS = 8192;
+
+  /** Roughly what pooling needs. */
+  private static final double NANOS_PER_ELEMENT = 0.5;
+
+  /** Texts are tokenized in groups of about so many characters. */
+  private static final int GROUP_CHARS = 8192;
 
   private final TextEncoder encoder;
   private final TextInput input;
@@ -621,18 +628,7 @@ public final class TextEmbedder implements AutoCloseable {
    * @throws IllegalStateException if the embedder is closed
    */
   public List<float[]> embedTokens(List<int[]> texts) {
-    encoder.check(texts, null);
-    List<float[]> vectors = new ArrayList<>(texts.size());
-    for (int from = 0; from < texts.size(); ) {
-      int to = from + 1;
-      int tokens = texts.get(from).length;
-      while (to < texts.size() && tokens + texts.get(to).length <= CHUNK_TOKENS) {
-        tokens += texts.get(to++).length;
-      }
-      vectors.addAll(vectors(texts.subList(from, to), null, 0));
-      from = to;
-    }
-    return vectors;
+    return vectors(texts, null, 0);
   }
 
   private String prompt(String name) {
@@ -671,9 +667,10 @@ public final class TextEmbedder implements AutoCloseable {
       List<TextInput.Cut> cuts = new ArrayList<>();
       int tokens = 0;
       while (tokens < CHUNK_TOKENS && texts.hasNext()) {
-        TextInput.Cut cut = input.encode(prompt + Objects.requireNonNull(texts.next(), "text"));
-        cuts.add(cut);
-        tokens += cut.encoding().length();
+        for (TextInput.Cut cut : input.encodeAll(group())) {
+          cuts.add(cut);
+          tokens += cut.encoding().length();
+        }
       }
       List<float[]> vectors =
           vectors(
@@ -687,19 +684,41 @@ public final class TextEmbedder implements AutoCloseable {
       }
       return results;
     }
+
+    /** The next texts, so many that threads can share the work of tokenizing them. */
+    private List<String> group() {
+      List<String> group = new ArrayList<>();
+      int chars = 0;
+      while (chars < GROUP_CHARS && texts.hasNext()) {
+        String text = prompt + Objects.requireNonNull(texts.next(), "text");
+        group.add(text);
+        chars += Math.min(text.length(), GROUP_CHARS);
+      }
+      return group;
+    }
   }
 
   private List<float[]> vectors(List<int[]> texts, List<int[]> types, int promptTokens) {
-    List<float[]> vectors = new ArrayList<>(texts.size());
-    try (Arena arena = Arena.ofConfined()) {
-      Tensor hidden = encoder.encode(arena, texts, types);
-      int row = 0;
-      for (int[] text : texts) {
-        vectors.add(shortened(pipeline.vector(hidden, row, text.length, promptTokens)));
-        row += text.length;
-      }
-    }
-    return vectors;
+    encoder.check(texts, types);
+    float[][] vectors = new float[texts.size()][];
+    encoder.encode(
+        texts,
+        types,
+        (from, to, hidden) -> {
+          int[] rows = new int[to - from];
+          for (int i = 1; i < rows.length; i++) {
+            rows[i] = rows[i - 1] + texts.get(from + i - 1).length;
+          }
+          Shares.run(
+              rows.length,
+              hidden.count() * NANOS_PER_ELEMENT,
+              i ->
+                  vectors[from + i] =
+                      shortened(
+                          pipeline.vector(
+                              hidden, rows[i], texts.get(from + i).length, promptTokens)));
+        });
+    return Arrays.asList(vectors);
   }
 
   private float[] shortened(float[] vector) {

@@ -5,6 +5,7 @@ import io.github.attention4j.Sequences;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.models.encoder.Encoder;
 import io.github.attention4j.models.encoder.EncoderSpec;
+import io.github.attention4j.models.encoder.Storage;
 import io.github.attention4j.models.files.TensorSource;
 import java.io.IOException;
 import java.lang.foreign.Arena;
@@ -14,6 +15,7 @@ import java.util.List;
 import java.util.Objects;
 import java.util.concurrent.ConcurrentLinkedDeque;
 import java.util.concurrent.locks.StampedLock;
+import java.util.function.Consumer;
 import java.util.function.Supplier;
 
 /**
@@ -117,7 +119,9 @@ public final class TextEncoder implements AutoCloseable {
     try {
       TextEncoder encoder =
           new TextEncoder(
-              source, new Encoder(spec, tensors, weights, storage == WeightStorage.INT8), weights);
+              source,
+              new Encoder(spec, tensors, weights, Storage.valueOf(storage.name())),
+              weights);
       weights = null;
       return encoder;
     } finally {
@@ -307,8 +311,31 @@ public final class TextEncoder implements AutoCloseable {
     return Sequences.ofLengths(texts.stream().mapToInt(text -> text.length).toArray());
   }
 
+  /** Is given the hidden states of some of the texts. */
+  interface PassReader {
+    /**
+     * Reads the hidden states of a pass.
+     *
+     * @param from the first text
+     * @param to behind the last text
+     * @param hidden {@code [tokens of these texts, width]}, accessible to all threads; overwritten
+     *     when this returns
+     */
+    void read(int from, int to, Tensor hidden);
+  }
+
+  /** Texts that have been checked, in passes, whose results are read and not kept. */
+  void encode(List<int[]> texts, List<int[]> types, PassReader reader) {
+    passes(texts, types, null, reader);
+  }
+
   /** Texts that have been checked, in passes. */
-  void encode(List<int[]> texts, List<int[]> types, Tensor out) {
+  private void encode(List<int[]> texts, List<int[]> types, Tensor out) {
+    passes(texts, types, out, (from, to, hidden) -> {});
+  }
+
+  /** With a tensor for the result, or with memory that is reused if it is null. */
+  private void passes(List<int[]> texts, List<int[]> types, Tensor out, PassReader reader) {
     int row = 0;
     for (int from = 0; from < texts.size(); ) {
       int rows = texts.get(from).length;
@@ -316,13 +343,21 @@ public final class TextEncoder implements AutoCloseable {
       while (to < texts.size() && rows + texts.get(to).length <= PASS_TOKENS) {
         rows += texts.get(to++).length;
       }
-      pass(texts.subList(from, to), types == null ? null : types.subList(from, to), rows, out, row);
+      int first = from;
+      int end = to;
+      pass(
+          texts.subList(from, to),
+          types == null ? null : types.subList(from, to),
+          rows,
+          out == null ? null : out.slice(0, row, rows),
+          hidden -> reader.read(first, end, hidden));
       row += rows;
       from = to;
     }
   }
 
-  private void pass(List<int[]> texts, List<int[]> types, int rows, Tensor out, int row) {
+  private void pass(
+      List<int[]> texts, List<int[]> types, int rows, Tensor out, Consumer<Tensor> reader) {
     int[] tokens = join(texts, rows);
     int[] tokenTypes = types == null || !hasTypes() ? null : join(types, rows);
     long stamp = enter();
@@ -332,7 +367,9 @@ public final class TextEncoder implements AutoCloseable {
         scratch = encoder.newScratch();
       }
       try {
-        encoder.forward(tokens, tokenTypes, sequences(texts), out.slice(0, row, rows), scratch);
+        Tensor hidden = out == null ? scratch.hidden(rows) : out;
+        encoder.forward(tokens, tokenTypes, sequences(texts), hidden, scratch);
+        reader.accept(hidden);
       } finally {
         scratches.push(scratch);
       }

@@ -1,7 +1,10 @@
 package io.github.attention4j.models;
 
+import io.github.attention4j.models.encoder.Shares;
 import io.github.attention4j.models.files.Settings;
 import java.io.IOException;
+import java.util.Arrays;
+import java.util.List;
 import java.util.Locale;
 
 /**
@@ -9,6 +12,9 @@ import java.util.Locale;
  * longer one. Tokens are counted before they are cut, so that a result can tell how many were lost.
  */
 final class TextInput implements AutoCloseable {
+  /** Roughly what tokenizers need. */
+  private static final double NANOS_PER_CHAR = 300;
+
   private final Tokenizer tokenizer;
   private final int limit;
   private final boolean fromLeft;
@@ -86,6 +92,14 @@ final class TextInput implements AutoCloseable {
 
   Cut encode(String text) {
     return cut(tokenizer.encode(cased(text)));
+  }
+
+  /** Encodes several texts, by several threads if they are long. */
+  List<Cut> encodeAll(List<String> texts) {
+    Cut[] cuts = new Cut[texts.size()];
+    long chars = texts.stream().mapToLong(String::length).sum();
+    Shares.run(cuts.length, chars * NANOS_PER_CHAR, i -> cuts[i] = encode(texts.get(i)));
+    return Arrays.asList(cuts);
   }
 
   Cut encodePair(String first, String second) {

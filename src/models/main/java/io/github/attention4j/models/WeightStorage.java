@@ -8,6 +8,13 @@ public enum WeightStorage {
   FLOAT32,
 
   /**
+   * Bfloat16, packed for the matrix product: half the memory. Products round their input to
+   * bfloat16 too if the processor multiplies such numbers, which is up to twice as fast; sums stay
+   * float32. Cosines between texts change in the fourth digit.
+   */
+  BF16,
+
+  /**
    * Codes of 8 bits with a scale for each 32 columns of a row: little more than a quarter of the
    * memory. Products are computed in 8 bits too where the processor can. Matrices whose rows are no
    * multiple of 32 stay float32.

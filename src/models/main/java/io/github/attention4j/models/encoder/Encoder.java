@@ -110,13 +110,13 @@ public final class Encoder {
    * Reads the weights.
    *
    * @param arena where they live; must be accessible to all threads that will call
-   * @param eightBits whether the matrices of products are quantised to 8 bits
+   * @param storage what the matrices of products are kept as
    * @throws IllegalArgumentException if tensors are missing or have other shapes; the message names
    *     them all
    */
-  public Encoder(EncoderSpec spec, TensorSource source, Arena arena, boolean eightBits) {
+  public Encoder(EncoderSpec spec, TensorSource source, Arena arena, Storage storage) {
     this.spec = spec;
-    Weights weights = new Weights(source, spec, arena, eightBits);
+    Weights weights = new Weights(source, spec, arena, storage);
     EncoderSpec.Embedding embedding = spec.embedding();
     int narrow = embedding.width();
     words = weights.stored(weights.base(embedding.word() + ".weight"), spec.vocabulary(), narrow);
@@ -454,7 +454,6 @@ public final class Encoder {
     }
   }
 
-  /** Adds what attention reads to x, with its norm before or after. */
   /** The number of layers. */
   public int layers() {
     return layers.size();
@@ -489,6 +488,7 @@ public final class Encoder {
     attend(layers.get(layer), room, sequences, positionsTensor, x, weights);
   }
 
+  /** Adds what attention reads to x, with its norm before or after. */
   private void attend(
       Layer layer,
       Room room,
@@ -659,20 +659,39 @@ public final class Encoder {
   /** Memory for intermediate results. Grows, and is used by one call at a time. */
   public static final class Scratch implements AutoCloseable {
     private final Encoder encoder;
+    private static final int FEWEST_ROWS = 64;
+
     private Arena arena;
     private Room room;
+    private Tensor hidden;
 
     private Scratch(Encoder encoder) {
       this.encoder = encoder;
     }
 
     Room room(int rows) {
+      reserve(rows);
+      return room.first(rows);
+    }
+
+    /**
+     * A tensor for hidden states, overwritten when it is asked for again.
+     *
+     * @return {@code [rows, width]}
+     */
+    public Tensor hidden(int rows) {
+      reserve(rows);
+      return hidden.slice(0, 0, rows);
+    }
+
+    private void reserve(int rows) {
       if (room == null || room.rows() < rows) {
         close();
+        int most = Math.max(rows, FEWEST_ROWS);
         arena = Arena.ofShared();
-        room = encoder.newRoom(arena, Math.max(rows, 64));
+        hidden = Tensor.allocate(arena, DType.F32, most, encoder.spec.width());
+        room = encoder.newRoom(arena, most);
       }
-      return room.first(rows);
     }
 
     @Override
@@ -681,6 +700,7 @@ public final class Encoder {
         arena.close();
         arena = null;
         room = null;
+        hidden = null;
       }
     }
   }

@@ -30,16 +30,16 @@ final class Weights {
   private final Arena arena;
   private final String prefix;
   private final List<String> problems = new ArrayList<>();
-  private final boolean eightBits;
+  private final Storage storage;
   private long parameters;
 
   /**
    * @param arena where the weights live
-   * @param eightBits whether the matrices of products are quantised
+   * @param storage what the matrices of products are kept as
    */
-  Weights(TensorSource source, EncoderSpec spec, Arena arena, boolean eightBits) {
+  Weights(TensorSource source, EncoderSpec spec, Arena arena, Storage storage) {
     this.source = source;
-    this.eightBits = eightBits;
+    this.storage = storage;
     this.arena = arena;
     // A checkpoint saved from a model with a head has the prefix, one of the bare model has not.
     this.prefix =
@@ -173,17 +173,20 @@ final class Weights {
     if (!problems.isEmpty()) {
       return linear(weight, bias);
     }
-    if (eightBits && weight.size(1) % EIGHT_BITS.group() == 0) {
+    if (storage == Storage.INT8 && weight.size(1) % EIGHT_BITS.group() == 0) {
       QuantizedWeights quantized = QuantizedWeights.quantize(arena, weight, EIGHT_BITS);
       return bias == null ? Linear.of(quantized) : Linear.of(quantized, bias);
     }
     Linear linear = linear(weight, bias);
+    if (storage == Storage.BF16) {
+      linear = linear.withBf16Products();
+    }
     Linear packed = linear.packed(arena);
     // A BLAS reads the weight itself.
     return packed != linear ? packed : linear(weight.toF32(arena), bias);
   }
 
-  /** A projection by a matrix that has been computed, without a bias and never quantised. */
+  /** A projection by a matrix that has been computed, without a bias and always of floats. */
   Linear packed(Tensor weight) {
     Linear linear = Linear.of(weight);
     Linear packed = linear.packed(arena);
