@@ -62,6 +62,7 @@ final class ContenderMain {
         switch (name) {
           case Peers.ORT -> new OrtContender(threads);
           case Peers.TORCH -> new TorchContender(threads);
+          case Peers.LANGCHAIN -> new LangChainContender(threads);
           case Peers.VECTOR -> new JavaContender(true, threads);
           case Peers.PLAIN -> new JavaContender(false, threads);
           case LimitContender.FMA, LimitContender.SUM, LimitContender.SGEMM ->

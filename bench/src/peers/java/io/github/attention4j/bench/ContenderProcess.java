@@ -59,6 +59,8 @@ final class ContenderProcess implements AutoCloseable {
             "-XX:CompileCommand=inline,io.github.attention4j.bench.Tiles::larger",
             "-XX:+UseTransparentHugePages",
             "-Dai.djl.offline=true",
+            "-DRUST_FLAVOR=cpu",
+            "-DOPT_OUT_TRACKING=true",
             "-Dlimits.library=" + System.getProperty("limits.library", "target/liblimits.so")));
     boolean java = name.equals(Peers.VECTOR) || name.equals(Peers.PLAIN);
     command.addAll(java ? List.of("-Xms2g", "-Xmx2g", "-XX:+AlwaysPreTouch") : List.of("-Xmx6g"));

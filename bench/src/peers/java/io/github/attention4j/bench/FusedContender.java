@@ -39,6 +39,8 @@ final class FusedContender implements Contender {
       case Workload.Layer layer -> List.of(() -> FusedBlock.layer(layer.layer()));
       case Workload.Encoder encoder -> List.of(() -> FusedBlock.encoder(encoder.block()));
       case Workload.Decoder decoder -> List.of(() -> FusedBlock.decoder(decoder.block()));
+      case Workload.Texts texts -> List.of(() -> FusedModels.texts(texts.texts()));
+      case Workload.Model model -> List.of(() -> FusedModels.model(model.model()));
     };
   }
 

@@ -54,6 +54,8 @@ final class JavaContender implements Contender {
       case Workload.Layer layer -> List.of(() -> new OfLayer(layer.layer()));
       case Workload.Encoder encoder -> List.of();
       case Workload.Decoder decoder -> List.of();
+      case Workload.Texts texts -> List.of();
+      case Workload.Model model -> List.of();
     };
   }
 

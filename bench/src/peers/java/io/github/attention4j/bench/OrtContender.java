@@ -40,6 +40,8 @@ final class OrtContender implements Contender {
       case Workload.Layer layer -> OrtBlocks.layer(layer.layer(), threads);
       case Workload.Encoder encoder -> OrtBlocks.encoder(encoder.block(), threads);
       case Workload.Decoder decoder -> OrtBlocks.decoder(decoder.block(), threads);
+      case Workload.Texts texts -> List.of(() -> new OrtTexts(texts.texts(), threads));
+      case Workload.Model model -> List.of(() -> OrtModels.open(model.model(), threads));
     };
   }
 

@@ -28,6 +28,7 @@ final class Peers {
 
   static final String ORT = "onnxruntime";
   static final String TORCH = "pytorch";
+  static final String LANGCHAIN = "langchain4j";
   static final String VECTOR = "vector";
   static final String PLAIN = "plain";
 
@@ -121,6 +122,7 @@ final class Peers {
             OPENMP,
             ORT,
             TORCH,
+            LANGCHAIN,
             VECTOR,
             PLAIN,
             PARTS,

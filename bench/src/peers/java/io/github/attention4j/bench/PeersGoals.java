@@ -70,6 +70,8 @@ final class PeersGoals {
       case Workload.Layer layer -> layer(row);
       case Workload.Encoder encoder -> fastest(row, 1);
       case Workload.Decoder decoder -> fastest(row, 1);
+      case Workload.Texts texts -> texts(row);
+      case Workload.Model model -> fastest(row, 1.15);
     }
   }
 
@@ -137,6 +139,29 @@ final class PeersGoals {
             "share, over the recorded Vector API version's, " + row.name(),
             recorded.ahead(Recorded.VECTOR, row),
             1.4));
+  }
+
+  /** Sentences, passages and one sentence, by the number of threads. */
+  private void texts(PeersRow row) {
+    boolean alone = row.threads() == 1;
+    double least =
+        switch (row.name()) {
+          case "S1" -> alone ? 1.4 : 1.55;
+          case "S2" -> alone ? 1.35 : 1.4;
+          default -> 1.5;
+        };
+    ahead(row, "ahead of ONNX Runtime, ", Peers.ORT, least);
+    switch (row.name()) {
+      case "S1" -> ahead(row, "ahead of LangChain4j, ", Peers.LANGCHAIN, alone ? 2 : 3.2);
+      case "S2" -> ahead(row, "ahead of LangChain4j, ", Peers.LANGCHAIN, alone ? 1.3 : 2);
+      default -> {}
+    }
+  }
+
+  private void ahead(PeersRow row, String text, String who, double least) {
+    if (row.has(who)) {
+      add(row, Goal.ahead(text + row.name(), row.ahead(who), least));
+    }
   }
 
   private void layer(PeersRow row) {

@@ -39,6 +39,8 @@ final class TorchContender implements Contender {
       case Workload.Layer layer -> TorchBlocks.layer(layer.layer());
       case Workload.Encoder encoder -> TorchBlocks.encoder(encoder.block());
       case Workload.Decoder decoder -> TorchBlocks.decoder(decoder.block());
+      case Workload.Texts texts -> List.of();
+      case Workload.Model model -> List.of();
     };
   }
 

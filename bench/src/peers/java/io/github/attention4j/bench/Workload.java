@@ -159,6 +159,52 @@ sealed interface Workload {
     }
   }
 
+  /** Texts through a trained embedder, tokenizing included. */
+  record Texts(TextShape texts) implements Workload {
+    @Override
+    public String name() {
+      return texts.name();
+    }
+
+    @Override
+    public String source() {
+      return texts.source();
+    }
+
+    @Override
+    public double flops() {
+      return texts.flops();
+    }
+
+    @Override
+    public double bytes() {
+      return 0;
+    }
+  }
+
+  /** Token ids through a whole encoder. */
+  record Model(ModelShape model) implements Workload {
+    @Override
+    public String name() {
+      return model.name();
+    }
+
+    @Override
+    public String source() {
+      return model.source();
+    }
+
+    @Override
+    public double flops() {
+      return model.flops();
+    }
+
+    @Override
+    public double bytes() {
+      return 0;
+    }
+  }
+
   /** Those of the peers' table: the odd shapes of the other comparison are left to it. */
   static List<Workload> all() {
     List<Workload> all = new ArrayList<>();
@@ -175,6 +221,8 @@ sealed interface Workload {
     all.add(new Pairs(Shape.named("differential", "X1")));
     EncoderShape.all().stream().map(Encoder::new).forEach(all::add);
     DecoderShape.all().stream().map(Decoder::new).forEach(all::add);
+    TextShape.all().stream().map(Texts::new).forEach(all::add);
+    ModelShape.all().stream().map(Model::new).forEach(all::add);
     return all;
   }
 
