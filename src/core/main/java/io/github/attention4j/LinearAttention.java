@@ -11,7 +11,7 @@ import java.util.Objects;
 /**
  * Linear attention, as ONNX {@code LinearAttention} (opset 27) defines it: instead of a cache of
  * keys and values, each head keeps a state S of fixed size, which every token updates and then
- * reads. Its rules cover linear transformers (Katharopoulos et al., 2020), gated linear attention
+ * reads. The rules cover linear transformers (Katharopoulos et al., 2020), gated linear attention
  * (Yang et al., 2023), DeltaNet (Schlag et al., 2021; Yang et al., 2024) and Gated DeltaNet (Yang
  * et al., 2024):
  *
@@ -28,7 +28,7 @@ import java.util.Objects;
  * LinearAttention attention = LinearAttention.of(LinearAttention.Rule.GATED_DELTA);
  * Tensor state = attention.newState(arena, batch, headsKv, dim, dimV); // zeros
  * attention.forward(q, k, v, decay, beta, state, out); // the prompt, at once or in chunks
- * attention.forward(q1, k1, v1, decay1, beta1, state, out1); // then one token after the other
+ * attention.forward(q1, k1, v1, decay1, beta1, state, out1); // then token by token
  * }</pre>
  *
  * <p><b>Shapes.</b> All tensors are {@link DType#F32}. Packed projections {@code [batch, len, heads
@@ -45,13 +45,14 @@ import java.util.Objects;
  *   out    [batch, headsQ, len, dimV]
  * </pre>
  *
- * Strides are free, except that the last dimension of each tensor but beta, and of decays for each
- * head, is contiguous. Nothing is copied.
+ * Strides are free, except that the elements of a row of q, k, v, state and out, and of a decay for
+ * each channel, are contiguous. Nothing is copied.
  *
- * <p>Results have the same bits however a sequence is cut into calls, and for every thread count.
+ * <p>Results have the same bits however a sequence is divided into calls, and for every number of
+ * threads.
  *
- * <p>Keys should have length 1 with the delta rules, and decays should not be positive; otherwise
- * the state grows without bound. NaN and infinities stay in the batch and head that they are in.
+ * <p>With the delta rules, keys should have length 1, and decays should not be positive; otherwise
+ * the state grows without bound. NaN and infinities do not spread beyond their batch and head.
  *
  * <p>Immutable, and safe for any number of threads at once.
  */
@@ -107,10 +108,7 @@ public final class LinearAttention {
    * @throws IllegalArgumentException if the scale is NaN or, as a float, infinite
    */
   public LinearAttention withScale(double scale) {
-    if (!Float.isFinite((float) scale)) {
-      throw new IllegalArgumentException("scale must be a finite float: scale=" + scale);
-    }
-    return new LinearAttention(rule, scale);
+    return new LinearAttention(rule, Checks.finite("scale", scale));
   }
 
   /**
@@ -139,23 +137,23 @@ public final class LinearAttention {
   }
 
   /**
-   * Reads the tokens of a sequence, or the next ones.
+   * Processes the first or the next tokens of each sequence.
    *
    * @param q the queries. Not modified.
    * @param k the keys. Not modified.
    * @param v the values. Not modified.
-   * @param decay the logarithms of what the state is multiplied by before each token; null if the
-   *     rule has no decay. Not modified.
+   * @param decay the logarithms of the factors that multiply the state before each token; null if
+   *     the rule has no decay. Not modified.
    * @param beta how strongly each token is written, usually in [0, 1]; null if the rule has no
    *     beta. If all heads share one, {@link Tensor#expand} it. Not modified.
-   * @param state the state after the tokens before, zeros if there are none; afterwards the state
+   * @param state the state after all previous tokens, zeros for new sequences; on return, the state
    *     after these tokens. Modified.
    * @param out the results. Modified.
    * @throws IllegalArgumentException if types, ranks, sizes, strides or alignment do not fit; decay
    *     or beta is missing, or given to a rule without it; or state or out is read-only or overlaps
    *     another tensor or itself
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
-   * @throws OutOfMemoryError if there is no memory to compute in
+   * @throws OutOfMemoryError if there is no memory for the computation
    */
   public void forward(
       Tensor q, Tensor k, Tensor v, Tensor decay, Tensor beta, Tensor state, Tensor out) {

@@ -20,7 +20,7 @@ import io.github.attention4j.bindings.a4j_rope_desc;
 import java.lang.foreign.MemorySegment;
 
 /**
- * The operations of the native library, as Java methods. This class alone calls them through {@code
+ * The operations of the native library, as Java methods. Only this class calls them through {@code
  * bindings} and turns their statuses into exceptions; {@link NativeLibrary} loads the library and
  * asks it about itself.
  *
@@ -85,7 +85,7 @@ public final class Downcalls {
     public MemorySegment work = MemorySegment.NULL;
   }
 
-  /** Runs one attention that takes and gives nothing but these. */
+  /** Runs one attention without optional inputs and outputs. */
   public static void attention(
       Workspaces.Lease lease,
       MemorySegment descriptor,
@@ -118,7 +118,7 @@ public final class Downcalls {
   }
 
   /**
-   * Runs one attention whose descriptor stands in the lease; takes its workspace from there too. It
+   * Runs one attention whose descriptor is in the lease, which also supplies the workspace. It
    * tries the one that is there first: to ask how large it must be costs a plan of the whole call.
    */
   public static void attention(
@@ -195,7 +195,7 @@ public final class Downcalls {
 
   // ---- Layers ----
 
-  /** Runs one projection whose descriptor stands in the lease; takes its workspace from there. */
+  /** Runs one projection whose descriptor is in the lease, which also supplies the workspace. */
   public static void linear(
       Workspaces.Lease lease,
       MemorySegment descriptor,

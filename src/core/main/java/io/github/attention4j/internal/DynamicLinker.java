@@ -13,17 +13,19 @@ import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
 
 /**
- * Libraries that are opened beside the JVM's own: {@code dlopen} keeps their symbols to themselves,
- * may open one path for several class loaders, and leaves them open for the life of the process.
+ * Opens libraries with {@code dlopen} rather than through the JVM: their symbols stay private, the
+ * same path can be opened for several class loaders, and they stay open until the process ends.
  */
 @SuppressWarnings("restricted")
 final class DynamicLinker {
-  /** {@code RTLD_NOW}, local: nothing else in the process sees these symbols. */
+  /**
+   * {@code RTLD_NOW}, without {@code RTLD_GLOBAL}: nothing else in the process sees the symbols.
+   */
   private static final int NOW = 2;
 
   private DynamicLinker() {}
 
-  /** In a class of its own, initialised once native access was seen to be allowed. */
+  /** In a class of its own, which is initialised after native access was checked. */
   private static final class C {
     static final Linker LINKER = Linker.nativeLinker();
     static final MemoryLayout STRING =
@@ -59,7 +61,7 @@ final class DynamicLinker {
    * Opens a library.
    *
    * @param path a path, or a name that the system's linker finds
-   * @throws IOException with the linker's own words if it refuses
+   * @throws IOException with the linker's message if it fails
    */
   static MemorySegment open(String path) throws IOException {
     try (Arena arena = Arena.ofConfined()) {

@@ -11,11 +11,11 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * Reads JSON as RFC 8259 defines it, and nothing beyond: no comments, no trailing commas, no NaN.
- * Stricter than the RFC where it leaves a choice: UTF-8 must be valid and every surrogate paired,
- * names within an object must differ, and nesting is limited, so that hostile input ends in a
- * sentence and not in a stack overflow. {@link #parseAsPythonWrites} also accepts what Python's
- * {@code json} module adds to the RFC.
+ * Reads JSON as RFC 8259 defines it, without extensions: no comments, no trailing commas, no NaN.
+ * Where the RFC leaves a choice, this is the stricter one: UTF-8 must be valid, surrogates must be
+ * paired, and the names in an object must differ. Nesting is limited, so that hostile input causes
+ * an exception rather than a stack overflow. {@link #parseAsPythonWrites} also accepts what
+ * Python's {@code json} module adds to the RFC.
  */
 public final class Json {
   /** Configurations and headers nest three or four deep. */
@@ -32,7 +32,7 @@ public final class Json {
     this.python = python;
   }
 
-  /** Says what is wrong with a text, and where. */
+  /** Describes what is wrong with a text, and where. */
   public static final class MalformedException extends IOException {
     private static final long serialVersionUID = 1L;
 
@@ -42,11 +42,11 @@ public final class Json {
   }
 
   /**
-   * Parses one JSON value that white space may surround.
+   * Parses one JSON value, which may be surrounded by white space.
    *
    * @param utf8 the text. Not modified.
    * @return {@code Map<String, Object>} or {@code List<Object>} (both unmodifiable and in the
-   *     text's order), {@link String}, {@link Long} (an integer without fraction and exponent that
+   *     text's order), {@link String}, {@link Long} (a number without fraction or exponent, if it
    *     fits), {@link Double} (every other number), {@link Boolean}, or null
    * @throws MalformedException if the bytes are not UTF-8, or the text is not JSON
    */
@@ -68,7 +68,7 @@ public final class Json {
   }
 
   /**
-   * Writes a string as JSON, escaping no more than JSON demands.
+   * Writes a string as JSON, and escapes only what JSON requires.
    *
    * @param value any text
    * @return the text in double quotes
@@ -95,7 +95,7 @@ public final class Json {
   }
 
   /**
-   * Shows any value in a message: strings quoted, and what is long cut short.
+   * Formats any value for a message: strings are quoted, and long values are shortened.
    *
    * @param value what {@link #parse} returned
    * @return at most about 80 characters
@@ -293,7 +293,7 @@ public final class Json {
       try {
         return Long.parseLong(literal);
       } catch (NumberFormatException tooLarge) {
-        // A double tells its reader by its type that it is no exact integer.
+        // It becomes a double, whose type tells the caller that it may not be exact.
       }
     }
     double value = Double.parseDouble(literal);
@@ -324,7 +324,7 @@ public final class Json {
     return value;
   }
 
-  /** The character at hand, or -1 at the end. */
+  /** The current character, or -1 at the end. */
   private int peek() {
     return at < text.length() ? text.charAt(at) : -1;
   }

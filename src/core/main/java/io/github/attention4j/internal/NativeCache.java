@@ -30,23 +30,23 @@ import java.util.UUID;
 import java.util.function.Function;
 
 /**
- * Unpacks the native libraries of a jar into a directory that later starts find again.
+ * Unpacks the native libraries of a jar into a directory where later processes find them.
  *
- * <p>The directory is named by the hash of the whole content, so versions never meet. A file is
- * written under another name, checked against its hash, and renamed: whoever looks, in this process
- * or another, sees it whole or not at all, and processes that start at once write the same content.
+ * <p>The directory is named after the hash of the whole content, so versions do not interfere. A
+ * file is written under a temporary name, checked against its hash, and renamed. Every process sees
+ * it complete or not at all, and processes that start at the same time write the same content.
  *
- * <p>A file that is there already is used if it has the hash that the jar's index states. Hashing
- * 40 MB takes about 80 ms in a young JVM, so unpacking marks what it has verified by a fixed time
- * of modification, which any later write changes.
+ * <p>An existing file is used if it has the hash that the jar's index states. Hashing 40 MB takes
+ * about 80 ms in a new JVM, so verified files are marked with a fixed modification time, which any
+ * later write changes.
  *
- * <p>Only directories are used that belong to this user or to root, and that no other user can
- * write to.
+ * <p>A directory is only used if it belongs to this user or to root and no other user can write to
+ * it.
  */
 final class NativeCache {
   static final String INDEX = "index.txt";
 
-  /** How the names of a second class loader's copies begin. */
+  /** The prefix of the copies for further class loaders. */
   private static final String COPY = "copy-";
 
   private static final String UNFINISHED = ".tmp";
@@ -67,7 +67,7 @@ final class NativeCache {
 
   private NativeCache() {}
 
-  /** Where to unpack, best first. */
+  /** The directories to try, best first. */
   static List<Path> directories() {
     String named = NativeLibrary.property("a4j.cache");
     if (named != null) {
@@ -87,13 +87,13 @@ final class NativeCache {
     return directories;
   }
 
-  /** Named by the user's id: several users of a container may have no name, which reads "?". */
+  /** Named after the user's id: users of a container may have no name, which Java shows as "?". */
   private static Path temporary() {
     Object user;
     try {
       user = self();
     } catch (IOException noProc) {
-      user = System.getProperty("user.name"); // without /proc, no directory will do anyway
+      user = System.getProperty("user.name"); // without /proc, every directory is refused anyway
     }
     return Path.of(System.getProperty("java.io.tmpdir"))
         .toAbsolutePath()
@@ -101,11 +101,11 @@ final class NativeCache {
   }
 
   /**
-   * Makes sure that every file of a bundle lies below a directory, whole.
+   * Makes sure that every file of a bundle is in the cache below a directory, complete.
    *
    * @param bundle finds the bundle's files by their names
    * @return the directory of the files, below {@code directory}
-   * @throws IOException if one is absent or damaged and cannot be written
+   * @throws IOException if a file is missing or damaged and cannot be written
    */
   static Path unpack(Function<String, URL> bundle, Path directory) throws IOException {
     List<String> lines = lines(bundle);
@@ -119,7 +119,7 @@ final class NativeCache {
       }
     }
     if (!missing.isEmpty()) {
-      // Permissions count for those that are created, not for those that exist.
+      // The permissions apply to directories that are created, not to existing ones.
       Files.createDirectories(target, PosixFilePermissions.asFileAttribute(OWNER_ONLY));
     }
     requireSafe(directory);
@@ -131,7 +131,7 @@ final class NativeCache {
     return target;
   }
 
-  /** The names of a bundle's files, in the order in which they need one another. */
+  /** The names of a bundle's files; each needs only those before it. */
   static List<String> names(Function<String, URL> bundle) throws IOException {
     List<String> lines = lines(bundle);
     return lines.subList(1, lines.size()).stream().map(line -> line.split(" ", 3)[2]).toList();
@@ -144,7 +144,7 @@ final class NativeCache {
   }
 
   /**
-   * Copies a library into a directory under a name of its own, which the caller deletes.
+   * Copies a library into a directory under a unique name. The caller deletes it.
    *
    * @throws IOException if the directory is not safe or cannot be written
    */
@@ -203,8 +203,8 @@ final class NativeCache {
   }
 
   /**
-   * Removes what processes have left that were killed while they wrote. Nothing depends on it, so a
-   * directory that cannot be listed or a file that cannot be deleted is left alone.
+   * Removes what processes left behind that were killed while they wrote. Nothing depends on it, so
+   * a directory that cannot be listed and a file that cannot be deleted are ignored.
    */
   private static void deleteAbandoned(Path directory) {
     Instant limit = Instant.now().minus(ABANDONED);
@@ -224,7 +224,7 @@ final class NativeCache {
     }
   }
 
-  /** Refuses a directory in which another user could exchange what was verified. */
+  /** Refuses a directory in which another user could replace a verified file. */
   private static void requireSafe(Path directory) throws IOException {
     Object owner = Files.getAttribute(directory, "unix:uid");
     Object self = self();

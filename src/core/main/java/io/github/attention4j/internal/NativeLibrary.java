@@ -21,34 +21,35 @@ import java.util.function.Function;
 import java.util.stream.Stream;
 
 /**
- * Loads {@code liba4j.so} once for each class loader, and what the process was told to use with it:
+ * Loads {@code liba4j.so} once per class loader, and the optional libraries that were chosen:
  * another team of threads, a BLAS.
  *
- * <p>{@code liba4j.so} is, in this order,
+ * <p>{@code liba4j.so} is searched for in this order:
  *
  * <ol>
- *   <li>the file that {@code -Da4j.library} names, and no other;
- *   <li>the file in a directory of the class path, used in place;
- *   <li>the one in the jar, unpacked into the {@linkplain NativeCache cache} below the directory
- *       that {@code -Da4j.cache} names, and no other, or else below {@code $XDG_CACHE_HOME} or
- *       {@code ~/.cache}, or else below the directory for temporary files.
+ *   <li>the file that {@code -Da4j.library} names; if it is set, nothing else is tried;
+ *   <li>a file in a directory of the class path, used in place;
+ *   <li>the file in the jar, unpacked into the {@linkplain NativeCache cache}. That is below the
+ *       directory that {@code -Da4j.cache} names, if it is set; otherwise below {@code
+ *       $XDG_CACHE_HOME} or {@code ~/.cache}, or if that fails, below the directory for temporary
+ *       files.
  * </ol>
  *
- * <p>The OpenMP team is {@code liba4j-openmp.so} beside it; it is loaded with {@code
- * -Da4j.team=openmp} only.
+ * <p>The OpenMP team is {@code liba4j-openmp.so} in the same directory. It is only loaded with
+ * {@code -Da4j.team=openmp}.
  *
- * <p>The BLAS is what {@code -Da4j.blas} names (a path, or a name that the system's linker knows),
- * and no other; else the one that the artifact {@code attention4j-openblas} brings. It is loaded
- * when the first projection needs it, so that one that is absent or broken stops nothing else.
+ * <p>The BLAS is the one that {@code -Da4j.blas} names (a path, or a name that the system's linker
+ * finds), if it is set, and otherwise the one in the artifact {@code attention4j-openblas}. It is
+ * loaded when the first projection needs it, so a missing or broken BLAS affects nothing else.
  *
- * <p>Every failure is an {@link AttentionException} that names each place that was tried and its
- * cause. It leaves nothing behind that would change the next attempt.
+ * <p>Every failure is an {@link AttentionException} that names each place that was tried, and why
+ * it failed. A failed attempt does not affect the next one.
  */
 public final class NativeLibrary {
   private static final String LIBRARY = "liba4j.so";
   private static final String OPENMP = "liba4j-openmp.so";
 
-  /** The symbols by which the two are known to be ours. */
+  /** The symbols that show that the two libraries are ours. */
   private static final String VERSION_SYMBOL = "a4j_abi_version";
 
   private static final String OPENMP_SYMBOL = "a4j_openmp_run";
@@ -69,7 +70,8 @@ public final class NativeLibrary {
   private NativeLibrary() {}
 
   /**
-   * Loads what is not loaded yet, and selects the team and the kernels that properties name.
+   * Loads the library if it is not loaded yet, and selects the team and the kernels that the
+   * properties name.
    *
    * <p>Thread-safe.
    *
@@ -99,12 +101,12 @@ public final class NativeLibrary {
     return loaded;
   }
 
-  /** Whoever names a BLAS wants it to be used. */
+  /** Naming a BLAS also chooses it. */
   private static boolean multipliesByBlas() {
     return isChosen("a4j.product", "own", "blas", property("a4j.blas") != null);
   }
 
-  /** Whether a property has its second value; absent, it is what the last argument says. */
+  /** Whether a property has its second value; the last argument is the default. */
   private static boolean isChosen(String name, String first, String second, boolean otherwise) {
     String value = property(name);
     if (value == null) {
@@ -154,7 +156,7 @@ public final class NativeLibrary {
     throw cannotLoad(attempts);
   }
 
-  /** Loads by {@link System#load}, so that the generated class's own lookup finds the symbols. */
+  /** Uses {@link System#load}, so that the lookup of the generated class finds the symbols. */
   @SuppressWarnings("restricted")
   private static Path systemLoad(Path library) throws IOException {
     if (!Files.isRegularFile(library)) {
@@ -172,8 +174,8 @@ public final class NativeLibrary {
   }
 
   /**
-   * The JVM gives a path to one class loader only. A copy is another library to it and to the
-   * linker; once loaded its name is not needed, and deleting it leaves nothing to clean up.
+   * The JVM lets only one class loader load a path. A copy is a different library for the JVM and
+   * the linker. It can be deleted once it is loaded, which leaves nothing to clean up.
    */
   @SuppressWarnings("restricted")
   private static void loadCopy(Path library) throws IOException {
@@ -202,7 +204,7 @@ public final class NativeLibrary {
     throw failures;
   }
 
-  /** Before anything of the bindings is used, which could not be undone if a symbol is absent. */
+  /** Runs before the bindings are used: their initialisation fails for good without a symbol. */
   private static void requireVersion(Path library) {
     if (SymbolLookup.loaderLookup().find(VERSION_SYMBOL).isEmpty()) {
       throw new AttentionException(
@@ -324,21 +326,21 @@ public final class NativeLibrary {
                     + " -Da4j.blas=/path/libopenblas.so.0"));
   }
 
-  /** The last file of the index is the BLAS, those before it are what it needs. */
+  /** The last file of the index is the BLAS; it needs those before it. */
   private static Blas openBlas(Function<String, URL> bundle, Path directory) throws IOException {
     List<String> paths =
         NativeCache.names(bundle).stream().map(name -> directory.resolve(name).toString()).toList();
     return Blas.open(paths.getLast(), paths.subList(0, paths.size() - 1));
   }
 
-  // ---- What a library that is loaded says of itself ----
+  // ---- What the loaded library reports ----
 
   /** The version of the library. */
   public static String version() {
     return a4j_h.a4j_version().getString(0);
   }
 
-  /** How many threads the team has so far, a caller's own included. */
+  /** How many threads the team has so far, including the caller's own. */
   public static int teamThreads() {
     return a4j_h.a4j_team_threads();
   }
@@ -354,27 +356,27 @@ public final class NativeLibrary {
     return a4j_h.a4j_team_shared_calls();
   }
 
-  /** How many calls found the team busy and computed alone. */
+  /** How many calls found the team busy and used only their own thread. */
   public static long busyCalls() {
     return a4j_h.a4j_team_busy_calls();
   }
 
-  /** How many calls were begun. */
+  /** How many calls have started. */
   public static long calls() {
     return Call.count();
   }
 
-  /** How many calls wait for others to end. */
+  /** How many calls are waiting for others to end. */
   public static int waitingCalls() {
     return Call.waiting();
   }
 
-  /** Lets at most so many calls compute at once; 0 for any number. */
+  /** Limits how many calls may compute at the same time; 0 for no limit. */
   public static void limitCalls(int most) {
     Call.limit(most);
   }
 
-  /** Bytes of the workspaces that wait for the next calls. */
+  /** Bytes of the workspaces that are kept for later calls. */
   public static long workspaceBytes() {
     return Workspaces.bytesKept();
   }
@@ -385,7 +387,7 @@ public final class NativeLibrary {
   }
 
   /**
-   * Takes other kernels.
+   * Selects the kernels.
    *
    * @param parameter what the caller calls the name, for messages
    * @throws IllegalArgumentException if this machine has no such kernels
@@ -425,12 +427,12 @@ public final class NativeLibrary {
     }
   }
 
-  /** Every fallback is a line of this logger; most processes need none, and do not load it. */
+  /** Every fallback is logged here; most processes never need the logger, and never load it. */
   private static void warn(String message, Object... words) {
     System.getLogger("io.github.attention4j").log(System.Logger.Level.WARNING, message, words);
   }
 
-  /** Says why an earlier place than this one was not used. */
+  /** Logs why an earlier place than this one was not used. */
   private static void logFallback(Path directory, List<Attempt> attempts) {
     for (Attempt attempt : attempts) {
       warn(
@@ -439,7 +441,7 @@ public final class NativeLibrary {
     }
   }
 
-  /** Says once that the team is smaller than a call wanted; asked now and then. */
+  /** Logs once that the team is smaller than a call wanted; checked from time to time. */
   static void logTeamFailure() {
     String failure = teamFailure();
     if (failure != null && !failure.equals(loggedTeamFailure)) {
@@ -504,7 +506,7 @@ public final class NativeLibrary {
     return index;
   }
 
-  /** The directory of a bundle whose index is a file and not an entry of a jar; else null. */
+  /** The directory of a bundle that is not in a jar; otherwise null. */
   private static Path exploded(URL index) {
     try {
       return index != null && index.getProtocol().equals("file")
@@ -525,7 +527,7 @@ public final class NativeLibrary {
 
   private record Attempt(String place, Throwable failure) {}
 
-  /** Throws the sentence about native access if that is what failed; else returns the failure. */
+  /** Throws the message about native access if that was the cause; else returns the failure. */
   private static Throwable requireAccess(Throwable failure) {
     if (failure instanceof IllegalCallerException) {
       Module module = NativeLibrary.class.getModule();
@@ -564,7 +566,7 @@ public final class NativeLibrary {
     return failure;
   }
 
-  /** The message, with the type where the message alone is only a path, as in IOExceptions. */
+  /** The message; prefixed by the type if it is only a path, as in some IOExceptions. */
   private static String reason(Throwable failure) {
     return failure instanceof java.nio.file.FileSystemException
         ? failure.getClass().getSimpleName() + ": " + failure.getMessage()

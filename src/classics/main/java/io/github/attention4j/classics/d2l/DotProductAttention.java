@@ -14,8 +14,8 @@ import java.util.Objects;
  *   out = maskedSoftmax(queries keysᵀ / sqrt(dim), validLens) · values
  * </pre>
  *
- * One fused pass, as {@link Attention}; what differs are the valid lengths, of which a length of 0
- * gives the plain average ({@link ValidLens}). There is no dropout, as at inference in the book.
+ * One fused pass, like {@link Attention}, except that a valid length of 0 gives the plain average
+ * ({@link ValidLens}). There is no dropout, as at inference in the book.
  *
  * <p>A function, safe for any number of threads.
  */

@@ -13,9 +13,9 @@ import io.github.attention4j.internal.Workspaces;
 import java.lang.foreign.MemorySegment;
 
 /**
- * Attention by scores that are no products of queries and keys. The scores of some queries at a
- * time become the bias of an attention whose queries and keys are 0, so that softmax and the sum of
- * values are those of the core.
+ * Attention by scores that are not products of queries and keys. The scores of some queries at a
+ * time become the bias of an attention whose queries and keys are 0, so that the core computes
+ * softmax and the weighted sum of the values.
  */
 final class PairScores {
   /** The most scores held in memory if the caller does not ask for all weights. */

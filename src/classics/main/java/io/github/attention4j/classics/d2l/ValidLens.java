@@ -187,7 +187,7 @@ public final class ValidLens {
     return Mask.keyLengths(lengths);
   }
 
-  /** What the mask left as 0 becomes the average over all keys, for runs of queries at a time. */
+  /** Replaces the zero rows of queries without keys by the average, a run of queries at a time. */
   private void averageEmptyRows(
       Tensor v, Tensor out, Tensor weights, long lenQ, long lenK, Scratch scratch) {
     Tensor zero = null;
@@ -211,9 +211,7 @@ public final class ValidLens {
     }
   }
 
-  /**
-   * Attention of queries and keys that are 0, a head of width 1 each, which nothing can disturb.
-   */
+  /** Averages the values: with queries and keys of 0, every key has the same weight. */
   private static void average(Tensor zero, Tensor v, Tensor out) {
     Tensor queries = zero.expand(2, out.size(-2));
     Tensor keys = zero.expand(2, v.size(-2));

@@ -92,7 +92,7 @@ public final class PositionalEncoding {
    * @param x {@link DType#F32} {@code [batch, len, dim]}. Not modified, unless it is out.
    * @param out of the same shape; may be x. Modified.
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, len is more
-   *     than maxLen, or out is read-only or overlaps x in any other way than being it
+   *     than maxLen, or out is read-only or overlaps x without being the same view
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public void forward(Tensor x, Tensor out) {

@@ -15,8 +15,8 @@ import java.util.Objects;
 
 /**
  * The masks of local (block-local) and dilated attention, by the names that tensor2tensor gives
- * them as {@code attention_type}: which keys a query sees follows from the block in which it
- * stands. None of them is a matrix, and attention only costs as much as the visible keys.
+ * them as {@code attention_type}: which keys a query sees follows from the block that it is in.
+ * None of them is a matrix, and attention only costs as much as the visible keys.
  *
  * <pre>{@code
  * Mask local = LocalMasks.localUnmasked(k, 128, 100); // or (length, 128, 100), see below

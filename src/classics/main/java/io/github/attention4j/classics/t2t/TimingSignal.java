@@ -103,7 +103,7 @@ public final class TimingSignal {
    * @param startIndex the first position, t2t's {@code start_index}
    * @param out of the same shape; may be x. Modified.
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, or out is
-   *     read-only or overlaps x in any other way than being it
+   *     read-only or overlaps x without being the same view
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public void add1d(Tensor x, int startIndex, Tensor out) {
@@ -122,7 +122,7 @@ public final class TimingSignal {
    * @param position {@link DType#I32} or {@link DType#F32} {@code [batch, length]}. Not modified.
    * @param out of the same shape as x; may be x. Modified.
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, or out is
-   *     read-only or overlaps x in any other way than being it
+   *     read-only or overlaps x without being the same view
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public void add1dGivenPosition(Tensor x, Tensor position, Tensor out) {
@@ -142,7 +142,7 @@ public final class TimingSignal {
    *     length]}, or null for 0, 1, 2 …. Not modified.
    * @param out of the same shape as x; may be x. Modified.
    * @throws IllegalArgumentException if there are no positions, types, shapes, strides or alignment
-   *     do not fit, or out is read-only or overlaps x in any other way than being it
+   *     do not fit, or out is read-only or overlaps x without being the same view
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public void addGivenPositions(Tensor x, List<Tensor> positions, Tensor out) {
@@ -185,7 +185,7 @@ public final class TimingSignal {
    *     out.
    * @param out of the same shape; may be x. Modified.
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, or out is
-   *     read-only or overlaps x in any other way than being it
+   *     read-only or overlaps x without being the same view
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public void addNd(Tensor x, Tensor out) {
@@ -240,7 +240,7 @@ public final class TimingSignal {
    * @param numLayers t2t's {@code num_layers}
    * @param out of the same shape; may be x. Modified.
    * @throws IllegalArgumentException if there is no such layer, types, shapes, strides or alignment
-   *     do not fit, or out is read-only or overlaps x in any other way than being it
+   *     do not fit, or out is read-only or overlaps x without being the same view
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public void addLayer(Tensor x, int layer, int numLayers, Tensor out) {
@@ -263,7 +263,7 @@ public final class TimingSignal {
    * @param layer from 0 below numLayers
    * @param out of the same shape as x; may be x. Modified.
    * @throws IllegalArgumentException if there is no such layer, types, shapes, strides or alignment
-   *     do not fit, or out is read-only or overlaps x in any other way than being it
+   *     do not fit, or out is read-only or overlaps x without being the same view
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public static void addLayerLearned(Tensor x, Tensor layerEmbedding, int layer, Tensor out) {
