@@ -4,6 +4,7 @@ import io.github.attention4j.DType;
 import io.github.attention4j.Tensor;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
+import java.util.Objects;
 
 /**
  * The checks that run before native code, which refuse an argument by name with both numbers. A
@@ -148,6 +149,14 @@ public final class Checks {
     }
   }
 
+  /** The tensor has a last dimension, which forms rows. */
+  public static void hasRows(String name, Tensor tensor) {
+    if (Objects.requireNonNull(tensor, name).rank() < 1) {
+      throw new IllegalArgumentException(
+          name + ".rank must be at least 1 [..., dim]: " + name + ".rank=0");
+    }
+  }
+
   /** Attention's tensors have a head dimension, or none for a single head. */
   public static void rankOf3Or4(String name, Tensor tensor) {
     if (tensor.rank() != 3 && tensor.rank() != 4) {
@@ -192,6 +201,15 @@ public final class Checks {
       throw new IllegalArgumentException(name + " must be a finite float: " + name + "=" + value);
     }
     return (float) value;
+  }
+
+  /** The number can be the epsilon of a norm, which is returned as a float. */
+  public static float epsilon(double epsilon) {
+    if (!(epsilon >= 0) || !Float.isFinite((float) epsilon)) {
+      throw new IllegalArgumentException(
+          "epsilon must be a finite float and not negative: epsilon=" + epsilon);
+    }
+    return (float) epsilon;
   }
 
   public static void equal(String name, long size, String otherName, long otherSize) {

@@ -3,6 +3,7 @@ package io.github.attention4j.internal;
 import io.github.attention4j.DType;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.io.SafeTensors;
+import io.github.attention4j.layer.Linear;
 import java.lang.foreign.Arena;
 import java.util.LinkedHashSet;
 import java.util.List;
@@ -54,6 +55,20 @@ public final class Weights {
   public Tensor getStored(String... names) {
     Tensor tensor = take(names);
     return tensor.dtype().isFloat() && aligned(tensor) ? tensor : tensor.toF32(arena);
+  }
+
+  /** The same as {@link #get}, or null if there is no such tensor. */
+  public Tensor getOptional(String... names) {
+    return has(names) ? get(names) : null;
+  }
+
+  /**
+   * Reads the projection {@code name.weight} with the optional {@code name.bias}, or the parameters
+   * {@code name} and {@code biasName}.
+   */
+  public Linear linear(String name, String biasName) {
+    Tensor weight = getStored(name + ".weight", name);
+    return Linears.of(weight, getOptional(name + ".bias", biasName));
   }
 
   private static boolean aligned(Tensor tensor) {

@@ -5,7 +5,6 @@ import io.github.attention4j.Tensor;
 import io.github.attention4j.internal.Checks;
 import io.github.attention4j.internal.Descriptor;
 import io.github.attention4j.internal.Downcalls;
-import io.github.attention4j.internal.Rows;
 import io.github.attention4j.internal.Workspaces;
 import java.lang.foreign.MemorySegment;
 
@@ -75,14 +74,14 @@ public final class Elementwise {
       String nameY,
       Tensor y,
       Tensor out) {
-    Rows.check(nameX, x);
-    Rows.check("out", out);
+    Checks.hasRows(nameX, x);
+    Checks.hasRows("out", out);
     Checks.input(nameX, x);
     Checks.output("out", out);
     Checks.shape("out", out, "the shape of " + nameX, x.shape());
     Checks.sameOrDisjoint("out", out, nameX, x);
     if (combine != Descriptor.SET) {
-      Rows.check(nameY, y);
+      Checks.hasRows(nameY, y);
       Checks.input(nameY, y);
       Checks.shape(nameY, y, "the shape of " + nameX, x.shape());
       Checks.sameOrDisjoint("out", out, nameY, y);

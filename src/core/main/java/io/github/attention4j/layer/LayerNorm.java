@@ -6,8 +6,6 @@ import io.github.attention4j.Tensor;
 import io.github.attention4j.internal.Checks;
 import io.github.attention4j.internal.Descriptor;
 import io.github.attention4j.internal.Downcalls;
-import io.github.attention4j.internal.NormAxis;
-import io.github.attention4j.internal.Rows;
 import io.github.attention4j.internal.Workspaces;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
@@ -84,7 +82,7 @@ public final class LayerNorm {
     if (weight != null && bias != null) {
       Checks.shape("bias", bias, "the shape of weight", weight.shape());
     }
-    return new LayerNorm(weight, bias, NormAxis.checkEpsilon(epsilon), -dims);
+    return new LayerNorm(weight, bias, Checks.epsilon(epsilon), -dims);
   }
 
   /**
@@ -123,8 +121,8 @@ public final class LayerNorm {
    *     does not fit, is read-only, or overlaps another tensor
    */
   public void forward(Tensor x, Tensor out, Tensor mean, Tensor invStdDev) {
-    Rows.check("x", x);
-    Rows.check("out", out);
+    Checks.hasRows("x", x);
+    Checks.hasRows("out", out);
     Checks.input("x", x);
     Checks.output("out", out);
     Checks.shape("out", out, "the shape of x", x.shape());

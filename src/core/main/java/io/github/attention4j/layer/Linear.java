@@ -6,7 +6,6 @@ import io.github.attention4j.Tensor;
 import io.github.attention4j.internal.Checks;
 import io.github.attention4j.internal.Descriptor;
 import io.github.attention4j.internal.Downcalls;
-import io.github.attention4j.internal.Rows;
 import io.github.attention4j.internal.Workspaces;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -17,14 +16,14 @@ import java.util.Objects;
  * {@code [dimOut, dimIn]}. For few rows the weights are read where they are, at the speed of
  * memory. For many rows they are repacked on every call; use {@link #packed} to do it once.
  *
- * <p>The weight is {@link DType#F32}, {@link DType#BF16} or {@link DType#F16}, and may be a part of
- * a mapped file. 16 bits are widened as they are read, which is exact: the result has the bits that
- * the widened weight gives, few rows take half the time, and no copy is made. Weights of 8 and 4
- * bits are {@link QuantizedWeights}. x, bias and out are {@link DType#F32}. Safe for any number of
- * threads.
+ * <p>The weight is {@link DType#F32}, {@link DType#BF16} or {@link DType#F16}, and may be part of a
+ * mapped file. 16-bit weights are widened as they are read, which is exact: the result has the same
+ * bits as with a widened copy, no copy is made, and few rows take half the time. 8-bit and 4-bit
+ * weights are {@link QuantizedWeights}. x, bias and out are {@link DType#F32}. Safe for any number
+ * of threads.
  */
 public final class Linear {
-  /** Null if the weight is quantised, which stands in its place. */
+  /** Null if the weight is quantised. */
   private final Tensor weight;
 
   private final QuantizedWeights quantized;
@@ -150,14 +149,14 @@ public final class Linear {
   }
 
   /**
-   * Returns the same projection with its weights copied into the order that the matrix product
-   * takes, which spares each call from doing so: 3 to 5 % of the time of 500 rows, more of fewer.
-   * Worth its memory, that of the weights again (of F16 twice), for those who project dozens of
-   * rows or more at a time. The result has the same bits as without where rows are many. Quantised
-   * weights are packed already.
+   * Returns the same projection with a copy of its weights in the order that the matrix product
+   * reads. Without it, each call with many rows makes such a copy, which is 3 to 5 % of the time
+   * for 500 rows and more for fewer. The copy is as large as the weights (of F16, twice as large)
+   * and pays off if calls have dozens of rows. For many rows the result has the same bits either
+   * way. Quantised weights are packed already.
    *
-   * <p>A BLAS takes weights as they are: if {@code -Da4j.product=blas} chose one, nothing is copied
-   * and this projection is returned.
+   * <p>A BLAS reads weights as they are: with {@code -Da4j.product=blas} nothing is copied and this
+   * projection is returned.
    *
    * @param arena where the copy lives
    * @return a projection that keeps the weight and the bias of this one too
@@ -200,12 +199,12 @@ public final class Linear {
   }
 
   /**
-   * Returns a projection of the same weights whose products may round x and the weight to bfloat16,
-   * with sums in float32: errors of about 0.4 % of a term, and twice the speed for many rows, where
-   * the CPU has dot products of bfloat16. Few rows are computed as before, and so are quantised
-   * weights, whose own products are as fast. Without this, nothing is rounded.
+   * Returns a projection by the same weights whose products may round x and the weight to bfloat16,
+   * with sums in float32: errors of up to 0.4 % of a term, and twice the speed for many rows if the
+   * CPU has bfloat16 dot products. Few rows are computed as before, and so are quantised weights,
+   * whose own products are as fast. Without this, nothing is rounded.
    *
-   * @return the projection; to be asked for before {@link #packed}
+   * @return the projection; call this before {@link #packed}
    * @throws IllegalStateException if the weights are packed already
    */
   public Linear withBf16Products() {
@@ -216,10 +215,10 @@ public final class Linear {
   }
 
   /**
-   * Returns a projection of the same weights that applies a function to its results, while they are
+   * Returns a projection by the same weights that applies a function to its results while they are
    * in the cache: {@code out = activation(x Wᵀ + b)}.
    *
-   * @param activation the function, in place of the one that this projection has
+   * @param activation replaces the function that this projection has
    * @return a projection that shares weight, bias and packed weights with this one
    */
   public Linear withActivation(Activation activation) {
@@ -229,7 +228,7 @@ public final class Linear {
         : new Linear(weight, bias, packed, activation, rounding);
   }
 
-  /** Refuses a projection that already has the activation that a layer adds to it. */
+  /** Refuses a projection with an activation, because the layer adds its own. */
   void requireNoActivation(String name) {
     if (activation != Activation.IDENTITY) {
       throw new IllegalArgumentException(
@@ -242,7 +241,8 @@ public final class Linear {
   }
 
   /**
-   * The projection to some of its outputs alone, of the same weights; packed where panels allow.
+   * The projection to some of its outputs only, by the same weights; packed if the first of them
+   * begins a panel.
    */
   Linear outputs(long start, long count) {
     Tensor part = bias == null ? null : bias.slice(0, start, count);
@@ -261,7 +261,7 @@ public final class Linear {
    * Returns the weight.
    *
    * @return {@code [dimOut, dimIn]}, the tensor that this projection reads at each call
-   * @throws IllegalStateException if the weights are quantised, which no tensor holds
+   * @throws IllegalStateException if the weights are quantised and therefore not in a tensor
    */
   public Tensor weight() {
     if (quantized != null) {
@@ -289,18 +289,18 @@ public final class Linear {
   }
 
   /**
-   * Returns the width of the rows that it takes.
+   * Returns the width of an input row.
    *
-   * @return the number of elements of an input row
+   * @return its number of elements
    */
   public long dimIn() {
     return dimIn;
   }
 
   /**
-   * Returns the width of the rows that it gives.
+   * Returns the width of an output row.
    *
-   * @return the number of elements of an output row
+   * @return its number of elements
    */
   public long dimOut() {
     return dimOut;
@@ -309,8 +309,8 @@ public final class Linear {
   /**
    * Projects each row.
    *
-   * @param x {@code [..., dimIn]}, of any rank, all dimensions but the last forming rows at one
-   *     distance, at least within each index of the first. Not modified.
+   * @param x {@code [..., dimIn]}, of any rank; rows evenly spaced, at least within each index of
+   *     the first dimension. Not modified.
    * @param out {@code [..., dimOut]}, with as many rows, likewise. Modified.
    * @throws IllegalArgumentException if types, sizes, strides or alignment do not fit, or out is
    *     read-only or overlaps x, the weight or the bias
@@ -349,8 +349,8 @@ public final class Linear {
   }
 
   private void run(Tensor x, Tensor out, int combine) {
-    Rows.check("x", x);
-    Rows.check("out", out);
+    Checks.hasRows("x", x);
+    Checks.hasRows("out", out);
     Checks.input("x", x);
     Checks.output("out", out);
     Checks.equal("x.dim", x.size(-1), "weight.dimIn", dimIn);

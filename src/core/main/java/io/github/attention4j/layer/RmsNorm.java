@@ -5,11 +5,8 @@ import io.github.attention4j.Tensor;
 import io.github.attention4j.internal.Checks;
 import io.github.attention4j.internal.Descriptor;
 import io.github.attention4j.internal.Downcalls;
-import io.github.attention4j.internal.NormAxis;
-import io.github.attention4j.internal.Rows;
 import io.github.attention4j.internal.Workspaces;
 import java.lang.foreign.MemorySegment;
-import java.util.Objects;
 
 /**
  * RMS normalisation (Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019), row by row:
@@ -47,8 +44,8 @@ public final class RmsNorm {
    *     negative, infinite or NaN
    */
   public static RmsNorm of(Tensor weight, double epsilon) {
-    NormAxis.checkParameter("weight", Objects.requireNonNull(weight, "weight"));
-    return new RmsNorm(weight, NormAxis.checkEpsilon(epsilon), 1f, -weight.rank());
+    NormAxis.checkParameter("weight", weight);
+    return new RmsNorm(weight, Checks.epsilon(epsilon), 1f, -weight.rank());
   }
 
   /**
@@ -59,7 +56,7 @@ public final class RmsNorm {
    * @throws IllegalArgumentException if epsilon is negative, infinite or NaN
    */
   public static RmsNorm withoutWeight(double epsilon) {
-    return new RmsNorm(null, NormAxis.checkEpsilon(epsilon), 1f, -1);
+    return new RmsNorm(null, Checks.epsilon(epsilon), 1f, -1);
   }
 
   /**
@@ -94,8 +91,8 @@ public final class RmsNorm {
    *     such axis, or out is read-only, or overlaps the weight or, unless it is x, x
    */
   public void forward(Tensor x, Tensor out) {
-    Rows.check("x", x);
-    Rows.check("out", out);
+    Checks.hasRows("x", x);
+    Checks.hasRows("out", out);
     Checks.input("x", x);
     Checks.output("out", out);
     int first = NormAxis.first(axis, x);

@@ -2,7 +2,6 @@ package io.github.attention4j.layer;
 
 import io.github.attention4j.Tensor;
 import io.github.attention4j.internal.Checks;
-import io.github.attention4j.internal.Rows;
 import io.github.attention4j.internal.Scratch;
 import java.util.Objects;
 
@@ -16,7 +15,7 @@ import java.util.Objects;
  * <p>All tensors are {@link io.github.attention4j.DType#F32}. Safe for any number of threads.
  */
 public final class SwiGlu {
-  /** With its activation. */
+  /** Includes the activation. */
   private final Linear gate;
 
   private final Linear up;
@@ -51,7 +50,7 @@ public final class SwiGlu {
   /**
    * Applies the network to each row.
    *
-   * @param x {@code [..., dim]}, rows at one distance. Not modified.
+   * @param x {@code [..., dim]}, rows evenly spaced. Not modified.
    * @param out {@code [..., dim]}, with as many rows. Modified.
    * @throws IllegalArgumentException if types, sizes, strides or alignment do not fit, or out is
    *     read-only or overlaps x or a weight
@@ -65,7 +64,7 @@ public final class SwiGlu {
   /**
    * Applies the network to each row and adds the result to what {@code out} holds.
    *
-   * @param x {@code [..., dim]}, rows at one distance. Not modified.
+   * @param x {@code [..., dim]}, rows evenly spaced. Not modified.
    * @param out {@code [..., dim]}, with as many rows. Modified.
    * @throws IllegalArgumentException if types, sizes, strides or alignment do not fit, or out is
    *     read-only or overlaps x or a weight
@@ -77,7 +76,7 @@ public final class SwiGlu {
   }
 
   private void run(Tensor x, Tensor out, boolean add) {
-    Rows.check("x", x);
+    Checks.hasRows("x", x);
     try (Scratch scratch = new Scratch()) {
       Tensor hidden = scratch.room(Checks.rows(x), up.dimOut());
       up.forward(x, hidden);
@@ -91,13 +90,13 @@ public final class SwiGlu {
   }
 
   /**
-   * Computes the gating alone: {@code out = silu(gate) · up}, element by element.
+   * Computes only the gating: {@code out = silu(gate) · up}, element by element.
    *
-   * @param gate {@code [..., dim]}, rows at one distance. Not modified, unless it is out.
+   * @param gate {@code [..., dim]}, rows evenly spaced. Not modified, unless it is out.
    * @param up of the same shape, likewise. Not modified, unless it is out.
    * @param out of the same shape, likewise; may be gate or up. Modified.
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, or out is
-   *     read-only or overlaps gate or up in any other way than being it
+   *     read-only, or overlaps gate or up without being the same view
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public static void multiply(Tensor gate, Tensor up, Tensor out) {

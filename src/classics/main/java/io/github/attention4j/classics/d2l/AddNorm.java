@@ -1,7 +1,7 @@
 package io.github.attention4j.classics.d2l;
 
 import io.github.attention4j.Tensor;
-import io.github.attention4j.internal.Rows;
+import io.github.attention4j.internal.Checks;
 import io.github.attention4j.internal.Weights;
 import io.github.attention4j.io.SafeTensors;
 import io.github.attention4j.layer.Elementwise;
@@ -64,13 +64,13 @@ public final class AddNorm {
    * @param y of the same shape, likewise. Not modified, unless it is out.
    * @param out of the same shape, likewise; may be x or y. Modified.
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, or out is
-   *     read-only or overlaps x or y in any other way than being it, or a weight
+   *     read-only or overlaps x or y without being the same view, or a weight
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public void forward(Tensor x, Tensor y, Tensor out) {
-    Rows.check("x", x);
-    Rows.check("y", y);
-    Rows.check("out", out);
+    Checks.hasRows("x", x);
+    Checks.hasRows("y", y);
+    Checks.hasRows("out", out);
     Elementwise.scaleAdd(x, 1, y, out);
     norm.forward(out, out);
   }

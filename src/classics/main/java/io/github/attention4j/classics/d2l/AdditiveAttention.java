@@ -79,8 +79,8 @@ public final class AdditiveAttention {
     Weights weights = new Weights(file, prefix, arena);
     AdditiveAttention layer =
         of(
-            Linears.read(weights, "W_q", "b_q"),
-            Linears.read(weights, "W_k", "b_k"),
+            weights.linear("W_q", "b_q"),
+            weights.linear("W_k", "b_k"),
             weights.get("w_v.weight", "w_v"));
     weights.requireAllRead();
     return layer;

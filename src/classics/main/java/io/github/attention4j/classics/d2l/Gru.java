@@ -6,6 +6,7 @@ import io.github.attention4j.Tensor;
 import io.github.attention4j.internal.Checks;
 import io.github.attention4j.internal.Descriptor;
 import io.github.attention4j.internal.Downcalls;
+import io.github.attention4j.internal.Linears;
 import io.github.attention4j.internal.Scratch;
 import io.github.attention4j.internal.Weights;
 import io.github.attention4j.internal.Workspaces;
@@ -80,9 +81,7 @@ public final class Gru {
   }
 
   private static Linear read(Weights weights, String name) {
-    Tensor weight = weights.get("weight_" + name);
-    String bias = "bias_" + name;
-    return weights.has(bias) ? Linear.of(weight, weights.get(bias)) : Linear.of(weight);
+    return Linears.of(weights.get("weight_" + name), weights.getOptional("bias_" + name));
   }
 
   /**

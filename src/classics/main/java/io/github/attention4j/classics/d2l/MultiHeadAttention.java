@@ -58,10 +58,10 @@ public final class MultiHeadAttention {
     Weights weights = new Weights(file, prefix, arena);
     var layer =
         io.github.attention4j.layer.MultiHeadAttention.builder(
-                Linears.read(weights, "W_q", "b_q"),
-                Linears.read(weights, "W_k", "b_k"),
-                Linears.read(weights, "W_v", "b_v"),
-                Linears.read(weights, "W_o", "b_o"))
+                weights.linear("W_q", "b_q"),
+                weights.linear("W_k", "b_k"),
+                weights.linear("W_v", "b_v"),
+                weights.linear("W_o", "b_o"))
             .heads(numHeads)
             .build();
     weights.requireAllRead();

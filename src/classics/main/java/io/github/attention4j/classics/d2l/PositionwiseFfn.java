@@ -2,7 +2,6 @@ package io.github.attention4j.classics.d2l;
 
 import io.github.attention4j.Tensor;
 import io.github.attention4j.internal.Checks;
-import io.github.attention4j.internal.Rows;
 import io.github.attention4j.internal.Scratch;
 import io.github.attention4j.internal.Weights;
 import io.github.attention4j.io.SafeTensors;
@@ -77,9 +76,7 @@ public final class PositionwiseFfn {
   public static PositionwiseFfn load(SafeTensors file, String prefix, Arena arena) {
     Weights weights = new Weights(file, prefix, arena);
     PositionwiseFfn ffn =
-        of(
-            Linears.read(weights, "dense1", "dense1.bias"),
-            Linears.read(weights, "dense2", "dense2.bias"));
+        of(weights.linear("dense1", "dense1.bias"), weights.linear("dense2", "dense2.bias"));
     weights.requireAllRead();
     return ffn;
   }
@@ -113,8 +110,8 @@ public final class PositionwiseFfn {
    * @throws OutOfMemoryError if there is no memory for the hidden rows
    */
   public void forward(Tensor x, Tensor out) {
-    Rows.check("x", x);
-    Rows.check("out", out);
+    Checks.hasRows("x", x);
+    Checks.hasRows("out", out);
     Checks.output("out", out);
     Checks.disjoint("out", out, "x", x);
     while (x.rank() > 2 && x.size(0) == 1 && sameRows(x, out)) {

@@ -5,6 +5,7 @@ import io.github.attention4j.Extras;
 import io.github.attention4j.Mask;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.internal.Checks;
+import io.github.attention4j.internal.Linears;
 import io.github.attention4j.internal.Scratch;
 import io.github.attention4j.internal.Weights;
 import io.github.attention4j.io.SafeTensors;
@@ -610,7 +611,7 @@ public final class AreaAttention {
     Tensor bias = dense1.bias();
     if (half > 0) {
       Tensor weight = dense1.weight().slice(1, start, 2 * half);
-      Linear ofSizes = bias == null ? Linear.of(weight) : Linear.of(weight, bias);
+      Linear ofSizes = Linears.of(weight, bias);
       ofSizes.forward(embeddings, products);
     } else if (bias == null) {
       products.fill(0);

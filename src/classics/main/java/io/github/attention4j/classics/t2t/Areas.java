@@ -6,7 +6,6 @@ import io.github.attention4j.Tensor;
 import io.github.attention4j.internal.Checks;
 import io.github.attention4j.internal.Descriptor;
 import io.github.attention4j.internal.Downcalls;
-import io.github.attention4j.internal.NormAxis;
 import io.github.attention4j.internal.Workspaces;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -297,8 +296,7 @@ public record Areas(long memoryHeight, long maxHeight, long maxWidth) {
    */
   public void features(
       Tensor features, double epsilon, Tensor mean, Tensor deviation, Tensor sum, Tensor max) {
-    compute(
-        features, NormAxis.checkEpsilon(epsilon), null, new Tensor[] {mean, deviation, sum, max});
+    compute(features, Checks.epsilon(epsilon), null, new Tensor[] {mean, deviation, sum, max});
   }
 
   /** The mean, moved by noise {@code [batch, heads, areas, dim]} times the standard deviation. */

@@ -2,6 +2,7 @@ package io.github.attention4j.classics.t2t;
 
 import io.github.attention4j.Tensor;
 import io.github.attention4j.internal.Checks;
+import io.github.attention4j.internal.Linears;
 import io.github.attention4j.layer.Linear;
 import java.util.Locale;
 import java.util.Objects;
@@ -70,7 +71,7 @@ public final class Conv1d {
     Linear[] taps = new Linear[width];
     for (int tap = 0; tap < width; tap++) {
       Tensor weight = kernel.select(0, tap);
-      taps[tap] = tap == left && bias != null ? Linear.of(weight, bias) : Linear.of(weight);
+      taps[tap] = Linears.of(weight, tap == left ? bias : null);
     }
     return new Conv1d(taps, padding, left);
   }

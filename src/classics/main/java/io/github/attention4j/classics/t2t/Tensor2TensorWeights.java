@@ -2,6 +2,7 @@ package io.github.attention4j.classics.t2t;
 
 import io.github.attention4j.Tensor;
 import io.github.attention4j.internal.Checks;
+import io.github.attention4j.internal.Linears;
 import io.github.attention4j.internal.Weights;
 import io.github.attention4j.io.SafeTensors;
 import io.github.attention4j.layer.Linear;
@@ -152,8 +153,7 @@ final class Tensor2TensorWeights {
     Tensor kernel = weights.get(with(names, "kernel"));
     Checks.rank("kernel", kernel, 2);
     Tensor weight = kernel.transpose(0, 1).toF32(arena);
-    String[] bias = with(names, "bias");
-    return weights.has(bias) ? Linear.of(weight, weights.get(bias)) : Linear.of(weight);
+    return Linears.of(weight, weights.getOptional(with(names, "bias")));
   }
 
   private static String[] with(String[] names, String end) {

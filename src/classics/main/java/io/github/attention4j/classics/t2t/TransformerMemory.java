@@ -5,6 +5,7 @@ import io.github.attention4j.Tensor;
 import io.github.attention4j.classics.d2l.MaskedSoftmax;
 import io.github.attention4j.classics.d2l.ValidLens;
 import io.github.attention4j.internal.Checks;
+import io.github.attention4j.internal.Linears;
 import io.github.attention4j.internal.Scratch;
 import io.github.attention4j.internal.Weights;
 import io.github.attention4j.io.SafeTensors;
@@ -139,9 +140,7 @@ public final class TransformerMemory {
     Tensor kernel = weights.get(name + ".kernel", path + "/kernel");
     Checks.rank(name + ".kernel", kernel, 2);
     Tensor weight = kernel.transpose(0, 1).toF32(arena);
-    return bias
-        ? Linear.of(weight, weights.get(name + ".bias", path + "/bias"))
-        : Linear.of(weight);
+    return Linears.of(weight, bias ? weights.get(name + ".bias", path + "/bias") : null);
   }
 
   // ---- Sizes ----

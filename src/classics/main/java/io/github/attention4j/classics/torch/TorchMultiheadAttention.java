@@ -4,6 +4,7 @@ import io.github.attention4j.DType;
 import io.github.attention4j.Mask;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.internal.Checks;
+import io.github.attention4j.internal.Linears;
 import io.github.attention4j.internal.Weights;
 import io.github.attention4j.io.SafeTensors;
 import io.github.attention4j.layer.Linear;
@@ -14,8 +15,8 @@ import java.lang.foreign.ValueLayout;
 import java.util.Objects;
 
 /**
- * Turns what PyTorch's {@code nn.MultiheadAttention} has and takes into a {@link
- * MultiHeadAttention}, its masks and its averaged weights.
+ * Converts the weights, masks and averaged weights of PyTorch's {@code nn.MultiheadAttention} to
+ * and from those of {@link MultiHeadAttention}.
  *
  * <pre>{@code
  * MultiHeadAttention attention = TorchMultiheadAttention.load(file, "self_attn.", 8, arena);
@@ -57,12 +58,10 @@ public final class TorchMultiheadAttention {
               + " they are not supported");
     }
     Linear out =
-        linear(
+        Linears.of(
             weights.get("out_proj.weight", "out_proj_weight"),
-            weights.has("out_proj.bias", "out_proj_bias")
-                ? weights.get("out_proj.bias", "out_proj_bias")
-                : null);
-    Tensor bias = weights.has("in_proj_bias") ? weights.get("in_proj_bias") : null;
+            weights.getOptional("out_proj.bias", "out_proj_bias"));
+    Tensor bias = weights.getOptional("in_proj_bias");
     MultiHeadAttention.Builder builder;
     if (weights.has("q_proj_weight")) {
       Tensor query = weights.get("q_proj_weight");
@@ -73,19 +72,15 @@ public final class TorchMultiheadAttention {
       }
       builder =
           MultiHeadAttention.builder(
-              linear(query, part(bias, 0, width)),
-              linear(weights.get("k_proj_weight"), part(bias, width, width)),
-              linear(weights.get("v_proj_weight"), part(bias, 2 * width, width)),
+              Linears.of(query, part(bias, 0, width)),
+              Linears.of(weights.get("k_proj_weight"), part(bias, width, width)),
+              Linears.of(weights.get("v_proj_weight"), part(bias, 2 * width, width)),
               out);
     } else {
-      builder = MultiHeadAttention.builder(linear(weights.get("in_proj_weight"), bias), out);
+      builder = MultiHeadAttention.builder(Linears.of(weights.get("in_proj_weight"), bias), out);
     }
     weights.requireAllRead();
     return builder.heads(numHeads).build();
-  }
-
-  private static Linear linear(Tensor weight, Tensor bias) {
-    return bias == null ? Linear.of(weight) : Linear.of(weight, bias);
   }
 
   private static Tensor part(Tensor bias, long start, long count) {

@@ -2,6 +2,7 @@ package io.github.attention4j.models.encoder;
 
 import io.github.attention4j.DType;
 import io.github.attention4j.Tensor;
+import io.github.attention4j.internal.Linears;
 import io.github.attention4j.layer.LayerNorm;
 import io.github.attention4j.layer.Linear;
 import io.github.attention4j.layer.Quantization;
@@ -171,19 +172,19 @@ final class Weights {
   /** The weight may be temporary; what is returned keeps none of it. */
   private Linear pack(Arena arena, Tensor weight, Tensor bias) {
     if (!problems.isEmpty()) {
-      return linear(weight, bias);
+      return Linears.of(weight, bias);
     }
     if (storage == Storage.INT8 && weight.size(1) % EIGHT_BITS.group() == 0) {
       QuantizedWeights quantized = QuantizedWeights.quantize(arena, weight, EIGHT_BITS);
-      return bias == null ? Linear.of(quantized) : Linear.of(quantized, bias);
+      return Linears.of(quantized, bias);
     }
-    Linear linear = linear(weight, bias);
+    Linear linear = Linears.of(weight, bias);
     if (storage == Storage.BF16) {
       linear = linear.withBf16Products();
     }
     Linear packed = linear.packed(arena);
     // A BLAS reads the weight itself.
-    return packed != linear ? packed : linear(weight.toF32(arena), bias);
+    return packed != linear ? packed : Linears.of(weight.toF32(arena), bias);
   }
 
   /** A projection by a matrix that has been computed, without a bias and always of floats. */
@@ -191,10 +192,6 @@ final class Weights {
     Linear linear = Linear.of(weight);
     Linear packed = linear.packed(arena);
     return packed != linear ? packed : Linear.of(weight.toF32(arena));
-  }
-
-  private static Linear linear(Tensor weight, Tensor bias) {
-    return bias == null ? Linear.of(weight) : Linear.of(weight, bias);
   }
 
   /** The two projections of one tensor with twice the outputs, or of two tensors. */

@@ -1,25 +1,16 @@
-package io.github.attention4j.internal;
+package io.github.attention4j.layer;
 
 import io.github.attention4j.Tensor;
-import java.util.Objects;
 
-/** Checks for layers that work row by row. */
-public final class Rows {
+/** How the rows of a tensor lie, for layers that work row by row. */
+final class Rows {
   private Rows() {}
-
-  /** The tensor has a last dimension. */
-  public static void check(String name, Tensor tensor) {
-    if (Objects.requireNonNull(tensor, name).rank() < 1) {
-      throw new IllegalArgumentException(
-          name + ".rank must be at least 1 [..., dim]: " + name + ".rank=0");
-    }
-  }
 
   /**
    * Whether rows are evenly spaced only within each index of the first dimension, as in a slice of
    * every sequence of a batch. Then each index needs its own call.
    */
-  public static boolean needSplitting(Tensor x, Tensor out) {
+  static boolean needSplitting(Tensor x, Tensor out) {
     return x.rank() > 2
         && out.rank() == x.rank()
         && out.size(0) == x.size(0)

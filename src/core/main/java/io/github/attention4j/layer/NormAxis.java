@@ -1,32 +1,22 @@
-package io.github.attention4j.internal;
+package io.github.attention4j.layer;
 
 import io.github.attention4j.Tensor;
+import io.github.attention4j.internal.Checks;
 import java.util.Arrays;
 
 /** The first dimension of the rows of a norm, and the views that follow from it. */
-public final class NormAxis {
+final class NormAxis {
   private NormAxis() {}
 
   /** Checks a weight or bias, whose rank is the number of dimensions of a row. */
-  public static void checkParameter(String name, Tensor parameter) {
-    if (parameter.rank() < 1) {
-      throw new IllegalArgumentException(
-          name + ".rank must be at least 1 [..., dim]: " + name + ".rank=0");
-    }
+  static void checkParameter(String name, Tensor parameter) {
+    Checks.hasRows(name, parameter);
     Checks.input(name, parameter);
     Checks.contiguous(name, parameter);
   }
 
-  public static float checkEpsilon(double epsilon) {
-    if (!(epsilon >= 0) || !Float.isFinite((float) epsilon)) {
-      throw new IllegalArgumentException(
-          "epsilon must be a finite float and not negative: epsilon=" + epsilon);
-    }
-    return (float) epsilon;
-  }
-
   /** The index of the first dimension of a row; a negative axis counts from the end. */
-  public static int first(int axis, Tensor x) {
+  static int first(int axis, Tensor x) {
     int rank = x.rank();
     if (axis < -rank || axis >= rank) {
       throw new IllegalArgumentException(
@@ -36,7 +26,7 @@ public final class NormAxis {
   }
 
   /** The parameter has the shape of one row of x. */
-  public static void checkFits(String name, Tensor parameter, Tensor x, int first) {
+  static void checkFits(String name, Tensor parameter, Tensor x, int first) {
     if (parameter.rank() == 1 && first == x.rank() - 1) {
       Checks.equal(name, "x", "dim", parameter.size(0), x.size(-1));
       return;
@@ -48,7 +38,7 @@ public final class NormAxis {
   }
 
   /** Merges the dimensions of a row. */
-  public static Tensor flat(String name, Tensor tensor, int first) {
+  static Tensor flat(String name, Tensor tensor, int first) {
     int last = tensor.rank() - 1;
     if (first == last) {
       return tensor;
