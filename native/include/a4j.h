@@ -227,7 +227,7 @@ A4J_API int32_t a4j_use_blas(const void *cblas_sgemm);
  * Scaled dot-product attention, plain (maps = 1) or differential (maps = 2), for every batch b, head h and row i:
  *
  *   x_m[j]      = softcap(scale * <q_m[b,h,i], k_m[b,h',j] + E[h,j-p]>)   softcap(x) = c tanh(x / c), or x where c is 0
- *   logits_m[j] = program(x_m[j] + bias[b,h,i,j] - slope[h] |p - j|)      over the keys j that the row sees
+ *   logits_m[j] = program(x_m[j] + bias[b,h,i,j] - slope[b,h] |p - j|)    over the keys j that the row sees
  *   A_m         = exp(logits_m - lse_m),  lse_m = log(exp(sink_m[h]) + sum(exp(logits_m)))
  *   W           = A_1                      plain (Vaswani et al. 2017)
  *               = A_1 - lambda[b,h,i] A_2  differential (Ye et al. 2024)
@@ -322,6 +322,7 @@ typedef struct a4j_attention_desc {
   int64_t ranges_offset;       /* int32_t[starts[range_lists]][2] in the tail: begin and end */
   int64_t range_stride_batch, range_stride_head; /* in lists; 0 where all share them */
   int64_t slopes_offset;                         /* float[heads_q] in the tail, finite; 0: no ALiBi (Press et al. 2022) */
+  int64_t slopes_stride_batch;                   /* heads_q for slopes [batch][heads_q], 0 where batches share them */
   int64_t sinks_offset;                          /* float[heads_q][maps] in the tail: logits without a value; 0: none */
   int64_t mask_program_offset;                   /* int32_t[mask_program_words] in the tail; 0: none. See "Programs" below */
   int64_t mask_program_words;

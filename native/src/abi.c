@@ -82,7 +82,7 @@ static const struct line lines[] = {
     FIELD(relative_values_stride_head), FIELD(relative_values_stride_row), FIELD(relative_values_first), FIELD(harden_k),
     FIELD(noise_stride_batch), FIELD(noise_stride_head), FIELD(noise_stride_row), FIELD(noise_stride_key), FIELD(noise_seed),
     FIELD(dropout_seed), FIELD(range_rows), FIELD(range_lists), FIELD(range_starts_offset), FIELD(ranges_offset), FIELD(range_stride_batch),
-    FIELD(range_stride_head), FIELD(slopes_offset), FIELD(sinks_offset), FIELD(mask_program_offset),
+    FIELD(range_stride_head), FIELD(slopes_offset), FIELD(slopes_stride_batch), FIELD(sinks_offset), FIELD(mask_program_offset),
     FIELD(mask_program_words), FIELD(score_program_offset), FIELD(score_program_words), FIELD(table_0_count),
     FIELD(table_1_count), FIELD(table_2_count), FIELD(table_3_count), FIELD(scale), FIELD(softcap), FIELD(keep_scale),
     FIELD(dropout_rate), FIELD(dropout_shared), FIELD(noise_weight),

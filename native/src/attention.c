@@ -249,6 +249,19 @@ static int32_t check_floats(const a4j_attention_desc *d, int64_t offset, int64_t
   return status;
 }
 
+/* One finite slope for each head, or for each head of each batch. */
+static int32_t check_slopes(const a4j_attention_desc *d, struct a4j_attention_call *c) {
+  if (d->slopes_offset == 0) return A4J_OK;
+  if (d->slopes_stride_batch != 0 && d->slopes_stride_batch != d->heads_q) return A4J_BAD_OPTION;
+  const int64_t batches = d->slopes_stride_batch == 0 ? 1 : d->batch;
+  if (d->heads_q > 0 && batches > INT64_MAX / d->heads_q) return A4J_SIZE_OVERFLOW;
+  const int32_t status = check_floats(d, d->slopes_offset, batches * d->heads_q, &c->slopes);
+  if (status != A4J_OK) return status;
+  for (int64_t n = 0; n < batches * d->heads_q; n++)
+    if (!isfinite(c->slopes[n])) return A4J_BAD_POSITION;
+  return A4J_OK;
+}
+
 /* Takes one program of the tail apart. */
 static int32_t check_program(const a4j_attention_desc *d, int64_t offset, int64_t words, int is_mask, const void *const *tables,
                              struct a4j_program *program) {
@@ -283,10 +296,8 @@ static int32_t check(const a4j_attention_desc *d, struct plan *p) {
   if (status == A4J_OK) status = check_begins(c->k_begins, d->batch, d->len_k);
   if (status == A4J_OK) status = check_lengths(d, c);
   if (status == A4J_OK) status = check_ranges(d, c);
-  if (status == A4J_OK) status = check_floats(d, d->slopes_offset, d->heads_q, &c->slopes);
+  if (status == A4J_OK) status = check_slopes(d, c);
   if (status == A4J_OK) status = check_floats(d, d->sinks_offset, d->heads_q * d->maps, &c->sinks);
-  for (int64_t h = 0; status == A4J_OK && c->slopes != NULL && h < d->heads_q; h++)
-    if (!isfinite(c->slopes[h])) status = A4J_BAD_POSITION;
   if (status == A4J_OK) status = check_programs(d, NULL, p);
   p->packed = c->q_begins != NULL || c->k_begins != NULL;
   if (status == A4J_OK && p->packed && d->harden != A4J_HARDEN_NONE) status = A4J_BAD_OPTION;

@@ -354,10 +354,14 @@ void with_hardening(struct problem *p) {
 }
 
 void with_alibi(struct problem *p) {
-  float slopes[64];
-  for (int64_t h = 0; h < p->d->heads_q; h++) slopes[h] = one_in(8) ? 0 : uniform();
-  const int64_t at = append(p, slopes, p->d->heads_q * 4);
+  const int64_t heads = p->d->heads_q, batches = p->seed % 3 == 0 ? p->d->batch : 1;
+  float *slopes = malloc((size_t)(batches * heads) * sizeof *slopes + 1);
+  for (int64_t h = 0; h < heads; h++) slopes[h] = one_in(8) ? 0 : uniform();
+  for (int64_t n = heads; n < batches * heads; n++) slopes[n] = slopes[n % heads] * (float)(n / heads + 1) / 2;
+  const int64_t at = append(p, slopes, batches * heads * 4);
+  free(slopes);
   p->d->slopes_offset = at;
+  p->d->slopes_stride_batch = batches > 1 ? heads : 0;
 }
 
 void with_relative(struct problem *p, int64_t rows) {

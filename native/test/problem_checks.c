@@ -212,10 +212,10 @@ static const char *fault(const struct problem *p, const char *what) {
            : d->key_lengths_stride_row ? "rows"
                                        : "batch",
            (int)d->range_rows, p->mask != NULL, p->key_mask != NULL, p->bias != NULL, p->keep != NULL, d->softcap,
-           d->slopes_offset != 0, d->sinks_offset != 0, (int)d->relative_rows, d->relative_zero, d->beyond,
-           d->relative_values_first, d->harden, d->harden_k, d->noisy + (p->noise != NULL), d->dropout, d->dropout_shared,
-           p->weights != NULL, p->scores == NULL ? -1 : d->scores_stage, (int)d->mask_program_words,
-           (int)d->score_program_words, d->threads, d->scale, a4j_isa_active());
+           (d->slopes_offset != 0) + (d->slopes_stride_batch != 0), d->sinks_offset != 0, (int)d->relative_rows,
+           d->relative_zero, d->beyond, d->relative_values_first, d->harden, d->harden_k, d->noisy + (p->noise != NULL),
+           d->dropout, d->dropout_shared, p->weights != NULL, p->scores == NULL ? -1 : d->scores_stage,
+           (int)d->mask_program_words, (int)d->score_program_words, d->threads, d->scale, a4j_isa_active());
   return sentence;
 }
 

@@ -236,6 +236,8 @@ static void shouldRefuseTailsThatAreWrong(void) {
   REFUSE(A4J_BAD_DESCRIPTOR, plain(), with_alibi(p); p->d->slopes_offset += 4);
   REFUSE(A4J_BAD_DESCRIPTOR, plain(), with_sinks(p); p->d->sinks_offset += 4);
   REFUSE(A4J_BAD_POSITION, plain(), with_alibi(p); *entry(p, p->d->slopes_offset, 3) = 0x7f800000);
+  REFUSE(A4J_BAD_OPTION, plain(), with_alibi(p); p->d->slopes_stride_batch = 3);
+  REFUSE(A4J_BAD_DESCRIPTOR, plain(), with_alibi(p); p->d->slopes_stride_batch = p->d->heads_q; p->d->batch = 100);
   /* ranges */
   static const int32_t ranges[][2] = {{0, 1}, {2, 4}};
 #define LIST with_one_list(p, 2, ranges)

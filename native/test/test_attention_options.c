@@ -371,6 +371,7 @@ static struct problem alone(const struct problem *p, int64_t b) {
   one.d->len_k = one.d->key_limit = keys.count;
   one.d->q_begins_offset = one.d->k_begins_offset = 0;
   if (one.d->row_offsets_offset != 0) one.d->row_offsets_offset += 4 * b;
+  if (one.d->slopes_offset != 0) one.d->slopes_offset += 4 * b * one.d->slopes_stride_batch;
   if (one.d->key_lengths_offset != 0) one.d->key_lengths_offset += 4 * b;
   one.in.q += rows.begin * p->d->q.stride_row;
   one.in.k += keys.begin * p->d->k.stride_row;

@@ -254,7 +254,10 @@ static void write_valid_attention(char *desc, const struct layout *layout) {
     d->mask_program_offset = append_words(d, mask, sizeof mask / sizeof *mask);
     d->mask_program_words = sizeof mask / sizeof *mask;
   }
-  if (below(4) == 0) d->slopes_offset = append(d, HEADS_Q, 0, 1000);
+  if (below(4) == 0) {
+    d->slopes_stride_batch = below(2) == 0 ? HEADS_Q : 0;
+    d->slopes_offset = append(d, HEADS_Q * (d->slopes_stride_batch == 0 ? 1 : d->batch), 0, 1000);
+  }
   if (below(4) == 0) d->sinks_offset = append(d, HEADS_Q * d->maps, 0, 1000);
 }
 

@@ -90,6 +90,7 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int64_t range_stride_batch;
  *     int64_t range_stride_head;
  *     int64_t slopes_offset;
+ *     int64_t slopes_stride_batch;
  *     int64_t sinks_offset;
  *     int64_t mask_program_offset;
  *     int64_t mask_program_words;
@@ -190,6 +191,7 @@ public class a4j_attention_desc {
         a4j_h.C_LONG.withName("range_stride_batch"),
         a4j_h.C_LONG.withName("range_stride_head"),
         a4j_h.C_LONG.withName("slopes_offset"),
+        a4j_h.C_LONG.withName("slopes_stride_batch"),
         a4j_h.C_LONG.withName("sinks_offset"),
         a4j_h.C_LONG.withName("mask_program_offset"),
         a4j_h.C_LONG.withName("mask_program_words"),
@@ -3512,6 +3514,50 @@ public class a4j_attention_desc {
      */
     public static void slopes_offset(MemorySegment struct, long fieldValue) {
         struct.set(slopes_offset$LAYOUT, slopes_offset$OFFSET, fieldValue);
+    }
+
+    private static final OfLong slopes_stride_batch$LAYOUT = (OfLong)$LAYOUT.select(groupElement("slopes_stride_batch"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t slopes_stride_batch
+     * }
+     */
+    public static final OfLong slopes_stride_batch$layout() {
+        return slopes_stride_batch$LAYOUT;
+    }
+
+    private static final long slopes_stride_batch$OFFSET = $LAYOUT.byteOffset(groupElement("slopes_stride_batch"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t slopes_stride_batch
+     * }
+     */
+    public static final long slopes_stride_batch$offset() {
+        return slopes_stride_batch$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t slopes_stride_batch
+     * }
+     */
+    public static long slopes_stride_batch(MemorySegment struct) {
+        return struct.get(slopes_stride_batch$LAYOUT, slopes_stride_batch$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t slopes_stride_batch
+     * }
+     */
+    public static void slopes_stride_batch(MemorySegment struct, long fieldValue) {
+        struct.set(slopes_stride_batch$LAYOUT, slopes_stride_batch$OFFSET, fieldValue);
     }
 
     private static final OfLong sinks_offset$LAYOUT = (OfLong)$LAYOUT.select(groupElement("sinks_offset"));

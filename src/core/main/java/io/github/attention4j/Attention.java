@@ -148,7 +148,7 @@ public final class Attention {
     Objects.requireNonNull(q, "q");
     Objects.requireNonNull(out, "out");
     Objects.requireNonNull(extras, "extras");
-    filled(new AttentionCall(q, cache, out)).run(options.over(cache), extras);
+    filled(new AttentionCall(q, cache, out)).run(options.over(cache, q.size(-2), extras), extras);
   }
 
   /** Computes attention with these options. */

@@ -247,7 +247,8 @@ final class AttentionCall {
       Checks.equal("offsets.length", offsets.length, batchName(), batch);
     }
     final long rowOffsets = offsets == null ? 0 : tail.ints(offsets);
-    final long slopes = perHead(tail, "slopes", options.slopes(), 1);
+    final Options.Slopes slopeValues = options.slopes();
+    final long slopes = slopes(tail, slopeValues);
     final long sinks = perHead(tail, "sinks", options.sinks(), maps);
     final long queryBegins = isPacked() ? tail.ints(queries.begins()) : 0;
     final long keyBegins = isPacked() ? tail.ints(keys.begins()) : 0;
@@ -280,7 +281,8 @@ final class AttentionCall {
     describe(d, options, keyLimit);
     Descriptor.placement(d, lengths.placement.code(), rowOffsets);
     Descriptor.keyLengths(d, lengthsOffset, lengths.perRow ? lenQ : 1, lengths.perRow ? 1 : 0);
-    Descriptor.heads(d, slopes, sinks);
+    boolean eachBatch = slopeValues != null && slopeValues.batches() > 0;
+    Descriptor.heads(d, slopes, eachBatch ? headsQ : 0, sinks);
     Descriptor.packed(d, queryBegins, keyBegins);
     if (ranges != null) {
       Descriptor.ranges(
@@ -394,6 +396,16 @@ final class AttentionCall {
     return isPacked() ? 0 : tensor.stride(0);
   }
 
+  private long slopes(Descriptor.Tail tail, Options.Slopes slopes) {
+    if (slopes == null || slopes.batches() == 0) {
+      return perHead(tail, "slopes", slopes == null ? null : slopes.values(), 1);
+    }
+    Checks.equal("slopes.length", slopes.batches(), batchName(), batch);
+    Checks.equal(
+        "slopes[0].length", slopes.values().length / slopes.batches(), "out.heads", headsQ);
+    return tail.floats(slopes.values());
+  }
+
   private long perHead(Descriptor.Tail tail, String name, float[] values, int each) {
     if (values == null) {
       return 0;
@@ -422,21 +434,36 @@ final class AttentionCall {
   private record Lengths(int[] values, boolean perRow, Placement placement) {
     static Lengths of(AttentionCall call, Mask mask, Placement placement) {
       int[] perBatch = call.batchLengths(mask);
-      if (mask.rowLengths() == null) {
+      int[] queries = call.queryLengths(mask);
+      if (mask.rowLengths() == null && queries == null) {
         return new Lengths(perBatch, false, placement);
       }
-      int[] perRow = call.rowLengths(mask.rowLengths(), perBatch);
-      if (perBatch != null && placement.alignment() == Alignment.BOTTOM_RIGHT) {
+      int[] perRow = call.rowLengths(mask.rowLengths(), perBatch, queries);
+      if ((perBatch != null || queries != null)
+          && placement.alignment() == Alignment.BOTTOM_RIGHT) {
         // Lengths of batches move the end of BOTTOM_RIGHT, but have just been merged into those of
         // rows, which do not.
-        int[] offsets = new int[perBatch.length];
+        int[] offsets = new int[(int) call.batch];
         for (int b = 0; b < offsets.length; b++) {
-          offsets[b] = perBatch[b] - (int) call.lenQ;
+          long keys = perBatch == null ? call.lenK : perBatch[b];
+          offsets[b] = Math.toIntExact(keys - (queries == null ? call.lenQ : queries[b]));
         }
         return new Lengths(perRow, true, new Placement(null, offsets));
       }
       return new Lengths(perRow, true, placement);
     }
+  }
+
+  /** Each batch's number of queries, or null. */
+  private int[] queryLengths(Mask mask) {
+    int[] lengths = mask.queryLengths();
+    if (lengths != null) {
+      Checks.equal("mask.queryLengths.length", lengths.length, batchName(), batch);
+      for (int b = 0; b < lengths.length; b++) {
+        Checks.inRange("mask.queryLengths[" + b + "]", lengths[b], 0, lenQ);
+      }
+    }
+    return lengths;
   }
 
   /** Each batch's number of keys, or null. */
@@ -470,17 +497,25 @@ final class AttentionCall {
     }
   }
 
-  private int[] rowLengths(Tensor tensor, int[] perBatch) {
-    Checks.shape("mask.keyLengths", tensor, "[batch, lenQ]", batch, lenQ);
-    Checks.inRange("mask.keyLengths.count", tensor.count(), 0, MOST_LENGTHS);
-    int[] lengths = new int[(int) tensor.count()];
+  /** Each query's number of keys: the least of those given, and none for a query of padding. */
+  private int[] rowLengths(Tensor tensor, int[] perBatch, int[] queries) {
+    if (tensor != null) {
+      Checks.shape("mask.keyLengths", tensor, "[batch, lenQ]", batch, lenQ);
+    }
+    Checks.inRange("k.len", lenK, 0, Integer.MAX_VALUE);
+    Checks.inRange("batch * lenQ", batch * lenQ, 0, MOST_LENGTHS);
+    int[] lengths = new int[(int) (batch * lenQ)];
     for (int n = 0; n < lengths.length; n++) {
       int b = (int) (n / lenQ);
-      long length = tensor.getLong(b, n % lenQ);
+      int i = (int) (n % lenQ);
+      long length = tensor == null ? lenK : tensor.getLong(b, i);
       if (length < 0 || length > lenK) {
-        Checks.inRange("mask.keyLengths[" + b + ", " + n % lenQ + "]", length, 0, lenK);
+        Checks.inRange("mask.keyLengths[" + b + ", " + i + "]", length, 0, lenK);
       }
-      lengths[n] = perBatch == null ? (int) length : (int) Math.min(length, perBatch[b]);
+      if (perBatch != null) {
+        length = Math.min(length, perBatch[b]);
+      }
+      lengths[n] = queries != null && i >= queries[b] ? 0 : (int) length;
     }
     return lengths;
   }
@@ -552,23 +587,19 @@ final class AttentionCall {
 
   private static void checkPackedOptions(Options options, Extras extras) {
     Mask mask = options.mask();
-    if (options.hardening() != null) {
-      refusePacked(options.hardening().name(), options.hardening());
-    }
-    refusePacked("mask.allow", mask.allow());
-    refusePacked("mask.bias", mask.bias());
-    refusePacked("mask.padding", mask.tokens());
-    refusePacked("mask.keyLengths of each query", mask.rowLengths());
-    refusePacked("keep", extras.keep());
-    refusePacked("weights", extras.weights());
-    refusePacked("scores", extras.scores());
-  }
-
-  private static void refusePacked(String name, Object part) {
-    if (part != null) {
-      throw new IllegalArgumentException(
-          name + " is not supported with packed sequences, which have no matrix of rows and keys");
-    }
+    String why = "packed sequences, which have no matrix of rows and keys";
+    options.refuseHardening(why);
+    Options.refuse("mask.allow", mask.allow(), why);
+    Options.refuse("mask.bias", mask.bias(), why);
+    Options.refuse("mask.padding", mask.tokens(), why);
+    Options.refuse("mask.keyLengths of each query", mask.rowLengths(), why);
+    Options.refuse("keep", extras.keep(), why);
+    Options.refuse("weights", extras.weights(), why);
+    Options.refuse("scores", extras.scores(), why);
+    Options.refuse(
+        "mask.queryLengths",
+        mask.queryLengths(),
+        "packed sequences, which have lengths of their own");
   }
 
   // ---- Inputs other than q, k and v ----

@@ -314,7 +314,7 @@ public final class Differential {
     Objects.requireNonNull(cache, "cache");
     AttentionCall call = call(q, cache, out, extras);
     call.lambdaValue = lambda;
-    call.run(options.over(cache), extras);
+    call.run(options.over(cache, q.size(2), extras), extras);
   }
 
   /**
@@ -349,7 +349,7 @@ public final class Differential {
     Objects.requireNonNull(cache, "cache");
     AttentionCall call = call(q, cache, out, extras);
     putLambda(call, lambda);
-    call.run(options.over(cache), extras);
+    call.run(options.over(cache, q.size(2), extras), extras);
   }
 
   /**

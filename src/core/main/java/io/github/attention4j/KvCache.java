@@ -6,10 +6,7 @@ import io.github.attention4j.internal.Downcalls;
 import io.github.attention4j.internal.Workspaces;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
-import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.List;
 import java.util.Objects;
 
 /**
@@ -21,14 +18,16 @@ import java.util.Objects;
  *   values  [batch, headsV, capacity, dimV]     | row 0 | … | row length-1 | unused … | capacity
  * </pre>
  *
- * <p>A <b>dense</b> cache allocates its capacity at once. A <b>paged</b> one ({@link #paged}) takes
- * pages from a {@link KvPagePool} as its rows come, returns them when rows are forgotten, and can
- * share the first pages of a sequence with others ({@link #share}).
+ * <p>There are three kinds. A <b>dense</b> cache allocates its capacity at once. A <b>paged</b> one
+ * ({@link #paged}) takes pages from a {@link KvPagePool} as its rows come, returns them when rows
+ * are forgotten, and can share pages with other sequences ({@link #share}). A <b>ring</b> ({@link
+ * #ring}) keeps only the last rows, as many as attention with a window needs, however long the text
+ * grows.
  *
- * <p>Stored in {@link DType#BF16} or {@link DType#F16} a row takes half the memory of {@link
+ * <p>Stored in {@link DType#BF16} or {@link DType#F16}, a row takes half the memory of {@link
  * DType#F32}. {@link DType#I8} stores each row of a head as integers from −127 to 127 times a
- * scale, the row's largest magnitude / 127, and so a little more than a quarter. Attention widens
- * what is stored exactly, and computes in float32.
+ * scale, the row's largest magnitude / 127, which takes slightly more than a quarter. Attention
+ * widens what is stored exactly, and computes in float32.
  *
  * <pre>{@code
  * KvCache cache = KvCache.allocate(arena, batch, headsKv, capacity, dim);
@@ -36,22 +35,17 @@ import java.util.Objects;
  * attention.forward(q, cache, out); // their queries, over all tokens so far
  * }</pre>
  *
- * <p>The numbers of heads and their widths may differ between keys and values, as they do in {@link
- * Differential} with wide values. What lies in unused rows never matters.
+ * <p>Keys and values may have different numbers of heads and different widths, as they do in {@link
+ * Differential} with wide values. The contents of unused rows never matter.
  *
  * <p><b>Threads.</b> Not safe for several threads: whoever appends must be ordered before and after
  * everyone who reads. The memory belongs to the arena's owner.
  */
 public final class KvCache {
-  private final KvRows keys;
-  private final KvRows values;
-  private final int capacity;
+  private final KvStore store;
+
+  /** How many rows each batch has had appended and not forgotten. */
   private final int[] lengths;
-
-  /** Null unless the cache is paged: for each batch the numbers of its pages. */
-  private final KvPagePool pool;
-
-  private final MemorySegment table;
 
   private int longest;
 
@@ -61,16 +55,9 @@ public final class KvCache {
   private Tensor usedValues;
   private Mask mask;
 
-  private KvCache(KvRows keys, KvRows values, int capacity, int[] lengths, KvPagePool pool) {
-    this.keys = keys;
-    this.values = values;
-    this.capacity = capacity;
+  private KvCache(KvStore store, int[] lengths) {
+    this.store = store;
     this.lengths = lengths;
-    this.pool = pool;
-    this.table =
-        pool == null
-            ? MemorySegment.NULL
-            : Arena.ofAuto().allocate(ValueLayout.JAVA_INT, (long) lengths.length * pool.pages());
     changed();
   }
 
@@ -161,19 +148,9 @@ public final class KvCache {
     KvRows.checkStorage(dtype);
     Checks.inRange("batch", batch, 0, Integer.MAX_VALUE);
     Checks.inRange("capacity", capacity, 0, Integer.MAX_VALUE);
-    return new KvCache(
-        rows(arena, dtype, batch, headsK, capacity, dimK),
-        rows(arena, dtype, batch, headsV, capacity, dimV),
-        (int) capacity,
-        new int[(int) batch],
-        null);
-  }
-
-  private static KvRows rows(
-      Arena arena, DType dtype, long batch, long heads, long capacity, long dim) {
-    Tensor data = Tensor.allocate(arena, dtype, batch, heads, capacity, dim);
-    return new KvRows(
-        data, dtype == DType.I8 ? Tensor.allocate(arena, DType.F32, batch, heads, capacity) : null);
+    KvRows keys = KvRows.allocate(arena, dtype, batch, headsK, capacity, dimK);
+    KvRows values = KvRows.allocate(arena, dtype, batch, headsV, capacity, dimV);
+    return new KvCache(new DenseStore(keys, values), new int[(int) batch]);
   }
 
   /**
@@ -188,9 +165,80 @@ public final class KvCache {
   public static KvCache paged(KvPagePool pool, int batch) {
     Objects.requireNonNull(pool, "pool");
     Checks.inRange("batch", batch, 0, Integer.MAX_VALUE);
-    long most = (long) pool.pages() * pool.pageRows();
-    int capacity = (int) Math.min(most, Integer.MAX_VALUE);
-    return new KvCache(pool.keys(), pool.values(), capacity, new int[batch], pool);
+    return new KvCache(new PagedStore(pool, batch), new int[batch]);
+  }
+
+  /**
+   * Allocates an empty ring, whose keys and values have the same shape.
+   *
+   * @param arena supplies the memory and decides how long it lives
+   * @param dtype how rows are stored: {@link DType#F32}, {@link DType#BF16}, {@link DType#F16} or
+   *     {@link DType#I8}
+   * @param batch the number of sequences
+   * @param headsKv the number of key and value heads
+   * @param dim the width of a head
+   * @param window the number of keys that a query sees, its own included; at least 1
+   * @param mostNew the most rows that are appended at a time; at least 1
+   * @return an empty ring
+   * @throws IllegalArgumentException as {@link #ring(Arena, DType, int, long, long, long, long,
+   *     int, int)}
+   * @throws OutOfMemoryError if the memory cannot be allocated
+   */
+  public static KvCache ring(
+      Arena arena, DType dtype, int batch, long headsKv, long dim, int window, int mostNew) {
+    return ring(arena, dtype, batch, headsKv, dim, headsKv, dim, window, mostNew);
+  }
+
+  /**
+   * Allocates an empty ring: a cache that keeps only the last rows of each batch. Its memory is for
+   * {@code window + mostNew} rows, rounded up to whole pages of 64 and one more, and does not grow
+   * with the text. {@link #lengths} and rotary positions count all rows that were ever appended.
+   *
+   * <p>Attention over a ring has the window whether its own mask has one or not; a mask may narrow
+   * it further. What identifies a key by its index cannot be used, because rows move: masks and
+   * biases in tensors, key lengths, key ranges, chunks, conditions and score expressions, dropout
+   * and noise, returned weights and scores.
+   *
+   * <p>Rows that have been overwritten do not come back: {@link #truncate(int, int)} refuses
+   * lengths after which the next query would need them.
+   *
+   * @param arena supplies the memory and decides how long it lives
+   * @param dtype how rows are stored: {@link DType#F32}, {@link DType#BF16}, {@link DType#F16} or
+   *     {@link DType#I8}
+   * @param batch the number of sequences
+   * @param headsK the number of key heads
+   * @param dimK the width of a key head
+   * @param headsV the number of value heads
+   * @param dimV the width of a value head
+   * @param window the number of keys that a query sees, its own included; at least 1
+   * @param mostNew the most rows that are appended at a time; at least 1
+   * @return an empty ring
+   * @throws IllegalArgumentException if the type is another, batch is negative, another size is
+   *     less than 1, or the memory's size overflows
+   * @throws OutOfMemoryError if the memory cannot be allocated
+   */
+  public static KvCache ring(
+      Arena arena,
+      DType dtype,
+      int batch,
+      long headsK,
+      long dimK,
+      long headsV,
+      long dimV,
+      int window,
+      int mostNew) {
+    Objects.requireNonNull(arena, "arena");
+    KvRows.checkStorage(dtype);
+    Checks.inRange("batch", batch, 0, Integer.MAX_VALUE);
+    Checks.positive("headsK", headsK);
+    Checks.positive("dimK", dimK);
+    Checks.positive("headsV", headsV);
+    Checks.positive("dimV", dimV);
+    Checks.positive("window", window);
+    Checks.positive("mostNew", mostNew);
+    return new KvCache(
+        RingStore.allocate(arena, dtype, batch, headsK, dimK, headsV, dimV, window, mostNew),
+        new int[batch]);
   }
 
   /**
@@ -226,11 +274,7 @@ public final class KvCache {
       Checks.inRange("lengths[" + b + "]", ownLengths[b], 0, keys.size(2));
     }
     return new KvCache(
-        new KvRows(keys, null),
-        new KvRows(values, null),
-        Math.toIntExact(keys.size(2)),
-        ownLengths,
-        null);
+        new DenseStore(new KvRows(keys, null), new KvRows(values, null)), ownLengths);
   }
 
   private static void checkStore(String name, Tensor store) {
@@ -242,16 +286,16 @@ public final class KvCache {
   // ---- What it holds ----
 
   /**
-   * Returns the most rows that a batch can hold.
+   * Returns the most rows that a batch can have.
    *
-   * @return the capacity in rows
+   * @return the capacity in rows; 2³¹ − 1 for a ring, which forgets rows in time
    */
   public int capacity() {
-    return capacity;
+    return store.capacity();
   }
 
   /**
-   * Returns how many rows each batch holds.
+   * Returns how many rows each batch has. Those of a ring count rows that it has overwritten.
    *
    * @return a copy, one number for each batch
    */
@@ -260,7 +304,7 @@ public final class KvCache {
   }
 
   /**
-   * Returns how many rows one batch holds.
+   * Returns how many rows one batch has.
    *
    * @param batch the batch
    * @return the number of rows in use
@@ -271,9 +315,9 @@ public final class KvCache {
   }
 
   /**
-   * Returns how many rows the longest batch holds.
+   * Returns how many rows the longest batch has.
    *
-   * @return the largest of the lengths, 0 where there is no batch
+   * @return the largest of the lengths, or 0 if there is no batch
    */
   public int longest() {
     return longest;
@@ -285,43 +329,62 @@ public final class KvCache {
    * @return {@link DType#F32}, {@link DType#BF16}, {@link DType#F16} or {@link DType#I8}
    */
   public DType dtype() {
-    return keys.data().dtype();
+    return store.keys.data().dtype();
   }
 
   /**
-   * Views the keys as they are stored, up to the longest length; shorter batches end with unused
-   * rows.
+   * Returns the first row that a batch still holds.
    *
-   * @return a view {@code [batch, headsK, longest, dimK]} of type {@link #dtype}
-   * @throws IllegalStateException if the cache is paged or its type is {@link DType#I8}: what it
-   *     stores is no tensor then; see {@link #copyKeys}
+   * @param batch the batch
+   * @return 0, unless this is a ring that has overwritten rows
+   * @throws IndexOutOfBoundsException if there is no such batch
    */
-  public Tensor keys() {
-    requireTensor("keys");
-    return keyView();
+  public int firstRow(int batch) {
+    return store.first(Objects.checkIndex(batch, lengths.length));
   }
 
   /**
-   * Views the values as they are stored, up to the longest length; shorter batches end with unused
-   * rows.
+   * Returns the keys as float32, up to the longest length: a view if that is how they are stored,
+   * else a copy. The rest of a shorter batch is undefined. The result must not be modified, and is
+   * valid until the cache changes.
    *
-   * @return a view {@code [batch, headsV, longest, dimV]} of type {@link #dtype}
-   * @throws IllegalStateException if the cache is paged or its type is {@link DType#I8}: what it
-   *     stores is no tensor then; see {@link #copyValues}
+   * @param arena supplies the memory if a copy is needed
+   * @return {@link DType#F32} {@code [batch, headsK, longest, dimK]}; of a ring the rows that it
+   *     holds, from {@link #firstRow} on
+   * @throws OutOfMemoryError if the memory cannot be allocated
    */
-  public Tensor values() {
-    requireTensor("values");
-    return valueView();
+  public Tensor keys(Arena arena) {
+    return isPlain() ? keyView() : copyKeys(arena);
+  }
+
+  /**
+   * Returns the values as float32, up to the longest length: a view if that is how they are stored,
+   * else a copy. The rest of a shorter batch is undefined. The result must not be modified, and is
+   * valid until the cache changes.
+   *
+   * @param arena supplies the memory if a copy is needed
+   * @return {@link DType#F32} {@code [batch, headsV, longest, dimV]}; of a ring the rows that it
+   *     holds, from {@link #firstRow} on
+   * @throws OutOfMemoryError if the memory cannot be allocated
+   */
+  public Tensor values(Arena arena) {
+    return isPlain() ? valueView() : copyValues(arena);
+  }
+
+  private boolean isPlain() {
+    return !store.isPaged() && dtype() == DType.F32;
   }
 
   /**
    * Copies the keys, widened to float32, up to the longest length; shorter batches end with zeros.
    *
    * @param arena supplies the memory of the copy
-   * @return {@link DType#F32} {@code [batch, headsK, longest, dimK]}
+   * @return {@link DType#F32} {@code [batch, headsK, longest, dimK]}; of a ring the rows that it
+   *     holds, from {@link #firstRow} on
+   * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public Tensor copyKeys(Arena arena) {
-    return copy(arena, keys);
+    return copy(arena, store.keys);
   }
 
   /**
@@ -329,53 +392,43 @@ public final class KvCache {
    * zeros.
    *
    * @param arena supplies the memory of the copy
-   * @return {@link DType#F32} {@code [batch, headsV, longest, dimV]}
+   * @return {@link DType#F32} {@code [batch, headsV, longest, dimV]}; of a ring the rows that it
+   *     holds, from {@link #firstRow} on
+   * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public Tensor copyValues(Arena arena) {
-    return copy(arena, values);
-  }
-
-  private void requireTensor(String what) {
-    if (pool != null || dtype() == DType.I8) {
-      throw new IllegalStateException(
-          what
-              + " of a cache that is "
-              + (pool != null ? "paged" : "quantised")
-              + " are no tensor: copy them, or give the cache to attention");
-    }
+    return copy(arena, store.values);
   }
 
   private Tensor copy(Arena arena, KvRows rows) {
     Tensor data = rows.data();
     Tensor to =
-        Tensor.allocate(arena, DType.F32, lengths.length, data.size(1), longest, data.size(3));
+        Tensor.allocate(arena, DType.F32, lengths.length, data.size(1), held(), data.size(3));
     for (int b = 0; b < lengths.length; b++) {
-      for (int row = 0; row < lengths[b]; row++) {
-        int block = pool == null ? b : page(b, row / pool.pageRows());
-        int at = pool == null ? row : row % pool.pageRows();
-        Tensor from = data.select(0, block).select(1, at);
-        Tensor toRow = to.select(0, b).select(1, row);
-        if (rows.scales() == null) {
-          toRow.copyFrom(from);
-          continue;
-        }
-        for (long h = 0; h < from.size(0); h++) {
-          float scale = rows.scales().getFloat(block, h, at);
-          long first = data.offset() + block * data.stride(0) + h * data.stride(1);
-          for (long c = 0; c < from.size(1); c++) {
-            long element = first + at * data.stride(2) + c;
-            toRow.setFloat(data.segment().get(ValueLayout.JAVA_BYTE, element) * scale, h, c);
-          }
-        }
+      int first = store.first(b);
+      for (int row = first; row < lengths[b]; ) {
+        int within = store.within(row);
+        int count = (int) Math.min(lengths[b] - row, data.size(2) - within);
+        rows.widen(store.block(b, row), within, to.select(0, b).slice(1, row - first, count));
+        row += count;
       }
     }
     return to;
   }
 
+  /** The most rows of a batch that are there. */
+  private int held() {
+    int held = 0;
+    for (int b = 0; b < lengths.length; b++) {
+      held = Math.max(held, lengths[b] - store.first(b));
+    }
+    return held;
+  }
+
   /** The keys in the shape that attention expects, to be read by what {@link #describe} adds. */
   Tensor keyView() {
     if (usedKeys == null) {
-      usedKeys = view(keys);
+      usedKeys = store.view(store.keys, lengths.length, held());
     }
     return usedKeys;
   }
@@ -383,58 +436,64 @@ public final class KvCache {
   /** The values likewise. */
   Tensor valueView() {
     if (usedValues == null) {
-      usedValues = view(values);
+      usedValues = store.view(store.values, lengths.length, held());
     }
     return usedValues;
   }
 
-  private Tensor view(KvRows rows) {
-    return pool == null ? rows.data().slice(2, 0, longest) : rows.paged(lengths.length, longest);
-  }
-
   /** Whether attention needs more than the views to read the rows. */
   boolean isStoredApart() {
-    return pool != null || dtype() == DType.I8;
+    return store.isApart();
+  }
+
+  boolean isRing() {
+    return store instanceof RingStore;
+  }
+
+  /** Refuses queries that would see rows which are not there any more; null for lenQ of each. */
+  void checkQueries(int[] queryLengths, long lenQ) {
+    for (int b = 0; b < lengths.length; b++) {
+      store.checkQueries(b, lengths[b], queryLengths == null ? lenQ : queryLengths[b]);
+    }
   }
 
   /** Adds pages and scales to the views of keys and values, whose strides are written already. */
   void describe(MemorySegment d, AttentionCall call, Downcalls.AttentionBuffers buffers) {
+    KvRows keys = store.keys;
+    KvRows values = store.values;
     keys.describeScales(Descriptor.keys(d), call.strideHeadK, call.strideMapK);
     values.describeScales(Descriptor.values(d), call.strideHeadV, call.stridePartV);
     buffers.keyScales = Checks.firstOrNull(keys.scales());
     buffers.valueScales = Checks.firstOrNull(values.scales());
-    if (pool != null) {
-      describePages(Descriptor.keys(d), keys);
-      describePages(Descriptor.values(d), values);
-      buffers.keyPages = table;
-      buffers.valuePages = table;
-    }
-  }
-
-  private void describePages(MemorySegment view, KvRows rows) {
-    Descriptor.pages(view, rows.data().stride(0), pool.pageRows(), pool.pages(), pool.pages());
+    store.pages(Descriptor.keys(d), keys);
+    store.pages(Descriptor.values(d), values);
+    buffers.keyPages = store.table();
+    buffers.valuePages = store.table();
   }
 
   /** Refuses an output that shares memory with any of the rows. */
   void checkApart(String name, Tensor output) {
-    Checks.disjoint(name, output, "cache.keys", keys.data());
-    Checks.disjoint(name, output, "cache.values", values.data());
+    Checks.disjoint(name, output, "cache.keys", store.keys.data());
+    Checks.disjoint(name, output, "cache.values", store.values.data());
   }
 
   /**
-   * Returns the mask by which the newest queries see what this cache holds at this moment: causal,
-   * {@link Alignment#BOTTOM_RIGHT}, each batch by its own length.
+   * Returns the mask by which the newest queries see the rows that this cache holds at this moment:
+   * causal, {@link Alignment#BOTTOM_RIGHT}, each batch by its own length, and in a ring by its
+   * window.
    *
    * @return a mask that does not follow later changes
    */
   public Mask mask() {
     if (mask == null) {
-      Mask causal = Mask.causal(Alignment.BOTTOM_RIGHT);
+      int[] held = new int[lengths.length];
       boolean alike = true;
-      for (int length : lengths) {
-        alike &= length == longest;
+      for (int b = 0; b < held.length; b++) {
+        held[b] = lengths[b] - store.first(b);
+        alike &= held[b] == held[0];
       }
-      mask = alike ? causal : causal.and(Mask.keyLengths(lengths));
+      Mask causal = store.causal();
+      mask = alike ? causal : causal.and(Mask.keyLengths(held));
     }
     return mask;
   }
@@ -446,17 +505,15 @@ public final class KvCache {
    *
    * @param k the new keys {@code [batch, headsK, lenNew, dimK]}. Not modified.
    * @param v the new values {@code [batch, headsV, lenNew, dimV]}. Not modified.
-   * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, or k or v
-   *     overlaps the cache
+   * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, k or v
+   *     overlaps the cache, or a ring takes fewer rows at a time
    * @throws IllegalStateException if a batch has no room for the rows, in which case nothing is
    *     appended; or if a tensor's arena is closed or confined to another thread
    */
   public void append(Tensor k, Tensor v) {
     Checks.rank("k", Objects.requireNonNull(k, "k"), 4);
     Checks.inRange("k.lenNew", k.size(2), 0, Integer.MAX_VALUE);
-    int[] counts = new int[lengths.length];
-    Arrays.fill(counts, (int) k.size(2));
-    appendRows(k, v, counts);
+    write(k, v, lengths.clone(), filled((int) k.size(2)));
   }
 
   /**
@@ -478,17 +535,47 @@ public final class KvCache {
     for (int b = 0; b < ownCounts.length; b++) {
       Checks.inRange("counts[" + b + "]", ownCounts[b], 0, k.size(2));
     }
-    appendRows(k, v, ownCounts);
+    write(k, v, lengths.clone(), ownCounts);
+  }
+
+  /**
+   * Writes rows of every batch again, in place of those that it has; lengths do not change.
+   *
+   * @param row the first row that is replaced
+   * @param k the new keys {@code [batch, headsK, lenNew, dimK]}. Not modified.
+   * @param v the new values {@code [batch, headsV, lenNew, dimV]}. Not modified.
+   * @throws IllegalArgumentException as {@link #append(Tensor, Tensor)}, and if the rows are not
+   *     among those that every batch holds
+   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread, or a
+   *     pool has no page for the copy of a shared one
+   */
+  public void replace(int row, Tensor k, Tensor v) {
+    Checks.rank("k", Objects.requireNonNull(k, "k"), 4);
+    for (int b = 0; b < lengths.length; b++) {
+      Checks.inRange("row", row, store.first(b), lengths[b]);
+      Checks.inRange("row + k.lenNew", row + k.size(2), row, lengths[b]);
+    }
+    write(k, v, filled(row), filled((int) k.size(2)));
+  }
+
+  private int[] filled(int number) {
+    int[] numbers = new int[lengths.length];
+    Arrays.fill(numbers, number);
+    return numbers;
   }
 
   /**
    * Forgets the rows of every batch from a length on; shorter batches stay as they are.
    *
    * @param length the most rows that a batch keeps
-   * @throws IllegalArgumentException if the length is negative
+   * @throws IllegalArgumentException if the length is negative, or a ring has overwritten rows that
+   *     the next query of a batch would see
    */
   public void truncate(int length) {
     Checks.inRange("length", length, 0, Integer.MAX_VALUE);
+    for (int b = 0; b < lengths.length; b++) {
+      store.checkTruncate(b, lengths[b], Math.min(lengths[b], length));
+    }
     for (int b = 0; b < lengths.length; b++) {
       forget(b, Math.min(lengths[b], length));
     }
@@ -501,10 +588,12 @@ public final class KvCache {
    * @param batch the batch
    * @param length the rows that it keeps, at most those it has
    * @throws IndexOutOfBoundsException if there is no such batch
-   * @throws IllegalArgumentException if the length is negative or more than the batch has
+   * @throws IllegalArgumentException if the length is negative or more than the batch has, or a
+   *     ring has overwritten rows that the next query would see
    */
   public void truncate(int batch, int length) {
     Checks.inRange("length", length, 0, length(batch));
+    store.checkTruncate(batch, lengths[batch], length);
     forget(batch, length);
     changed();
   }
@@ -514,18 +603,15 @@ public final class KvCache {
     truncate(0);
   }
 
-  /** Cuts a batch, and returns the pages that hold none of its rows any more. */
   private void forget(int batch, int length) {
-    for (int i = pagesOf(length); i < pagesOf(lengths[batch]); i++) {
-      pool.release(page(batch, i));
-    }
+    store.forget(batch, lengths[batch], length);
     lengths[batch] = length;
   }
 
   /**
    * Lets an empty batch begin with the first rows of a sequence of the same pool, without copying
-   * them: both hold the same pages, and whoever first appends to one that both hold gets a copy of
-   * it.
+   * them: both hold the same pages, and a page that both hold is copied when one of them first
+   * writes to it.
    *
    * @param batch the empty batch of this cache
    * @param source the cache that holds the rows; may be this one. Not modified.
@@ -537,102 +623,92 @@ public final class KvCache {
    * @throws IllegalStateException if the batch holds rows already
    */
   public void share(int batch, KvCache source, int sourceBatch, int length) {
-    if (pool == null || Objects.requireNonNull(source, "source").pool != pool) {
+    KvPagePool pool = pool();
+    KvPagePool other = Objects.requireNonNull(source, "source").pool();
+    if (pool == null || other != pool) {
       throw new IllegalArgumentException(
-          "pages are shared by paged caches of one pool: pool="
-              + pool
-              + ", source.pool="
-              + source.pool);
+          "pages are shared by paged caches of one pool: pool=" + pool + ", source.pool=" + other);
     }
     Checks.inRange("length", length, 0, source.length(sourceBatch));
     if (length(batch) != 0) {
       throw new IllegalStateException(
           "batch " + batch + " must be empty to share rows: length=" + lengths[batch]);
     }
-    for (int i = 0; i < pagesOf(length); i++) {
-      int page = source.page(sourceBatch, i);
-      pool.share(page);
-      setPage(batch, i, page);
-    }
+    ((PagedStore) store).share(batch, (PagedStore) source.store, sourceBatch, length);
     lengths[batch] = length;
     changed();
   }
 
-  private int pagesOf(int rows) {
-    return pool == null ? 0 : Math.ceilDiv(rows, pool.pageRows());
-  }
-
-  private int page(int batch, int i) {
-    return table.getAtIndex(ValueLayout.JAVA_INT, (long) batch * pool.pages() + i);
-  }
-
-  private void setPage(int batch, int i, int page) {
-    table.setAtIndex(ValueLayout.JAVA_INT, (long) batch * pool.pages() + i, page);
-  }
-
-  /** Whether appending to a batch would write a page that others hold too. */
-  private boolean writesShared(int batch, int count) {
-    int used = lengths[batch];
-    return count > 0
-        && used % pool.pageRows() != 0
-        && pool.isShared(page(batch, used / pool.pageRows()));
+  private KvPagePool pool() {
+    return store instanceof PagedStore paged ? paged.pool() : null;
   }
 
   /**
-   * Takes the pages that the new rows need, copies shared ones that they will be written to, and
-   * enters them; none if there are too few.
+   * Lets each batch go on from the rows that another one has, as beam search does when it keeps the
+   * best continuations. A paged cache shares pages, others copy rows.
    *
-   * @return what undoes it: {batch, place, the page before or -1} for each page taken
+   * @param parents for each batch the batch whose rows it gets; several may have the same parent.
+   *     Not modified.
+   * @throws IllegalArgumentException if there is not one parent for each batch, or one is not a
+   *     batch
+   * @throws OutOfMemoryError if batches change places and there is no memory to keep one aside
    */
-  private List<int[]> takePages(int[] counts) {
-    List<int[]> entered = new ArrayList<>();
-    if (pool == null) {
-      return entered;
+  public void reorder(int... parents) {
+    int[] own = checkBatches("parents", parents);
+    Checks.equal("parents.length", own.length, "cache.batch", lengths.length);
+    int[] before = lengths.clone();
+    store.reorder(before, own);
+    for (int b = 0; b < own.length; b++) {
+      lengths[b] = before[own[b]];
     }
-    int needed = 0;
-    for (int b = 0; b < counts.length; b++) {
-      needed += pagesOf(lengths[b] + counts[b]) - pagesOf(lengths[b]);
-      needed += writesShared(b, counts[b]) ? 1 : 0;
-    }
-    int[] taken = pool.take(needed);
-    int next = 0;
-    for (int b = 0; b < counts.length; b++) {
-      if (writesShared(b, counts[b])) {
-        int last = lengths[b] / pool.pageRows();
-        int shared = page(b, last);
-        pool.copy(shared, taken[next]);
-        entered.add(new int[] {b, last, shared});
-        setPage(b, last, taken[next++]);
-      }
-      for (int i = pagesOf(lengths[b]); i < pagesOf(lengths[b] + counts[b]); i++) {
-        entered.add(new int[] {b, i, -1});
-        setPage(b, i, taken[next++]);
-      }
-    }
-    return entered;
+    changed();
   }
 
-  private void giveBack(List<int[]> entered) {
-    for (int[] entry : entered) {
-      pool.release(page(entry[0], entry[1]));
-      if (entry[2] >= 0) {
-        setPage(entry[0], entry[1], entry[2]);
-      }
+  /**
+   * Makes a cache of the same kind that holds the rows of some batches, for example one batch
+   * repeated for each beam, or all but those that have ended. A paged cache shares pages, others
+   * copy rows.
+   *
+   * @param arena supplies the memory of the copies and decides how long they live
+   * @param batches the batches, in any order; one may be chosen several times. Not modified.
+   * @return a cache with as many batches as were chosen
+   * @throws IllegalArgumentException if one is not a batch
+   * @throws OutOfMemoryError if the memory cannot be allocated
+   */
+  public KvCache gather(Arena arena, int... batches) {
+    Objects.requireNonNull(arena, "arena");
+    int[] own = checkBatches("batches", batches);
+    int[] gathered = new int[own.length];
+    for (int b = 0; b < own.length; b++) {
+      gathered[b] = lengths[own[b]];
     }
+    return new KvCache(store.gather(arena, lengths, own), gathered);
   }
 
-  private void appendRows(Tensor k, Tensor v, int[] counts) {
-    checkRows("k", k, "keys", keys.data());
-    checkRows("v", Objects.requireNonNull(v, "v"), "values", values.data());
+  private int[] checkBatches(String name, int[] batches) {
+    int[] own = Objects.requireNonNull(batches, name).clone();
+    for (int b = 0; b < own.length; b++) {
+      Checks.inRange(name + "[" + b + "]", own[b], 0, lengths.length - 1L);
+    }
+    return own;
+  }
+
+  // ---- Writing rows ----
+
+  /** Writes to each batch its own number of rows, which may extend it. */
+  private void write(Tensor k, Tensor v, int[] starts, int[] counts) {
+    checkRows("k", k, "keys", store.keys.data());
+    checkRows("v", Objects.requireNonNull(v, "v"), "values", store.values.data());
     Checks.equal("v", "k", "lenNew", v.size(2), k.size(2));
-    keys.checkReachable("keys");
-    values.checkReachable("values");
-    Checks.disjoint("keys", keys.data(), "k", k);
-    Checks.disjoint("keys", keys.data(), "v", v);
-    Checks.disjoint("values", values.data(), "k", k);
-    Checks.disjoint("values", values.data(), "v", v);
+    store.keys.checkReachable("keys");
+    store.values.checkReachable("values");
+    Checks.disjoint("keys", store.keys.data(), "k", k);
+    Checks.disjoint("keys", store.keys.data(), "v", v);
+    Checks.disjoint("values", store.values.data(), "k", k);
+    Checks.disjoint("values", store.values.data(), "v", v);
     for (int b = 0; b < counts.length; b++) {
-      if (counts[b] > capacity - lengths[b]) {
+      store.checkNew(b, counts[b]);
+      if (counts[b] > capacity() - starts[b]) {
         throw new IllegalStateException(
             "cache must have room for the new rows of batch "
                 + b
@@ -641,49 +717,49 @@ public final class KvCache {
                 + ", length="
                 + lengths[b]
                 + ", capacity="
-                + capacity);
+                + capacity());
       }
     }
     if (k.size(2) == 0 || counts.length == 0) {
       return;
     }
-    List<int[]> entered = takePages(counts);
+    KvStore.Reserved reserved = store.reserve(lengths, starts, counts);
     boolean written = false;
     try (Workspaces.Lease lease = Workspaces.lease()) {
-      write(lease, k, keys, counts);
-      write(lease, v, values, counts);
+      int[] places = starts.clone();
+      for (int b = 0; b < places.length; b++) {
+        places[b] -= store.first(b);
+      }
+      write(lease, k, store.keys, places, counts);
+      write(lease, v, store.values, places, counts);
       written = true;
     } finally {
       if (!written) {
-        giveBack(entered);
+        reserved.undo();
       }
     }
-    for (int[] entry : entered) {
-      if (entry[2] >= 0) {
-        pool.release(entry[2]);
-      }
-    }
+    reserved.keep();
     for (int b = 0; b < counts.length; b++) {
-      lengths[b] += counts[b];
+      lengths[b] = Math.max(lengths[b], starts[b] + counts[b]);
     }
     changed();
   }
 
-  private void checkRows(String name, Tensor rows, String storeName, Tensor store) {
+  private void checkRows(String name, Tensor rows, String storeName, Tensor stored) {
     Checks.rank(name, rows, 4);
-    if (store.dtype() == DType.I8) {
+    if (stored.dtype() == DType.I8) {
       Checks.input(name, rows);
     } else {
       Checks.realInput(name, rows);
     }
     Checks.packedRows(name, rows);
     Checks.equal(name + ".batch", rows.size(0), storeName + ".batch", lengths.length);
-    Checks.equal(name, storeName, "heads", rows.size(1), store.size(1));
-    Checks.equal(name, storeName, "dim", rows.size(3), store.size(3));
+    Checks.equal(name, storeName, "heads", rows.size(1), stored.size(1));
+    Checks.equal(name, storeName, "dim", rows.size(3), stored.size(3));
   }
 
-  private void write(Workspaces.Lease lease, Tensor rows, KvRows store, int[] counts) {
-    Tensor data = store.data();
+  private void write(Workspaces.Lease lease, Tensor rows, KvRows to, int[] places, int[] counts) {
+    Tensor data = to.data();
     MemorySegment d =
         Descriptor.append(
             lease,
@@ -691,19 +767,33 @@ public final class KvCache {
             rows.dtype(),
             rows.size(1),
             rows.size(2),
-            capacity,
+            store.span(),
             rows.size(3),
-            lengths,
+            places,
             counts);
     Descriptor.rowsStrides(d, rows.stride(0), rows.stride(1), rows.stride(2));
     MemorySegment view = Descriptor.cache(d);
     Descriptor.view(view, data.dtype(), data.stride(0), data.stride(1), 0, data.stride(2));
-    store.describeScales(view, data.stride(1), 0);
-    if (pool != null) {
-      describePages(view, store);
-    }
+    to.describeScales(view, data.stride(1), 0);
+    store.pages(view, to);
     Downcalls.append(
-        d, Checks.first(rows), Checks.first(data), Checks.firstOrNull(store.scales()), table);
+        d, Checks.first(rows), Checks.first(data), Checks.firstOrNull(to.scales()), store.table());
+  }
+
+  /**
+   * Shows type, kind and lengths.
+   *
+   * @return for example {@code KvCache[BF16, paged, lengths=[5, 3]]}
+   */
+  @Override
+  public String toString() {
+    return "KvCache["
+        + dtype()
+        + ", "
+        + store.kind()
+        + ", lengths="
+        + Arrays.toString(lengths)
+        + "]";
   }
 
   private void changed() {

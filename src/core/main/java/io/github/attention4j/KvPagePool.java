@@ -213,8 +213,8 @@ public final class KvPagePool {
 
   /** Copies all of a page. */
   void copy(int from, int to) {
-    keys.copyPage(from, to);
-    values.copyPage(from, to);
+    keys.copyBlock(keys, from, to, pageRows);
+    values.copyBlock(values, from, to, pageRows);
   }
 
   /**

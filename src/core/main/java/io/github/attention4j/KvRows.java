@@ -2,13 +2,15 @@ package io.github.attention4j;
 
 import io.github.attention4j.internal.Checks;
 import io.github.attention4j.internal.Descriptor;
+import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.util.Objects;
 
 /**
- * The keys, or the values, that a cache stores: {@code data} is {@code [batch, heads, capacity,
- * dim]}, or {@code [pages, heads, pageRows, dim]} in a pool; {@code scales} has one F32 for each
- * row, without the last dimension, or is null unless the type is I8.
+ * The keys, or the values, that a cache stores: {@code data} is {@code [blocks, heads, rows, dim]},
+ * where a block is a batch of a dense cache, or a page; {@code scales} has one F32 for each row,
+ * without the last dimension, or is null unless the type is I8.
  */
 record KvRows(Tensor data, Tensor scales) {
   static void checkStorage(DType dtype) {
@@ -17,9 +19,20 @@ record KvRows(Tensor data, Tensor scales) {
     }
   }
 
+  static KvRows allocate(Arena arena, DType dtype, long blocks, long heads, long rows, long dim) {
+    Tensor data = Tensor.allocate(arena, dtype, blocks, heads, rows, dim);
+    return new KvRows(
+        data, dtype == DType.I8 ? Tensor.allocate(arena, DType.F32, blocks, heads, rows) : null);
+  }
+
+  /** Allocates as many blocks of rows as these, with other numbers of blocks. */
+  KvRows allocateLike(Arena arena, long blocks) {
+    return allocate(arena, data.dtype(), blocks, data.size(1), data.size(2), data.size(3));
+  }
+
   /**
-   * Shows the rows of a paged cache as a tensor of the shape that attention expects. Its elements
-   * are only addressed through the page table; the strides of heads and rows are those of a page.
+   * Shows the rows of pages as a tensor of the shape that attention expects. Its elements are only
+   * addressed through the page table; the strides of heads and rows are those of a page.
    */
   Tensor paged(long batch, long rows) {
     return Tensor.strided(
@@ -50,10 +63,34 @@ record KvRows(Tensor data, Tensor scales) {
     return head == 0 || stride % head != 0 ? 0 : stride / head;
   }
 
-  void copyPage(int from, int to) {
-    data.select(0, to).copyFrom(data.select(0, from));
+  /** Copies the first rows of a block of others, which are stored alike. */
+  void copyBlock(KvRows from, int fromBlock, int toBlock, int rows) {
+    Tensor to = data.select(0, toBlock).slice(1, 0, rows);
+    to.copyFrom(from.data.select(0, fromBlock).slice(1, 0, rows));
     if (scales != null) {
-      scales.select(0, to).copyFrom(scales.select(0, from));
+      Tensor toScales = scales.select(0, toBlock).slice(1, 0, rows);
+      toScales.copyFrom(from.scales.select(0, fromBlock).slice(1, 0, rows));
+    }
+  }
+
+  /** Copies rows of a block, widened to float32, to {@code [heads, rows, dim]}. */
+  void widen(int block, int row, Tensor to) {
+    if (scales == null) {
+      to.copyFrom(data.select(0, block).slice(1, row, to.size(1)));
+      return;
+    }
+    for (long h = 0; h < to.size(0); h++) {
+      for (long i = 0; i < to.size(1); i++) {
+        float scale = scales.getFloat(block, h, row + i);
+        long first =
+            data.offset()
+                + block * data.stride(0)
+                + h * data.stride(1)
+                + (row + i) * data.stride(2);
+        for (long c = 0; c < to.size(2); c++) {
+          to.setFloat(data.segment().get(ValueLayout.JAVA_BYTE, first + c) * scale, h, i, c);
+        }
+      }
     }
   }
 

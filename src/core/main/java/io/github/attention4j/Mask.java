@@ -59,6 +59,7 @@ public final class Mask {
     int chunk;
 
     int[] keyLengths;
+    int[] queryLengths;
     Tensor keyLengthsTensor;
     Tensor rowLengths;
     Tensor tokens;
@@ -77,6 +78,7 @@ public final class Mask {
     boolean isPlain() {
       return (placement == null || placement.offsets() == null)
           && keyLengths == null
+          && queryLengths == null
           && keyLengthsTensor == null
           && rowLengths == null
           && tokens == null
@@ -250,15 +252,34 @@ public final class Mask {
    * @throws IllegalArgumentException if a length is negative
    */
   public static Mask keyLengths(int... keyLengths) {
-    int[] lengths = Objects.requireNonNull(keyLengths, "keyLengths").clone();
-    for (int b = 0; b < lengths.length; b++) {
-      if (lengths[b] < 0) {
+    Parts parts = new Parts();
+    parts.keyLengths = notNegative("keyLengths", keyLengths);
+    return new Mask(parts);
+  }
+
+  private static int[] notNegative(String name, int[] lengths) {
+    int[] own = Objects.requireNonNull(lengths, name).clone();
+    for (int b = 0; b < own.length; b++) {
+      if (own[b] < 0) {
         throw new IllegalArgumentException(
-            "keyLengths[" + b + "] must not be negative: keyLengths[" + b + "]=" + lengths[b]);
+            "%s[%d] must not be negative: %s[%d]=%d".formatted(name, b, name, b, own[b]));
       }
     }
+    return own;
+  }
+
+  /**
+   * Gives each batch its own number of queries; those after them are padding and see no key, so
+   * that their output is 0. {@link Alignment#BOTTOM_RIGHT} is aligned to each batch's own last
+   * query. These are the counts of {@link KvCache#append(Tensor, Tensor, int[])}.
+   *
+   * @param queryLengths for each batch the number of queries, from 0 to lenQ. Copied.
+   * @return the mask
+   * @throws IllegalArgumentException if a length is negative
+   */
+  public static Mask queryLengths(int... queryLengths) {
     Parts parts = new Parts();
-    parts.keyLengths = lengths;
+    parts.queryLengths = notNegative("queryLengths", queryLengths);
     return new Mask(parts);
   }
 
@@ -425,8 +446,8 @@ public final class Mask {
 
   /**
    * Intersects two masks: hides what either hides. Two windows give the smaller side of each, two
-   * lists of key lengths the smaller lengths, key ranges what both have. With key lengths for each
-   * batch, {@link Alignment#BOTTOM_RIGHT} is aligned to each batch's own end.
+   * lists of key or query lengths the smaller lengths, key ranges what both have. With lengths for
+   * each batch, {@link Alignment#BOTTOM_RIGHT} is aligned to each batch's own end.
    *
    * @param other the other mask
    * @return the intersection
@@ -451,7 +472,8 @@ public final class Mask {
     both.windowLeft = narrower(a.windowLeft, b.windowLeft);
     both.windowRight = narrower(a.windowRight, b.windowRight);
     both.chunk = oneChunk(a.chunk, b.chunk);
-    both.keyLengths = shorter(a.keyLengths, b.keyLengths);
+    both.keyLengths = shorter("key", a.keyLengths, b.keyLengths);
+    both.queryLengths = shorter("query", a.queryLengths, b.queryLengths);
     both.keyLengthsTensor = one("keyLengths tensor", a.keyLengthsTensor, b.keyLengthsTensor);
     both.rowLengths = one("keyLengths tensor of queries", a.rowLengths, b.rowLengths);
     both.tokens = one("padding", a.tokens, b.tokens);
@@ -479,6 +501,7 @@ public final class Mask {
     boolean alone =
         parts.placement == null
             && parts.keyLengths == null
+            && parts.queryLengths == null
             && parts.keyLengthsTensor == null
             && parts.rowLengths == null
             && parts.tokens == null
@@ -521,6 +544,11 @@ public final class Mask {
   /** Each batch's number of keys, or null. Must not be modified. */
   int[] keyLengths() {
     return parts.keyLengths;
+  }
+
+  /** Each batch's number of queries, or null. Must not be modified. */
+  int[] queryLengths() {
+    return parts.queryLengths;
   }
 
   /** The tensor of each batch's number of keys, or null. */
@@ -586,13 +614,17 @@ public final class Mask {
     return Math.max(a, b);
   }
 
-  private static int[] shorter(int[] a, int[] b) {
+  private static int[] shorter(String what, int[] a, int[] b) {
     if (a == null || b == null) {
       return a != null ? a : b;
     }
     if (a.length != b.length) {
       throw new IllegalArgumentException(
-          "key lengths must be for the same number of batches: " + a.length + " and " + b.length);
+          what
+              + " lengths must be for the same number of batches: "
+              + a.length
+              + " and "
+              + b.length);
     }
     int[] shorter = a.clone();
     for (int i = 0; i < shorter.length; i++) {

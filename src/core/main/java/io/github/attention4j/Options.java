@@ -32,7 +32,7 @@ final class Options {
     float softCap;
 
     /** ALiBi slopes and their placement, or null. */
-    float[] slopes;
+    Slopes slopes;
 
     Placement slopesPlacement;
 
@@ -53,6 +53,13 @@ final class Options {
     /** 0 for {@link A4j#threads()} at the time of the call. */
     int threads;
   }
+
+  /**
+   * ALiBi slopes, {@code [heads]} or {@code [batches][heads]}.
+   *
+   * @param batches 0 if all batches share the slopes
+   */
+  record Slopes(int batches, float[] values) {}
 
   private Options(Values values) {
     this.values = values;
@@ -96,9 +103,52 @@ final class Options {
   }
 
   /** The options for queries that are the last ones of a cache. */
-  Options over(KvCache cache) {
+  Options over(KvCache cache, long lenQ, Extras extras) {
     requireCachePlacement();
+    if (cache.isRing()) {
+      String why = "a ring, which overwrites rows, so that keys have no fixed index";
+      refuseIndexed(extras, why);
+      refuse("mask.chunks", values.mask.chunk() == 0 ? null : values.mask.chunk(), why);
+    }
+    cache.checkQueries(values.mask.queryLengths(), lenQ);
     return withMask(values.mask.and(cache.mask()));
+  }
+
+  /**
+   * Refuses every option and extra that identifies a key by its index.
+   *
+   * @param why what they are not supported with, and the reason
+   */
+  void refuseIndexed(Extras extras, String why) {
+    Mask mask = values.mask;
+    refuse("mask.allow", mask.allow(), why);
+    refuse("mask.bias", mask.bias(), why);
+    refuse("mask.keyLengths", mask.keyLengths(), why);
+    refuse("mask.keyLengths", mask.keyLengthsTensor(), why);
+    refuse("mask.keyLengths", mask.rowLengths(), why);
+    refuse("mask.padding", mask.tokens(), why);
+    refuse("mask.keyRanges", mask.ranges(), why);
+    refuse("mask.where", mask.program(), why);
+    refuse("score", values.score, why);
+    refuse("weights", extras.weights(), why);
+    refuse("scores", extras.scores(), why);
+    refuse("keep", extras.keep(), why);
+    refuse("dropout", extras.dropout(), why);
+    refuse("gumbelNoise", extras.noise(), why);
+  }
+
+  /** Refuses hardened weights. */
+  void refuseHardening(String why) {
+    if (values.hardening != null) {
+      refuse(values.hardening.name(), values.hardening, why);
+    }
+  }
+
+  /** Refuses a part that is not null. */
+  static void refuse(String name, Object part, String why) {
+    if (part != null) {
+      throw new IllegalArgumentException(name + " is not supported with " + why);
+    }
   }
 
   /** A cache fixes where the queries are; the options must not say otherwise. */
@@ -117,7 +167,7 @@ final class Options {
     return values.mask;
   }
 
-  float[] slopes() {
+  Slopes slopes() {
     return values.slopes;
   }
 
@@ -231,7 +281,20 @@ final class Options {
      * @throws IllegalArgumentException if a slope is not finite
      */
     public B alibi(Alignment alignment, float... slopes) {
-      return alibi(Placement.of(alignment), slopes);
+      return alibi(Placement.of(alignment), shared(slopes));
+    }
+
+    /**
+     * Adds a penalty for distance, with slopes of its own for each batch.
+     *
+     * @param alignment as in {@link #alibi(Alignment, float...)}
+     * @param slopes for each batch, or packed sequence, one for each output head. Copied.
+     * @return this builder
+     * @throws IllegalArgumentException if a slope is not finite, or batches have different numbers
+     *     of them
+     */
+    public B alibi(Alignment alignment, float[][] slopes) {
+      return alibi(Placement.of(alignment), perBatch(slopes));
     }
 
     /**
@@ -245,20 +308,55 @@ final class Options {
      * @throws IllegalArgumentException if offsets is empty, or a slope is not finite
      */
     public B alibi(int[] offsets, float... slopes) {
-      return alibi(Placement.of(offsets), slopes);
+      return alibi(Placement.of(offsets), shared(slopes));
     }
 
-    private B alibi(Placement placement, float[] slopes) {
-      float[] own = Objects.requireNonNull(slopes, "slopes").clone();
-      for (int h = 0; h < own.length; h++) {
-        if (!Float.isFinite(own[h])) {
-          throw new IllegalArgumentException(
-              "slopes[%d] must be finite: slopes[%d]=%s".formatted(h, h, own[h]));
-        }
-      }
-      values.slopes = own;
+    /**
+     * Adds a penalty for distance, with slopes of its own for each batch.
+     *
+     * @param offsets as in {@link #alibi(int[], float...)}. Copied.
+     * @param slopes for each batch, or packed sequence, one for each output head. Copied.
+     * @return this builder
+     * @throws IllegalArgumentException if offsets is empty, a slope is not finite, or batches have
+     *     different numbers of slopes
+     */
+    public B alibi(int[] offsets, float[][] slopes) {
+      return alibi(Placement.of(offsets), perBatch(slopes));
+    }
+
+    private B alibi(Placement placement, Slopes slopes) {
+      values.slopes = slopes;
       values.slopesPlacement = placement;
       return self();
+    }
+
+    private static Slopes shared(float[] slopes) {
+      float[] own = Objects.requireNonNull(slopes, "slopes").clone();
+      checkSlopes("slopes", own);
+      return new Slopes(0, own);
+    }
+
+    private static Slopes perBatch(float[][] slopes) {
+      int batches = Objects.requireNonNull(slopes, "slopes").length;
+      Checks.positive("slopes.length", batches);
+      int heads = slopes[0].length;
+      float[] all = new float[Math.multiplyExact(batches, heads)];
+      for (int b = 0; b < batches; b++) {
+        String name = "slopes[" + b + "]";
+        Checks.equal(name + ".length", slopes[b].length, "slopes[0].length", heads);
+        checkSlopes(name, slopes[b]);
+        System.arraycopy(slopes[b], 0, all, b * heads, heads);
+      }
+      return new Slopes(batches, all);
+    }
+
+    private static void checkSlopes(String name, float[] slopes) {
+      for (int h = 0; h < slopes.length; h++) {
+        if (!Float.isFinite(slopes[h])) {
+          throw new IllegalArgumentException(
+              "%s[%d] must be finite: %s[%d]=%s".formatted(name, h, name, h, slopes[h]));
+        }
+      }
     }
 
     /** For {@link Attention}, which makes it public. */

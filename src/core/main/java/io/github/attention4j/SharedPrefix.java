@@ -14,6 +14,8 @@ import java.util.Objects;
  * over the concatenation.
  */
 final class SharedPrefix {
+  private static final String WHY = "a shared prefix, which is attended to in two parts";
+
   private SharedPrefix() {}
 
   static void forward(
@@ -23,15 +25,20 @@ final class SharedPrefix {
     Objects.requireNonNull(continuations, "continuations");
     Checks.rank("out", Objects.requireNonNull(out, "out"), 4);
     Objects.requireNonNull(extras, "extras");
-    Checks.equal("prefix.batch", prefix.keys().size(0), "the batch of a shared prefix", 1);
-    checkAlike("keys", prefix.keys(), continuations.keyView());
-    checkAlike("values", prefix.values(), continuations.valueView());
+    checkStored(prefix, continuations);
+    final Tensor prefixKeys = prefix.keyView();
+    final Tensor prefixValues = prefix.valueView();
+    Checks.equal("prefix.batch", prefixKeys.size(0), "the batch of a shared prefix", 1);
+    checkAlike("keys", prefixKeys, continuations.keyView());
+    checkAlike("values", prefixValues, continuations.valueView());
     final int prefixLength = prefix.longest();
-    refuse("score", options.score());
-    if (options.hardening() != null) {
-      refuse(options.hardening().name(), options.hardening());
+    options.refuseIndexed(extras, WHY);
+    options.refuseHardening(WHY);
+    Options.refuse("mask.queryLengths", options.mask().queryLengths(), WHY);
+    Options.refuse("work", extras.work(), WHY);
+    if (options.mask().chunk() != 0) {
+      Checks.multiple("prefix.length", prefixLength, "the size of chunks", options.mask().chunk());
     }
-    refuseParts(options.mask(), extras, prefixLength);
     options.requireCachePlacement();
     Tensor lse = extras.logsumexp();
     checkApart(out, lse, continuations);
@@ -52,8 +59,8 @@ final class SharedPrefix {
       Attention.run(
           shared,
           q,
-          prefix.keys().expand(0, q.size(0)),
-          prefix.values().expand(0, q.size(0)),
+          prefixKeys.expand(0, q.size(0)),
+          prefixValues.expand(0, q.size(0)),
           out,
           Extras.ofLogsumexp(sharedLse));
       Attention.merge(out, sharedLse, ownOut, ownLse, out, lse);
@@ -81,30 +88,15 @@ final class SharedPrefix {
     return options.withMask(causal).withPlacement(new Placement(null, offsets));
   }
 
-  private static void refuseParts(Mask mask, Extras extras, int prefixLength) {
-    refuse("mask.allow", mask.allow());
-    refuse("mask.bias", mask.bias());
-    refuse("mask.keyLengths", mask.keyLengths());
-    refuse("mask.keyLengths", mask.keyLengthsTensor());
-    refuse("mask.keyLengths", mask.rowLengths());
-    refuse("mask.padding", mask.tokens());
-    refuse("mask.keyRanges", mask.ranges());
-    refuse("mask.where", mask.program());
-    refuse("weights", extras.weights());
-    refuse("scores", extras.scores());
-    refuse("work", extras.work());
-    refuse("keep", extras.keep());
-    refuse("dropout", extras.dropout());
-    refuse("gumbelNoise", extras.noise());
-    if (mask.chunk() != 0) {
-      Checks.multiple("prefix.length", prefixLength, "the size of chunks", mask.chunk());
-    }
-  }
-
-  private static void refuse(String name, Object part) {
-    if (part != null) {
+  /** Every batch reads the prefix as one tensor; continuations have all of their rows. */
+  private static void checkStored(KvCache prefix, KvCache continuations) {
+    if (prefix.isStoredApart()) {
       throw new IllegalArgumentException(
-          name + " is not supported with a shared prefix, which is attended to in two parts");
+          "prefix must be a dense cache of F32, BF16 or F16: prefix=" + prefix);
+    }
+    if (continuations.isRing()) {
+      throw new IllegalArgumentException(
+          "continuations must not be a ring, which forgets rows: continuations=" + continuations);
     }
   }
 

@@ -42,12 +42,12 @@ class KvCacheTest {
     assertArrayEquals(new int[] {7, 9}, cache.lengths());
     assertEquals(9, cache.longest());
     assertEquals(7, cache.length(0));
-    assertArrayEquals(new long[] {2, 3, 9, 8}, cache.keys().shape());
-    same(k.slice(0, 0, 1), cache.keys().slice(0, 0, 1).slice(2, 0, 4));
-    same(k.slice(0, 0, 1).slice(2, 1, 3), cache.keys().slice(0, 0, 1).slice(2, 4, 3));
-    same(v.slice(0, 1, 1), cache.values().slice(0, 1, 1).slice(2, 0, 4));
-    same(v.slice(0, 1, 1).slice(2, 0, 2), cache.values().slice(0, 1, 1).slice(2, 4, 2));
-    same(v.slice(0, 1, 1).slice(2, 1, 3), cache.values().slice(0, 1, 1).slice(2, 6, 3));
+    assertArrayEquals(new long[] {2, 3, 9, 8}, cache.keyView().shape());
+    same(k.slice(0, 0, 1), cache.keyView().slice(0, 0, 1).slice(2, 0, 4));
+    same(k.slice(0, 0, 1).slice(2, 1, 3), cache.keyView().slice(0, 0, 1).slice(2, 4, 3));
+    same(v.slice(0, 1, 1), cache.valueView().slice(0, 1, 1).slice(2, 0, 4));
+    same(v.slice(0, 1, 1).slice(2, 0, 2), cache.valueView().slice(0, 1, 1).slice(2, 4, 2));
+    same(v.slice(0, 1, 1).slice(2, 1, 3), cache.valueView().slice(0, 1, 1).slice(2, 6, 3));
   }
 
   private static void same(Tensor expected, Tensor got) {
@@ -93,14 +93,14 @@ class KvCacheTest {
     KvCache cache = KvCache.allocate(arena, 2, 1, 5, 4);
     Tensor rows = random(arena, random, 2, 1, 3, 4);
     cache.append(rows, rows, new int[] {1, 3});
-    float[] before = cache.keys().toFloatArray();
+    float[] before = cache.keyView().toFloatArray();
     String message =
         assertThrows(IllegalStateException.class, () -> cache.append(rows, rows)).getMessage();
     assertEquals(
         "cache must have room for the new rows of batch 1: new rows=3, length=3, capacity=5",
         message);
     assertArrayEquals(new int[] {1, 3}, cache.lengths());
-    assertArrayEquals(before, cache.keys().toFloatArray());
+    assertArrayEquals(before, cache.keyView().toFloatArray());
   }
 
   @Test
@@ -119,7 +119,7 @@ class KvCacheTest {
         () -> cache.append(k, v, new int[] {1}));
     cache.append(k, v);
     String message =
-        assertThrows(IllegalArgumentException.class, () -> cache.append(cache.keys(), v))
+        assertThrows(IllegalArgumentException.class, () -> cache.append(cache.keyView(), v))
             .getMessage();
     assertTrue(message.startsWith("keys must not overlap k: "), message);
   }
@@ -152,7 +152,25 @@ class KvCacheTest {
     refuse("length must lie in [0, 2]: length=3", () -> cache.truncate(1, 3));
     cache.reset();
     assertArrayEquals(new int[3], cache.lengths());
-    assertEquals(0, cache.keys().size(2));
+    assertEquals(0, cache.keyView().size(2));
+  }
+
+  @Test
+  void shouldReplaceRowsInPlace() {
+    KvCache cache = KvCache.allocate(arena, 2, 1, 8, 2);
+    Tensor rows = random(arena, random, 2, 1, 6, 2);
+    cache.append(rows, rows);
+    Tensor other = random(arena, random, 2, 1, 2, 2);
+    cache.replace(3, other, other);
+    assertArrayEquals(new int[] {6, 6}, cache.lengths());
+    Tensor expected = rows.toF32(arena);
+    expected.slice(2, 3, 2).copyFrom(other);
+    same(expected, cache.copyKeys(arena));
+    same(expected, cache.values(arena));
+    refuse(
+        "row + k.lenNew must lie in [5, 6]: row + k.lenNew=7",
+        () -> cache.replace(5, other, other));
+    assertEquals("KvCache[F32, dense, lengths=[6, 6]]", cache.toString());
   }
 
   private static void refuse(String message, Executable call) {

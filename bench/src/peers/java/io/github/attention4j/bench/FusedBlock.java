@@ -212,8 +212,7 @@ final class FusedBlock implements Way {
       queryKeyValue.forward(normed, packed);
       rotary.forward(turned, turned, shape.start());
       cache.append(k, v);
-      attention.forward(
-          q, cache.keys(), cache.values(), read.unsqueeze(0).splitHeads(shape.heads()));
+      attention.forward(q, cache, read.unsqueeze(0).splitHeads(shape.heads()));
       outProjection.forwardAdd(read, out);
       norm2.forward(out, normed);
       gateUp.forward(normed, hidden);

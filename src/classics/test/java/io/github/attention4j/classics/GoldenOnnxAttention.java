@@ -34,8 +34,8 @@ final class GoldenOnnxAttention {
       KvCache cache = cacheOf(golden, k.size(2));
       past = cache.longest();
       cache.append(k, v);
-      k = cache.keys();
-      v = cache.values();
+      k = cache.keys(golden.arena());
+      v = cache.values(golden.arena());
     }
     if (golden.holds("out.present_key")) {
       golden.expect("out.present_key", k);

@@ -200,12 +200,12 @@ final class GoldenT2tLayer {
           out.slice(1, s, 1),
           Extras.none().weights(weights));
       String after = "_after_" + (s + 1);
-      expectCache(golden, "out.cache_k" + after, cache.keys());
-      expectCache(golden, "out.cache_v" + after, cache.values());
+      expectCache(golden, "out.cache_k" + after, cache.keys(golden.arena()));
+      expectCache(golden, "out.cache_v" + after, cache.values(golden.arena()));
     }
     golden.expect("out.output", out);
-    expectCache(golden, "out.cache_k", cache.keys());
-    expectCache(golden, "out.cache_v", cache.values());
+    expectCache(golden, "out.cache_k", cache.keys(golden.arena()));
+    expectCache(golden, "out.cache_v", cache.values(golden.arena()));
     expectCache(golden, "out.last_step_weights", weights);
     if (golden.holds("out.full_causal")) {
       Tensor full = golden.wanted("out.full_causal");
@@ -246,8 +246,8 @@ final class GoldenT2tLayer {
           query.slice(1, s, 1), cache, s, Mask.bias(bias), out.slice(1, s, 1), Extras.none());
     }
     golden.expect("out.output", out);
-    expectCache(golden, "out.cache_k", cache.keys());
-    expectCache(golden, "out.cache_v", cache.values());
+    expectCache(golden, "out.cache_k", cache.keys(golden.arena()));
+    expectCache(golden, "out.cache_v", cache.values(golden.arena()));
   }
 
   private static void expectCache(GoldenCase golden, String name, Tensor got) {
@@ -262,8 +262,8 @@ final class GoldenT2tLayer {
     Tensor memory = memory(golden);
     Mask bias = bias(golden);
     KvCache read = layer.readMemory(golden.arena(), memory);
-    expectCache(golden, "out.k_encdec", read.keys());
-    expectCache(golden, "out.v_encdec", read.values());
+    expectCache(golden, "out.k_encdec", read.keys(golden.arena()));
+    expectCache(golden, "out.v_encdec", read.values(golden.arena()));
     Tensor out = golden.wanted("out.output");
     Tensor weights = golden.wanted("out.weights");
     Mask given = bias == null ? Mask.none() : bias;

@@ -232,8 +232,10 @@ public final class Descriptor {
     a4j_attention_desc.range_stride_head(d, strideHead);
   }
 
-  public static void heads(MemorySegment d, long slopesOffset, long sinksOffset) {
+  public static void heads(
+      MemorySegment d, long slopesOffset, long slopesStrideBatch, long sinksOffset) {
     a4j_attention_desc.slopes_offset(d, slopesOffset);
+    a4j_attention_desc.slopes_stride_batch(d, slopesStrideBatch);
     a4j_attention_desc.sinks_offset(d, sinksOffset);
   }
 

@@ -350,7 +350,9 @@ public final class MultiHeadAttention {
         rotary.forward(q, q, 0);
       }
       Tensor result = scratch.room(x.size(0), x.size(1), outProjection.dimIn());
-      attend.forward(q, memory.keys(), memory.values(), result.splitHeads(heads));
+      Tensor k = memory.keys(scratch.arena());
+      Tensor v = memory.values(scratch.arena());
+      attend.forward(q, k, v, result.splitHeads(heads));
       outProjection.forward(result, out);
     }
   }

@@ -13,12 +13,14 @@ import io.github.attention4j.FloatExpression;
 import io.github.attention4j.IntExpression;
 import io.github.attention4j.KeyRanges;
 import io.github.attention4j.KvCache;
+import io.github.attention4j.KvPagePool;
 import io.github.attention4j.Mask;
 import io.github.attention4j.Score;
 import io.github.attention4j.Score.FloatTable;
 import io.github.attention4j.Score.IntTable;
 import io.github.attention4j.Sequences;
 import io.github.attention4j.Tensor;
+import io.github.attention4j.layer.MultiHeadAttention;
 import io.github.attention4j.models.CausalLm;
 import io.github.attention4j.models.Sampler;
 import io.github.attention4j.testing.Snippets;
@@ -219,6 +221,99 @@ class TutorialTest {
   }
 
   @Test
+  void shouldAttendToWhatEachBatchAppended() {
+    try (Arena arena = Arena.ofConfined()) {
+      Tensor newQ = Tensor.of(arena, normal(2 * 3 * 64), 2, 3, 64).splitHeads(4);
+      Tensor newK = Tensor.of(arena, normal(2 * 3 * 64), 2, 3, 64).splitHeads(4);
+      Tensor newV = Tensor.of(arena, normal(2 * 3 * 64), 2, 3, 64).splitHeads(4);
+      Tensor newOut = Tensor.zeros(arena, 2, 4, 3, 16).fill(9);
+      KvCache cache = KvCache.allocate(arena, 2, 4, 8, 16);
+      int[] counts = {3, 1};
+
+      cache.append(newK, newV, counts); // of each batch only its first counts[b] rows
+      Mask own = Mask.queryLengths(counts);
+      Attention.builder().mask(own).build().forward(newQ, cache, newOut);
+
+      assertEquals(newV.get(0, 2, 0, 5), newOut.get(0, 2, 0, 5));
+      assertEquals(newV.get(1, 2, 0, 5), newOut.get(1, 2, 0, 5));
+      assertEquals(0f, newOut.get(1, 2, 1, 5));
+    }
+  }
+
+  @Test
+  void shouldHaveShortFormsForExperiments() {
+    try (Arena arena = Arena.ofConfined()) {
+      Tensor q = Tensor.zeros(arena, 1, 2, 3, 4); // float32
+      Tensor k = Tensor.of(arena, new float[16], 1, 2, 2, 4);
+      Mask seen = Mask.of(new boolean[] {true, false, true, true, true, true}, 3, 2);
+      Mask bias = Mask.bias(new float[] {0, -1}, 2);
+      Attention small = Attention.builder().mask(seen.and(bias)).build();
+      Tensor out = small.forward(arena, q, k, k);
+      float first = out.get(0, 1, 2, 3);
+      String shown = out.toString(); // F32[1, 2, 3, 4] [[[[0.0, 0.0, …
+      MultiHeadAttention layer = MultiHeadAttention.random(arena, 64, 4, 17).build();
+
+      assertEquals(0f, first);
+      assertTrue(shown.startsWith("F32[1, 2, 3, 4] [[[[0.0, 0.0, "), shown);
+      Tensor x = Tensor.of(arena, normal(5 * 64), 1, 5, 64);
+      Tensor y = Tensor.zeros(arena, 1, 5, 64);
+      layer.forward(x, y);
+      assertTrue(y.get(0, 4, 63) != 0);
+    }
+  }
+
+  @Test
+  void shouldReorderBeams() {
+    try (Arena arena = Arena.ofConfined()) {
+      Tensor promptK = Tensor.of(arena, normal(100 * 512), 1, 100, 512).splitHeads(8);
+      Tensor promptV = Tensor.of(arena, normal(100 * 512), 1, 100, 512).splitHeads(8);
+      Tensor nextK = Tensor.of(arena, normal(4 * 512), 4, 1, 512).splitHeads(8);
+      Tensor nextV = Tensor.of(arena, normal(4 * 512), 4, 1, 512).splitHeads(8);
+
+      KvPagePool pool = KvPagePool.allocate(arena, DType.F32, 8, 64, 64, 100);
+      KvCache prompt = KvCache.paged(pool, 1);
+      prompt.append(promptK, promptV);
+      KvCache beams = prompt.gather(arena, 0, 0, 0, 0); // batch 0, four times
+      beams.append(nextK, nextV);
+      beams.reorder(2, 2, 0, 3); // beam 0 and 1 go on from beam 2, beam 2 from beam 0
+
+      Tensor keys = beams.copyKeys(arena).select(1, 5).select(1, 100);
+      int[] parents = {2, 2, 0, 3};
+      for (int b = 0; b < 4; b++) {
+        assertArrayEquals(
+            nextK.select(0, parents[b]).select(0, 5).select(0, 0).toFloatArray(),
+            keys.select(0, b).toFloatArray());
+      }
+      // One page that all share, and the last page of each but beam 1, which shares that of beam 0;
+      // the prompt still holds its own last page.
+      assertEquals(100 - 5, pool.freePages());
+    }
+  }
+
+  @Test
+  void shouldReadALongTextThroughAWindow() {
+    try (Arena arena = Arena.ofConfined()) {
+      Tensor longQ = Tensor.of(arena, normal(2048 * 512), 1, 2048, 512).splitHeads(8);
+      Tensor longK = Tensor.of(arena, normal(2048 * 512), 1, 2048, 512).splitHeads(8);
+      Tensor longV = Tensor.of(arena, normal(2048 * 512), 1, 2048, 512).splitHeads(8);
+      Tensor longOut = Tensor.zeros(arena, longQ.shape());
+      Attention attention = Attention.builder().build();
+
+      // Each token sees 512 tokens, itself included; up to 128 tokens are appended at a time.
+      KvCache ring = KvCache.ring(arena, DType.F32, 1, 8, 64, 512, 128);
+      for (int from = 0; from < 2048; from += 128) {
+        ring.append(longK.slice(2, from, 128), longV.slice(2, from, 128));
+        attention.forward(longQ.slice(2, from, 128), ring, longOut.slice(2, from, 128));
+      }
+
+      Tensor whole = Tensor.zeros(arena, longQ.shape());
+      Mask window = Mask.window(511, 0, Alignment.TOP_LEFT);
+      attention.withMask(window).forward(longQ, longK, longV, whole);
+      assertArrayEquals(whole.toFloatArray(), longOut.toFloatArray(), 1e-5f);
+    }
+  }
+
+  @Test
   void shouldDecodeFromACache() {
     try (Arena arena = Arena.ofConfined()) {
       Tensor q = Tensor.of(arena, normal(129 * 512), 1, 129, 512).splitHeads(8);
@@ -265,6 +360,6 @@ class TutorialTest {
   @Test
   void shouldRunEveryBlockOfTheReadmeAndOfAttentionByExample() {
     Snippets.requireRunBy(TutorialTest.class, Path.of("README.md"), 4);
-    Snippets.requireRunBy(TutorialTest.class, Path.of("src/guide/attention.md"), 6);
+    Snippets.requireRunBy(TutorialTest.class, Path.of("src/guide/attention.md"), 10);
   }
 }

@@ -930,7 +930,7 @@ public final class CausalLm implements AutoCloseable {
         if (logitsAt == length) {
           tensors.put(LOGITS, logits);
         }
-        sequence.save(tensors);
+        sequence.save(scratch, tensors);
         SafeTensors.write(
             file,
             tensors,

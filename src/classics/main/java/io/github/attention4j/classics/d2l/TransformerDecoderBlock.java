@@ -156,19 +156,7 @@ public final class TransformerDecoderBlock {
 
     /** Lets sequence i go on from where sequence {@code parents[i]} is. */
     void reorder(int[] parents) {
-      try (Arena scratch = Arena.ofConfined()) {
-        reorder(seen.keys(), parents, scratch);
-        reorder(seen.values(), parents, scratch);
-      }
-    }
-
-    private static void reorder(Tensor rows, int[] parents, Arena scratch) {
-      Tensor before = rows.toF32(scratch);
-      for (int i = 0; i < parents.length; i++) {
-        if (parents[i] != i) {
-          rows.select(0, i).copyFrom(before.select(0, parents[i]));
-        }
-      }
+      seen.reorder(parents);
     }
   }
 

@@ -17,6 +17,7 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
 import java.util.Objects;
+import java.util.function.BiConsumer;
 
 /**
  * {@code common_attention.multihead_attention} of tensor2tensor, with every one of its attention
@@ -398,10 +399,8 @@ public final class Tensor2TensorAttention {
   public KvCache allocateFullCache(Arena arena, long batch, long length) {
     Checks.inRange("batch", batch, 0, Integer.MAX_VALUE);
     Checks.inRange("length", length, 0, Integer.MAX_VALUE);
-    Tensor keys =
-        Tensor.allocate(arena, DType.F32, batch, numHeads, length, key.dimOut() / numHeads);
-    Tensor values =
-        Tensor.allocate(arena, DType.F32, batch, numHeads, length, value.dimOut() / numHeads);
+    Tensor keys = Tensor.zeros(arena, batch, numHeads, length, key.dimOut() / numHeads);
+    Tensor values = Tensor.zeros(arena, batch, numHeads, length, value.dimOut() / numHeads);
     return KvCache.of(keys, values, lengths((int) batch, (int) length));
   }
 
@@ -433,7 +432,8 @@ public final class Tensor2TensorAttention {
    */
   public void forwardCached(
       Tensor queryAntecedent, KvCache cache, Mask bias, Tensor out, Extras extras) {
-    forwardCached(queryAntecedent, cache, cache, bias, Place.LAST, out, extras);
+    forwardCached(
+        queryAntecedent, cache, (k, v) -> cache.append(k, v), bias, Place.LAST, out, extras);
   }
 
   /**
@@ -470,20 +470,26 @@ public final class Tensor2TensorAttention {
     Checks.equal(
         "queryAntecedent.len", queryAntecedent.size(1), "the positions of a decodeLoopStep", 1);
     int[] steps = lengths(lengths.length, decodeLoopStep);
-    KvCache written = KvCache.of(cache.keys(), cache.values(), steps);
     Place place = new Place(null, steps);
-    forwardCached(queryAntecedent, written, cache, bias, place, out, extras);
+    forwardCached(
+        queryAntecedent,
+        cache,
+        (k, v) -> cache.replace(decodeLoopStep, k, v),
+        bias,
+        place,
+        out,
+        extras);
   }
 
   private void forwardCached(
       Tensor queryAntecedent,
-      KvCache appended,
-      KvCache read,
+      KvCache cache,
+      BiConsumer<Tensor, Tensor> write,
       Mask bias,
       Place place,
       Tensor out,
       Extras extras) {
-    Objects.requireNonNull(read, "cache");
+    Objects.requireNonNull(cache, "cache");
     Objects.requireNonNull(extras, "extras");
     requireCacheable(bias);
     check(queryAntecedent, out);
@@ -491,13 +497,13 @@ public final class Tensor2TensorAttention {
     try (Scratch scratch = new Scratch()) {
       Tensor k = project(scratch, key, queryAntecedent);
       Tensor v = project(scratch, value, queryAntecedent);
-      appended.append(k, v);
+      write.accept(k, v);
       attend(
           scratch,
           queryAntecedent,
-          read.keys(),
-          read.values(),
-          bias.and(ragged(read)),
+          cache.keys(scratch.arena()),
+          cache.values(scratch.arena()),
+          bias.and(ragged(cache)),
           place,
           AreaNoise.none(),
           out,
@@ -575,8 +581,8 @@ public final class Tensor2TensorAttention {
     requireCacheable(bias);
     check(queryAntecedent, out);
     try (Scratch scratch = new Scratch()) {
-      Tensor k = memory.keys();
-      Tensor v = memory.values();
+      Tensor k = memory.keys(scratch.arena());
+      Tensor v = memory.values(scratch.arena());
       Mask mask = bias.and(ragged(memory));
       attend(scratch, queryAntecedent, k, v, mask, Place.LAST, AreaNoise.none(), out, extras);
     }
@@ -693,7 +699,7 @@ public final class Tensor2TensorAttention {
     if (function != null) {
       if (extras != Extras.none()) {
         throw new IllegalArgumentException(
-            "extras must be none where attentionType is a function, which gives its result alone");
+            "extras must be none if attentionType is a function, which only gives its result");
       }
       multiply(q, scale);
       function.attend(q, k, v, perHead);

@@ -648,7 +648,7 @@ class Tensor2TensorAttentionTest {
     layer.forward(query, null, Mask.causal(Alignment.TOP_LEFT), out);
     requireEqual(setup.reference.run(query, null).out(), out, "a function");
     refuse(
-        "extras must be none where attentionType is a function, which gives its result alone",
+        "extras must be none if attentionType is a function, which only gives its result",
         () ->
             layer.forward(
                 query,
@@ -700,8 +700,8 @@ class Tensor2TensorAttentionTest {
             layer.forwardCached(x, full, s, Mask.bias(later), out, Extras.none());
             requireClose(whole.slice(1, s, 1), out, "in place at " + s);
           }
-          requireClose(cache.keys(), full.keys(), "keys");
-          requireClose(cache.values(), full.values(), "values");
+          requireClose(cache.keys(arena), full.keys(arena), "keys");
+          requireClose(cache.values(arena), full.values(arena), "values");
           cache.truncate(4);
           Tensor rest = floats(BATCH, 5, OUTPUT_DEPTH);
           layer.forwardCached(

@@ -5,6 +5,7 @@ import io.github.attention4j.Attention;
 import io.github.attention4j.DType;
 import io.github.attention4j.Differential;
 import io.github.attention4j.Extras;
+import io.github.attention4j.KvCache;
 import io.github.attention4j.Mask;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.layer.Activation;
@@ -373,17 +374,23 @@ public final class Decoder {
       Tensor turned = all ? room.turned : Room.rows(room.turned, from, rows);
       layer.rotary().forward(turned, segment.start(), segment.length());
     }
+    KvCache cache = null;
     if (segment.sequence() != null) {
-      LayerCache cache = segment.sequence().layer(index);
-      cache.append(k, v);
-      k = cache.keys();
-      v = cache.values();
+      LayerCache grown = segment.sequence().layer(index);
+      grown.append(k, v);
+      cache = grown.rows();
     }
     if (layer.differential() != null) {
-      layer.differential().forward(q, k, v, layer.lambda(), out, extras);
+      if (cache != null) {
+        layer.differential().forward(q, cache, layer.lambda(), out, extras);
+      } else {
+        layer.differential().forward(q, k, v, layer.lambda(), out, extras);
+      }
       long maps = room.readRows.size(0) / room.rows();
       Tensor pairs = room.readRows.slice(0, from * maps, rows * maps);
       layer.pairNorm().forward(pairs, pairs);
+    } else if (cache != null) {
+      layer.attention().forward(q, cache, out, extras);
     } else {
       layer.attention().forward(q, k, v, out, extras);
     }

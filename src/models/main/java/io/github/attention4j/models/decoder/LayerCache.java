@@ -45,7 +45,7 @@ final class LayerCache {
     this.headsKv = headsKv;
     this.dim = dim;
     seen = window == 0 ? Integer.MAX_VALUE : window - 1;
-    // Twice what is seen, so that the rows that stay can move to the front without overlap.
+    // Twice what is seen, so that rows rarely have to move to the front.
     most = window == 0 ? capacity : (int) Math.min(capacity, 2L * seen + mostNew);
     rows = KvCache.allocate(arena, dtype, 1, headsKv, Math.min(most, FIRST_ROWS), dim);
   }
@@ -54,13 +54,9 @@ final class LayerCache {
     return forgotten + rows.longest();
   }
 
-  /** Keys from the first position that is kept. */
-  Tensor keys() {
-    return rows.keys();
-  }
-
-  Tensor values() {
-    return rows.values();
+  /** Keys and values from the first position that is kept. */
+  KvCache rows() {
+    return rows;
   }
 
   void append(Tensor k, Tensor v) {
@@ -79,7 +75,10 @@ final class LayerCache {
       KvCache larger =
           KvCache.allocate(
               arena, dtype, 1, headsKv, Math.min(doubled, Math.max(most, needed)), dim);
-      larger.append(rows.keys(), rows.values());
+      try (Arena scratch = Arena.ofConfined()) {
+        // Widening and rounding back is exact.
+        larger.append(rows.keys(scratch), rows.values(scratch));
+      }
       rows = larger;
     }
   }
@@ -88,11 +87,12 @@ final class LayerCache {
   private void forget() {
     int length = rows.longest();
     int kept = Math.min(seen, length);
-    Tensor keys = rows.keys();
-    Tensor values = rows.values();
-    keys.slice(2, 0, kept).copyFrom(keys.slice(2, length - kept, kept));
-    values.slice(2, 0, kept).copyFrom(values.slice(2, length - kept, kept));
-    rows.truncate(kept);
+    try (Arena scratch = Arena.ofConfined()) {
+      Tensor keys = rows.copyKeys(scratch).slice(2, length - kept, kept);
+      Tensor values = rows.copyValues(scratch).slice(2, length - kept, kept);
+      rows.reset();
+      rows.append(keys, values);
+    }
     forgotten += length - kept;
   }
 
@@ -125,13 +125,22 @@ final class LayerCache {
     clear();
     int kept = length - other.forgotten;
     reserve(kept);
-    rows.append(other.rows.keys().slice(2, 0, kept), other.rows.values().slice(2, 0, kept));
+    try (Arena scratch = Arena.ofConfined()) {
+      Tensor keys = other.rows.keys(scratch).slice(2, 0, kept);
+      rows.append(keys, other.rows.values(scratch).slice(2, 0, kept));
+    }
     forgotten = other.forgotten;
   }
 
-  void save(String name, Map<String, Tensor> tensors) {
-    tensors.put(name + ".keys", rows.keys().select(0, 0));
-    tensors.put(name + ".values", rows.values().select(0, 0));
+  /** Adds the rows in the type that they are stored in, perhaps copied into the arena. */
+  void save(Arena scratch, String name, Map<String, Tensor> tensors) {
+    tensors.put(name + ".keys", stored(scratch, rows.keys(scratch)));
+    tensors.put(name + ".values", stored(scratch, rows.values(scratch)));
+  }
+
+  private Tensor stored(Arena scratch, Tensor widened) {
+    Tensor text = widened.select(0, 0);
+    return dtype == DType.F32 ? text : Tensor.allocate(scratch, dtype, text.shape()).copyFrom(text);
   }
 
   /** Takes the last rows of a text of this length: all of them, or those that can be seen. */

@@ -97,10 +97,14 @@ public final class Sequence {
     }
   }
 
-  /** Adds the keys and values to what is written to a file. */
-  public void save(Map<String, Tensor> tensors) {
+  /**
+   * Adds the keys and values to what is written to a file.
+   *
+   * @param scratch supplies the memory of copies
+   */
+  public void save(Arena scratch, Map<String, Tensor> tensors) {
     for (int i = 0; i < layers.size(); i++) {
-      layers.get(i).save("layers." + i, tensors);
+      layers.get(i).save(scratch, "layers." + i, tensors);
     }
   }
 
