@@ -84,8 +84,8 @@ public final class Attention4jEmbeddingModel implements EmbeddingModel, AutoClos
     if (type == EmbeddingInputType.DOCUMENT) {
       return embedder.embedDocuments(texts);
     }
-    if (type == EmbeddingInputType.QUERY && embedder.prompts().containsKey("query")) {
-      return embedder.embedAll(texts, "query");
+    if (type == EmbeddingInputType.QUERY) {
+      return embedder.embedQueries(texts);
     }
     return embedder.embedAll(texts);
   }

@@ -130,7 +130,11 @@ public final class Attention4jScoringModel implements ScoringModel, AutoCloseabl
         return new Attention4jScoringModel(reranker, false);
       }
       try {
-        return new Attention4jScoringModel(Reranker.open(modelPath, refuseTruncation), true);
+        Reranker.Builder builder = Reranker.builder(modelPath);
+        if (refuseTruncation) {
+          builder.refuseTruncation();
+        }
+        return new Attention4jScoringModel(builder.open(), true);
       } catch (IOException e) {
         throw new UncheckedIOException(e);
       }

@@ -5,6 +5,7 @@ import io.github.attention4j.models.files.Settings;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
 
 /**
@@ -51,30 +52,69 @@ public final class Reranker implements AutoCloseable {
    *     exactly one label
    */
   public static Reranker open(Path directory) throws IOException {
-    return open(directory, false);
+    return builder(directory).open();
   }
 
   /**
-   * Opens a checkpoint directory, and says what happens to texts that are too long.
+   * Starts with the settings of a model's files.
    *
-   * @param directory holds the files, which are not needed any more afterwards
-   * @param refuseTruncation whether a query and passage that are too long are refused rather than
-   *     cut
-   * @return the reranker, to be closed
-   * @throws IOException if a file is missing, cannot be read, or is malformed
-   * @throws IllegalArgumentException as {@link #open(Path)}
+   * @param directory what {@link #open} takes
+   * @return a builder
    */
-  public static Reranker open(Path directory, boolean refuseTruncation) throws IOException {
-    Activation activation = activation(ModelFiles.of(directory).settings("config.json"));
-    TextClassifier classifier = TextClassifier.open(directory, refuseTruncation);
-    if (classifier.labels().size() != 1) {
-      classifier.close();
-      throw new IllegalArgumentException(
-          directory
-              + " must have one label to score with, others are for TextClassifier: labels="
-              + classifier.labels().size());
+  public static Builder builder(Path directory) {
+    return new Builder(directory);
+  }
+
+  /** Collects what is to be other than the files say. Not safe for several threads. */
+  public static final class Builder {
+    private final Path directory;
+    private final TextClassifier.Builder classifier;
+
+    private Builder(Path directory) {
+      this.directory = directory;
+      classifier = TextClassifier.builder(directory);
     }
-    return new Reranker(classifier, activation);
+
+    /**
+     * Refuses a query and passage that are too long rather than cutting them.
+     *
+     * @return this builder
+     */
+    public Builder refuseTruncation() {
+      classifier.refuseTruncation();
+      return this;
+    }
+
+    /**
+     * Says how the matrices of the model are kept in memory.
+     *
+     * @param storage float32 unless another is chosen
+     * @return this builder
+     */
+    public Builder storage(WeightStorage storage) {
+      classifier.storage(storage);
+      return this;
+    }
+
+    /**
+     * Opens the model.
+     *
+     * @return the reranker, to be closed
+     * @throws IOException as {@link Reranker#open}
+     * @throws IllegalArgumentException as {@link Reranker#open}
+     */
+    public Reranker open() throws IOException {
+      Activation activation = activation(ModelFiles.of(directory).settings("config.json"));
+      TextClassifier opened = classifier.open();
+      if (opened.labels().size() != 1) {
+        opened.close();
+        throw new IllegalArgumentException(
+            directory
+                + " must have one label to score with, others are for TextClassifier: labels="
+                + opened.labels().size());
+      }
+      return new Reranker(opened, activation);
+    }
   }
 
   private static Activation activation(Settings settings) {
@@ -104,10 +144,24 @@ public final class Reranker implements AutoCloseable {
    * @throws IllegalStateException if the reranker is closed, or has no tokenizer
    */
   public float[] score(String query, List<String> passages) {
-    List<Result> results = rank(query, passages);
+    return score(Collections.nCopies(passages.size(), query), passages);
+  }
+
+  /**
+   * Scores pairs, each passage against a query of its own.
+   *
+   * @param queries any texts
+   * @param passages as many texts
+   * @return for each passage its score, in their order; higher is better
+   * @throws IllegalArgumentException if there are not as many passages as queries, or a query with
+   *     its passage is too long and truncation is refused
+   * @throws IllegalStateException if the reranker is closed, or has no tokenizer
+   */
+  public float[] score(List<String> queries, List<String> passages) {
+    List<TextClassifier.Result> results = classifier.classifyPairs(queries, passages);
     float[] scores = new float[results.size()];
     for (int i = 0; i < scores.length; i++) {
-      scores[i] = results.get(i).score();
+      scores[i] = score(results.get(i).logits()[0]);
     }
     return scores;
   }

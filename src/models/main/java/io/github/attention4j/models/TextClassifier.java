@@ -7,8 +7,10 @@ import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
 import java.util.Objects;
+import java.util.stream.IntStream;
 
 /**
  * A sequence classifier: an encoder with a classification head, such as Transformers' {@code
@@ -88,44 +90,82 @@ public final class TextClassifier implements AutoCloseable {
    *     classification head or the tokenizer does not fit
    */
   public static TextClassifier open(Path directory) throws IOException {
-    return open(directory, false);
+    return builder(directory).open();
   }
 
   /**
-   * Opens a checkpoint directory, and says what happens to texts that are too long.
+   * Starts with the settings of a model's files.
    *
-   * @param directory holds the files, which are not needed any more afterwards
-   * @param refuseTruncation whether a text that is too long is refused rather than cut
-   * @return the classifier, to be closed
-   * @throws IOException if a file is missing, cannot be read, or is malformed
-   * @throws IllegalArgumentException as {@link #open(Path)}
+   * @param directory what {@link #open} takes
+   * @return a builder
    */
-  public static TextClassifier open(Path directory, boolean refuseTruncation) throws IOException {
-    ModelFiles files = ModelFiles.of(directory);
-    Settings settings = files.settings("config.json");
-    TextEncoder encoder = files.openEncoder(false, WeightStorage.FLOAT32);
-    try {
-      if (!encoder.hasClassifier()) {
-        throw new IllegalArgumentException(
-            directory
-                + " must have a classification head: id2label has "
-                + encoder.spec().labels()
-                + " labels, and the head's tensors are "
-                + (encoder.spec().classifier() == null ? "not known" : "missing")
-                + " for "
-                + encoder.family());
-      }
-      TextInput input =
-          files.has("tokenizer.json")
-              ? TextInput.open(files, null, encoder, 0, refuseTruncation)
-              : null;
-      TextClassifier classifier =
-          new TextClassifier(encoder, input, labels(settings, encoder.spec().labels()));
-      encoder = null;
-      return classifier;
-    } finally {
-      if (encoder != null) {
-        encoder.close();
+  public static Builder builder(Path directory) {
+    return new Builder(directory);
+  }
+
+  /** Collects what is to be other than the files say. Not safe for several threads. */
+  public static final class Builder {
+    private final Path directory;
+    private boolean refuses;
+    private WeightStorage storage = WeightStorage.FLOAT32;
+
+    private Builder(Path directory) {
+      this.directory = Objects.requireNonNull(directory, "directory");
+    }
+
+    /**
+     * Refuses texts that are too long rather than cutting them.
+     *
+     * @return this builder
+     */
+    public Builder refuseTruncation() {
+      refuses = true;
+      return this;
+    }
+
+    /**
+     * Says how the matrices of the model are kept in memory.
+     *
+     * @param storage float32 unless another is chosen
+     * @return this builder
+     */
+    public Builder storage(WeightStorage storage) {
+      this.storage = Objects.requireNonNull(storage, "storage");
+      return this;
+    }
+
+    /**
+     * Opens the model.
+     *
+     * @return the classifier, to be closed
+     * @throws IOException as {@link TextClassifier#open}
+     * @throws IllegalArgumentException as {@link TextClassifier#open}
+     */
+    public TextClassifier open() throws IOException {
+      ModelFiles files = ModelFiles.of(directory);
+      Settings settings = files.settings("config.json");
+      TextEncoder encoder = files.openEncoder(false, storage);
+      try {
+        if (!encoder.hasClassifier()) {
+          throw new IllegalArgumentException(
+              directory
+                  + " must have a classification head: id2label has "
+                  + encoder.spec().labels()
+                  + " labels, and the head's tensors are "
+                  + (encoder.spec().classifier() == null ? "not known" : "missing")
+                  + " for "
+                  + encoder.family());
+        }
+        TextInput input =
+            files.has("tokenizer.json") ? TextInput.open(files, null, encoder, 0, refuses) : null;
+        TextClassifier classifier =
+            new TextClassifier(encoder, input, labels(settings, encoder.spec().labels()));
+        encoder = null;
+        return classifier;
+      } finally {
+        if (encoder != null) {
+          encoder.close();
+        }
       }
     }
   }
@@ -192,8 +232,29 @@ public final class TextClassifier implements AutoCloseable {
    * @throws IllegalStateException if the classifier is closed, or has no tokenizer
    */
   public List<Result> classifyPairs(String first, List<String> second) {
+    return classifyPairs(Collections.nCopies(second.size(), first), second);
+  }
+
+  /**
+   * Classifies pairs of texts that are read together, each with a first text of its own.
+   *
+   * @param first any texts
+   * @param second as many texts
+   * @return for each pair what the classifier says, in their order
+   * @throws IllegalArgumentException if there are not as many second texts as first ones, or a pair
+   *     is too long and truncation is refused
+   * @throws IllegalStateException if the classifier is closed, or has no tokenizer
+   */
+  public List<Result> classifyPairs(List<String> first, List<String> second) {
+    if (first.size() != second.size()) {
+      throw new IllegalArgumentException(
+          "pairs must be complete: first=" + first.size() + ", second=" + second.size());
+    }
     TextInput own = input();
-    return results(second.stream().map(each -> own.encodePair(first, each)).toList());
+    return results(
+        IntStream.range(0, first.size())
+            .mapToObj(i -> own.encodePair(first.get(i), second.get(i)))
+            .toList());
   }
 
   private TextInput input() {

@@ -466,7 +466,19 @@ public final class TextEmbedder implements AutoCloseable {
    * @throws IllegalStateException if the embedder is closed
    */
   public float[] embedQuery(String query) {
-    return embedAll(List.of(query), promptFor("query")).getFirst().vector();
+    return embedQueries(List.of(query)).getFirst().vector();
+  }
+
+  /**
+   * Embeds queries, with the prompt {@code query} if there is one, or the default prompt.
+   *
+   * @param queries any texts
+   * @return for each text its vector, in their order
+   * @throws IllegalArgumentException if a text is too long and truncation is refused
+   * @throws IllegalStateException if the embedder is closed
+   */
+  public List<Result> embedQueries(List<String> queries) {
+    return embedAll(queries, promptFor("query"));
   }
 
   /**

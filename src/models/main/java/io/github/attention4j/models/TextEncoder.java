@@ -67,9 +67,10 @@ public final class TextEncoder implements AutoCloseable {
    *       model.safetensors} or the files that {@code model.safetensors.index.json} names. Without
    *       these, {@code model.onnx} or {@code onnx/model.onnx} is read.
    *   <li>An ONNX file, exported from a model of these families in float32, float16 or int8 (whose
-   *       weights are taken as what they stand for). {@code config.json} is looked for beside it
-   *       and in the directory above; without it the graph itself must say what it is, which those
-   *       of BERT and DistilBERT do.
+   *       weights are taken as what they stand for), with weights in it or in files that it names
+   *       beside it or below. {@code config.json} is looked for beside it and in the directory
+   *       above; without it the graph itself must say what it is, which those of BERT and
+   *       DistilBERT do.
    * </ul>
    *
    * @param path the directory or file, which is not needed any more afterwards

@@ -4,7 +4,10 @@ package io.github.attention4j.models;
  * How an encoder keeps the matrices of its products in memory; the rest is as the files have it.
  */
 public enum WeightStorage {
-  /** Float32, packed for the matrix product. */
+  /**
+   * Float32, packed for the matrix product. Matrices that the files have in bfloat16 keep their 16
+   * bits, which changes no result.
+   */
   FLOAT32,
 
   /**

@@ -304,7 +304,11 @@ public final class Main {
     }
     List<String> texts = new ArrayList<>();
     lines().forEachRemaining(texts::add);
-    try (Reranker reranker = Reranker.open(path, refuse)) {
+    Reranker.Builder builder = Reranker.builder(path);
+    if (refuse) {
+      builder.refuseTruncation();
+    }
+    try (Reranker reranker = builder.open()) {
       Progress progress = new Progress(err, terminal, "texts");
       List<Reranker.Result> results = reranker.rank(query, texts);
       progress.end(texts.size(), results.stream().mapToLong(Reranker.Result::tokens).sum());
