@@ -13,12 +13,13 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
+import java.net.URI;
 import java.net.URL;
-import java.net.URLConnection;
 import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
@@ -41,8 +42,6 @@ record ModelFiles(
   /** Families whose exports hold no constants but those of BERT's formulas. */
   private static final Set<String> PLAIN =
       Set.of("bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra", "albert");
-
-  private static final int BUFFER_BYTES = 1 << 20;
 
   static ModelFiles of(Path path) throws IOException {
     Objects.requireNonNull(path, "path");
@@ -129,7 +128,20 @@ record ModelFiles(
         Checkpoint checkpoint = Checkpoint.open(directory, files);
         return TextEncoder.of(source(), spec, TensorSource.of(source(), checkpoint), storage);
       }
-      return openOnnx(OnnxFile.read(source(), bytes(files)), poolsAsFilesSay, storage);
+      Map<String, MemorySegment> beside = new HashMap<>();
+      OnnxFile file =
+          OnnxFile.read(
+              source(),
+              bytes(files),
+              location -> {
+                MemorySegment bytes = beside.get(location);
+                if (bytes == null) {
+                  bytes = bytesBeside(location, files);
+                  beside.put(location, bytes);
+                }
+                return bytes;
+              });
+      return openOnnx(file, poolsAsFilesSay, storage);
     }
   }
 
@@ -165,32 +177,57 @@ record ModelFiles(
     }
   }
 
+  // ---- Bytes ----
+
+  /** The ONNX file. */
   private MemorySegment bytes(Arena arena) throws IOException {
-    if (loader == null) {
-      try (FileChannel channel = FileChannel.open(onnx)) {
-        return channel.map(FileChannel.MapMode.READ_ONLY, 0, channel.size(), arena);
-      }
+    return loader == null ? map(onnx, arena) : map(onnxResource, arena);
+  }
+
+  /** A file with weights that the ONNX file names. */
+  private MemorySegment bytesBeside(String location, Arena arena) throws IOException {
+    if (loader != null) {
+      return map(onnxResource.substring(0, onnxResource.lastIndexOf('/') + 1) + location, arena);
     }
-    URLConnection connection = resource(onnxResource).openConnection();
-    long size = connection.getContentLengthLong();
-    try (InputStream in = connection.getInputStream()) {
-      if (size < 0) {
-        return MemorySegment.ofArray(in.readAllBytes());
-      }
-      MemorySegment all = arena.allocate(size, 64);
-      byte[] buffer = new byte[BUFFER_BYTES];
-      long at = 0;
-      for (int n = in.read(buffer); n >= 0; n = in.read(buffer)) {
-        if (n > size - at) {
-          throw new IOException(onnxResource + " is longer than its " + size + " bytes");
-        }
-        MemorySegment.copy(buffer, 0, all, ValueLayout.JAVA_BYTE, at, n);
-        at += n;
-      }
-      if (at < size) {
-        throw new IOException(onnxResource + " ends after " + at + " of " + size + " bytes");
-      }
-      return all;
+    Path file = onnx.resolveSibling(location);
+    if (!Files.exists(file)) {
+      throw new FileNotFoundException(
+          source() + " has weights in " + file + ", which must be there: it is missing");
+    }
+    return map(file, arena);
+  }
+
+  private static MemorySegment map(Path file, Arena arena) throws IOException {
+    try (FileChannel channel = FileChannel.open(file)) {
+      return channel.map(FileChannel.MapMode.READ_ONLY, 0, channel.size(), arena);
+    }
+  }
+
+  /**
+   * A resource. What is inside a jar is unpacked into a temporary file, as the model's memory would
+   * otherwise be needed twice while it is opened. The file has no name by the time it is read, so
+   * nothing is left of it, however the process ends.
+   */
+  private MemorySegment map(String name, Arena arena) throws IOException {
+    URL url = resource(name);
+    if (url.getProtocol().equals("file")) {
+      return map(Path.of(URI.create(url.toString())), arena);
+    }
+    Path copy;
+    try {
+      copy = Files.createTempFile("attention4j-", ".model");
+    } catch (IOException e) {
+      throw new IOException(
+          name
+              + " must be unpacked into a temporary directory (-Djava.io.tmpdir): "
+              + e.getMessage(),
+          e);
+    }
+    try (InputStream in = url.openStream()) {
+      Files.copy(in, copy, StandardCopyOption.REPLACE_EXISTING);
+      return map(copy, arena);
+    } finally {
+      Files.delete(copy);
     }
   }
 }

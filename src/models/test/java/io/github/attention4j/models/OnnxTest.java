@@ -8,14 +8,20 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import io.github.attention4j.DType;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.io.SafeTensors;
+import java.io.ByteArrayOutputStream;
 import java.io.IOException;
+import java.io.OutputStream;
 import java.lang.foreign.Arena;
 import java.net.URISyntaxException;
+import java.net.URL;
+import java.net.URLClassLoader;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Objects;
+import java.util.zip.ZipEntry;
+import java.util.zip.ZipOutputStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -69,6 +75,73 @@ class OnnxTest {
     Files.move(directory.resolve("model.onnx"), below.resolve("model.onnx"));
     assertArrayEquals(fromCheckpoint(), encode(below.resolve("model.onnx")));
     assertArrayEquals(fromCheckpoint(), encode(directory));
+  }
+
+  @Test
+  void shouldReadWeightsFromFilesBesideTheGraph() throws Exception {
+    write(Form.TRANSPOSED, "weights/model.onnx_data", OnnxTest::describe);
+    assertArrayEquals(fromCheckpoint(), fromOnnx());
+    // On the class path it is the same.
+    try (URLClassLoader loader = new URLClassLoader(new URL[] {directory.toUri().toURL()}, null);
+        TextEncoder encoder = TextEncoder.open(loader, "model.onnx");
+        Arena arena = Arena.ofConfined()) {
+      assertArrayEquals(fromCheckpoint(), encoder.encode(arena, TEXT).toFloatArray());
+    }
+    Path data = directory.resolve("weights/model.onnx_data");
+    Files.write(data, Arrays.copyOf(Files.readAllBytes(data), 1000));
+    fails("must be inside weights/model.onnx_data: offset=");
+    Files.delete(data);
+    fails("model.onnx has weights in " + data + ", which must be there: it is missing");
+  }
+
+  @Test
+  void shouldReadNoWeightsOutsideTheFolder() throws Exception {
+    for (String location :
+        List.of("../data", "/etc/hostname", "weights/../../data", "", ".", "a\0b")) {
+      Files.deleteIfExists(directory.resolve("config.json"));
+      OnnxWriter writer = new OnnxWriter();
+      writer.externally(location);
+      writer.floats("embeddings.word_embeddings.weight", new float[6], 2, 3);
+      writer.node("Softmax", "/encoder", List.of("scores"), List.of("weights"));
+      Files.write(directory.resolve("model.onnx"), writer.toByteArray());
+      fails("must be in a file inside the folder of the ONNX file: location=" + location);
+    }
+  }
+
+  /** An export in a jar, compressed as jars are. */
+  @Test
+  void shouldReadFromAJar() throws Exception {
+    write(Form.TRANSPOSED, "model.onnx_data", OnnxTest::describe);
+    Path jar = directory.resolve("model.jar");
+    try (OutputStream file = Files.newOutputStream(jar);
+        ZipOutputStream out = new ZipOutputStream(file)) {
+      for (String name : List.of("model.onnx", "model.onnx_data")) {
+        out.putNextEntry(new ZipEntry("models/bert/" + name));
+        Files.copy(directory.resolve(name), out);
+      }
+    }
+    try (URLClassLoader loader = new URLClassLoader(new URL[] {jar.toUri().toURL()}, null);
+        TextEncoder encoder = TextEncoder.open(loader, "models/bert/model.onnx");
+        Arena arena = Arena.ofConfined()) {
+      assertArrayEquals(fromCheckpoint(), encoder.encode(arena, TEXT).toFloatArray());
+    }
+  }
+
+  /** What config.json would say of heads, activation and epsilon. */
+  private static void describe(OnnxWriter writer) {
+    writer.floats("any", new float[] {0});
+    writer.floats("heads", new float[] {4});
+    writer.floats("dim", new float[] {16});
+    writer.floats("epsilon", new float[] {1e-12f});
+    writer.node("Concat", "/shape", List.of("any", "any", "heads", "dim"), List.of("shape"));
+    writer.node("Erf", "/gelu", List.of("x"), List.of("y"));
+    writer.node("Add", "/variance", List.of("variance", "epsilon"), List.of("square"));
+    writer.node("Sqrt", "/root", List.of("square"), List.of("root"));
+  }
+
+  private void fails(String sentence) {
+    IOException e = assertThrows(IOException.class, () -> encode(directory.resolve("model.onnx")));
+    assertTrue(e.getMessage().contains(sentence), e.getMessage());
   }
 
   @Test
@@ -177,9 +250,15 @@ class OnnxTest {
 
   /** Exports the golden BERT. */
   private void write(Form form, Addition addition) throws Exception {
+    write(form, null, addition);
+  }
+
+  /** Exports it with the weights in a file of their own, if that is named. */
+  private void write(Form form, String location, Addition addition) throws Exception {
     Path checkpoint = golden("bert");
     Files.copy(checkpoint.resolve("config.json"), directory.resolve("config.json"));
     OnnxWriter writer = new OnnxWriter();
+    ByteArrayOutputStream data = location == null ? null : writer.externally(location);
     try (Arena arena = Arena.ofConfined()) {
       SafeTensors file = SafeTensors.open(checkpoint.resolve("model.safetensors"), arena);
       int count = 0;
@@ -203,6 +282,11 @@ class OnnxTest {
     writer.output("last_hidden_state");
     addition.to(writer);
     Files.write(directory.resolve("model.onnx"), writer.toByteArray());
+    if (location != null) {
+      Path file = directory.resolve(location);
+      Files.createDirectories(file.getParent());
+      Files.write(file, data.toByteArray());
+    }
   }
 
   private static void matrix(

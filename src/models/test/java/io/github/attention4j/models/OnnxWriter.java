@@ -13,6 +13,18 @@ final class OnnxWriter {
 
   private final ByteArrayOutputStream graph = new ByteArrayOutputStream();
 
+  /** Where tensors go that are not in the graph. */
+  private ByteArrayOutputStream data;
+
+  private String location;
+
+  /** Puts the tensors from now on into a file of their own, and returns what it is to hold. */
+  ByteArrayOutputStream externally(String location) {
+    this.location = location;
+    data = new ByteArrayOutputStream();
+    return data;
+  }
+
   void node(String operator, String name, List<String> inputs, List<String> outputs) {
     ByteArrayOutputStream node = new ByteArrayOutputStream();
     inputs.forEach(input -> text(node, 1, input));
@@ -43,8 +55,24 @@ final class OnnxWriter {
     varint(tensor, 2 << 3);
     varint(tensor, type);
     text(tensor, 8, name);
-    bytes(tensor, 9, raw);
+    if (data == null) {
+      bytes(tensor, 9, raw);
+    } else {
+      entry(tensor, "location", location);
+      entry(tensor, "offset", Integer.toString(data.size()));
+      entry(tensor, "length", Integer.toString(raw.length));
+      varint(tensor, 14 << 3);
+      varint(tensor, 1);
+      data.writeBytes(raw);
+    }
     bytes(graph, 5, tensor.toByteArray());
+  }
+
+  private static void entry(ByteArrayOutputStream tensor, String key, String value) {
+    ByteArrayOutputStream entry = new ByteArrayOutputStream();
+    text(entry, 1, key);
+    text(entry, 2, value);
+    bytes(tensor, 13, entry.toByteArray());
   }
 
   void output(String name) {

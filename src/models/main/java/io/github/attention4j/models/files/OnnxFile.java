@@ -5,6 +5,8 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.InvalidPathException;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
@@ -34,12 +36,26 @@ public final class OnnxFile {
       ValueLayout.JAVA_INT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
 
   private final String source;
+  private final ExternalData external;
   private final List<Node> nodes = new ArrayList<>();
   private final Map<String, Value> initializers = new LinkedHashMap<>();
   private final List<String> outputs = new ArrayList<>();
 
-  private OnnxFile(String source) {
+  private OnnxFile(String source, ExternalData external) {
     this.source = source;
+    this.external = external;
+  }
+
+  /** Where the weights are that a graph of more than 2 GB has in files of their own. */
+  @FunctionalInterface
+  public interface ExternalData {
+    /**
+     * Returns the bytes of a file.
+     *
+     * @param location its path, relative to the folder of the ONNX file, and inside it
+     * @throws IOException if it cannot be read; the message names it
+     */
+    MemorySegment bytes(String location) throws IOException;
   }
 
   /** The element types that initializers may have, by their numbers in {@code TensorProto}. */
@@ -114,10 +130,12 @@ public final class OnnxFile {
    *
    * @param source what messages call the file
    * @param file its bytes, which the values are parts of. Not modified.
-   * @throws IOException if it is malformed, or its weights are in other files
+   * @param external finds the files that the graph names. Values are parts of what it returns.
+   * @throws IOException if it is malformed, or a file that it names cannot be read
    */
-  public static OnnxFile read(String source, MemorySegment file) throws IOException {
-    OnnxFile onnx = new OnnxFile(source);
+  public static OnnxFile read(String source, MemorySegment file, ExternalData external)
+      throws IOException {
+    OnnxFile onnx = new OnnxFile(source, external);
     try {
       onnx.model(new Message(file, "model"));
     } catch (MalformedException e) {
@@ -150,7 +168,7 @@ public final class OnnxFile {
 
   // ---- Messages ----
 
-  private void model(Message model) throws MalformedException {
+  private void model(Message model) throws MalformedException, IOException {
     boolean found = false;
     while (model.next()) {
       if (model.field == 7) {
@@ -163,7 +181,7 @@ public final class OnnxFile {
     }
   }
 
-  private void graph(Message graph) throws MalformedException {
+  private void graph(Message graph) throws MalformedException, IOException {
     while (graph.next()) {
       switch (graph.field) {
         case 1 -> nodes.add(node(graph.message("node")));
@@ -188,7 +206,7 @@ public final class OnnxFile {
     return name;
   }
 
-  private Node node(Message node) throws MalformedException {
+  private Node node(Message node) throws MalformedException, IOException {
     List<String> in = new ArrayList<>();
     List<String> out = new ArrayList<>();
     Map<String, Object> attributes = new HashMap<>();
@@ -212,7 +230,7 @@ public final class OnnxFile {
   }
 
   private void attribute(Message attribute, Map<String, Object> attributes)
-      throws MalformedException {
+      throws MalformedException, IOException {
     String name = "";
     Object value = null;
     List<Long> integers = new ArrayList<>();
@@ -235,14 +253,15 @@ public final class OnnxFile {
     attributes.put(name, value);
   }
 
-  private Value tensor(Message tensor) throws MalformedException {
+  private Value tensor(Message tensor) throws MalformedException, IOException {
     List<Long> dims = new ArrayList<>();
     List<Long> integers = new ArrayList<>();
     List<Double> floats = new ArrayList<>();
     long typeNumber = 0;
     String name = "";
     MemorySegment raw = null;
-    boolean external = false;
+    Map<String, String> elsewhere = new HashMap<>();
+    boolean isElsewhere = false;
     while (tensor.next()) {
       switch (tensor.field) {
         case 1 -> tensor.integers(dims);
@@ -252,18 +271,74 @@ public final class OnnxFile {
         case 8 -> name = tensor.text();
         case 9 -> raw = tensor.bytes();
         case 10 -> tensor.doubles(floats);
-        case 13 -> external = true;
-        case 14 -> external |= tensor.number == 1;
+        case 13 -> entry(tensor.message("external_data"), elsewhere);
+        case 14 -> isElsewhere = tensor.number == 1;
         default -> {
           // Documentation, strings.
         }
       }
     }
-    if (external) {
-      throw new MalformedException(
-          "tensor " + name + " is in another file, which is not supported");
+    if (isElsewhere) {
+      raw = external(name, elsewhere);
     }
     return value(name, typeNumber, dims, raw, integers, floats);
+  }
+
+  private static void entry(Message entry, Map<String, String> into) throws MalformedException {
+    String key = "";
+    String value = "";
+    while (entry.next()) {
+      switch (entry.field) {
+        case 1 -> key = entry.text();
+        case 2 -> value = entry.text();
+        default -> {
+          // There are no others.
+        }
+      }
+    }
+    into.put(key, value);
+  }
+
+  /** Whether a path leads to something below the folder that it is relative to. */
+  private static boolean isInside(String location) {
+    try {
+      Path path = Path.of(location).normalize();
+      return !path.toString().isEmpty() && !path.isAbsolute() && !path.startsWith("..");
+    } catch (InvalidPathException e) {
+      return false;
+    }
+  }
+
+  /** A part of another file, by its location, offset and length. */
+  private MemorySegment external(String name, Map<String, String> entries)
+      throws MalformedException, IOException {
+    String location = entries.getOrDefault("location", "");
+    if (!isInside(location)) {
+      throw new MalformedException(
+          "tensor "
+              + name
+              + " must be in a file inside the folder of the ONNX file: location="
+              + location);
+    }
+    MemorySegment bytes = external.bytes(location);
+    try {
+      long offset = Long.parseLong(entries.getOrDefault("offset", "0"));
+      String rest = Long.toString(bytes.byteSize() - offset);
+      return bytes.asSlice(offset, Long.parseLong(entries.getOrDefault("length", rest)));
+    } catch (IndexOutOfBoundsException | NumberFormatException e) {
+      throw new MalformedException(
+          "tensor "
+              + name
+              + " must be inside "
+              + location
+              + ": offset="
+              + entries.get("offset")
+              + ", length="
+              + entries.get("length")
+              + ", file="
+              + bytes.byteSize(),
+          e);
+    }
   }
 
   private static Value value(

@@ -1,0 +1,194 @@
+package io.github.attention4j.models;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.github.attention4j.A4j;
+import io.github.attention4j.DType;
+import io.github.attention4j.Tensor;
+import io.github.attention4j.io.SafeTensors;
+import io.github.attention4j.testing.ChildJvm;
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.net.URLClassLoader;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.SplittableRandom;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/**
+ * Opening takes no more memory than the weights as they are stored and 64 MB, at any moment:
+ * measured as what the process has that is not a mapped file, in a JVM whose heap is there from the
+ * beginning.
+ */
+class OpeningMemoryTest {
+  private static final long MB = 1 << 20;
+  private static final long REST = 64 * MB;
+
+  private static final int WIDTH = 768;
+  private static final int LAYERS = 5;
+  private static final int WORDS = 4000;
+
+  @TempDir Path directory;
+
+  /** Opens a model in a JVM of its own, and prints by how many bytes that grew it at most. */
+  static final class Opening {
+    private Opening() {}
+
+    public static void main(String[] args) throws Exception {
+      A4j.load();
+      long before = anonymousBytes();
+      long[] most = {before};
+      Thread watch =
+          Thread.ofPlatform()
+              .daemon()
+              .start(
+                  () -> {
+                    while (!Thread.interrupted()) {
+                      most[0] = Math.max(most[0], anonymousBytes());
+                    }
+                  });
+      try (TextEncoder encoder = open(args)) {
+        watch.interrupt();
+        watch.join();
+        System.out.println(Math.max(most[0], anonymousBytes()) - before);
+        if (encoder.parameters() == 0) {
+          throw new IllegalStateException("no weights");
+        }
+      }
+    }
+
+    private static TextEncoder open(String[] args) throws IOException {
+      if (args.length == 0) {
+        try (URLClassLoader loader = MiniLm.loader()) {
+          return TextEncoder.open(loader, MiniLm.ONNX);
+        }
+      }
+      return TextEncoder.open(Path.of(args[0]), WeightStorage.valueOf(args[1]));
+    }
+
+    private static long anonymousBytes() {
+      try {
+        for (String line : Files.readAllLines(Path.of("/proc/self/status"))) {
+          if (line.startsWith("RssAnon:")) {
+            return Long.parseLong(line.replaceAll("\\D", "")) * 1024;
+          }
+        }
+      } catch (IOException e) {
+        throw new IllegalStateException(e);
+      }
+      throw new IllegalStateException("/proc/self/status has no RssAnon");
+    }
+  }
+
+  @Test
+  void shouldTakeTheWeightsOnceFromFloat32() throws Exception {
+    long stored = write(DType.F32);
+    long taken = opening(directory.toString(), "FLOAT32");
+    assertTrue(taken <= stored + REST, sizes(taken, stored));
+    assertTrue(taken >= stored / 2, "it is not measured: " + sizes(taken, stored));
+  }
+
+  @Test
+  void shouldTakeHalfInBfloat16AndLessInEightBits() throws Exception {
+    long stored = write(DType.F32);
+    long half = opening(directory.toString(), "BF16");
+    // The table of words stays as it is stored.
+    assertTrue(half <= stored / 2 + WORDS * WIDTH * 2L + REST, sizes(half, stored));
+    long quarter = opening(directory.toString(), "INT8");
+    assertTrue(quarter <= stored / 3 + WORDS * WIDTH * 3L + REST, sizes(quarter, stored));
+  }
+
+  @Test
+  void shouldKeepSixteenBits() throws Exception {
+    long stored = write(DType.BF16);
+    long taken = opening(directory.toString(), "FLOAT32");
+    assertTrue(taken <= stored + REST, sizes(taken, stored));
+    stored = write(DType.F16);
+    taken = opening(directory.toString(), "BF16");
+    assertTrue(taken <= stored + REST, sizes(taken, stored));
+  }
+
+  @Test
+  void shouldHoldAModelFromAJarOnce() throws Exception {
+    long stored;
+    try (URLClassLoader loader = MiniLm.loader()) {
+      stored = loader.getResource(MiniLm.ONNX).openConnection().getContentLengthLong();
+    }
+    long taken = opening();
+    assertTrue(taken <= stored + REST, sizes(taken, stored));
+  }
+
+  private static String sizes(long taken, long stored) {
+    return taken / MB + " MB were taken, stored are " + stored / MB + " MB";
+  }
+
+  private static long opening(String... args) throws Exception {
+    List<String> command = new ArrayList<>(ChildJvm.CLASS_PATH);
+    command.addAll(List.of("-Xms64m", "-Xmx64m", "-XX:+AlwaysPreTouch", "-XX:+UseSerialGC"));
+    command.add(Opening.class.getName());
+    command.addAll(List.of(args));
+    ChildJvm child = ChildJvm.start(Map.of(), command).await();
+    assertEquals(0, child.exit(), child.err());
+    return Long.parseLong(child.out().strip());
+  }
+
+  /** Writes a BERT of random weights, and returns the size of its file. */
+  private long write(DType type) throws IOException {
+    Files.writeString(
+        directory.resolve("config.json"),
+        """
+        {"model_type": "bert", "vocab_size": %d, "hidden_size": %d, "num_hidden_layers": %d,
+         "num_attention_heads": 12, "intermediate_size": %d, "max_position_embeddings": 512,
+         "type_vocab_size": 2, "hidden_act": "gelu", "layer_norm_eps": 1e-12}
+        """
+            .formatted(WORDS, WIDTH, LAYERS, 4 * WIDTH));
+    Path file = directory.resolve("model.safetensors");
+    try (Arena arena = Arena.ofConfined()) {
+      Map<String, Tensor> tensors = new LinkedHashMap<>();
+      put(arena, type, tensors, "embeddings.word_embeddings.weight", WORDS, WIDTH);
+      put(arena, type, tensors, "embeddings.position_embeddings.weight", 512, WIDTH);
+      put(arena, type, tensors, "embeddings.token_type_embeddings.weight", 2, WIDTH);
+      norm(arena, type, tensors, "embeddings.LayerNorm");
+      for (int i = 0; i < LAYERS; i++) {
+        String layer = "encoder.layer." + i + ".";
+        for (String name : List.of("self.query", "self.key", "self.value", "output.dense")) {
+          linear(arena, type, tensors, layer + "attention." + name, WIDTH, WIDTH);
+        }
+        norm(arena, type, tensors, layer + "attention.output.LayerNorm");
+        linear(arena, type, tensors, layer + "intermediate.dense", 4 * WIDTH, WIDTH);
+        linear(arena, type, tensors, layer + "output.dense", WIDTH, 4 * WIDTH);
+        norm(arena, type, tensors, layer + "output.LayerNorm");
+      }
+      SafeTensors.write(file, tensors, Map.of());
+    }
+    return Files.size(file);
+  }
+
+  private static void linear(
+      Arena arena, DType type, Map<String, Tensor> tensors, String name, int out, int in) {
+    put(arena, type, tensors, name + ".weight", out, in);
+    put(arena, type, tensors, name + ".bias", out);
+  }
+
+  private static void norm(Arena arena, DType type, Map<String, Tensor> tensors, String name) {
+    put(arena, type, tensors, name + ".weight", WIDTH);
+    put(arena, type, tensors, name + ".bias", WIDTH);
+  }
+
+  private static void put(
+      Arena arena, DType type, Map<String, Tensor> tensors, String name, long... shape) {
+    Tensor tensor = Tensor.allocate(arena, type, shape);
+    float[] values = new float[(int) tensor.count()];
+    SplittableRandom random = new SplittableRandom(name.hashCode());
+    for (int i = 0; i < values.length; i++) {
+      values[i] = (random.nextInt(2001) - 1000) * 5e-5f;
+    }
+    tensors.put(name, tensor.copyFrom(values));
+  }
+}
