@@ -1,0 +1,232 @@
+package io.github.attention4j.spark;
+
+import io.github.attention4j.models.Reranker;
+import io.github.attention4j.models.WeightStorage;
+import java.io.IOException;
+import java.io.Serializable;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Iterator;
+import java.util.List;
+import java.util.Objects;
+import org.apache.spark.api.java.function.MapPartitionsFunction;
+import org.apache.spark.sql.Dataset;
+import org.apache.spark.sql.Encoders;
+import org.apache.spark.sql.Row;
+import org.apache.spark.sql.types.DataTypes;
+import org.apache.spark.sql.types.StructType;
+
+/**
+ * Turns a column of queries and one of passages into a column of scores, with a {@link Reranker} in
+ * each executor.
+ *
+ * <pre>{@code
+ * TextScoring scoring = TextScoring.builder("/models/ms-marco-MiniLM-L6-v2").build();
+ * Dataset<Row> scores = candidates.transform(scoring::transform);
+ * }</pre>
+ *
+ * <p>The new column is a {@code float}, higher for passages that answer the query better, and null
+ * where either text is null. A pair's score has the same bits in whatever partition or batch it
+ * comes, on however many threads.
+ *
+ * <p>Immutable, serialisable, and safe for any number of threads.
+ */
+public final class TextScoring implements Serializable {
+  private static final long serialVersionUID = 1;
+
+  private final Settings settings;
+  private final String queryColumn;
+  private final String passageColumn;
+  private final String outputColumn;
+
+  private TextScoring(Builder builder) {
+    settings = new Settings(builder.path, builder.refuses, builder.storage);
+    queryColumn = builder.queryColumn;
+    passageColumn = builder.passageColumn;
+    outputColumn = builder.outputColumn;
+  }
+
+  /** What decides which model is opened. */
+  private record Settings(String path, boolean refuses, WeightStorage storage)
+      implements ModelSettings<Reranker> {
+    @Override
+    public Reranker open(Path path) throws IOException {
+      Reranker.Builder builder = Reranker.builder(path).storage(storage);
+      if (refuses) {
+        builder.refuseTruncation();
+      }
+      return builder.open();
+    }
+  }
+
+  /**
+   * Starts with the settings of a model's files.
+   *
+   * @param path what {@link Reranker#open} takes: absolute, and the same on every machine; or
+   *     relative to where Spark puts what it ships, as {@code model} for {@code --archives
+   *     reranker.zip#model}
+   * @return a builder
+   * @throws IllegalArgumentException if the path is empty or a URL
+   */
+  public static Builder builder(String path) {
+    return new Builder(ModelSettings.requirePath(Objects.requireNonNull(path, "path")));
+  }
+
+  /**
+   * Adds the column of scores. Opens no model: that is for the executors, when the result is asked
+   * for.
+   *
+   * @param rows have the columns of queries and passages, of strings
+   * @return the same rows with the output column, {@code float}, behind the others
+   * @throws IllegalArgumentException if a column of texts is missing or holds no strings, or there
+   *     is an output column already
+   */
+  public Dataset<Row> transform(Dataset<Row> rows) {
+    StructType schema = rows.schema();
+    return rows.mapPartitions(
+        new Score(
+            settings,
+            Columns.text(schema, "queryColumn", queryColumn),
+            Columns.text(schema, "passageColumn", passageColumn)),
+        Encoders.row(transformSchema(schema)));
+  }
+
+  /**
+   * Returns the schema of what {@link #transform} returns.
+   *
+   * @param schema has the columns of queries and passages, of strings
+   * @return the schema with the output column, {@code float}, behind the others
+   * @throws IllegalArgumentException as {@link #transform}
+   */
+  public StructType transformSchema(StructType schema) {
+    Columns.text(schema, "queryColumn", queryColumn);
+    Columns.text(schema, "passageColumn", passageColumn);
+    return Columns.plus(schema, outputColumn, DataTypes.FloatType);
+  }
+
+  /** What a task does. */
+  private record Score(Settings settings, int query, int passage)
+      implements MapPartitionsFunction<Row, Row> {
+    @Override
+    public Iterator<Row> call(Iterator<Row> rows) {
+      if (!rows.hasNext()) {
+        return rows;
+      }
+      Reranker reranker = ExecutorModels.forTask(settings);
+      return new ChunkedRows(rows, chunk -> scores(reranker, chunk));
+    }
+
+    private List<Float> scores(Reranker reranker, List<Row> rows) {
+      List<Row> whole = rows.stream().filter(this::isWhole).toList();
+      float[] computed =
+          reranker.score(
+              whole.stream().map(row -> row.getString(query)).toList(),
+              whole.stream().map(row -> row.getString(passage)).toList());
+      List<Float> scores = new ArrayList<>(rows.size());
+      int next = 0;
+      for (Row row : rows) {
+        scores.add(isWhole(row) ? computed[next++] : null);
+      }
+      return scores;
+    }
+
+    private boolean isWhole(Row row) {
+      return !row.isNullAt(query) && !row.isNullAt(passage);
+    }
+  }
+
+  /**
+   * Shows what it does.
+   *
+   * @return for example {@code TextScoring[query, passage -> score, /models/reranker]}
+   */
+  @Override
+  public String toString() {
+    return "TextScoring["
+        + queryColumn
+        + ", "
+        + passageColumn
+        + " -> "
+        + outputColumn
+        + ", "
+        + settings.path()
+        + "]";
+  }
+
+  /** Collects what is to be other than the model's files say. Not safe for several threads. */
+  public static final class Builder {
+    private final String path;
+    private String queryColumn = "query";
+    private String passageColumn = "passage";
+    private String outputColumn = "score";
+    private boolean refuses;
+    private WeightStorage storage = WeightStorage.FLOAT32;
+
+    private Builder(String path) {
+      this.path = path;
+    }
+
+    /**
+     * Chooses the column of queries.
+     *
+     * @param name a column of strings; {@code query} unless another is chosen
+     * @return this builder
+     */
+    public Builder queryColumn(String name) {
+      queryColumn = Objects.requireNonNull(name, "name");
+      return this;
+    }
+
+    /**
+     * Chooses the column of passages.
+     *
+     * @param name a column of strings; {@code passage} unless another is chosen
+     * @return this builder
+     */
+    public Builder passageColumn(String name) {
+      passageColumn = Objects.requireNonNull(name, "name");
+      return this;
+    }
+
+    /**
+     * Names the column of scores.
+     *
+     * @param name a new column; {@code score} unless another is chosen
+     * @return this builder
+     */
+    public Builder outputColumn(String name) {
+      outputColumn = Objects.requireNonNull(name, "name");
+      return this;
+    }
+
+    /**
+     * Refuses pairs that are too long rather than cutting them. One such pair ends the job.
+     *
+     * @return this builder
+     */
+    public Builder refuseTruncation() {
+      refuses = true;
+      return this;
+    }
+
+    /**
+     * Says how executors keep the matrices of the model in memory.
+     *
+     * @param storage see {@link Reranker.Builder#storage}
+     * @return this builder
+     */
+    public Builder storage(WeightStorage storage) {
+      this.storage = Objects.requireNonNull(storage, "storage");
+      return this;
+    }
+
+    /**
+     * Makes the description.
+     *
+     * @return immutable, as chosen so far
+     */
+    public TextScoring build() {
+      return new TextScoring(this);
+    }
+  }
+}
