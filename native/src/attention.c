@@ -68,6 +68,7 @@ struct plan {
   int64_t batch_partials; /* floats for the partial results of a batch */
   int merges;             /* whether some batch has partial results */
   int64_t scratch_floats; /* for each thread, behind all partial results */
+  int64_t program_floats; /* the first of them, for programs */
   int32_t threads;
   int32_t room;                                   /* threads that the workspace has scratch for */
   struct a4j_program mask_program, score_program; /* count 0 where there is none */
@@ -98,13 +99,15 @@ static int held_floats(const a4j_attention_desc *d, int64_t *floats) {
 /*
  * Scratch for one thread, enough for either kernel and for every tier: a workspace stays large enough when another tier is
  * selected or weights are asked for. Tiles: four blocks (logits, bias, keep, weights), room to widen keys and values, what each
- * tile keeps, and the rows that it holds. Few rows: logits and q of each map and row. Merging: two output rows.
+ * tile keeps, and the rows that it holds. Few rows: logits and q of each map and row. Merging: two output rows. Programs need their
+ * room beside all of these.
  */
-static int32_t scratch_floats(const a4j_attention_desc *d, int64_t tiles, int64_t *floats) {
+static int32_t scratch_floats(const a4j_attention_desc *d, int64_t tiles, int64_t program, int64_t *floats) {
   const int64_t tile = A4J_TILE_MAX * 4 * A4J_KEY_BLOCK + a4j_room_floats(d) + tiles * tile_floats(d);
   const int64_t few = 2 * A4J_FEW_ROWS * (A4J_KEY_BLOCK + whole_lines(d->dim_qk));
   int64_t held;
-  if (!held_floats(d, &held) || __builtin_add_overflow(held, whole_lines(max64(max64(tile, few), 2 * d->dim_v)) + 16, &held))
+  if (!held_floats(d, &held) ||
+      __builtin_add_overflow(held, whole_lines(max64(max64(tile, few), 2 * d->dim_v)) + program + 16, &held))
     return A4J_SIZE_OVERFLOW;
   *floats = held / 16 * 16;
   return A4J_OK;
@@ -385,7 +388,8 @@ static int32_t make_cuts(struct plan *p) {
     p->merges |= cut->chunks > 0 || cut->few;
     together = max64(together, cut->together);
   }
-  return scratch_floats(d, together, &p->scratch_floats);
+  p->program_floats = p->mask_program.count > 0 || p->score_program.count > 0 ? A4J_PROGRAM_ROOM : 0;
+  return scratch_floats(d, together, p->program_floats, &p->scratch_floats);
 }
 
 static int32_t make_plan(const a4j_attention_desc *d, struct plan *p) {
@@ -499,6 +503,12 @@ static void find_tile(const struct plan *p, const struct cut *cut, int64_t b, in
     t->v[part] = rows_of(&d->v, c->v, c->v_scales, c->v_pages, b, h_kv, part, k_begin);
 }
 
+/* Gives a tile its room for programs, and returns the scratch after it. */
+static float *take_program_room(const struct plan *p, struct a4j_tile *t, float *scratch) {
+  t->program_room = p->program_floats > 0 ? (int32_t *)(void *)scratch : NULL;
+  return scratch + p->program_floats;
+}
+
 static float *partial_of(const struct run *r, const struct cut *cut, int64_t b, int64_t stack, int64_t chunk) {
   return r->workspace + b * r->plan->batch_partials + (stack * cut->chunks + chunk) * cut->partial_floats;
 }
@@ -520,7 +530,9 @@ static int64_t tiles_task(const struct run *r, const struct cut *cut, int64_t b,
     tile_rows(p, cut, i, &tiles[count].row_begin, &tiles[count].rows);
     if (tiles[count].rows > 0) count++;
   }
-  if (count > 0) p->kernels->attention_tiles[p->call.desc->k.dtype](tiles, count, scratch);
+  float *own = scratch;
+  for (int i = 0; i < count; i++) own = take_program_room(p, &tiles[i], scratch); /* tiles run in turn and share it */
+  if (count > 0) p->kernels->attention_tiles[p->call.desc->k.dtype](tiles, count, own);
   int64_t work = 0;
   for (int i = 0; i < count; i++) work += tiles[i].work;
   return work;
@@ -536,6 +548,7 @@ static int64_t chunk_task(const struct run *r, const struct cut *cut, int64_t b,
   t.key_begin = chunk * cut->chunk_keys;
   t.key_end = min64(t.key_begin + cut->chunk_keys, t.len_k);
   t.partial = partial_of(r, cut, b, stack, chunk) + partial_offset(p->call.desc, t.row_begin);
+  scratch = take_program_room(p, &t, scratch);
   if (cut->few)
     p->kernels->attention_rows[p->call.desc->k.dtype](&t, scratch);
   else

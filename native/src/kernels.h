@@ -74,6 +74,7 @@ struct a4j_tile {
   float *partial;             /* NULL; or where the result over a chunk goes, for x = map * rows + lane:
                                  { o[x][dim_v] sum of values, m[x] running maximum, l[x] sum } */
   int64_t work;               /* scores computed, added up here */
+  int32_t *program_room;      /* for struct a4j_patch; NULL if the call has no program */
 };
 
 /* Floats of scratch in which a tile widens a block of keys or values. */

@@ -30,7 +30,12 @@ struct a4j_program {
  * A block of scores that a kernel has at hand: rows of a tile side by side for each key, or keys side by side for each row.
  * The inner axis is the one whose elements lie side by side. Every array has room for a whole number of vectors.
  */
-enum { A4J_PATCH_SIDE = 64 };
+enum {
+  A4J_PATCH_SIDE = 64,
+  A4J_PROGRAM_STRIP = 8, /* inner rows that an instruction takes at a time */
+  /* 32-bit numbers that a program needs along the way: one row for each instruction and a strip for each live value */
+  A4J_PROGRAM_ROOM = (A4J_PROGRAM_MAX + A4J_PROGRAM_LIVE * A4J_PROGRAM_STRIP) * A4J_PATCH_SIDE
+};
 
 struct a4j_patch {
   int inner, outer;                               /* elements of the two axes, 1 to A4J_PATCH_SIDE */
@@ -39,6 +44,7 @@ struct a4j_patch {
   const int32_t *key;                             /* along the axis of keys */
   float *score;                                   /* [outer][stride]; not used by masks */
   int64_t stride;
+  int32_t *room; /* A4J_PROGRAM_ROOM, aligned to 64 bytes: too much for the stack of a small thread */
 };
 
 /* How many operands an instruction has that are values, the first ones. */

@@ -316,7 +316,7 @@ static int32_t append_rows(void *call, int32_t threads) {
 }
 
 /* HotSpot guarantees a thread some 80 KB when it calls native code. */
-enum { STACK = 64 * 1024, PROGRAM_STACK = 132 * 1024 };
+enum { STACK = 64 * 1024 };
 
 const struct call_kind call_kinds[] = {
     {"attention: prefill", STACK, prefill, run_attention, hash_attention, free_attention},
@@ -326,8 +326,8 @@ const struct call_kind call_kinds[] = {
     {"attention: differential", STACK, differential, run_attention, hash_attention, free_attention},
     {"attention: relative positions", STACK, relative, run_attention, hash_attention, free_attention},
     {"attention: hardened weights", STACK, hardened, run_attention, hash_attention, free_attention},
-    {"attention: programs and dropout", PROGRAM_STACK, programmed, run_attention, hash_attention, free_attention},
-    {"attention: programs in decode", PROGRAM_STACK, programmed_decode, run_attention, hash_attention, free_attention},
+    {"attention: programs and dropout", STACK, programmed, run_attention, hash_attention, free_attention},
+    {"attention: programs in decode", STACK, programmed_decode, run_attention, hash_attention, free_attention},
     {"linear: few rows", STACK, layer, few_rows, hash_layer, free_layer},
     {"linear: many rows", STACK, layer, many_rows, hash_layer, free_layer},
     {"linear: packed weights", STACK, layer, packed_rows, hash_layer, free_layer},

@@ -10,6 +10,8 @@
 #include "program.h"
 #include "programs.h"
 
+static _Alignas(64) int32_t program_room[A4J_PROGRAM_ROOM];
+
 /* ---- An interpreter of its own: one row and one key at a time ------------------------------------------------------------ */
 
 union value {
@@ -206,7 +208,8 @@ static void compare(const struct code *c, int is_mask) {
   for (int r = 0; r < ROOM; r++) sets[r] = one_in(4) ? next() : ~(uint64_t)0;
   uint64_t sets_before[ROOM];
   memcpy(sets_before, sets, sizeof sets);
-  const struct a4j_patch patch = {.inner = inner,
+  const struct a4j_patch patch = {.room = program_room,
+                                  .inner = inner,
                                   .outer = outer,
                                   .rows_inner = rows_inner,
                                   .batch = batch,
@@ -263,7 +266,7 @@ static void check_function(int op, double (*function)(double), double tolerance,
   struct a4j_program program;
   CHECK_INT(a4j_program_prepare(c.words, c.count, 0, NULL, counts, &program), A4J_OK);
   float score[64];
-  const struct a4j_patch patch = {.inner = 64, .outer = 1, .rows_inner = 1, .score = score, .stride = 64};
+  const struct a4j_patch patch = {.room = program_room, .inner = 64, .outer = 1, .rows_inner = 1, .score = score, .stride = 64};
   double worst = 0;
   for (int times = 0; times < 2000; times++) {
     float x[64];
@@ -291,7 +294,7 @@ static void shouldGiveFunctionsToTheirLastBits(void) {
   struct a4j_program program;
   CHECK_INT(a4j_program_prepare(c.words, c.count, 0, NULL, counts, &program), A4J_OK);
   float score[64] = {0, -INFINITY, INFINITY, NAN, 200, -200, 89, -104};
-  const struct a4j_patch patch = {.inner = 8, .outer = 1, .rows_inner = 1, .score = score, .stride = 64};
+  const struct a4j_patch patch = {.room = program_room, .inner = 8, .outer = 1, .rows_inner = 1, .score = score, .stride = 64};
   a4j_kernels_active()->program_score(&program, &patch);
   CHECK(score[0] == 1 && score[1] == 0 && score[2] == INFINITY && isnan(score[3]) && score[4] == INFINITY && score[5] == 0 &&
             score[6] == INFINITY && score[7] < 1e-44f,
@@ -374,7 +377,8 @@ static void shouldStandSpoiledWords(void) {
     free(words);
     if (status != A4J_OK) continue;
     uint64_t sets[A4J_PATCH_SIDE] = {0};
-    const struct a4j_patch patch = {.inner = 17,
+    const struct a4j_patch patch = {.room = program_room,
+                                    .inner = 17,
                                     .outer = 3,
                                     .rows_inner = one_in(2),
                                     .batch = ints,
