@@ -672,6 +672,7 @@ int32_t a4j_attention_full(const a4j_attention_desc *desc, const void *q, const 
     status = make_cuts(&plan);
   }
   if (status != A4J_OK) return status;
+  if (desc->dim_v == 0 && lse == NULL && weights == NULL && scores == NULL) return A4J_OK; /* no output has an element */
   struct run run = {.plan = &plan, .workspace = workspace};
   if (plan.batch_tasks > 0) run_all(&run, compute_task, plan.batch_tasks);
   if (plan.merges) run_all(&run, merge_task, plan.packed ? desc->heads_q : plan.cut.stacks);

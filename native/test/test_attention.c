@@ -293,6 +293,20 @@ static void shouldRefuseWhatIsNotThere(void) {
   release(p);
 }
 
+/* Keys without width take no memory, so a call may have any number of them. */
+static void shouldReturnAtOnceIfNoOutputHasAnElement(void) {
+  struct problem *p = plain();
+  p->d->batch = p->d->heads_q = p->d->heads_kv = p->d->len_q = 1;
+  p->d->dim_qk = p->d->dim_v = 0;
+  p->d->len_k = p->d->key_limit = (int64_t)1 << 56;
+  const int64_t bytes = a4j_attention_workspace_bytes(p->d);
+  CHECK(bytes > 0 && bytes < 1 << 20, "%" PRId64 " bytes of workspace", bytes);
+  char *workspace = aligned_alloc(64, (size_t)(bytes + 63) / 64 * 64);
+  CHECK_INT(a4j_attention(p->d, p->in.q, p->in.k, p->in.v, p->out, workspace, bytes), A4J_OK);
+  free(workspace);
+  release(p);
+}
+
 int main(void) {
   for (int i = 0; i < a4j_isa_count(); i++) {
     if (!a4j_isa_available(i)) {
@@ -317,5 +331,6 @@ int main(void) {
   RUN(shouldRefuseTailsThatAreWrong);
   RUN(shouldRefusePackedBatchesThatAreWrong);
   RUN(shouldRefuseWhatIsNotThere);
+  RUN(shouldReturnAtOnceIfNoOutputHasAnElement);
   return CHECK_RESULT();
 }
