@@ -129,7 +129,7 @@ static struct problem *random_problem(void) {
   if (one_in(4)) p->d->scale = one_in(2) ? 0.3f : one_in(2) ? -0.2f : 0;
   p->d->threads = 1 + (int)up_to(2);
   const uint64_t drawn = seed; /* all that is random elsewhere stays as it is */
-  if (!packed && p->keep == NULL && one_in(5)) with_dropout(p);
+  if (p->keep == NULL && one_in(5)) with_dropout(p);
   if (!packed && shape.maps == 1 && one_in(3)) with_hardening(p);
   seed = drawn;
   return p;
