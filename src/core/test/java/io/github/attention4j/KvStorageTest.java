@@ -106,7 +106,7 @@ class KvStorageTest {
         attention.forward(q, cache, got);
         Tensor weighted = Tensor.allocate(arena, DType.F32, wanted.shape());
         masked.forward(q, cache.copyKeys(arena), magnitudes(cache.copyValues(arena)), weighted);
-        closeAsStored(dtype, wanted, weighted, got);
+        closeAsStored(roundsWeights(dtype, lenQ), wanted, weighted, got);
       }
     }
   }
@@ -141,15 +141,21 @@ class KvStorageTest {
   }
 
   /**
-   * Weights are rounded to bfloat16 where values are stored so, which moves an output by at most
-   * 2⁻⁸ of the weighted magnitudes of its values.
+   * Whether weights are rounded to bfloat16: only by dot products of pairs, which the tier
+   * avx512bf16 has, and only in tiles. Up to eight rows of a key head, here two heads, are computed
+   * from widened keys and values, as everything is on other tiers.
    */
-  private static void closeAsStored(DType dtype, Tensor wanted, Tensor weighted, Tensor got) {
+  private static boolean roundsWeights(DType dtype, int lenQ) {
+    return dtype == DType.BF16 && 2 * lenQ > 8 && A4j.isa().equals("avx512bf16");
+  }
+
+  /** Rounded weights move an output by at most 2⁻⁸ of the weighted magnitudes of its values. */
+  private static void closeAsStored(boolean rounded, Tensor wanted, Tensor weighted, Tensor got) {
     float[] expected = wanted.toFloatArray();
     float[] bound = weighted.toFloatArray();
     float[] actual = got.toFloatArray();
     for (int i = 0; i < expected.length; i++) {
-      float most = 2e-6f + (dtype == DType.BF16 ? bound[i] / 256 : 0);
+      float most = 1e-6f + (rounded ? bound[i] / 256 : 0);
       assertEquals(expected[i], actual[i], most, "element " + i);
     }
   }
