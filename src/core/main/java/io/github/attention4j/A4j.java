@@ -39,7 +39,7 @@ public final class A4j {
   /**
    * Returns the version of the native library, which is also that of this artifact.
    *
-   * @return for example {@code 0.1.0}
+   * @return for example {@code 0.2.0}
    */
   public static String version() {
     NativeLibrary.load();

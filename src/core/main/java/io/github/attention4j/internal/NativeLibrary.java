@@ -457,30 +457,35 @@ public final class NativeLibrary {
     return Platform.NAME;
   }
 
+  /**
+   * The folder for a machine.
+   *
+   * @param os the property {@code os.name}
+   * @param arch the property {@code os.arch}
+   * @param maps the lines of the process's {@code /proc/self/maps}, if it has one; musl is told
+   *     from glibc by its loader, which is mapped into every process that runs on it
+   */
+  static String platform(String os, String arch, Stream<String> maps) {
+    String name = os.toLowerCase(Locale.ROOT);
+    String family =
+        name.startsWith("mac") ? "macos" : name.startsWith("windows") ? "windows" : name;
+    String cpu = arch.equals("amd64") ? "x86_64" : arch;
+    boolean musl = maps.anyMatch(line -> line.contains("/ld-musl-" + cpu));
+    return family + "-" + cpu + (musl ? "-musl" : "");
+  }
+
   private static final class Platform {
     static final String NAME = name();
 
     private Platform() {}
 
     private static String name() {
-      String os = System.getProperty("os.name").toLowerCase(Locale.ROOT);
+      String os = System.getProperty("os.name");
       String arch = System.getProperty("os.arch");
-      return (os.startsWith("mac") ? "macos" : os.startsWith("windows") ? "windows" : os)
-          + "-"
-          + (arch.equals("amd64") ? "x86_64" : arch)
-          + (usesMusl(arch) ? "-musl" : "");
-    }
-
-    /** Whether this process runs on musl rather than glibc, as on Alpine. */
-    private static boolean usesMusl(String arch) {
-      String loader = "/ld-musl-" + (arch.equals("amd64") ? "x86_64" : arch);
-      if (!Files.exists(Path.of("/lib" + loader + ".so.1"))) {
-        return false;
-      }
       try (Stream<String> maps = Files.lines(Path.of("/proc/self/maps"))) {
-        return maps.anyMatch(line -> line.contains(loader));
+        return platform(os, arch, maps);
       } catch (IOException | UncheckedIOException noProc) {
-        return false;
+        return platform(os, arch, Stream.empty());
       }
     }
   }

@@ -186,6 +186,34 @@ class NativeLibraryTest {
         child, cache + " must belong to this user or to root: owner=" + NOBODY + ", user=0");
   }
 
+  // ---- The platform ----
+
+  @Test
+  void shouldTellMuslFromGlibcByTheLoaderInTheProcess() {
+    List<String> glibc =
+        List.of(
+            "7f5c1a000000-7f5c1a028000 r--p 00000000 fe:00 1 /usr/lib/x86_64-linux-gnu/libc.so.6",
+            "7f5c1b000000-7f5c1b001000 r--p 00000000 fe:00 2 /lib64/ld-linux-x86-64.so.2");
+    List<String> musl =
+        List.of(
+            "55d0c8a00000-55d0c8a01000 r--p 00000000 fe:00 3 /opt/java/openjdk/bin/java",
+            "7f0000000000-7f0000014000 r--p 00000000 fe:00 4 /lib/ld-musl-x86_64.so.1");
+    List<String> muslOnArm =
+        List.of("7f0000000000-7f0000014000 r--p 00000000 fe:00 4 /lib/ld-musl-aarch64.so.1");
+    assertEquals("linux-x86_64", NativeLibrary.platform("Linux", "amd64", glibc.stream()));
+    assertEquals("linux-x86_64-musl", NativeLibrary.platform("Linux", "amd64", musl.stream()));
+    assertEquals("linux-aarch64", NativeLibrary.platform("Linux", "aarch64", Stream.empty()));
+    assertEquals(
+        "linux-aarch64-musl", NativeLibrary.platform("Linux", "aarch64", muslOnArm.stream()));
+  }
+
+  /** This machine may have musl installed; what counts is what this process runs on. */
+  @Test
+  void shouldHaveABundleForThePlatformOfThisProcess() {
+    String folder = NativeLibrary.load().library().getParent().getFileName().toString();
+    assertEquals(NativeLibrary.platform(), folder);
+  }
+
   // ---- A library that is named ----
 
   @Test
