@@ -3,6 +3,7 @@ package io.github.attention4j.layer;
 import io.github.attention4j.internal.Checks;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.SegmentAllocator;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
 import java.util.Objects;
@@ -118,7 +119,7 @@ public enum BlockFormat {
         Math.multiplyExact(Math.multiplyExact(rows, perRow), bytes));
     QuantizedWeights weights = QuantizedWeights.allocate(arena, quantization, rows, columns);
     try (Arena pieces = Arena.ofConfined()) {
-      Piece piece = new Piece(pieces, Math.min(PIECE_ROWS, rows), columns, quantization);
+      Piece piece = new Piece(pieces, Math.min(PIECE_ROWS, rows), columns);
       for (long row = 0; row < rows; row += PIECE_ROWS) {
         long count = Math.min(PIECE_ROWS, rows - row);
         for (long block = 0; block < count * perRow; block++) {
@@ -130,19 +131,39 @@ public enum BlockFormat {
     return weights;
   }
 
+  /**
+   * Widens blocks to floats. Each value is rounded once at most: the products of its scales and its
+   * code are exact.
+   *
+   * @param blocks as the file has them, one after the other; may be mapped. Not modified.
+   * @param out receives the values of all blocks, in their order. Modified.
+   * @throws IllegalArgumentException if there are parts of blocks, or more values than out holds
+   * @throws IllegalStateException if the blocks' arena is closed or confined to another thread
+   */
+  public void widen(MemorySegment blocks, float[] out) {
+    Objects.requireNonNull(blocks, "blocks");
+    Checks.multiple("blocks.byteSize", blocks.byteSize(), "a block of " + this, bytes);
+    long count = blocks.byteSize() / bytes;
+    Checks.inRange("out.length", out.length, count * columns, Integer.MAX_VALUE);
+    Piece block =
+        new Piece((size, alignment) -> MemorySegment.ofArray(new byte[(int) size]), 1, columns);
+    for (int i = 0; i < count; i++) {
+      takeApart(blocks, (long) i * bytes, 0, block);
+      block.widen(out, i * columns);
+    }
+  }
+
   /** The parts of some rows, of which a block fills its share. */
-  private static final class Piece {
+  private final class Piece {
     private final long columns;
-    private final Quantization quantization;
     private final MemorySegment codes;
     private final MemorySegment scales;
     private final MemorySegment minimums;
     private final MemorySegment outerScales;
     private final MemorySegment outerMinimums;
 
-    Piece(Arena arena, long rows, long columns, Quantization quantization) {
+    Piece(SegmentAllocator arena, long rows, long columns) {
       this.columns = columns;
-      this.quantization = quantization;
       boolean nested = quantization.scales() == Quantization.Scales.NESTED;
       this.codes = arena.allocate(rows * columns, 64);
       this.scales = arena.allocate(numbers(rows), 64);
@@ -167,6 +188,32 @@ public enum BlockFormat {
           minimums == null ? null : minimums.asSlice(0, numbers(rows)),
           outerScales == null ? null : outerScales.asSlice(0, outer(rows)),
           outerMinimums == null ? null : outerMinimums.asSlice(0, outer(rows)));
+    }
+
+    private static float half(MemorySegment numbers, long index) {
+      return Float.float16ToFloat(numbers.get(SHORT, Short.BYTES * index));
+    }
+
+    /** The values of a single block. */
+    void widen(float[] out, int first) {
+      boolean nested = outerScales != null;
+      for (int group = 0, column = 0; column < columns; group++) {
+        float scale = nested ? half(outerScales, 0) * inner(scales, group) : half(scales, group);
+        float minimum = 0;
+        if (minimums != null) {
+          // Minimums of K formats are subtracted, which differs for zeros.
+          minimum =
+              nested ? -(half(outerMinimums, 0) * -inner(minimums, group)) : half(minimums, group);
+        }
+        for (int end = column + quantization.group(); column < end; column++) {
+          float product = scale * codes.get(ValueLayout.JAVA_BYTE, column);
+          out[first + column] = minimums == null ? product : product + minimum;
+        }
+      }
+    }
+
+    private static int inner(MemorySegment numbers, int group) {
+      return numbers.get(ValueLayout.JAVA_BYTE, group);
     }
 
     void code(long index, int value) {

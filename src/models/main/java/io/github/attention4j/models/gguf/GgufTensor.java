@@ -2,7 +2,6 @@ package io.github.attention4j.models.gguf;
 
 import io.github.attention4j.DType;
 import io.github.attention4j.Tensor;
-import io.github.attention4j.layer.BlockFormat;
 import io.github.attention4j.layer.QuantizedWeights;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -89,18 +88,13 @@ public final class GgufTensor {
     if (shape.length != 2 || shape[0] == 0 || shape[1] == 0) {
       return null;
     }
+    if (type.format() != null) {
+      return type.format().read(arena, segment, shape[0], shape[1]);
+    }
     return switch (type) {
-      case Q4_0 -> BlockFormat.Q4_0.read(arena, segment, shape[0], shape[1]);
-      case Q4_1 -> BlockFormat.Q4_1.read(arena, segment, shape[0], shape[1]);
-      case Q5_0 -> BlockFormat.Q5_0.read(arena, segment, shape[0], shape[1]);
-      case Q5_1 -> BlockFormat.Q5_1.read(arena, segment, shape[0], shape[1]);
-      case Q8_0 -> BlockFormat.Q8_0.read(arena, segment, shape[0], shape[1]);
-      case Q4_K -> BlockFormat.Q4_K.read(arena, segment, shape[0], shape[1]);
-      case Q5_K -> BlockFormat.Q5_K.read(arena, segment, shape[0], shape[1]);
-      case Q6_K -> BlockFormat.Q6_K.read(arena, segment, shape[0], shape[1]);
       case Q2_K, Q3_K, IQ4_NL, IQ4_XS, MXFP4 ->
           OtherBlocks.pack(arena, type, segment, shape[0], shape[1]);
-      case F32, F16, BF16, F64, I8, I16, I32, I64 -> null;
+      default -> null;
     };
   }
 
@@ -158,18 +152,12 @@ public final class GgufTensor {
     long block = from / values;
     long blocks = count / values;
     int most = (int) Math.min(blocks, Math.max(1, 8192 / values));
-    byte[] bytes = new byte[most * type.blockBytes()];
     float[] floats = new float[most * values];
     for (long done = 0; done < blocks; done += most) {
       int now = (int) Math.min(most, blocks - done);
-      MemorySegment.copy(
-          segment,
-          ValueLayout.JAVA_BYTE,
-          (block + done) * type.blockBytes(),
-          bytes,
-          0,
-          now * type.blockBytes());
-      type.decode(bytes, now, floats);
+      type.decode(
+          segment.asSlice((block + done) * type.blockBytes(), (long) now * type.blockBytes()),
+          floats);
       MemorySegment.copy(
           floats,
           0,

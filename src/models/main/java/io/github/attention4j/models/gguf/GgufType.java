@@ -1,6 +1,9 @@
 package io.github.attention4j.models.gguf;
 
 import io.github.attention4j.DType;
+import io.github.attention4j.layer.BlockFormat;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 
 /**
  * The types of tensors in GGUF files: their numbers, the size of a block, and what its bits mean.
@@ -14,25 +17,25 @@ public enum GgufType {
   /** IEEE 754 binary16. */
   F16(1, 1, 2),
   /** {@code d · (q − 8)}, 4 bits. */
-  Q4_0(2, 32, 18),
+  Q4_0(2, BlockFormat.Q4_0),
   /** {@code d · q + m}, 4 bits. */
-  Q4_1(3, 32, 20),
+  Q4_1(3, BlockFormat.Q4_1),
   /** {@code d · (q − 16)}, 5 bits. */
-  Q5_0(6, 32, 22),
+  Q5_0(6, BlockFormat.Q5_0),
   /** {@code d · q + m}, 5 bits. */
-  Q5_1(7, 32, 24),
+  Q5_1(7, BlockFormat.Q5_1),
   /** {@code d · q}, 8 bits. */
-  Q8_0(8, 32, 34),
+  Q8_0(8, BlockFormat.Q8_0),
   /** 2 bits with 4-bit scales and minima for 16 values. */
   Q2_K(10, 256, 84),
   /** 3 bits with 6-bit scales for 16 values. */
   Q3_K(11, 256, 110),
   /** 4 bits with 6-bit scales and minima for 32 values. */
-  Q4_K(12, 256, 144),
+  Q4_K(12, BlockFormat.Q4_K),
   /** 5 bits with 6-bit scales and minima for 32 values. */
-  Q5_K(13, 256, 176),
+  Q5_K(13, BlockFormat.Q5_K),
   /** 6 bits with 8-bit scales for 16 values. */
-  Q6_K(14, 256, 210),
+  Q6_K(14, BlockFormat.Q6_K),
   /** 4 bits, codes for values that lie closer around zero. */
   IQ4_NL(20, 32, 18),
   /** As IQ4_NL, with 6-bit scales for 32 values. */
@@ -63,11 +66,25 @@ public enum GgufType {
   private final int number;
   private final int blockValues;
   private final int blockBytes;
+  private final BlockFormat format;
 
   GgufType(int number, int blockValues, int blockBytes) {
     this.number = number;
     this.blockValues = blockValues;
     this.blockBytes = blockBytes;
+    format = null;
+  }
+
+  GgufType(int number, BlockFormat format) {
+    this.number = number;
+    blockValues = format.blockColumns();
+    blockBytes = format.blockBytes();
+    this.format = format;
+  }
+
+  /** The core's format of the same blocks, or null. */
+  BlockFormat format() {
+    return format;
   }
 
   /**
@@ -151,34 +168,28 @@ public enum GgufType {
   /**
    * Decodes whole blocks.
    *
-   * @param bytes holds the blocks from its beginning
-   * @param blocks how many
-   * @param out receives {@code blocks · blockValues} floats from its beginning
+   * @param blocks the blocks, one after the other
+   * @param out receives their values from its beginning
    */
-  void decode(byte[] bytes, int blocks, float[] out) {
-    for (int i = 0; i < blocks; i++) {
-      int b = i * blockBytes;
-      int o = i * blockValues;
+  void decode(MemorySegment blocks, float[] out) {
+    if (format != null) {
+      format.widen(blocks, out);
+      return;
+    }
+    byte[] bytes = blocks.toArray(ValueLayout.JAVA_BYTE);
+    for (int b = 0, o = 0; b < bytes.length; b += blockBytes, o += blockValues) {
       switch (this) {
         case F32 -> out[o] = Float.intBitsToFloat(u32(bytes, b));
         case F16 -> out[o] = f16(bytes, b);
         case BF16 -> out[o] = Float.intBitsToFloat(u16(bytes, b) << 16);
         case I8 -> out[o] = bytes[b];
         case I16 -> out[o] = (short) u16(bytes, b);
-        case Q4_0 -> q4(bytes, b, o, out, false);
-        case Q4_1 -> q4(bytes, b, o, out, true);
-        case Q5_0 -> q5(bytes, b, o, out, false);
-        case Q5_1 -> q5(bytes, b, o, out, true);
-        case Q8_0 -> q80(bytes, b, o, out);
         case Q2_K -> q2k(bytes, b, o, out);
         case Q3_K -> q3k(bytes, b, o, out);
-        case Q4_K -> q45k(bytes, b, o, out, false);
-        case Q5_K -> q45k(bytes, b, o, out, true);
-        case Q6_K -> q6k(bytes, b, o, out);
         case IQ4_NL -> nonlinear(bytes, b + 2, o, out, f16(bytes, b));
         case IQ4_XS -> iq4xs(bytes, b, o, out);
         case MXFP4 -> mxfp4(bytes, b, o, out);
-        case I32, I64, F64 -> throw new IllegalStateException(this + " is not decoded");
+        default -> throw new IllegalStateException(this + " is not decoded");
       }
     }
   }
@@ -198,34 +209,6 @@ public enum GgufType {
   /** Code i of 32 whose first half lies in low nibbles and whose second lies in high ones. */
   private static int halves(byte[] bytes, int at, int i) {
     return i < 16 ? bytes[at + i] & 15 : (bytes[at + i - 16] & 0xff) >> 4;
-  }
-
-  private static void q4(byte[] bytes, int b, int o, float[] out, boolean minimum) {
-    float d = f16(bytes, b);
-    float m = minimum ? f16(bytes, b + 2) : 0;
-    int codes = b + (minimum ? 4 : 2);
-    for (int i = 0; i < 32; i++) {
-      int q = halves(bytes, codes, i);
-      out[o + i] = minimum ? d * q + m : d * (q - 8);
-    }
-  }
-
-  private static void q5(byte[] bytes, int b, int o, float[] out, boolean minimum) {
-    float d = f16(bytes, b);
-    float m = minimum ? f16(bytes, b + 2) : 0;
-    int high = u32(bytes, b + (minimum ? 4 : 2));
-    int codes = b + (minimum ? 8 : 6);
-    for (int i = 0; i < 32; i++) {
-      int q = halves(bytes, codes, i) | (high >>> i & 1) << 4;
-      out[o + i] = minimum ? d * q + m : d * (q - 16);
-    }
-  }
-
-  private static void q80(byte[] bytes, int b, int o, float[] out) {
-    float d = f16(bytes, b);
-    for (int i = 0; i < 32; i++) {
-      out[o + i] = d * bytes[b + 2 + i];
-    }
   }
 
   /** 16 bytes of scales and minima, 64 of codes, d, m. */
@@ -262,45 +245,6 @@ public enum GgufType {
   static int q3kCode(byte[] bytes, int b, int i) {
     int bit = (bytes[b + i % 32] & 0xff) >> i / 32 & 1;
     return twoBits(bytes, b + 32, i) + 4 * bit - 4;
-  }
-
-  /** d, m, 12 bytes of scales and minima, in Q5_K 32 of fifth bits, 128 of codes. */
-  private static void q45k(byte[] bytes, int b, int o, float[] out, boolean five) {
-    float d = f16(bytes, b);
-    float m = f16(bytes, b + 2);
-    int s = b + 4;
-    int codes = b + (five ? 48 : 16);
-    for (int g = 0; g < 8; g++) {
-      int scale;
-      int min;
-      if (g < 4) {
-        scale = bytes[s + g] & 63;
-        min = bytes[s + g + 4] & 63;
-      } else {
-        scale = bytes[s + g + 4] & 15 | (bytes[s + g - 4] & 0xff) >> 6 << 4;
-        min = (bytes[s + g + 4] & 0xff) >> 4 | (bytes[s + g] & 0xff) >> 6 << 4;
-      }
-      for (int l = 0; l < 32; l++) {
-        int q = (bytes[codes + 32 * (g / 2) + l] & 0xff) >> 4 * (g % 2) & 15;
-        if (five) {
-          q |= ((bytes[b + 16 + l] & 0xff) >> g & 1) << 4;
-        }
-        out[o + 32 * g + l] = d * scale * q - m * min;
-      }
-    }
-  }
-
-  /** 128 bytes of low nibbles, 64 of upper bits, 16 scales, d. */
-  private static void q6k(byte[] bytes, int b, int o, float[] out) {
-    float d = f16(bytes, b + 208);
-    for (int i = 0; i < 256; i++) {
-      int half = i / 128;
-      int part = i % 128 / 32;
-      int k = i % 32;
-      int low = (bytes[b + 64 * half + 32 * (part % 2) + k] & 0xff) >> 4 * (part / 2) & 15;
-      int high = (bytes[b + 128 + 32 * half + k] & 0xff) >> 2 * part & 3;
-      out[o + i] = d * bytes[b + 192 + i / 16] * ((low | high << 4) - 32);
-    }
   }
 
   private static void nonlinear(byte[] bytes, int codes, int o, float[] out, float scale) {
