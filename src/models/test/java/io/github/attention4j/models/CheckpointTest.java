@@ -653,6 +653,65 @@ class CheckpointTest {
   }
 
   @Test
+  void shouldReadAFileWhoseUnusedTensorsHaveOtherTypes() throws IOException {
+    TinyCheckpoint tiny = TinyCheckpoint.of("llama");
+    tiny.weight("model.rotary_emb.inv_freq", DType.F32, 1, 0, 8);
+    tiny.write(directory);
+    Path file = directory.resolve("model.safetensors");
+    String all = new String(Files.readAllBytes(file), StandardCharsets.ISO_8859_1);
+    String name = "\"model.rotary_emb.inv_freq\":{";
+    String was = name + "\"dtype\":\"F32\",\"shape\":[8]";
+    assertTrue(all.contains(was));
+    for (String type :
+        List.of("F64\",\"shape\":[4]", "C64\",\"shape\":[4]", "U32\",\"shape\":[8]")) {
+      String other = all.replace(was, name + "\"dtype\":\"" + type);
+      Files.delete(file);
+      Files.write(file, other.getBytes(StandardCharsets.ISO_8859_1));
+      try (CausalLm model = CausalLm.open(directory)) {
+        assertMatchesReference(tiny, model);
+      }
+      // A tensor that nobody knows is refused whatever its type.
+      String unknown = other.replace("model.rotary_emb.inv_freq", "model.rotary_emb.xxx_freq");
+      Files.delete(file);
+      Files.write(file, unknown.getBytes(StandardCharsets.ISO_8859_1));
+      String message = refusal(directory);
+      assertTrue(message.contains("model.rotary_emb.xxx_freq"), message);
+      assertTrue(message.contains(type.substring(0, 3)), message);
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      quoteCharacter = '`',
+      value = {
+        "{\"type\": \"linear\", \"factor\": 4.0} | 192",
+        "{\"rope_type\": \"yarn\", \"factor\": 8, \"original_max_position_embeddings\": 12} | 96",
+        "{\"rope_type\": \"yarn\", \"factor\": 4, \"original_max_position_embeddings\": 12} | 48",
+        "{\"rope_type\": \"yarn\", \"factor\": null, \"original_max_position_embeddings\": 12} |"
+            + " 48",
+        "{\"rope_type\": \"dynamic\", \"factor\": 4.0} | 48",
+        "{\"rope_type\": \"llama3\", \"factor\": 8.0, \"low_freq_factor\": 0.1,"
+            + " \"high_freq_factor\": 4.0, \"original_max_position_embeddings\": 20} | 48",
+      })
+  void shouldReadTextsAsLongAsScaledPositionsReach(String scaling, int reach) throws IOException {
+    TinyCheckpoint.of("llama").put("rope_scaling", scaling).write(directory);
+    int[] text = new int[reach];
+    Arrays.setAll(text, i -> (i * i + 3 * i) % 29);
+    try (CausalLm model = CausalLm.open(directory);
+        Arena arena = Arena.ofConfined()) {
+      assertEquals(reach, model.context());
+      Tensor whole = model.logits(arena, text).select(0, reach - 1);
+      CausalLm.Session session = model.newSession(arena);
+      session.prefill(Arrays.copyOf(text, reach - 1));
+      assertArrayEquals(whole.toFloatArray(), session.step(text[reach - 1]).toFloatArray(), 1e-4f);
+      assertThrows(
+          IllegalArgumentException.class,
+          () -> model.logits(arena, Arrays.copyOf(text, reach + 1)));
+    }
+  }
+
+  @Test
   void shouldSayThatAFileSystemCannotMap() throws IOException {
     Path zip = directory.resolve("model.zip");
     try (FileSystem files =

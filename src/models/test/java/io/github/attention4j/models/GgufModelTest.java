@@ -6,17 +6,12 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 
 import io.github.attention4j.DType;
 import io.github.attention4j.Tensor;
-import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.lang.foreign.Arena;
-import java.nio.ByteBuffer;
-import java.nio.ByteOrder;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.Test;
@@ -32,8 +27,9 @@ class GgufModelTest {
 
   @TempDir private Path directory;
 
-  private final Map<String, Object> metadata = new LinkedHashMap<>();
-  private final Map<String, Tensor> tensors = new LinkedHashMap<>();
+  private final TinyGguf gguf = new TinyGguf();
+  private final Map<String, Object> metadata = gguf.metadata;
+  private final Map<String, Tensor> tensors = gguf.tensors;
 
   @Test
   void shouldComputeWhatTheCheckpointDoes() throws IOException {
@@ -196,76 +192,8 @@ class GgufModelTest {
     tensors.put(name, tensor.copyFrom(all));
   }
 
-  // ---- Writing ----
-
   private Path write() throws IOException {
-    ByteArrayOutputStream out = new ByteArrayOutputStream();
-    out.writeBytes("GGUF".getBytes(StandardCharsets.US_ASCII));
-    out.writeBytes(numbers(4, 3));
-    out.writeBytes(numbers(8, tensors.size(), metadata.size()));
-    metadata.forEach(
-        (key, value) -> {
-          out.writeBytes(string(key));
-          switch (value) {
-            case Integer number -> {
-              out.writeBytes(numbers(4, 4, number));
-            }
-            case Float number -> {
-              out.writeBytes(numbers(4, 6, Float.floatToIntBits(number)));
-            }
-            default -> {
-              out.writeBytes(numbers(4, 8));
-              out.writeBytes(string((String) value));
-            }
-          }
-        });
-    long offset = 0;
-    for (Map.Entry<String, Tensor> entry : tensors.entrySet()) {
-      long[] shape = entry.getValue().shape();
-      out.writeBytes(string(entry.getKey()));
-      out.writeBytes(numbers(4, shape.length));
-      for (int i = shape.length - 1; i >= 0; i--) {
-        out.writeBytes(numbers(8, shape[i]));
-      }
-      out.writeBytes(numbers(4, 0));
-      out.writeBytes(numbers(8, offset));
-      offset += Math.ceilDiv(entry.getValue().count() * Float.BYTES, 32L) * 32;
-    }
-    pad(out);
-    for (Tensor tensor : tensors.values()) {
-      for (float value : tensor.toFloatArray()) {
-        out.writeBytes(numbers(4, Float.floatToIntBits(value)));
-      }
-      pad(out);
-    }
-    return Files.write(directory.resolve("tiny.gguf"), out.toByteArray());
-  }
-
-  private static void pad(ByteArrayOutputStream out) {
-    while (out.size() % 32 != 0) {
-      out.write(0);
-    }
-  }
-
-  private static byte[] string(String text) {
-    byte[] bytes = text.getBytes(StandardCharsets.UTF_8);
-    return ByteBuffer.allocate(8 + bytes.length)
-        .order(ByteOrder.LITTLE_ENDIAN)
-        .putLong(bytes.length)
-        .put(bytes)
-        .array();
-  }
-
-  private static byte[] numbers(int size, long... values) {
-    ByteBuffer buffer = ByteBuffer.allocate(size * values.length).order(ByteOrder.LITTLE_ENDIAN);
-    for (long value : values) {
-      if (size == 4) {
-        buffer.putInt((int) value);
-      } else {
-        buffer.putLong(value);
-      }
-    }
-    return buffer.array();
+    return gguf.write(directory.resolve("tiny.gguf"));
   }
 
   private void assertSame(TinyCheckpoint tiny) throws IOException {

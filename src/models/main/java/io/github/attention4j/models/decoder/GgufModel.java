@@ -15,33 +15,16 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
-import java.util.TreeMap;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
 /**
  * The model in a GGUF file, as the families know it: metadata under Hugging Face's keys, and
  * tensors under Hugging Face's names.
- *
- * @param specification what the model computes
- * @param checkpoint its tensors
  */
-public record GgufModel(Specification specification, Checkpoint checkpoint) {
-  /** {@code general.architecture}, and the family that computes it. */
-  private static final Map<String, String> ARCHITECTURES =
-      new TreeMap<>(
-          Map.of(
-              "llama", "llama",
-              "qwen2", "qwen2",
-              "qwen3", "qwen3",
-              "qwen3moe", "qwen3_moe",
-              "gemma2", "gemma2",
-              "gemma3", "gemma3_text"));
-
-  private static final Pattern LAYER = Pattern.compile("model\\.layers\\.(\\d+)\\.(.*)");
-
+public final class GgufModel {
   private static final Pattern EXPERT =
-      Pattern.compile("(?:block_sparse_moe|mlp)\\.experts\\.(\\d+)\\.(\\w+)\\.weight");
+      Pattern.compile("(?:block_sparse_moe|mlp)\\.experts\\.(\\d+)\\.(\\w+)");
 
   private static final Map<String, String> EXPERT_NAMES =
       Map.of(
@@ -52,23 +35,26 @@ public record GgufModel(Specification specification, Checkpoint checkpoint) {
           "down_proj", "ffn_down_exps",
           "up_proj", "ffn_up_exps");
 
-  /** Names below a layer, without {@code .weight} or {@code .bias}. */
-  private static final Map<String, String> NAMES =
-      Map.ofEntries(
-          Map.entry("input_layernorm", "attn_norm"),
-          Map.entry("self_attn.q_proj", "attn_q"),
-          Map.entry("self_attn.k_proj", "attn_k"),
-          Map.entry("self_attn.v_proj", "attn_v"),
-          Map.entry("self_attn.o_proj", "attn_output"),
-          Map.entry("self_attn.q_norm", "attn_q_norm"),
-          Map.entry("self_attn.k_norm", "attn_k_norm"),
-          Map.entry("pre_feedforward_layernorm", "ffn_norm"),
-          Map.entry("post_feedforward_layernorm", "post_ffw_norm"),
-          Map.entry("mlp.gate_proj", "ffn_gate"),
-          Map.entry("mlp.up_proj", "ffn_up"),
-          Map.entry("mlp.down_proj", "ffn_down"),
-          Map.entry("mlp.gate", "ffn_gate_inp"),
-          Map.entry("block_sparse_moe.gate", "ffn_gate_inp"));
+  private final Specification specification;
+  private final Checkpoint checkpoint;
+  private final GgufArchitecture architecture;
+
+  private GgufModel(
+      Specification specification, Checkpoint checkpoint, GgufArchitecture architecture) {
+    this.specification = specification;
+    this.checkpoint = checkpoint;
+    this.architecture = architecture;
+  }
+
+  /** What the model computes. */
+  public Specification specification() {
+    return specification;
+  }
+
+  /** Its tensors. */
+  public Checkpoint checkpoint() {
+    return checkpoint;
+  }
 
   /**
    * Reads what a file says about its model.
@@ -81,73 +67,54 @@ public record GgufModel(Specification specification, Checkpoint checkpoint) {
 
   /** The name in the file of a tensor that the family knows by Hugging Face's. */
   public String ggufName(String name) {
-    return ggufName(name, specification.family().startsWith("gemma"));
+    return ggufName(name, architecture);
   }
 
-  private static String ggufName(String name, boolean gemma) {
-    switch (name) {
-      case "model.embed_tokens.weight":
-        return "token_embd.weight";
-      case "model.norm.weight":
-        return "output_norm.weight";
-      case "lm_head.weight":
-        return "output.weight";
-      default:
-        break;
+  private static String ggufName(String name, GgufArchitecture architecture) {
+    GgufArchitecture.Names names = architecture.names();
+    int dot = name.lastIndexOf('.');
+    String stem = name.substring(0, dot);
+    if (!stem.startsWith(names.layers())) {
+      return names.outer().getOrDefault(stem, stem) + name.substring(dot);
     }
-    Matcher layer = LAYER.matcher(name);
-    if (!layer.matches()) {
-      return name;
-    }
-    String rest = layer.group(2);
+    int number = names.layers().length();
+    int end = stem.indexOf('.', number);
+    String layer = "blk." + stem.substring(number, end) + ".";
+    String rest = stem.substring(end + 1);
     Matcher expert = EXPERT.matcher(rest);
-    if (expert.matches()) {
-      return "blk." + layer.group(1) + "." + EXPERT_NAMES.get(expert.group(2)) + ".weight";
-    }
-    int dot = rest.lastIndexOf('.');
-    String stem = rest.substring(0, dot);
     String inner =
-        stem.equals("post_attention_layernorm")
-            ? gemma ? "post_attention_norm" : "ffn_norm"
-            : NAMES.getOrDefault(stem, stem);
-    return "blk." + layer.group(1) + "." + inner + rest.substring(dot);
+        expert.matches()
+            ? EXPERT_NAMES.get(expert.group(2))
+            : names.inner().getOrDefault(rest, rest);
+    return layer + inner + name.substring(dot);
   }
 
   private static final class Reader {
     private final GgufFile file;
-    private final String architecture;
-    private final String family;
-
-    /** The keys that begin with the architecture's name. */
-    private final Settings metadata;
-
+    private final GgufArchitecture architecture;
+    private final GgufArchitecture.Metadata metadata;
     private final Map<String, Object> config = new LinkedHashMap<>();
     private final Set<String> used = new HashSet<>();
 
     Reader(GgufFile file) {
       this.file = file;
       Settings all = Settings.of(file.path().toString(), file.metadata());
-      architecture = all.text("general.architecture");
-      if (!ARCHITECTURES.containsKey(architecture)) {
+      String name = all.text("general.architecture");
+      architecture = GgufArchitecture.ALL.get(name);
+      if (architecture == null) {
         throw all.refused(
-            "general.architecture", "one of " + String.join(", ", ARCHITECTURES.keySet()));
+            "general.architecture", "one of " + String.join(", ", GgufArchitecture.ALL.keySet()));
       }
       Map<String, Object> own = new LinkedHashMap<>();
       file.metadata()
           .forEach(
               (key, value) -> {
-                if (key.startsWith(architecture + ".")) {
+                if (key.startsWith(name + ".")) {
                   own.put(key, value);
                 }
               });
-      metadata = Settings.of(file.path().toString(), own);
-      boolean experts = metadata.count(key("expert_count"), 0) > 0;
-      family =
-          architecture.equals("llama") && experts ? "mixtral" : ARCHITECTURES.get(architecture);
-    }
-
-    private String key(String name) {
-      return architecture + "." + name;
+      metadata =
+          new GgufArchitecture.Metadata(Settings.of(file.path().toString(), own), name + ".");
     }
 
     GgufModel read() {
@@ -161,9 +128,15 @@ public record GgufModel(Specification specification, Checkpoint checkpoint) {
       sizes();
       positions();
       windows();
-      caps();
-      experts();
-      metadata.requireAllRead();
+      architecture.own().read(metadata, file.tensors()::containsKey, config);
+      boolean experts = config.containsKey("num_experts_per_tok");
+      if (metadata.count("expert_count", 0) > 0 && !experts) {
+        throw metadata.refused("expert_count", "0 or absent");
+      }
+      if (!experts) {
+        metadata.settings().ignore(metadata.prefix() + "expert_used_count");
+      }
+      metadata.settings().requireAllRead();
       Settings settings = Settings.of(file.path().toString(), config);
       Specification specification = Families.read(settings, Family.Layout.GGUF);
       Map<String, Stored> tensors = new LinkedHashMap<>();
@@ -175,80 +148,81 @@ public record GgufModel(Specification specification, Checkpoint checkpoint) {
                   tensors.put(name, new InFile(tensor));
                 }
               });
-      return new GgufModel(specification, Checkpoint.of(tensors));
+      return new GgufModel(specification, Checkpoint.of(tensors), architecture);
     }
 
     private void sizes() {
-      config.put("model_type", family);
-      int width = metadata.integer(key("embedding_length"));
+      config.put("model_type", architecture.family());
+      int width = metadata.integer("embedding_length");
       int heads = equalInAllLayers("attention.head_count", -1);
-      int dim = metadata.integer(key("attention.key_length"), width / heads);
-      int dimV = metadata.integer(key("attention.value_length"), dim);
+      int dim = metadata.integer("attention.key_length", Math.max(1, width / heads));
+      int dimV = metadata.integer("attention.value_length", dim);
       if (dimV != dim) {
-        throw metadata.refused(key("attention.value_length"), "the key length, " + dim);
+        throw metadata.refused("attention.value_length", "the key length, " + dim);
       }
-      int turned = metadata.integer(key("rope.dimension_count"), dim);
-      if (turned != dim) {
-        throw metadata.refused(key("rope.dimension_count"), "the head size, " + dim);
-      }
+      turnedPart(dim);
       long[] embedding = file.tensors().get("token_embd.weight").shape();
-      config.put("vocab_size", (long) metadata.integer(key("vocab_size"), (int) embedding[0]));
+      config.put("vocab_size", (long) metadata.integer("vocab_size", (int) embedding[0]));
       config.put("hidden_size", (long) width);
       config.put("intermediate_size", (long) equalInAllLayers("feed_forward_length", -1));
       config.put("num_hidden_layers", (long) layers());
       config.put("num_attention_heads", (long) heads);
       config.put("num_key_value_heads", (long) equalInAllLayers("attention.head_count_kv", heads));
       config.put("head_dim", (long) dim);
-      config.put("max_position_embeddings", (long) metadata.integer(key("context_length")));
-      config.put("rms_norm_eps", metadata.positive(key("attention.layer_norm_rms_epsilon")));
+      config.put("max_position_embeddings", (long) metadata.integer("context_length"));
+      config.put(architecture.familyEpsilon(), metadata.positive(architecture.epsilon()));
       config.put("tie_word_embeddings", !file.tensors().containsKey("output.weight"));
-      if (!architecture.equals("qwen2")) {
-        config.put("attention_bias", file.tensors().containsKey("blk.0.attn_q.bias"));
+      if (!metadata.flag("attention.causal", true)) {
+        throw metadata.refused("attention.causal", "true");
       }
-      if (family.startsWith("gemma")) {
-        // llama.cpp recognises Gemma 2 27B, which has another scale, by its number of layers.
-        boolean other = family.equals("gemma2") && layers() == 46;
-        config.put("query_pre_attn_scalar", other ? (double) width / heads : (double) dim);
-        config.remove("attention_bias");
+    }
+
+    private void turnedPart(int dim) {
+      int turned = metadata.integer("rope.dimension_count", dim);
+      if (turned > dim || (turned != dim && architecture.turnedPart() == null)) {
+        throw metadata.refused(
+            "rope.dimension_count",
+            (architecture.turnedPart() == null ? "" : "at most ") + "the head size, " + dim);
       }
-      metadata.ignore(key("attention.causal"));
-      if (!metadata.flag(key("attention.causal"), true)) {
-        throw metadata.refused(key("attention.causal"), "true");
+      if (architecture.turnedPart() != null) {
+        // Families take the integer part of the product with the head size.
+        config.put(architecture.turnedPart(), turned == dim ? 1 : (turned + 0.5) / dim);
       }
     }
 
     private int layers() {
-      int layers = metadata.integer(key("block_count"));
+      int layers = metadata.integer("block_count");
       if (layers > file.tensors().size()) {
         throw metadata.refused(
-            key("block_count"), "at most the number of tensors, " + file.tensors().size());
+            "block_count", "at most the number of tensors, " + file.tensors().size());
       }
       return layers;
     }
 
     /** A size that may be a list with one value for each layer, if they are all equal. */
     private int equalInAllLayers(String name, int otherwise) {
-      if (metadata.value(key(name)) instanceof List<?> list) {
+      if (metadata.value(name) instanceof List<?> list) {
         if (list.isEmpty() || !(list.getFirst() instanceof Long first)) {
-          throw metadata.refused(key(name), "an integer or a list of integers");
+          throw metadata.refused(name, "an integer or a list of integers");
         }
         if (!list.stream().allMatch(first::equals)) {
-          throw metadata.refused(key(name), "equal in all layers, as others are not computed");
+          throw metadata.refused(name, "equal in all layers, as others are not computed");
         }
         return Math.toIntExact(first);
       }
-      return otherwise < 0 ? metadata.integer(key(name)) : metadata.integer(key(name), otherwise);
+      return otherwise < 0 ? metadata.integer(name) : metadata.integer(name, otherwise);
     }
 
     private void positions() {
       Map<String, Object> rope = new LinkedHashMap<>();
-      rope.put("rope_theta", metadata.positive(key("rope.freq_base"), 10_000));
-      double factor = metadata.positive(key("rope.scaling.factor"), 1);
-      String type = metadata.text(key("rope.scaling.type"), "none");
-      int context = metadata.integer(key("context_length"));
-      int original = metadata.integer(key("rope.scaling.original_context_length"), context);
-      double magnitude = metadata.positive(key("rope.scaling.attn_factor"), 1);
-      metadata.ignore(key("rope.scaling.finetuned"));
+      rope.put("rope_theta", metadata.positive("rope.freq_base", 10_000));
+      double factor = metadata.positive("rope.scaling.factor", 1);
+      String type = metadata.text("rope.scaling.type", "none");
+      int context = metadata.integer("context_length");
+      int original = metadata.integer("rope.scaling.original_context_length", context);
+      double magnitude = metadata.positive("rope.scaling.attn_factor", 1);
+      metadata.flag("rope.scaling.finetuned", true);
+      boolean longRope = file.tensors().containsKey("rope_factors_long.weight");
       switch (type) {
         case "none" -> rope.put("rope_type", "default");
         case "linear" -> {
@@ -259,46 +233,70 @@ public record GgufModel(Specification specification, Checkpoint checkpoint) {
           rope.put("rope_type", "yarn");
           rope.put("factor", factor);
           rope.put("original_max_position_embeddings", (long) original);
-          rope.put("beta_fast", metadata.positive(key("rope.scaling.yarn_beta_fast"), 32));
-          rope.put("beta_slow", metadata.positive(key("rope.scaling.yarn_beta_slow"), 1));
+          rope.put("beta_fast", metadata.positive("rope.scaling.yarn_beta_fast", 32));
+          rope.put("beta_slow", metadata.positive("rope.scaling.yarn_beta_slow", 1));
           rope.put("attention_factor", magnitude * (1 + 0.1 * Math.log(factor)));
           magnitude = 1;
         }
+        case "longrope" -> {
+          if (!longRope) {
+            throw metadata.refused(
+                "rope.scaling.type", "another where there is no rope_factors_long.weight");
+          }
+        }
         default ->
-            throw metadata.refused(key("rope.scaling.type"), "\"none\", \"linear\" or \"yarn\"");
+            throw metadata.refused(
+                "rope.scaling.type", "\"none\", \"linear\", \"yarn\" or \"longrope\"");
+      }
+      if (longRope) {
+        require(type.equals("none") || type.equals("longrope"), "rope_factors_long.weight");
+        rope.put("rope_type", "longrope");
+        rope.put("short_factor", factors("rope_factors_short.weight"));
+        rope.put("long_factor", factors("rope_factors_long.weight"));
+        rope.put("attention_factor", magnitude);
+        rope.put("original_max_position_embeddings", (long) original);
+        magnitude = 1;
       }
       if (magnitude != 1) {
-        throw metadata.refused(key("rope.scaling.attn_factor"), "1 unless the type is yarn");
+        throw metadata.refused("rope.scaling.attn_factor", "1 unless the type is yarn or longrope");
       }
-      GgufTensor factors = file.tensors().get("rope_freqs.weight");
-      if (factors != null) {
-        divide(rope, factors, type, context);
+      if (file.tensors().containsKey("rope_freqs.weight")) {
+        // Divides the frequencies of texts of any length.
+        require(type.equals("none") && !longRope, "rope_freqs.weight");
+        List<Object> factors = factors("rope_freqs.weight");
+        rope.put("rope_type", "longrope");
+        rope.put("short_factor", factors);
+        rope.put("long_factor", factors);
+        rope.put("attention_factor", 1.0);
+        rope.put("original_max_position_embeddings", (long) context);
       }
-      if (family.equals("gemma3_text")) {
-        Map<String, Object> local = new LinkedHashMap<>();
-        local.put("rope_type", "default");
-        local.put("rope_theta", metadata.positive(key("rope.freq_base_swa"), 10_000));
-        config.put("rope_parameters", Map.of("full_attention", rope, "sliding_attention", local));
-      } else {
-        config.put("rope_parameters", rope);
+      config.put("rope_parameters", rope);
+    }
+
+    private void require(boolean alone, String tensor) {
+      if (!alone) {
+        throw metadata.refused("rope.scaling.type", "\"none\" where there is " + tensor);
       }
     }
 
-    /** {@code rope_freqs.weight} divides the frequencies, of texts of any length. */
-    private void divide(Map<String, Object> rope, GgufTensor factors, String type, int context) {
-      used.add(factors.name());
-      long[] wanted = {(Long) config.get("head_dim") / 2};
-      if (!Arrays.equals(factors.shape(), wanted) || !factors.type().isDecoded()) {
+    /** What a tensor divides the frequencies by, one number for each pair that turns. */
+    private List<Object> factors(String name) {
+      GgufTensor factors = file.tensors().get(name);
+      used.add(name);
+      long[] wanted = {
+        metadata.integer("rope.dimension_count", Math.toIntExact((Long) config.get("head_dim"))) / 2
+      };
+      if (factors == null
+          || !Arrays.equals(factors.shape(), wanted)
+          || !factors.type().isDecoded()) {
         throw new IllegalArgumentException(
             file.path()
-                + ": rope_freqs.weight must be floats "
+                + ": "
+                + name
+                + " must be floats "
                 + Arrays.toString(wanted)
                 + ": it is "
-                + factors);
-      }
-      if (!type.equals("none")) {
-        throw metadata.refused(
-            key("rope.scaling.type"), "\"none\" where there is rope_freqs.weight");
+                + (factors == null ? "missing" : factors));
       }
       List<Object> list = new ArrayList<>();
       try (Arena scratch = Arena.ofConfined()) {
@@ -306,26 +304,23 @@ public record GgufModel(Specification specification, Checkpoint checkpoint) {
           list.add((double) factor);
         }
       }
-      rope.put("rope_type", "longrope");
-      rope.put("short_factor", list);
-      rope.put("long_factor", list);
-      rope.put("attention_factor", 1.0);
-      rope.put("original_max_position_embeddings", (long) context);
+      return list;
     }
 
     private void windows() {
-      if (metadata.has(key("attention.sliding_window"))) {
-        int window = metadata.count(key("attention.sliding_window"), 0);
-        boolean gemma = family.startsWith("gemma");
-        if (!gemma && window > 0) {
-          throw metadata.refused(key("attention.sliding_window"), "0 or absent");
+      if (metadata.has("attention.sliding_window")) {
+        int window = metadata.count("attention.sliding_window", 0);
+        if (!architecture.windows() && window > 0) {
+          throw metadata.refused("attention.sliding_window", "0 or absent");
         }
-        config.put("sliding_window", (long) window);
+        if (architecture.windows()) {
+          config.put("sliding_window", (long) window);
+        }
       }
-      String pattern = key("attention.sliding_window_pattern");
+      String pattern = "attention.sliding_window_pattern";
       switch (metadata.value(pattern)) {
         case null -> {}
-        case Long period when family.equals("gemma3_text") ->
+        case Long period when architecture.windows() ->
             config.put("sliding_window_pattern", period);
         case List<?> layers -> {
           List<Object> types = new ArrayList<>();
@@ -338,46 +333,24 @@ public record GgufModel(Specification specification, Checkpoint checkpoint) {
       }
     }
 
-    private void caps() {
-      boolean capped = family.equals("gemma2");
-      for (String name : List.of("attn_logit_softcapping", "final_logit_softcapping")) {
-        if (metadata.has(key(name))) {
-          double cap = metadata.positive(key(name));
-          config.put(name, cap);
-        } else if (!capped) {
-          config.put(name, null);
-        }
-      }
-    }
-
-    private void experts() {
-      int count = metadata.count(key("expert_count"), 0);
-      if (count == 0) {
-        return;
-      }
-      boolean mixtral = family.equals("mixtral");
-      config.put(mixtral ? "num_local_experts" : "num_experts", (long) count);
-      config.put("num_experts_per_tok", (long) metadata.integer(key("expert_used_count")));
-      if (!mixtral) {
-        config.put(
-            "moe_intermediate_size", (long) metadata.integer(key("expert_feed_forward_length")));
-        config.put("norm_topk_prob", true);
-      }
-    }
-
     // ---- Tensors ----
 
     private void find(Source source, Map<String, Stored> tensors) {
-      boolean gemma = family.startsWith("gemma");
-      String name = ggufName(source.name(), gemma);
+      String name = ggufName(source.name(), architecture);
+      Matcher expert = EXPERT.matcher(source.name());
+      boolean isExpert = expert.find();
       GgufTensor tensor = file.tensors().get(name);
+      if (tensor == null && isExpert) {
+        // Files of 2023 have a tensor for each expert.
+        name = name.replace("_exps.", "." + expert.group(1) + ".");
+        tensor = file.tensors().get(name);
+        isExpert = false;
+      }
       if (tensor == null) {
         tensor = partOfFused(source, name);
       } else {
         used.add(name);
-        Matcher layer = LAYER.matcher(source.name());
-        Matcher expert = layer.matches() ? EXPERT.matcher(layer.group(2)) : null;
-        if (expert != null && expert.matches()) {
+        if (isExpert) {
           tensor = expert(source, tensor, Integer.parseInt(expert.group(1)));
         }
       }

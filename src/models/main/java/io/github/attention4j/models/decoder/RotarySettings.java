@@ -100,6 +100,23 @@ public final class RotarySettings {
     return comparable;
   }
 
+  /**
+   * The most positions of a text. Linear scaling brings {@code factor} times as many into the range
+   * that the model knows, and YaRN {@code factor} times the original length.
+   *
+   * @param positions {@code max_position_embeddings}
+   */
+  public static int reach(Settings settings, int positions) {
+    RotarySettings rotary = of(settings, positions, 1);
+    double reach =
+        switch (rotary.type()) {
+          case "linear" -> rotary.members.atLeastOne("factor") * positions;
+          case "yarn" -> rotary.members.positive("factor", 1) * rotary.original();
+          default -> positions;
+        };
+    return (int) Math.clamp((long) reach, positions, Integer.MAX_VALUE);
+  }
+
   /** The base of the frequencies. */
   private double base() {
     double outer = settings.positive("rope_theta", defaultBase);

@@ -19,6 +19,7 @@ import java.util.function.IntPredicate;
  * @param headsKv {@code num_key_value_heads}
  * @param dim {@code head_dim}
  * @param context {@code max_position_embeddings}
+ * @param reach the most positions of a text, which scaled rotary positions make more than that
  */
 public record Sizes(
     int vocabulary,
@@ -28,7 +29,8 @@ public record Sizes(
     int heads,
     int headsKv,
     int dim,
-    int context) {
+    int context,
+    int reach) {
   /** Far beyond every model there is; a hostile number must not keep the loader busy for hours. */
   private static final int MOST_LAYERS = 1 << 16;
 
@@ -81,6 +83,7 @@ public record Sizes(
                 + heads);
       }
     }
+    int context = settings.integer("max_position_embeddings");
     return new Sizes(
         settings.integer("vocab_size"),
         width,
@@ -89,7 +92,8 @@ public record Sizes(
         heads,
         headsKv,
         dim,
-        settings.integer("max_position_embeddings"));
+        context,
+        RotarySettings.reach(settings, context));
   }
 
   /** A number of layers. */
@@ -212,7 +216,7 @@ public record Sizes(
         family,
         vocabulary,
         width,
-        context,
+        reach,
         Source.of("model.embed_tokens.weight", vocabulary, width),
         1,
         null,

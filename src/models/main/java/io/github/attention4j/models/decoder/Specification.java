@@ -23,7 +23,7 @@ import java.util.function.Consumer;
  * @param family the family's name, {@code model_type}
  * @param vocabulary the number of tokens
  * @param width the width of x
- * @param context the most positions
+ * @param context the most positions of a text
  * @param embedding {@code [vocabulary, width]}
  * @param embeddingScale multiplies the embedding
  * @param positions {@code [context, width]}, added to the embedding; null if there are none

@@ -32,7 +32,7 @@ public final class Cohere2 implements Family {
         "cohere2",
         sizes.vocabulary(),
         sizes.width(),
-        sizes.context(),
+        sizes.reach(),
         Source.of("model.embed_tokens.weight", sizes.vocabulary(), sizes.width()),
         1,
         null,

@@ -45,8 +45,8 @@ public final class Gpt2 implements Family {
                   heads,
                   heads,
                   dim,
-                  transposed(layer + "attn.c_attn", width, 3L * width),
-                  transposed(layer + "attn.c_proj", width, width),
+                  projection(layout, layer + "attn.c_attn", width, 3L * width),
+                  projection(layout, layer + "attn.c_proj", width, width),
                   null,
                   null,
                   true,
@@ -61,8 +61,8 @@ public final class Gpt2 implements Family {
                       hidden,
                       false,
                       activation,
-                      transposed(layer + "mlp.c_fc", width, hidden),
-                      transposed(layer + "mlp.c_proj", hidden, width)))));
+                      projection(layout, layer + "mlp.c_fc", width, hidden),
+                      projection(layout, layer + "mlp.c_proj", hidden, width)))));
     }
     return new Specification(
         "gpt2",
@@ -86,7 +86,12 @@ public final class Gpt2 implements Family {
         true, epsilon, 0, Source.of(name + ".weight", width), Source.of(name + ".bias", width));
   }
 
-  private static Specification.Projection transposed(String name, long dimIn, long dimOut) {
+  /** GPT-2 stores its matrices {@code [in, out]}; llama.cpp's converter turns them. */
+  private static Specification.Projection projection(
+      Layout layout, String name, long dimIn, long dimOut) {
+    if (layout == Layout.GGUF) {
+      return Specification.Projection.of(name, dimIn, dimOut, true);
+    }
     return new Specification.Projection(
         List.of(Source.transposed(name + ".weight", dimIn, dimOut)),
         List.of(Source.of(name + ".bias", dimOut)));

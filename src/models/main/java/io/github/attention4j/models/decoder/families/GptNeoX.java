@@ -41,7 +41,8 @@ public final class GptNeoX implements Family {
                   heads,
                   heads,
                   dim,
-                  queryKeyValue(layer + "attention.query_key_value", heads, dim, width, bias),
+                  queryKeyValue(
+                      layout, layer + "attention.query_key_value", heads, dim, width, bias),
                   Specification.Projection.of(layer + "attention.dense", width, width, bias),
                   null,
                   null,
@@ -69,7 +70,7 @@ public final class GptNeoX implements Family {
         "gpt_neox",
         vocabulary,
         width,
-        context,
+        RotarySettings.reach(settings, context),
         Source.of("gpt_neox.embed_in.weight", vocabulary, width),
         1,
         null,
@@ -87,8 +88,12 @@ public final class GptNeoX implements Family {
         true, epsilon, 0, Source.of(name + ".weight", width), Source.of(name + ".bias", width));
   }
 
+  /** Rows are stored head by head; llama.cpp's converter puts all queries first. */
   private static Specification.Projection queryKeyValue(
-      String name, long heads, long dim, long width, boolean bias) {
+      Layout layout, String name, long heads, long dim, long width, boolean bias) {
+    if (layout == Layout.GGUF) {
+      return Specification.Projection.of(name, width, 3 * heads * dim, bias);
+    }
     return new Specification.Projection(
         List.of(Source.headByHead(name + ".weight", heads, dim, width)),
         bias ? List.of(Source.headByHead(name + ".bias", heads, dim)) : List.of());

@@ -20,12 +20,12 @@ public final class Granite implements Family {
     double scale = settings.positive("attention_multiplier", 1);
     double residual = settings.positive("residual_multiplier", 1);
     Specification.Rotary rotary =
-        RotarySettings.of(settings, sizes.context(), 10_000).read(sizes.dim());
+        RotarySettings.of(settings, sizes.context(), 10_000).read(sizes.dim(), Llama.pairs(layout));
     return new Specification(
         "granite",
         sizes.vocabulary(),
         sizes.width(),
-        sizes.context(),
+        sizes.reach(),
         Source.of("model.embed_tokens.weight", sizes.vocabulary(), sizes.width()),
         settings.positive("embedding_multiplier", 1),
         null,

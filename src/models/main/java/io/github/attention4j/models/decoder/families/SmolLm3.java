@@ -25,7 +25,8 @@ public final class SmolLm3 implements Family {
     settings.ignore("max_window_layers");
     IntPredicate local = sizes.sliding(settings, turns.negate());
     Specification.Rotary rotary =
-        RotarySettings.of(settings, sizes.context(), 2_000_000).read(sizes.dim());
+        RotarySettings.of(settings, sizes.context(), 2_000_000)
+            .read(sizes.dim(), Llama.pairs(layout));
     return sizes.model(
         "smollm3",
         sizes.blocks(
