@@ -10,6 +10,7 @@ import com.hubspot.jinjava.interpret.TemplateError;
 import com.hubspot.jinjava.lib.fn.ELFunctionDefinition;
 import com.hubspot.jinjava.tree.Node;
 import io.github.attention4j.models.chat.JsonFilter;
+import io.github.attention4j.models.chat.PythonEngine;
 import io.github.attention4j.models.chat.PythonMethods;
 import io.github.attention4j.models.chat.TemplateFunctions;
 import io.github.attention4j.models.chat.TemplateSource;
@@ -165,6 +166,7 @@ public final class ChatTemplate {
         .withEnableRecursiveMacroCalls(true)
         .withMaxMacroRecursionDepth(MOST_DEPTH)
         .withElResolver(PythonMethods.resolver())
+        .withInterperterFactory(new PythonEngine.Interpreters())
         .withNodePreProcessor(deadline::check)
         .withDisabled(
             Map.of(Context.Library.TAG, Set.of("include", "extends", "import", "from", "do")))
@@ -183,7 +185,7 @@ public final class ChatTemplate {
   }
 
   private static Jinjava engine() {
-    Jinjava engine = new Jinjava(config(new Deadline()));
+    Jinjava engine = new PythonEngine(config(new Deadline()));
     engine.registerFunction(
         new ELFunctionDefinition(
             "", "raise_exception", TemplateFunctions.class, "raiseException", Object.class));

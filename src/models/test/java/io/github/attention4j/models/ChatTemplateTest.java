@@ -27,7 +27,7 @@ class ChatTemplateTest {
         "{{ messages[1].content.strip() }}! § Hi there!",
         "{{ messages[1]['content'].lstrip() ~ '.' }} § Hi there .",
         "{{ messages[0].content.upper() }} § BE BRIEF.",
-        "{{ messages[0].content.startswith('Be') }} § true",
+        "{{ messages[0].content.startswith('Be') }} § True",
         "{{ 'a</think>b</think>c'.split('</think>')[-1] }} § c",
         "{{ 'a,b,c'.split(',', 1) | join('+') }} § a+b,c",
         "{{ messages | length }} § 2",
@@ -53,9 +53,9 @@ class ChatTemplateTest {
         "{{ messages[0].get('name', 'nobody') }} § nobody",
         "{{ loop_message | default('d') }} § d",
         "{% for m in messages %}{{ loop.index0 }}{{ loop.first }}{{ loop.last }};{% endfor %}"
-            + " § 0truefalse;1falsetrue;",
+            + " § 0TrueFalse;1FalseTrue;",
         "{{ 7 // 2 }} {{ 7 % 2 }} {{ 2 * 3 + 1 }} § 3 1 7",
-        "{{ not true or true }} § true",
+        "{{ not true or true }} § True",
         "{{ {'a': 1, 'b': [1, 2.5, none, true], 'c': 'x<y>é\"'} | tojson }}"
             + " § {\"a\": 1, \"b\": [1, 2.5, null, true], \"c\": \"x<y>é\\\"\"}",
         "{{ '%s and %s' | format('a', 'b') }} § a and b",
@@ -66,6 +66,24 @@ class ChatTemplateTest {
         "{{ messages | map(attribute='role') | join(',') }} § system,user",
         "{{ bos_token + 'x' + eos_token }} § <s>x</s>",
         "{% set x %}in{% endset %}{{ x }} § in",
+        "{{ {'a': {'b': {'c': 1}}}}} § {'a': {'b': {'c': 1}}}",
+        "{{{'a': 1}}} § {'a': 1}",
+        "{% set d = {'a': {'b': 2}} %}{{ d.a.b }}{{- d['a']}} § 2{'b': 2}",
+        "{{ '}}' ~ {'}}': {'x': '%}'}}['}}']['x'] }} § }}%}",
+        "{% raw %}{{ no code }}{% if %}{% endraw %}! § {{ no code }}{% if %}!",
+        "{{ true }} {{ false }} {{ 'x' ~ true }} {{ true | string }} § True False xTrue True",
+        "{{ [true, none, 1, 2.0, 'a'] }} {{ 0.5 }} {{ 1e-7 }} § [True, None, 1, 2.0, 'a'] 0.5"
+            + " 1e-07",
+        "{{ {'a': [true], \"it's\": false} }} § {'a': [True], \"it's\": False}",
+        "{% if true ~ '' == 'True' %}y{% endif %} § y",
+        "{% for m in messages if m.role != 'system' %}{{ loop.index }}{{ m.role }}{{ loop.last }}"
+            + "{% endfor %} § 1userTrue",
+        "{%- for k, v in {'a': 1, 'b': 2, 'c': 3}.items() if v != 2 -%} {{ k }}{{ v }}{{"
+            + " loop.length }}; {%- endfor -%} § a12;c32;",
+        "{% for a in [1, 2] %}{% for b in [1, 2, 3][::-1] if b > a %}{{ a }}{{ b }};{% endfor %}"
+            + "{% endfor %} § 13;12;23;",
+        "{% for x in (['a'] if messages else ['b']) %}{{ x }}{% endfor %} § a",
+        "{% for x in ['if', 'else'] if x != ' else ' %}{{ x }}{% endfor %} § ifelse",
         "{{ \"it's\" | replace(\"'\", '`') }}  § it`s",
       })
   void shouldWriteWhatJinjaWrites(String template, String wanted) {
@@ -154,7 +172,11 @@ class ChatTemplateTest {
         "{{ nosuchfunction('a') }}",
         "{% if 'a' is nosuchtest %}{% endif %}",
         "{% nosuchtag %}",
-        "{% for m in messages if m.role != 'system' %}{% endfor %}",
+        "{% for m in messages recursive %}{% endfor %}",
+        "{% for m in messages if m.role == 'x' %}{{ m }}{% else %}none{% endfor %}",
+        "{% for m in messages if m.role == 'x' else 'y' %}{% endfor %}",
+        "{{ (1] }}",
+        "{{ 1) }}",
       })
   void shouldRefuseWhatLoopsOverflowsOrIsNoJinja(String template) {
     assertTrue(refusal(template).length() < 2000);

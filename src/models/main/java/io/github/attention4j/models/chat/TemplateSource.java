@@ -1,21 +1,33 @@
 package io.github.attention4j.models.chat;
 
+import java.util.ArrayDeque;
+import java.util.Deque;
 import java.util.function.Predicate;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
 /**
  * A template's text made ready for Jinjava: what Jinjava writes in another way is rewritten, and
- * what it would silently take for something else is refused. Only code between delimiters is looked
- * at, and no string in it.
+ * what it would silently take for something else is refused. The text is taken apart as Jinja's
+ * lexer does: comments, raw blocks, and code that ends at the first delimiter outside strings and
+ * brackets. Nothing but code is changed, and no string in it.
+ *
+ * <pre>
+ *   {{ {'a': {'b': 1}} }}           {{ {'a': {'b': 1} } }}
+ *   {% for x in xs if x.y %}        a namespace, a loop that keeps those, and a loop over them
+ *   {% generation %}                {% if true %}
+ *   xs[::-1]                        xs|reverse
+ * </pre>
  */
 public final class TemplateSource {
   private static final Pattern FILTER = Pattern.compile("\\|\\s*([A-Za-z_]\\w*)");
   private static final Pattern TEST = Pattern.compile("\\bis\\s+(?:not\\s+)?([A-Za-z_]\\w*)");
-  private static final Pattern FILTERED_LOOP =
-      Pattern.compile(
-          "for\\s[^\\[({]*\\sin\\s(?:(?!\\selse\\s).)*\\sif\\s(?:(?!\\selse\\s).)*",
-          Pattern.DOTALL);
+  private static final Pattern RAW = Pattern.compile("\\{%[-+]?\\s*raw\\s*[-+]?%}");
+  private static final Pattern END_RAW = Pattern.compile("\\{%[-+]?\\s*endraw\\s*[-+]?%}");
+  private static final Pattern FOR = Pattern.compile("for\\s+(.+?)\\sin\\s.*", Pattern.DOTALL);
+  private static final Pattern IF = Pattern.compile("\\sif[\\s(\\[]");
+  private static final Pattern ELSE = Pattern.compile("\\selse\\s");
+  private static final Pattern RECURSIVE = Pattern.compile("\\srecursive\\s*$");
 
   /** Marks the part of a text that a model has written, for training. */
   private static final Pattern GENERATION = Pattern.compile("(end)?generation");
@@ -24,7 +36,12 @@ public final class TemplateSource {
   private final Predicate<String> filters;
   private final Predicate<String> tests;
   private final StringBuilder out = new StringBuilder();
+
+  /** Which blocks of for and if are open, the innermost first. */
+  private final Deque<String> blocks = new ArrayDeque<>();
+
   private int at;
+  private int loops;
 
   private TemplateSource(String text, Predicate<String> filters, Predicate<String> tests) {
     this.text = text;
@@ -44,13 +61,18 @@ public final class TemplateSource {
   }
 
   private String prepare() {
+    Matcher raw = RAW.matcher(text);
     while (at < text.length()) {
       if (text.startsWith("{#", at)) {
-        copyUpTo("#}");
+        int stop = text.indexOf("#}", at);
+        copyUpTo(stop < 0 ? text.length() : stop + 2);
+      } else if (raw.region(at, text.length()).lookingAt()) {
+        Matcher end = END_RAW.matcher(text);
+        copyUpTo(end.find(raw.end()) ? end.end() : text.length());
       } else if (text.startsWith("{{", at)) {
-        code("}}", false);
+        code("}}");
       } else if (text.startsWith("{%", at)) {
-        code("%}", true);
+        code("%}");
       } else {
         out.append(text.charAt(at++));
       }
@@ -58,77 +80,210 @@ public final class TemplateSource {
     return out.toString();
   }
 
-  private void copyUpTo(String end) {
-    int stop = text.indexOf(end, at);
-    stop = stop < 0 ? text.length() : stop + end.length();
+  private void copyUpTo(int stop) {
     out.append(text, at, stop);
     at = stop;
   }
 
-  private void code(String end, boolean tag) {
+  /**
+   * Code as it is written, and the same with other characters in its strings, in its brackets, or
+   * in both, so that patterns find nothing there.
+   */
+  private static final class Code {
+    final StringBuilder written = new StringBuilder();
+    final StringBuilder outsideStrings = new StringBuilder();
+    final StringBuilder outsideBrackets = new StringBuilder();
+
+    void add(char c, boolean inString, boolean inBrackets) {
+      written.append(c);
+      outsideStrings.append(inString ? '_' : c);
+      outsideBrackets.append(inString || inBrackets ? '_' : c);
+    }
+  }
+
+  private void code(String end) {
     int start = at;
-    StringBuilder plain = new StringBuilder();
-    StringBuilder written = new StringBuilder();
+    Code code = new Code();
+    StringBuilder open = new StringBuilder();
     at += 2;
-    while (at < text.length() && !text.startsWith(end, at)) {
+    while (at < text.length() && !(open.isEmpty() && text.startsWith(end, at))) {
       char c = text.charAt(at);
       if (c == '"' || c == '\'') {
-        int from = at;
-        skipString(c);
-        plain.append("''");
-        written.append(text, from, at);
-      } else {
-        plain.append(c);
-        written.append(c);
-        at++;
+        string(c, code, !open.isEmpty());
+        continue;
       }
+      boolean within = !open.isEmpty();
+      if (c == '(' || c == '[' || c == '{') {
+        open.append(c == '(' ? ')' : c == '[' ? ']' : '}');
+      } else if (c == ')' || c == ']' || c == '}') {
+        if (open.isEmpty() || open.charAt(open.length() - 1) != c) {
+          throw new IllegalArgumentException(
+              "brackets must match: " + c + " at character " + at + " closes none");
+        }
+        open.setLength(open.length() - 1);
+      }
+      separate(code, c);
+      code.add(c, false, within);
+      at++;
     }
     if (at >= text.length()) {
       throw new IllegalArgumentException(
           "code must end with " + end + ": it begins at character " + start);
     }
     at += 2;
-    String inner = plain.toString();
-    check(inner, tag);
-    out.append(text, start, start + 2)
-        .append(rewritten(written.toString(), inner, tag))
-        .append(end);
+    separate(code, '}');
+    check(code);
+    write(code, text.substring(start, start + 2), end);
   }
 
-  private void skipString(char quote) {
+  /** Two braces of dictionaries side by side are a delimiter to Jinjava. */
+  private static void separate(Code code, char next) {
+    int last = code.written.length() - 1;
+    boolean first = last < 0 && next == '{';
+    if (first || (last >= 0 && next == '}' && code.written.charAt(last) == '}')) {
+      code.add(' ', false, false);
+    }
+  }
+
+  private void string(char quote, Code code, boolean inBrackets) {
+    int from = at;
     for (at++; at < text.length() && text.charAt(at) != quote; at++) {
       if (text.charAt(at) == '\\') {
         at++;
       }
     }
     at = Math.min(at + 1, text.length());
+    for (int i = from; i < at; i++) {
+      code.add(text.charAt(i), i > from && i < at - 1, inBrackets);
+    }
   }
 
-  private void check(String code, boolean tag) {
-    for (Matcher filter = FILTER.matcher(code); filter.find(); ) {
+  private void check(Code code) {
+    for (Matcher filter = FILTER.matcher(code.outsideStrings); filter.find(); ) {
       if (!filters.test(filter.group(1))) {
         throw new IllegalArgumentException("filter " + filter.group(1) + " is not known");
       }
     }
-    for (Matcher test = TEST.matcher(code); test.find(); ) {
+    for (Matcher test = TEST.matcher(code.outsideStrings); test.find(); ) {
       if (!tests.test(test.group(1))) {
         throw new IllegalArgumentException("test " + test.group(1) + " is not known");
       }
     }
-    if (tag && FILTERED_LOOP.matcher(stripped(code)).matches()) {
+  }
+
+  // ---- Rewriting ----
+
+  private void write(Code code, String begin, String end) {
+    String written = code.written.toString();
+    int from = control(written, 0) ? 1 : 0;
+    int to = written.length();
+    to -= to > from && control(written, to - 1) ? 1 : 0;
+    String before = begin + written.substring(0, from);
+    String after = written.substring(to) + end;
+    String inner = written.substring(from, to);
+    String name = inner.strip();
+    if (begin.equals("{%")) {
+      block(name);
+    }
+    if (begin.equals("{%") && GENERATION.matcher(name).matches()) {
+      out.append(before).append(name.startsWith("end") ? " endif " : " if true ").append(after);
+      return;
+    }
+    if (begin.equals("{%") && name.startsWith("for")) {
+      int skipped = inner.indexOf("for");
+      loop(
+          before,
+          inner.substring(skipped),
+          code.outsideStrings.substring(from + skipped, to),
+          code.outsideBrackets.substring(from + skipped, to),
+          after);
+      return;
+    }
+    out.append(before)
+        .append(reversed(inner, code.outsideStrings.substring(from, to)))
+        .append(after);
+  }
+
+  /** Jinjava writes nothing where a loop has no elements, whatever its else says. */
+  private void block(String code) {
+    if (code.matches("(?s)(for|if)\\b.*")) {
+      blocks.push(code);
+    } else if (code.matches("(?s)end(for|if)\\b.*")) {
+      blocks.poll();
+    } else if (code.equals("else") && !blocks.isEmpty() && blocks.peek().startsWith("for")) {
+      throw new IllegalArgumentException("loops must have no else: " + blocks.peek());
+    }
+  }
+
+  private static boolean control(String code, int at) {
+    return at < code.length() && (code.charAt(at) == '-' || code.charAt(at) == '+');
+  }
+
+  /** Jinjava has no steps in slices. */
+  private static String reversed(String code, String outsideStrings) {
+    StringBuilder reversed = new StringBuilder();
+    String slice = "[::-1]";
+    int done = 0;
+    for (int i = outsideStrings.indexOf(slice); i >= 0; i = outsideStrings.indexOf(slice, done)) {
+      reversed.append(code, done, i).append("|reverse");
+      done = i + slice.length();
+    }
+    return reversed.append(code.substring(done)).toString();
+  }
+
+  /** A loop with a condition goes through the elements that meet it, and counts only those. */
+  private void loop(
+      String before, String code, String outsideStrings, String outside, String after) {
+    Matcher parts = FOR.matcher(outside);
+    if (!parts.matches()) {
+      out.append(before).append(' ').append(reversed(code, outsideStrings)).append(after);
+      return;
+    }
+    if (RECURSIVE.matcher(outside).find()) {
+      throw new IllegalArgumentException("recursive loops are not supported: " + code.strip());
+    }
+    int in = parts.end(1);
+    Matcher condition = IF.matcher(outside);
+    if (!condition.find(in)) {
+      out.append(before).append(' ').append(reversed(code, outsideStrings)).append(after);
+      return;
+    }
+    if (ELSE.matcher(outside).region(condition.end() - 1, outside.length()).find()) {
       throw new IllegalArgumentException(
-          "loops with a condition are not supported: " + stripped(code));
+          "the condition of a loop must have no else outside parentheses: " + code.strip());
     }
-  }
-
-  private static String stripped(String code) {
-    return code.replaceAll("^[-+]?\\s*|\\s*[-+]?$", "");
-  }
-
-  private static String rewritten(String code, String plain, boolean tag) {
-    if (tag && GENERATION.matcher(stripped(plain)).matches()) {
-      return code.replace("endgeneration", "endif").replace("generation", "if true");
-    }
-    return plain.contains("[::-1]") ? code.replace("[::-1]", "|reverse") : code;
+    String target = code.substring(parts.start(1), in).strip();
+    int first = outside.indexOf("in", in) + "in".length();
+    int last = condition.start();
+    int tested = last + " if".length();
+    String elements = reversed(code.substring(first, last), outsideStrings.substring(first, last));
+    String test = reversed(code.substring(tested), outsideStrings.substring(tested));
+    String kept = "kept_by_loop_" + loops++;
+    String element = target.contains(",") ? "[" + target + "]" : target;
+    out.append(before)
+        .append(" set ")
+        .append(kept)
+        .append(" = namespace(all=[]) %}")
+        .append("{% for ")
+        .append(target)
+        .append(" in")
+        .append(elements)
+        .append(" %}")
+        .append("{% if ")
+        .append(test)
+        .append(" %}")
+        .append("{% set ")
+        .append(kept)
+        .append(".all = ")
+        .append(kept)
+        .append(".all + [")
+        .append(element)
+        .append("] %}{% endif %}{% endfor %}")
+        .append("{% for ")
+        .append(target)
+        .append(" in ")
+        .append(kept)
+        .append(".all ")
+        .append(after);
   }
 }

@@ -1,0 +1,91 @@
+package io.github.attention4j.models.chat;
+
+import com.hubspot.jinjava.Jinjava;
+import com.hubspot.jinjava.JinjavaConfig;
+import com.hubspot.jinjava.el.ExtendedSyntaxBuilder;
+import com.hubspot.jinjava.el.TruthyTypeConverter;
+import com.hubspot.jinjava.interpret.Context;
+import com.hubspot.jinjava.interpret.InterpreterFactory;
+import com.hubspot.jinjava.interpret.JinjavaInterpreter;
+import com.hubspot.jinjava.lib.filter.Filter;
+import java.util.Objects;
+import java.util.Properties;
+import jinjava.de.odysseus.el.ExpressionFactoryImpl;
+import jinjava.de.odysseus.el.tree.TreeBuilder;
+import jinjava.javax.el.ExpressionFactory;
+
+/** Jinjava that writes values as Python does: {@code True}, {@code [1, None]}, {@code 2.0}. */
+public final class PythonEngine extends Jinjava {
+  private final ExpressionFactory expressions;
+
+  /**
+   * Makes an engine.
+   *
+   * @param config must have {@link Interpreters}
+   */
+  public PythonEngine(JinjavaConfig config) {
+    super(config);
+    Properties properties = new Properties();
+    properties.setProperty(TreeBuilder.class.getName(), ExtendedSyntaxBuilder.class.getName());
+    expressions = new ExpressionFactoryImpl(properties, new Converter());
+    registerFilter(new StringFilter());
+  }
+
+  @Override
+  public ExpressionFactory getExpressionFactory() {
+    // Null while the superclass is being made, which asks for none.
+    return expressions;
+  }
+
+  /** What operators make of their operands, such as those of {@code ~}. */
+  private static final class Converter extends TruthyTypeConverter {
+    private static final long serialVersionUID = 1L;
+
+    @Override
+    protected String coerceToString(Object value) {
+      return Objects.requireNonNullElseGet(PythonText.of(value), () -> super.coerceToString(value));
+    }
+  }
+
+  /** Makes interpreters that write values as Python does. */
+  public static final class Interpreters implements InterpreterFactory {
+    @Override
+    public JinjavaInterpreter newInstance(JinjavaInterpreter other) {
+      return new Interpreter(other);
+    }
+
+    @Override
+    public JinjavaInterpreter newInstance(
+        Jinjava application, Context context, JinjavaConfig config) {
+      return new Interpreter(application, context, config);
+    }
+  }
+
+  private static final class Interpreter extends JinjavaInterpreter {
+    Interpreter(JinjavaInterpreter other) {
+      super(other);
+    }
+
+    Interpreter(Jinjava application, Context context, JinjavaConfig config) {
+      super(application, context, config);
+    }
+
+    @Override
+    public String getAsString(Object value) {
+      return Objects.requireNonNullElseGet(PythonText.of(value), () -> super.getAsString(value));
+    }
+  }
+
+  /** {@code string}: Python's {@code str}. */
+  private static final class StringFilter implements Filter {
+    @Override
+    public String getName() {
+      return "string";
+    }
+
+    @Override
+    public Object filter(Object value, JinjavaInterpreter interpreter, String... arguments) {
+      return interpreter.getAsString(value);
+    }
+  }
+}
