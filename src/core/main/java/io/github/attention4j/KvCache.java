@@ -163,9 +163,24 @@ public final class KvCache {
    * @throws IllegalArgumentException if the batch is negative
    */
   public static KvCache paged(KvPagePool pool, int batch) {
+    return paged(pool, batch, Integer.MAX_VALUE);
+  }
+
+  /**
+   * Makes an empty cache that takes its memory from a pool, page by page, up to a limit of its own.
+   *
+   * @param pool supplies the pages, and says how rows are stored
+   * @param batch the number of sequences
+   * @param capacity the most rows for each sequence; more than the pool has pages for counts as
+   *     that
+   * @return an empty cache, which holds no page
+   * @throws IllegalArgumentException if batch or capacity is negative
+   */
+  public static KvCache paged(KvPagePool pool, int batch, int capacity) {
     Objects.requireNonNull(pool, "pool");
     Checks.inRange("batch", batch, 0, Integer.MAX_VALUE);
-    return new KvCache(new PagedStore(pool, batch), new int[batch]);
+    Checks.inRange("capacity", capacity, 0, Integer.MAX_VALUE);
+    return new KvCache(new PagedStore(pool, batch, capacity), new int[batch]);
   }
 
   /**
@@ -629,7 +644,7 @@ public final class KvCache {
       throw new IllegalArgumentException(
           "pages are shared by paged caches of one pool: pool=" + pool + ", source.pool=" + other);
     }
-    Checks.inRange("length", length, 0, source.length(sourceBatch));
+    Checks.inRange("length", length, 0, Math.min(source.length(sourceBatch), store.capacity()));
     if (length(batch) != 0) {
       throw new IllegalStateException(
           "batch " + batch + " must be empty to share rows: length=" + lengths[batch]);

@@ -16,10 +16,21 @@ final class PagedStore extends KvStore {
   /** For each batch the numbers of its pages. */
   private final MemorySegment table;
 
-  PagedStore(KvPagePool pool, int batches) {
+  /** The most rows of a batch. */
+  private final int capacity;
+
+  /** How many pages a batch has room for in the table. */
+  private final int tablePages;
+
+  /**
+   * @param capacity the most rows of a batch, unless the pool has fewer
+   */
+  PagedStore(KvPagePool pool, int batches, int capacity) {
     super(pool.keys(), pool.values());
     this.pool = pool;
-    this.table = Arena.ofAuto().allocate(ValueLayout.JAVA_INT, (long) batches * pool.pages());
+    this.capacity = (int) Math.min((long) pool.pages() * pool.pageRows(), capacity);
+    this.tablePages = Math.ceilDiv(this.capacity, pool.pageRows());
+    this.table = Arena.ofAuto().allocate(ValueLayout.JAVA_INT, (long) batches * tablePages);
   }
 
   KvPagePool pool() {
@@ -33,7 +44,7 @@ final class PagedStore extends KvStore {
 
   @Override
   int capacity() {
-    return (int) Math.min((long) pool.pages() * pool.pageRows(), Integer.MAX_VALUE);
+    return capacity;
   }
 
   @Override
@@ -58,7 +69,7 @@ final class PagedStore extends KvStore {
 
   @Override
   void pages(MemorySegment view, KvRows rows) {
-    describe(view, rows, pool.pages(), pool.pages());
+    describe(view, rows, pool.pages(), tablePages);
   }
 
   private int pagesOf(int rows) {
@@ -66,11 +77,11 @@ final class PagedStore extends KvStore {
   }
 
   private int page(int batch, int i) {
-    return table.getAtIndex(ValueLayout.JAVA_INT, (long) batch * pool.pages() + i);
+    return table.getAtIndex(ValueLayout.JAVA_INT, (long) batch * tablePages + i);
   }
 
   private void setPage(int batch, int i, int page) {
-    table.setAtIndex(ValueLayout.JAVA_INT, (long) batch * pool.pages() + i, page);
+    table.setAtIndex(ValueLayout.JAVA_INT, (long) batch * tablePages + i, page);
   }
 
   /** A page that was entered in the table, and the one before it; -1 if there was none. */
@@ -159,7 +170,7 @@ final class PagedStore extends KvStore {
 
   @Override
   KvStore gather(Arena arena, int[] lengths, int[] batches) {
-    PagedStore gathered = new PagedStore(pool, batches.length);
+    PagedStore gathered = new PagedStore(pool, batches.length, capacity);
     for (int b = 0; b < batches.length; b++) {
       gathered.share(b, this, batches[b], lengths[batches[b]]);
     }

@@ -35,6 +35,7 @@ import java.util.Set;
 import java.util.TreeSet;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.locks.StampedLock;
+import java.util.function.BooleanSupplier;
 import java.util.function.IntConsumer;
 import java.util.zip.CRC32;
 
@@ -376,7 +377,8 @@ public final class CausalLm implements AutoCloseable {
   /**
    * Returns the most tokens that a text may have.
    *
-   * @return {@code max_position_embeddings}
+   * @return {@code max_position_embeddings}; with linear scaling of rotary positions or YaRN as
+   *     many times more as their factor says
    */
   public int context() {
     return specification.context();
@@ -619,7 +621,7 @@ public final class CausalLm implements AutoCloseable {
       for (int i = 0; i < tokens.length; i++) {
         checkToken(tokens[i], "tokens[" + i + "]");
       }
-      Session session = new Session(this, arena, capacity, cache);
+      Session session = new Session(this, arena, null, capacity, cache);
       session.append(tokens);
       session.sequence.restore(saved, tokens.length);
       if (saved.contains(LOGITS)) {
@@ -692,7 +694,7 @@ public final class CausalLm implements AutoCloseable {
         continue;
       }
       session.catchUp();
-      segments.add(new Decoder.Segment(session.sequence, segments.size(), 1, session.length + 1));
+      segments.add(Decoder.Segment.of(session.sequence, segments.size(), 1, session.length + 1));
     }
     List<Session> together = new ArrayList<>();
     int[] theirs = new int[segments.size()];
@@ -774,9 +776,17 @@ public final class CausalLm implements AutoCloseable {
    */
   public Session newSession(Arena arena, int capacity, DType cache) {
     Objects.requireNonNull(arena, "arena");
-    if (!cache.isFloat()) {
-      throw new IllegalArgumentException("cache must be F32, BF16 or F16: cache=" + cache);
+    checkCache(cache);
+    checkCapacity(capacity);
+    long stamp = enter();
+    try {
+      return new Session(this, arena, null, capacity, cache);
+    } finally {
+      open.unlockRead(stamp);
     }
+  }
+
+  private void checkCapacity(int capacity) {
     if (capacity < 1 || capacity > specification.context()) {
       throw new IllegalArgumentException(
           "capacity must lie in [1, context]: capacity="
@@ -784,9 +794,63 @@ public final class CausalLm implements AutoCloseable {
               + ", context="
               + specification.context());
     }
+  }
+
+  private static void checkCache(DType cache) {
+    if (!cache.isFloat()) {
+      throw new IllegalArgumentException("cache must be F32, BF16 or F16: cache=" + cache);
+    }
+  }
+
+  /**
+   * Makes memory for the keys and values of many sessions, from which each takes pages as its text
+   * grows. The operating system provides it as it is first written.
+   *
+   * @param arena shared, unless one thread uses all sessions; decides how long the memory lives
+   * @param cache how keys and values are stored: {@link DType#F32}, {@link DType#BF16} or {@link
+   *     DType#F16}
+   * @param tokens the most tokens of all sessions together, at least 1. A session takes whole pages
+   *     of {@value SessionPool#PAGE_TOKENS} tokens.
+   * @return a pool of free pages
+   * @throws IllegalArgumentException if cache is none of these, or there are less than 1 or too
+   *     many tokens
+   * @throws IllegalStateException if the model or the arena is closed
+   * @throws OutOfMemoryError if the operating system refuses so much memory
+   */
+  public SessionPool newPool(Arena arena, DType cache, int tokens) {
+    Objects.requireNonNull(arena, "arena");
+    checkCache(cache);
     long stamp = enter();
     try {
-      return new Session(this, arena, capacity, cache);
+      return new SessionPool(this, decoder, arena, cache, tokens);
+    } finally {
+      open.unlockRead(stamp);
+    }
+  }
+
+  /**
+   * Makes an empty session whose keys and values are in pages of a pool. {@linkplain Session#close
+   * Close} it to return them.
+   *
+   * @param arena supplies the memory of everything else, and decides which threads may use the
+   *     session, and how long
+   * @param capacity the most tokens, from 1 to {@link #context()}
+   * @param pool a pool of this model
+   * @return a session, which holds no page
+   * @throws IllegalArgumentException if capacity lies outside its range, or the pool belongs to
+   *     another model
+   * @throws IllegalStateException if the model or the arena is closed
+   * @throws OutOfMemoryError if there is not enough memory
+   */
+  public Session newSession(Arena arena, int capacity, SessionPool pool) {
+    Objects.requireNonNull(arena, "arena");
+    checkCapacity(capacity);
+    if (pool.model() != this) {
+      throw new IllegalArgumentException("pool must belong to this model: " + this);
+    }
+    long stamp = enter();
+    try {
+      return new Session(this, arena, pool, capacity, pool.cache());
     } finally {
       open.unlockRead(stamp);
     }
@@ -794,8 +858,9 @@ public final class CausalLm implements AutoCloseable {
 
   /**
    * One text that a model reads and continues. It remembers the keys and values of all tokens so
-   * far, so that each new token costs one pass through the model for itself alone. All memory is
-   * allocated when the session is made.
+   * far, so that each new token costs one pass through the model for itself alone. Their memory
+   * grows with the text: by doubling if it belongs to the session's arena, by pages in a {@link
+   * SessionPool}.
    *
    * <pre>{@code
    * CausalLm.Session session = model.newSession(arena);
@@ -810,8 +875,14 @@ public final class CausalLm implements AutoCloseable {
    * <p>Not safe for several threads. A session whose arena is shared may be passed on from thread
    * to thread; different sessions of a model do not disturb each other.
    */
-  public static final class Session {
+  public static final class Session implements AutoCloseable {
+    private static final BooleanSupplier NEVER = () -> false;
+
     private final CausalLm model;
+
+    /** Null if keys and values have memory of their own. */
+    private final SessionPool pool;
+
     private final int capacity;
     private final DType cache;
     private final Sequence sequence;
@@ -829,11 +900,20 @@ public final class CausalLm implements AutoCloseable {
     /** The length of the text that the logits follow; -1 if they follow none. */
     private int logitsAt = -1;
 
-    private Session(CausalLm model, Arena arena, int capacity, DType cache) {
+    private boolean closed;
+
+    private Session(CausalLm model, Arena arena, SessionPool pool, int capacity, DType cache) {
       this.model = model;
+      this.pool = pool;
       this.cache = cache;
       this.capacity = capacity;
-      sequence = model.decoder.newSequence(arena, cache, capacity, Math.min(capacity, MOST_ROWS));
+      sequence =
+          model.decoder.newSequence(
+              arena,
+              pool == null ? null : pool.pages(),
+              cache,
+              capacity,
+              Math.min(capacity, MOST_ROWS));
       one = model.decoder.newRoom(arena, 1);
       logits = Tensor.allocate(arena, DType.F32, model.vocabulary());
       logitsRow = logits.unsqueeze(0);
@@ -865,6 +945,7 @@ public final class CausalLm implements AutoCloseable {
      * @throws IllegalArgumentException if the session has not read so many, or length is negative
      */
     public void truncate(int length) {
+      checkOpen();
       if (length < 0 || length > this.length) {
         throw new IllegalArgumentException(
             "length must lie in [0, tokens read]: length=" + length + ", read=" + this.length);
@@ -872,6 +953,35 @@ public final class CausalLm implements AutoCloseable {
       this.length = length;
       if (sequence.length() > length) {
         sequence.truncate(length);
+      }
+    }
+
+    /**
+     * Forgets the text, and returns the session's pages if it is in a pool. Whatever is asked of it
+     * afterwards is refused; closing twice is harmless.
+     *
+     * @throws IllegalStateException if the session's arena is confined to another thread
+     */
+    @Override
+    public void close() {
+      if (closed) {
+        return;
+      }
+      checkOpen();
+      closed = true;
+      length = 0;
+      logitsAt = -1;
+      sequence.clear();
+    }
+
+    private void checkOpen() {
+      if (closed) {
+        throw new IllegalStateException("session has been closed");
+      }
+      if (!logits.segment().isAccessibleBy(Thread.currentThread())) {
+        throw new IllegalStateException(
+            "session's arena must not be confined to another thread: thread="
+                + Thread.currentThread().getName());
       }
     }
 
@@ -883,20 +993,22 @@ public final class CausalLm implements AutoCloseable {
      *
      * @param arena supplies the other session's memory, and decides which threads may use it
      * @param length how many tokens of this text it begins with
-     * @return a session of the same capacity, independent of this one
+     * @return a session of the same capacity, independent of this one. If this one is in a pool, so
+     *     is the other: both hold the same pages, and whoever first writes to one gets a copy.
      * @throws IllegalArgumentException if length is negative or more than this session has read
      * @throws IllegalStateException if the model or an arena is closed
      * @throws OutOfMemoryError if there is no memory for the copy
      */
     public Session fork(Arena arena, int length) {
       Objects.requireNonNull(arena, "arena");
+      checkOpen();
       if (length < 0 || length > this.length) {
         throw new IllegalArgumentException(
             "length must lie in [0, tokens read]: length=" + length + ", read=" + this.length);
       }
       long stamp = model.enter();
       try {
-        Session other = new Session(model, arena, capacity, cache);
+        Session other = new Session(model, arena, pool, capacity, cache);
         other.text = Arrays.copyOf(text, Math.max(16, length));
         other.length = length;
         other.sequence.copyFrom(sequence, length);
@@ -920,6 +1032,7 @@ public final class CausalLm implements AutoCloseable {
      */
     public void save(Path file) throws IOException {
       Objects.requireNonNull(file, "file");
+      checkOpen();
       catchUp();
       long stamp = model.enter();
       try (Arena scratch = Arena.ofConfined()) {
@@ -962,7 +1075,7 @@ public final class CausalLm implements AutoCloseable {
     public Tensor prefill(int[] tokens) {
       model.checkTokens(tokens, "tokens");
       checkRoom(tokens.length);
-      readAll(tokens);
+      readAll(tokens, NEVER);
       return logits;
     }
 
@@ -977,7 +1090,7 @@ public final class CausalLm implements AutoCloseable {
     public Tensor step(int token) {
       model.checkToken(token, "token");
       checkRoom(1);
-      readAll(new int[] {token});
+      readAll(new int[] {token}, NEVER);
       return logits;
     }
 
@@ -1035,13 +1148,19 @@ public final class CausalLm implements AutoCloseable {
       Objects.requireNonNull(generation, "generation");
       Objects.requireNonNull(listener, "listener");
       int maxNewTokens = generation.maxNewTokens();
+      checkOpen();
       model.checkGeneration(prompt, maxNewTokens, length, capacity, "capacity");
       int[] tokens = new int[maxNewTokens];
-      prefill(prompt);
+      if (!readAll(prompt, generation::isCancelled)) {
+        return new Generated(new int[0], Generated.Reason.CANCELLED);
+      }
       int promptLength = length;
       int count = 0;
       List<GeneratedToken> chosen = List.of();
       while (count < maxNewTokens) {
+        if (generation.isCancelled()) {
+          return new Generated(Arrays.copyOf(tokens, count), Generated.Reason.CANCELLED);
+        }
         if (count == 0) {
           chosen = List.of(choose(generation, promptLength));
         } else {
@@ -1122,6 +1241,7 @@ public final class CausalLm implements AutoCloseable {
      *     not in {@code [0, length]}
      */
     public GeneratedToken choose(Generation generation, int promptLength) {
+      checkOpen();
       if (logitsAt != length) {
         throw new IllegalStateException(
             "a session must have read its last token to choose the next one: length="
@@ -1151,13 +1271,24 @@ public final class CausalLm implements AutoCloseable {
       Sampler sampler = generation.sampler();
       sampler.adjust(choice, text, at, promptLength);
       int token = sampler.next(choice, at, choosing);
-      boolean end = generation.ends(token, model.ends);
+      boolean end =
+          generation.ends(token, model.ends) || completes(generation, promptLength, at, token);
       if (own == null) {
         return new GeneratedToken(token, Double.NaN, List.of(), end);
       }
       double logSumExp = LogProbabilities.logSumExp(own);
       return new GeneratedToken(
           token, own[token] - logSumExp, LogProbabilities.likeliest(own, logSumExp, wanted), end);
+    }
+
+    /** Whether a processor lets nothing follow the text with this token. */
+    private boolean completes(Generation generation, int promptLength, int at, int token) {
+      if (generation.processor() == null) {
+        return false;
+      }
+      int[] with = Arrays.copyOf(text, at + 1);
+      with[at] = token;
+      return generation.processor().completes(with, at + 1, promptLength);
     }
 
     /**
@@ -1169,22 +1300,50 @@ public final class CausalLm implements AutoCloseable {
       return Arrays.copyOf(text, length);
     }
 
-    /** Reads tokens, and after a failure is as before. */
-    private void readAll(int[] tokens) {
-      int start = length;
-      append(tokens);
+    /** Reads tokens; after a failure, or if it is cancelled, the session is as before. */
+    private boolean readAll(int[] tokens, BooleanSupplier cancelled) {
+      begin(tokens);
+      int start = length - tokens.length;
       boolean done = false;
       try {
-        readText();
-        done = true;
+        done = readText(cancelled);
       } finally {
         if (!done) {
-          length = start;
-          if (sequence.length() > start) {
-            sequence.truncate(start);
-          }
+          takeBack(start);
         }
       }
+      return done;
+    }
+
+    /** Adds tokens to the text, to be read in parts. */
+    void begin(int[] tokens) {
+      checkOpen();
+      append(tokens);
+    }
+
+    /** Forgets tokens that {@link #begin} added, read or not. */
+    void takeBack(int start) {
+      length = start;
+      if (sequence.length() > start) {
+        sequence.truncate(start);
+      }
+    }
+
+    /**
+     * Reads the next tokens of the text that have not been read.
+     *
+     * @param most how many at once, at most {@link #MOST_ROWS}
+     * @return whether all have been read, so that there are logits
+     */
+    boolean readSome(int most) {
+      if (model.decoder.changesKeys(sequence.length(), length)) {
+        sequence.clear();
+      }
+      int rows = Math.min(length - sequence.length(), most);
+      try (Arena scratch = Arena.ofConfined()) {
+        readPart(rows == 1 ? one : model.decoder.newRoom(scratch, rows), rows);
+      }
+      return sequence.length() == length;
     }
 
     private void append(int[] tokens) {
@@ -1196,7 +1355,10 @@ public final class CausalLm implements AutoCloseable {
       length += tokens.length;
     }
 
-    /** Reads a few tokens in one pass, and computes the logits after each of them. */
+    /**
+     * Reads a few tokens in one pass, and computes the logits after each of them: those that the
+     * tokens give one at a time.
+     */
     private void readRows(int[] tokens, Tensor each, Arena scratch) {
       catchUp();
       int start = length;
@@ -1205,8 +1367,7 @@ public final class CausalLm implements AutoCloseable {
       long stamp = model.enter();
       try {
         Room room = model.decoder.newRoom(scratch, tokens.length);
-        model.decoder.forward(
-            text, start, room, List.of(new Decoder.Segment(sequence, 0, tokens.length, length)));
+        model.decoder.forward(text, start, room, Decoder.Segment.oneByOne(sequence, tokens.length));
         model.decoder.logits(room, 0, each);
         done = true;
       } finally {
@@ -1221,23 +1382,22 @@ public final class CausalLm implements AutoCloseable {
     /** Reads again what windows have forgotten, after the text was cut. */
     private void catchUp() {
       if (sequence.length() < length) {
-        readText();
+        readText(NEVER);
       }
     }
 
-    /** Reads what of the text has not been read, in parts. */
-    private void readText() {
+    /** Reads what of the text has not been read, in parts; says whether it got to the end. */
+    private boolean readText(BooleanSupplier cancelled) {
       if (model.decoder.changesKeys(sequence.length(), length)) {
         sequence.clear();
       }
-      if (length - sequence.length() == 1) {
-        readPart(one, 1);
-        return;
-      }
       int most = Math.min(length - sequence.length(), MOST_ROWS);
       try (Arena scratch = Arena.ofConfined()) {
-        Room room = model.decoder.newRoom(scratch, most);
+        Room room = most == 1 ? one : model.decoder.newRoom(scratch, most);
         while (sequence.length() < length) {
+          if (cancelled.getAsBoolean()) {
+            return false;
+          }
           int rows = Math.min(most, length - sequence.length());
           readPart(rows == most ? room : room.first(rows), rows);
           if (sequence.length() < length && Thread.currentThread().isInterrupted()) {
@@ -1246,6 +1406,7 @@ public final class CausalLm implements AutoCloseable {
           }
         }
       }
+      return true;
     }
 
     private void readPart(Room room, int rows) {
@@ -1254,7 +1415,7 @@ public final class CausalLm implements AutoCloseable {
       boolean done = false;
       try {
         model.decoder.forward(
-            text, from, room, List.of(new Decoder.Segment(sequence, 0, rows, length)));
+            text, from, room, List.of(Decoder.Segment.of(sequence, 0, rows, length)));
         if (from + rows == length) {
           logitsAt = -1;
           model.decoder.logits(room, rows - 1, logitsRow);
@@ -1271,6 +1432,7 @@ public final class CausalLm implements AutoCloseable {
     }
 
     private void checkRoom(int tokens) {
+      checkOpen();
       if (tokens > capacity - length) {
         throw new IllegalArgumentException(
             "text must fit the capacity: read="
@@ -1331,8 +1493,7 @@ public final class CausalLm implements AutoCloseable {
     }
   }
 
-  private void checkGeneration(
-      int[] prompt, int maxNewTokens, int length, int limit, String limitName) {
+  void checkGeneration(int[] prompt, int maxNewTokens, int length, int limit, String limitName) {
     checkTokens(prompt, "prompt");
     if (maxNewTokens < 0) {
       throw new IllegalArgumentException(

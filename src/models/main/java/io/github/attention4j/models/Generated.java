@@ -19,7 +19,10 @@ public record Generated(int[] tokens, Reason reason) {
     LENGTH,
 
     /** The listener asked for no more. */
-    STOPPED
+    STOPPED,
+
+    /** It was cancelled; of the prompt, all or nothing has been read. */
+    CANCELLED
   }
 
   @Override

@@ -2,6 +2,7 @@ package io.github.attention4j.models;
 
 import java.util.Objects;
 import java.util.Set;
+import java.util.function.BooleanSupplier;
 
 /**
  * How a text is continued.
@@ -21,6 +22,7 @@ public final class Generation {
   private final LogitsProcessor processor;
   private final int logProbabilities;
   private final Drafter drafter;
+  private final BooleanSupplier cancelled;
 
   private Generation(Builder builder) {
     maxNewTokens = builder.maxNewTokens;
@@ -30,6 +32,7 @@ public final class Generation {
     processor = builder.processor;
     logProbabilities = builder.logProbabilities;
     drafter = builder.drafter;
+    cancelled = builder.cancelled;
   }
 
   /**
@@ -63,6 +66,10 @@ public final class Generation {
     return drafter;
   }
 
+  boolean isCancelled() {
+    return cancelled.getAsBoolean();
+  }
+
   /** -1 if none are wanted. */
   int logProbabilities() {
     return logProbabilities;
@@ -77,6 +84,7 @@ public final class Generation {
     private LogitsProcessor processor;
     private int logProbabilities = -1;
     private Drafter drafter;
+    private BooleanSupplier cancelled = () -> false;
 
     private Builder() {}
 
@@ -167,6 +175,17 @@ public final class Generation {
      */
     public Builder drafter(Drafter drafter) {
       this.drafter = Objects.requireNonNull(drafter, "drafter");
+      return this;
+    }
+
+    /**
+     * Lets the generation be cancelled. It is asked before each part of the prompt and each token.
+     *
+     * @param cancelled whether to end
+     * @return this builder
+     */
+    public Builder cancelled(BooleanSupplier cancelled) {
+      this.cancelled = Objects.requireNonNull(cancelled, "cancelled");
       return this;
     }
 

@@ -15,4 +15,16 @@ public interface LogitsProcessor {
    * @param logits of all tokens. Modified; at least one must stay finite.
    */
   void process(int[] tokens, int length, int promptLength, float[] logits);
+
+  /**
+   * Tells whether the text must end here, so that the model need not choose a token that says so.
+   *
+   * @param tokens the text so far, in the array's beginning; do not modify it or keep it
+   * @param length how many tokens the text has
+   * @param promptLength how many of them were given rather than generated
+   * @return whether nothing may follow; false unless overridden
+   */
+  default boolean completes(int[] tokens, int length, int promptLength) {
+    return false;
+  }
 }

@@ -26,6 +26,7 @@ import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.function.Executable;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -285,6 +286,45 @@ class SessionTest {
     }
     assertEquals(19, session.length());
     assertArrayEquals(wanted, session.step(text[19]).toFloatArray());
+  }
+
+  @Test
+  void shouldRefuseAnotherThreadThanThatOfItsArena() throws Exception {
+    try (Arena confined = Arena.ofConfined()) {
+      CausalLm.Session session = tiny.newSession(confined);
+      session.prefill(text(3));
+      Generation generation = Generation.builder().maxNewTokens(2).build();
+      List<Executable> calls =
+          List.of(
+              () -> session.step(1),
+              () -> session.prefill(text(2)),
+              () -> session.generate(text(2), generation, token -> true),
+              () -> session.generate(text(2), 2, Sampler.greedy(), token -> {}),
+              () -> session.choose(generation, 1),
+              () -> session.truncate(1),
+              () -> session.fork(Arena.ofAuto(), 1),
+              () -> session.save(Path.of("nowhere")),
+              () -> tiny.step(List.of(session), new int[] {1}),
+              session::close);
+      List<Throwable> failures = new ArrayList<>();
+      Thread other =
+          Thread.ofPlatform()
+              .name("other")
+              .start(
+                  () ->
+                      calls.forEach(
+                          call -> failures.add(assertThrows(RuntimeException.class, call))));
+      other.join();
+      assertEquals(calls.size(), failures.size());
+      for (Throwable failure : failures) {
+        assertEquals(IllegalStateException.class, failure.getClass());
+        assertEquals(
+            "session's arena must not be confined to another thread: thread=other",
+            failure.getMessage());
+      }
+      assertEquals(3, session.length());
+      session.step(1);
+    }
   }
 
   @Test

@@ -298,6 +298,70 @@ class SharedSessionsTest {
     }
   }
 
+  /** Log-probabilities tell logits apart that greedy choices do not. */
+  @ParameterizedTest
+  @CsvSource({
+    "llama, AS_STORED",
+    "llama, FLOAT32",
+    "llama, INT8",
+    "llama, INT4",
+    "mistral, AS_STORED",
+    "diffllama, FLOAT32"
+  })
+  void shouldGiveDraftedTokensTheBitsOfOneAtATime(String type, LoadOptions.Weights weights)
+      throws IOException {
+    TinyCheckpoint tiny =
+        TinyCheckpoint.of(
+            type,
+            "max_position_embeddings",
+            "" + CONTEXT,
+            "hidden_size",
+            "64",
+            "intermediate_size",
+            "96",
+            "num_key_value_heads",
+            "2",
+            "head_dim",
+            "16");
+    if (type.equals("mistral")) {
+      tiny.put("sliding_window", "9");
+    }
+    Path place = tiny.write(Files.createTempDirectory(directory, type));
+    LoadOptions options = LoadOptions.builder().weights(weights).build();
+    String before = A4j.isa();
+    try (CausalLm model = CausalLm.open(place, options)) {
+      for (String tier : A4j.availableIsas()) {
+        A4j.isa(tier);
+        for (int length : new int[] {5, 700}) {
+          assertSameWithDrafts(model, length);
+        }
+      }
+    } finally {
+      A4j.isa(before);
+    }
+  }
+
+  private void assertSameWithDrafts(CausalLm model, int length) {
+    Generation.Builder generation = Generation.builder().maxNewTokens(90).logProbabilities(5);
+    List<GeneratedToken> wanted = new ArrayList<>();
+    model.newSession(arena).generate(text(length, 1), generation.build(), wanted::add);
+    Drafter drafter =
+        (text, most) -> {
+          int from = text.length - length;
+          int[] proposed = new int[Math.min(most, wanted.size() - from)];
+          for (int i = 0; i < proposed.length; i++) {
+            int right = wanted.get(from + i).token();
+            proposed[i] = i == (text.length % 9) ? (right + 1) % 29 : right;
+          }
+          return proposed;
+        };
+    List<GeneratedToken> got = new ArrayList<>();
+    model
+        .newSession(arena)
+        .generate(text(length, 1), generation.drafter(drafter).build(), got::add);
+    assertEquals(wanted, got);
+  }
+
   @Test
   void shouldReadNoMoreThanTheTextWhenAListenerStopsAmongAcceptedTokens() throws IOException {
     try (CausalLm model = open("llama")) {
@@ -361,6 +425,27 @@ class SharedSessionsTest {
       assertClose(
           model.logits(arena, concat(text(5, 1), text(3, 7))).select(0, 7),
           session.prefill(text(3, 7)));
+    }
+  }
+
+  @Test
+  void shouldEndWhenItIsCancelled() throws IOException {
+    try (CausalLm model = open("llama")) {
+      CausalLm.Session session = model.newSession(arena);
+      session.prefill(text(4, 1));
+      int[] asked = {0};
+      Generation inPrompt =
+          Generation.builder().maxNewTokens(9).cancelled(() -> ++asked[0] == 2).build();
+      Generated nothing = session.generate(text(CONTEXT - 100, 2), inPrompt, token -> true);
+      assertEquals(new Generated(new int[0], Generated.Reason.CANCELLED), nothing);
+      assertEquals(4, session.length());
+      List<Integer> told = new ArrayList<>();
+      Generation afterThree =
+          Generation.builder().maxNewTokens(9).cancelled(() -> told.size() == 3).build();
+      Generated three = session.generate(text(5, 2), afterThree, token -> told.add(token.token()));
+      assertEquals(Generated.Reason.CANCELLED, three.reason());
+      assertEquals(told, Arrays.stream(three.tokens()).boxed().toList());
+      assertEquals(11, session.length());
     }
   }
 

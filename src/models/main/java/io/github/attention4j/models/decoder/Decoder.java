@@ -6,6 +6,7 @@ import io.github.attention4j.DType;
 import io.github.attention4j.Differential;
 import io.github.attention4j.Extras;
 import io.github.attention4j.KvCache;
+import io.github.attention4j.KvPagePool;
 import io.github.attention4j.Mask;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.layer.Activation;
@@ -66,11 +67,25 @@ public final class Decoder {
    * Tokens of one text among those of a pass: rows {@code [from, from + rows)}.
    *
    * @param sequence the text so far; null if nothing is kept of it
+   * @param start the position of the first of these tokens
    * @param length of the text, with these tokens and those that are about to follow them
    */
-  public record Segment(Sequence sequence, int from, int rows, int length) {
-    int start() {
-      return sequence == null ? 0 : sequence.length();
+  public record Segment(Sequence sequence, int from, int rows, int start, int length) {
+    /** The next tokens of a text. */
+    public static Segment of(Sequence sequence, int from, int rows, int length) {
+      return new Segment(sequence, from, rows, sequence.length(), length);
+    }
+
+    /**
+     * The next tokens of a text, each by itself: so all get the bits that they get one at a time.
+     *
+     * @param rows at most as many as multiply the weights in the order of one row
+     */
+    public static List<Segment> oneByOne(Sequence sequence, int rows) {
+      return IntStream.range(0, rows)
+          .mapToObj(
+              i -> new Segment(sequence, i, 1, sequence.length() + i, sequence.length() + i + 1))
+          .toList();
     }
   }
 
@@ -215,12 +230,39 @@ public final class Decoder {
   /**
    * Makes an empty text.
    *
-   * @param dtype how keys and values are stored: F32, BF16 or F16
+   * @param pool supplies the pages of keys and values; null for memory of the arena
+   * @param dtype how keys and values are stored: F32, BF16 or F16; the pool's if there is one
    * @param capacity the most tokens
    * @param mostNew the most tokens that are read in one pass
    */
-  public Sequence newSequence(Arena arena, DType dtype, int capacity, int mostNew) {
-    return new Sequence(this, arena, dtype, capacity, mostNew);
+  public Sequence newSequence(
+      Arena arena, KvPagePool pool, DType dtype, int capacity, int mostNew) {
+    return new Sequence(this, arena, pool, dtype, capacity, mostNew);
+  }
+
+  /**
+   * Makes a pool for the keys and values of texts.
+   *
+   * @param dtype how they are stored: F32, BF16 or F16
+   * @param pageRows the tokens of a page, a multiple of 64
+   * @param pages how many there are; a layer of a text takes its own
+   */
+  public KvPagePool newPool(Arena arena, DType dtype, int pageRows, int pages) {
+    Specification.Attention attention = specification.attention();
+    return KvPagePool.allocate(arena, dtype, attention.headsKv(), attention.dim(), pageRows, pages);
+  }
+
+  /**
+   * The most pages that a text of some length takes in all layers.
+   *
+   * @param mostNew the most tokens that are read in one pass
+   */
+  public long pages(int length, int mostNew, int pageRows) {
+    long pages = 0;
+    for (Specification.Block block : specification.blocks()) {
+      pages += LayerCache.pages(length, block.attention().window(), mostNew, pageRows);
+    }
+    return pages;
   }
 
   /** Whether the keys of a text that grows from one length to the other are others then. */
@@ -260,7 +302,7 @@ public final class Decoder {
    * @param weights receives them; null if they are not wanted
    */
   public void forwardWhole(int[] tokens, Room room, int weightsOf, Tensor weights) {
-    Segment whole = new Segment(null, 0, tokens.length, tokens.length);
+    Segment whole = new Segment(null, 0, tokens.length, 0, tokens.length);
     embed(tokens, 0, room, whole);
     int count = weightsOf < 0 ? layers.size() : weightsOf;
     for (int i = 0; i < count; i++) {

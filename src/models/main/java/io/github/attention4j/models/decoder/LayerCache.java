@@ -2,6 +2,7 @@ package io.github.attention4j.models.decoder;
 
 import io.github.attention4j.DType;
 import io.github.attention4j.KvCache;
+import io.github.attention4j.KvPagePool;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.io.SafeTensors;
 import java.lang.foreign.Arena;
@@ -9,13 +10,20 @@ import java.util.Arrays;
 import java.util.Map;
 
 /**
- * Keys and values of one layer of a text, in memory that grows with the text. A layer with a window
- * forgets what no later token can see.
+ * Keys and values of one layer of a text: in memory of its own, which grows with the text, or in
+ * pages of a pool that texts share. A layer with a window forgets what no later token can see.
  */
 final class LayerCache {
   private static final int FIRST_ROWS = 64;
 
+  /** How many rows beyond those that are seen a window keeps, so that as many can be taken back. */
+  static final int TAKEN_BACK = 16;
+
   private final Arena arena;
+
+  /** Null if the memory is its own. */
+  private final KvPagePool pool;
+
   private final DType dtype;
   private final int headsKv;
   private final int dim;
@@ -32,29 +40,62 @@ final class LayerCache {
   private int forgotten;
 
   /**
-   * @param arena supplies the memory
+   * @param arena supplies the memory, unless there is a pool
+   * @param pool supplies the pages; null for memory of its own
    * @param dtype how rows are stored
    * @param capacity the most tokens of the text
    * @param window how many positions a token sees, itself included; 0 for all
    * @param mostNew the most rows that are appended at once
    */
   LayerCache(
-      Arena arena, DType dtype, int headsKv, int dim, int capacity, int window, int mostNew) {
+      Arena arena,
+      KvPagePool pool,
+      DType dtype,
+      int headsKv,
+      int dim,
+      int capacity,
+      int window,
+      int mostNew) {
     this.arena = arena;
+    this.pool = pool;
     this.dtype = dtype;
     this.headsKv = headsKv;
     this.dim = dim;
     seen = window == 0 ? Integer.MAX_VALUE : window - 1;
-    // Twice what is seen, so that rows rarely have to move to the front.
-    most = window == 0 ? capacity : (int) Math.min(capacity, 2L * seen + mostNew);
-    rows = KvCache.allocate(arena, dtype, 1, headsKv, Math.min(most, FIRST_ROWS), dim);
+    most = most(capacity, window, mostNew);
+    rows = empty(FIRST_ROWS);
+  }
+
+  /** Twice what is kept, so that the rows that stay can move to the front without overlap. */
+  private static int most(int capacity, int window, int mostNew) {
+    return window == 0
+        ? capacity
+        : (int) Math.min(capacity, 2L * (window - 1 + TAKEN_BACK) + mostNew);
+  }
+
+  /**
+   * The most pages that a text of some length takes in a layer.
+   *
+   * @param pageRows the rows of a page
+   */
+  static long pages(int length, int window, int mostNew, int pageRows) {
+    int rows = Math.min(length, most(length, window, mostNew));
+    long pages = Math.ceilDiv(rows, pageRows);
+    // Rows that stay are copied before the pages that held them are returned.
+    return rows < length ? pages + Math.ceilDiv(window - 1 + TAKEN_BACK, pageRows) : pages;
+  }
+
+  private KvCache empty(long capacity) {
+    return pool == null
+        ? KvCache.allocate(arena, dtype, 1, headsKv, Math.min(most, capacity), dim)
+        : KvCache.paged(pool, 1, most);
   }
 
   int length() {
     return forgotten + rows.longest();
   }
 
-  /** Keys and values from the first position that is kept. */
+  /** Rows from the first position that is kept. */
   KvCache rows() {
     return rows;
   }
@@ -70,7 +111,7 @@ final class LayerCache {
   }
 
   private void reserve(int needed) {
-    if (needed > rows.capacity()) {
+    if (needed > rows.capacity() && pool == null) {
       long doubled = Math.max(2L * rows.capacity(), needed);
       KvCache larger =
           KvCache.allocate(
@@ -83,15 +124,22 @@ final class LayerCache {
     }
   }
 
-  /** Moves the rows that later tokens can see to the front. */
+  /** Moves the rows that later tokens can see, and a few more, to the front. */
   private void forget() {
     int length = rows.longest();
-    int kept = Math.min(seen, length);
+    int kept = (int) Math.min((long) seen + TAKEN_BACK, length);
+    KvCache front = pool == null ? rows : empty(most);
     try (Arena scratch = Arena.ofConfined()) {
       Tensor keys = rows.copyKeys(scratch).slice(2, length - kept, kept);
       Tensor values = rows.copyValues(scratch).slice(2, length - kept, kept);
+      if (pool == null) {
+        rows.reset();
+      }
+      front.append(keys, values);
+    }
+    if (front != rows) {
       rows.reset();
-      rows.append(keys, values);
+      rows = front;
     }
     forgotten += length - kept;
   }
@@ -112,7 +160,7 @@ final class LayerCache {
     }
   }
 
-  /** Forgets everything; the memory stays. */
+  /** Forgets everything. Memory of its own stays; pages are returned. */
   void clear() {
     forgotten = 0;
     rows.reset();
@@ -120,14 +168,22 @@ final class LayerCache {
 
   // ---- Copies ----
 
-  /** Becomes the beginning of another text's cache, which {@link #canTruncate} must allow. */
+  /**
+   * Becomes the beginning of another text's cache, which {@link #canTruncate} must allow. Of the
+   * same pool, both hold the same pages until one of them writes.
+   */
   void copyFrom(LayerCache other, int length) {
     clear();
     int kept = length - other.forgotten;
-    reserve(kept);
-    try (Arena scratch = Arena.ofConfined()) {
-      Tensor keys = other.rows.keys(scratch).slice(2, 0, kept);
-      rows.append(keys, other.rows.values(scratch).slice(2, 0, kept));
+    if (pool != null && other.pool == pool) {
+      rows.share(0, other.rows, 0, kept);
+    } else {
+      reserve(kept);
+      try (Arena scratch = Arena.ofConfined()) {
+        rows.append(
+            other.rows.keys(scratch).slice(2, 0, kept),
+            other.rows.values(scratch).slice(2, 0, kept));
+      }
     }
     forgotten = other.forgotten;
   }

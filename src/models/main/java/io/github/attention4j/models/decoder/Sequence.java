@@ -1,6 +1,7 @@
 package io.github.attention4j.models.decoder;
 
 import io.github.attention4j.DType;
+import io.github.attention4j.KvPagePool;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.io.SafeTensors;
 import java.lang.foreign.Arena;
@@ -14,13 +15,14 @@ public final class Sequence {
   private final List<LayerCache> layers = new ArrayList<>();
   private int length;
 
-  Sequence(Decoder decoder, Arena arena, DType dtype, int capacity, int mostNew) {
+  Sequence(Decoder decoder, Arena arena, KvPagePool pool, DType dtype, int capacity, int mostNew) {
     this.decoder = decoder;
     for (Specification.Block block : decoder.specification().blocks()) {
       Specification.Attention attention = block.attention();
       layers.add(
           new LayerCache(
               arena,
+              pool,
               dtype,
               attention.headsKv(),
               attention.dim(),
@@ -77,13 +79,17 @@ public final class Sequence {
     }
   }
 
-  /** Forgets everything. */
+  /** Forgets everything, and returns all pages. */
   public void clear() {
     layers.forEach(LayerCache::clear);
     length = 0;
   }
 
-  /** Copies the beginning of another text of the same model, or nothing if it is not all there. */
+  /**
+   * Begins as another text of the same model does, or does nothing if that is not all there.
+   *
+   * @throws IllegalStateException if a pool has too few pages
+   */
   public void copyFrom(Sequence other, int to) {
     boolean possible = to <= other.length && !decoder.changesKeys(to, other.length);
     for (LayerCache layer : other.layers) {

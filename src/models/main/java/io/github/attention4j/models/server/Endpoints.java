@@ -6,6 +6,7 @@ import com.google.gson.JsonNull;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonPrimitive;
 import io.github.attention4j.models.Sampler;
+import io.github.attention4j.models.Scheduler;
 import io.github.attention4j.models.text.Chat;
 import io.github.attention4j.models.text.ChatMessage;
 import io.github.attention4j.models.text.TextGenerator;
@@ -40,6 +41,9 @@ final class Endpoints {
   private static final int MOST_TEXTS = 2048;
 
   private final OpenAiServer.Builder options;
+  private final Scheduler scheduler;
+  private final TextGenerator generator;
+  private final Chat chat;
   private final Metrics metrics;
   private final Workers workers;
   private final long started = Instant.now().getEpochSecond();
@@ -49,27 +53,43 @@ final class Endpoints {
     <T> Future<T> submit(Callable<T> work);
   }
 
-  Endpoints(OpenAiServer.Builder options, Metrics metrics, Workers workers) {
+  /**
+   * @param scheduler of the language model; null if there is none
+   */
+  Endpoints(OpenAiServer.Builder options, Scheduler scheduler, Metrics metrics, Workers workers) {
     this.options = options;
+    this.scheduler = scheduler;
+    generator = options.generator == null ? null : options.generator.shared(scheduler);
+    chat = options.chat == null ? null : options.chat.shared(scheduler);
     this.metrics = metrics;
     this.workers = workers;
   }
 
   JsonObject models() {
     JsonArray data = new JsonArray();
-    if (options.generator != null) {
-      data.add(model(options.chatName));
-    }
-    if (options.embeddings != null) {
-      data.add(model(options.embeddingsName));
-    }
+    names().forEach(name -> data.add(model(name)));
     JsonObject body = new JsonObject();
     body.addProperty("object", "list");
     body.add("data", data);
     return body;
   }
 
-  private JsonObject model(String name) {
+  private List<String> names() {
+    List<String> names = new ArrayList<>();
+    if (generator != null) {
+      names.add(options.chatName);
+    }
+    if (options.embeddings != null) {
+      names.add(options.embeddingsName);
+    }
+    return names;
+  }
+
+  JsonObject model(String name) {
+    if (!names().contains(name)) {
+      throw new HttpError(
+          404, "invalid_request_error", "model", "model_not_found", "there is no model " + name);
+    }
     JsonObject model = new JsonObject();
     model.addProperty("id", name);
     model.addProperty("object", "model");
@@ -100,10 +120,11 @@ final class Endpoints {
       TextGenerator.Builder request,
       boolean stream,
       boolean usage,
+      Logprobs logprobs,
       long start) {}
 
   private Job chat(Parameters body, long start) {
-    checkModel(body, options.chat == null ? null : options.chatName, "chats");
+    checkModel(body, chat == null ? null : options.chatName, "chats");
     List<Parameters> given = body.objects("messages");
     if (given == null || given.isEmpty()) {
       throw body.missing("messages");
@@ -111,9 +132,16 @@ final class Endpoints {
     List<ChatMessage> messages = given.stream().map(Endpoints::message).toList();
     List<Tool> tools = tools(body);
     body.neutral("n", 1);
-    body.neutral("logprobs", false);
-    body.neutral("top_logprobs", 0);
+    Long likeliest = body.integer("top_logprobs");
+    boolean logprobs = Boolean.TRUE.equals(body.bool("logprobs"));
+    if (likeliest != null && likeliest > 0 && !logprobs) {
+      throw HttpError.invalid(
+          "top_logprobs", "top_logprobs needs logprobs=true: top_logprobs=" + likeliest);
+    }
     body.neutral("parallel_tool_calls", true);
+    if (body.any("modalities") != null && !body.strings("modalities").equals(List.of("text"))) {
+      throw body.wrong("modalities", "[\"text\"]", body.any("modalities"));
+    }
     Long most = body.integer("max_completion_tokens");
     if (most == null) {
       most = body.integer("max_tokens");
@@ -122,39 +150,61 @@ final class Endpoints {
     }
     int[] prompt;
     try {
-      prompt = options.chat.prompt(messages, tools);
+      prompt = chat.prompt(messages, tools);
     } catch (IllegalArgumentException e) {
       throw HttpError.invalid("messages", e.getMessage());
     }
-    return job(body, true, prompt, tools, most, start);
+    return job(
+        body,
+        true,
+        prompt,
+        tools,
+        most,
+        logprobs ? logprobs(true, "top_logprobs", likeliest == null ? 0 : likeliest, 20) : null,
+        start);
   }
 
   private Job completion(Parameters body, long start) {
-    checkModel(body, options.generator == null ? null : options.chatName, "completions");
+    checkModel(body, generator == null ? null : options.chatName, "completions");
     body.neutral("n", 1);
     body.neutral("best_of", 1);
     body.neutral("echo", false);
     body.neutral("suffix", "");
-    body.neutral("logprobs", 0);
     JsonElement given = body.any("prompt");
     if (given == null) {
       throw body.missing("prompt");
     }
     int[] prompt = prompt(body, given);
     Long most = body.integer("max_tokens");
-    return job(body, false, prompt, List.of(), most, start);
+    Long likeliest = body.integer("logprobs");
+    return job(
+        body,
+        false,
+        prompt,
+        List.of(),
+        most,
+        likeliest == null ? null : logprobs(false, "logprobs", likeliest, 5),
+        start);
+  }
+
+  private Logprobs logprobs(boolean chat, String field, long likeliest, int most) {
+    if (likeliest < 0 || likeliest > most) {
+      throw HttpError.invalid(
+          field, "%s must lie in [0, %d]: %1$s=%d".formatted(field, most, likeliest));
+    }
+    return new Logprobs(chat, (int) likeliest, generator.tokenizer(), generator.model().ends());
   }
 
   private int[] prompt(Parameters body, JsonElement given) {
     JsonElement prompt = given instanceof JsonArray one && one.size() == 1 ? one.get(0) : given;
     if (prompt instanceof JsonPrimitive text && text.isString()) {
-      return options.generator.tokenizer().encode(text.getAsString()).tokens();
+      return generator.tokenizer().encode(text.getAsString()).tokens();
     }
     JsonElement listed = prompt instanceof JsonArray ? prompt : given;
     if (!(listed instanceof JsonArray array) || array.isEmpty()) {
       throw body.wrong("prompt", "one text, or one array of tokens", given);
     }
-    int vocabulary = options.generator.model().vocabulary();
+    int vocabulary = generator.model().vocabulary();
     int[] tokens = new int[array.size()];
     for (int i = 0; i < tokens.length; i++) {
       if (!(array.get(i) instanceof JsonPrimitive number && number.isNumber())) {
@@ -173,11 +223,18 @@ final class Endpoints {
   }
 
   private Job job(
-      Parameters body, boolean chat, int[] prompt, List<Tool> tools, Long most, long start) {
-    body.neutral("presence_penalty", 0);
-    body.neutral("frequency_penalty", 0);
+      Parameters body,
+      boolean chat,
+      int[] prompt,
+      List<Tool> tools,
+      Long most,
+      Logprobs logprobs,
+      long start) {
     TextGenerator.Builder request = TextGenerator.request();
     request.maxTokens(maxTokens(most, prompt.length)).sampler(sampler(body));
+    if (logprobs != null) {
+      request.logProbabilities(logprobs.likeliest()).onToken(logprobs::add);
+    }
     List<String> stops = body.strings("stop");
     if (stops.contains("") || stops.size() > MOST_STOPS) {
       throw HttpError.invalid(
@@ -189,7 +246,6 @@ final class Endpoints {
     Parameters format = body.object("response_format");
     if (format != null) {
       String type = format.string("type");
-      format.refuseOthers();
       if ("json_object".equals(type)) {
         if (!tools.isEmpty()) {
           throw HttpError.invalid(
@@ -197,10 +253,14 @@ final class Endpoints {
         }
         request.json();
       } else if (!"text".equals(type)) {
-        throw HttpError.invalid(
+        throw new HttpError(
+            400,
+            "invalid_request_error",
             "response_format.type",
+            "unsupported_value",
             "response_format.type must be text or json_object: response_format.type=" + type);
       }
+      format.refuseOthers();
     }
     boolean stream = Boolean.TRUE.equals(body.bool("stream"));
     Parameters streaming = body.object("stream_options");
@@ -210,11 +270,11 @@ final class Endpoints {
       streaming.refuseOthers();
     }
     body.refuseOthers();
-    return new Job(chat, options.chatName, prompt, tools, request, stream, usage, start);
+    return new Job(chat, options.chatName, prompt, tools, request, stream, usage, logprobs, start);
   }
 
   private int maxTokens(Long asked, int prompt) {
-    int context = options.generator.model().context();
+    int context = generator.model().context();
     if (prompt == 0 || prompt >= context) {
       throw new HttpError(
           400,
@@ -225,7 +285,12 @@ final class Endpoints {
               .formatted(prompt, context));
     }
     if (asked == null) {
-      return Math.min(options.maxTokens, context - prompt);
+      requireMemory(prompt, 1);
+      int most = Math.min(options.maxTokens, context - prompt);
+      while (!scheduler.fits(prompt + most)) {
+        most -= Math.ceilDiv(most, 16);
+      }
+      return Math.max(1, most);
     }
     if (asked < 1 || asked > options.maxTokens) {
       throw HttpError.invalid(
@@ -242,13 +307,32 @@ final class Endpoints {
           "the prompt and max_tokens must fit the context: prompt=%d, max_tokens=%d, context=%d"
               .formatted(prompt, asked, context));
     }
+    requireMemory(prompt, (int) (long) asked);
     return (int) (long) asked;
   }
 
-  private static Sampler sampler(Parameters body) {
+  private void requireMemory(int prompt, int tokens) {
+    if (!scheduler.fits(prompt + tokens)) {
+      throw new HttpError(
+          400,
+          "invalid_request_error",
+          "max_tokens",
+          "context_length_exceeded",
+          "the prompt and max_tokens must fit the memory of this server: prompt=%d, max_tokens=%d,"
+                  .formatted(prompt, tokens)
+              + " tokens="
+              + scheduler.tokens());
+    }
+  }
+
+  private Sampler sampler(Parameters body) {
     Double temperature = body.number("temperature");
     Double topP = body.number("top_p");
     Long topK = body.integer("top_k");
+    Double minP = body.number("min_p");
+    Double presence = body.number("presence_penalty");
+    Double frequency = body.number("frequency_penalty");
+    Double repetition = body.number("repetition_penalty");
     Long seed = body.integer("seed");
     Sampler.Builder sampler =
         Sampler.builder().seed(seed == null ? ThreadLocalRandom.current().nextLong() : seed);
@@ -262,10 +346,43 @@ final class Endpoints {
       if (topK != null) {
         sampler.topK((int) Math.clamp(topK, -1, Integer.MAX_VALUE));
       }
+      if (minP != null) {
+        sampler.minP(minP);
+      }
+      if (presence != null) {
+        sampler.presencePenalty(presence);
+      }
+      if (frequency != null) {
+        sampler.frequencyPenalty(frequency);
+      }
+      if (repetition != null) {
+        sampler.repetitionPenalty(repetition);
+      }
+      biases(body, sampler);
     } catch (IllegalArgumentException e) {
       throw HttpError.invalid(null, e.getMessage());
     }
     return sampler.build();
+  }
+
+  private void biases(Parameters body, Sampler.Builder sampler) {
+    Parameters biases = body.object("logit_bias");
+    if (biases == null) {
+      return;
+    }
+    int vocabulary = generator.model().vocabulary();
+    for (String token : biases.names()) {
+      Double bias = biases.number(token);
+      if (!token.matches("\\d{1,9}") || Integer.parseInt(token) >= vocabulary) {
+        throw HttpError.invalid(
+            "logit_bias",
+            "a token must lie in [0, vocabulary): logit_bias.%s, vocabulary=%d"
+                .formatted(token, vocabulary));
+      }
+      if (bias != null) {
+        sampler.logitBias(Integer.parseInt(token), bias);
+      }
+    }
   }
 
   private static void checkModel(Parameters body, String name, String what) {
@@ -396,9 +513,9 @@ final class Endpoints {
     TextGenerator.Request request = job.request.time(left).cancelled(gone::get).build();
     Chat.Reply reply;
     if (job.chat) {
-      reply = options.chat.reply(job.prompt, job.tools, request, onText);
+      reply = chat.reply(job.prompt, job.tools, request, onText);
     } else {
-      TextGenerator.Result result = options.generator.generate(job.prompt, request, onText);
+      TextGenerator.Result result = generator.generate(job.prompt, request, onText);
       reply = new Chat.Reply(result.text(), List.of(), result);
     }
     metrics.generated(reply.generated());
@@ -418,7 +535,8 @@ final class Endpoints {
     if (job.chat) {
       JsonObject message = new JsonObject();
       message.addProperty("role", "assistant");
-      message.addProperty("content", reply.text());
+      boolean silent = reply.text().isEmpty() && !reply.toolCalls().isEmpty();
+      message.add("content", silent ? JsonNull.INSTANCE : new JsonPrimitive(reply.text()));
       if (!reply.toolCalls().isEmpty()) {
         message.add("tool_calls", json(reply.toolCalls(), false));
       }
@@ -426,7 +544,7 @@ final class Endpoints {
     } else {
       choice.addProperty("text", reply.text());
     }
-    choice.add("logprobs", JsonNull.INSTANCE);
+    choice.add("logprobs", Logprobs.take(job.logprobs));
     choice.addProperty("finish_reason", finish(reply));
     JsonObject body = envelope(job, id(job), job.chat ? "chat.completion" : "text_completion");
     body.add("choices", array(choice));
@@ -436,7 +554,7 @@ final class Endpoints {
 
   /** What the thread that generates tells the one that writes. */
   private sealed interface Event {
-    record Text(String text) implements Event {}
+    record Text(String text, JsonElement logprobs) implements Event {}
 
     record Done(Chat.Reply reply) implements Event {}
 
@@ -452,7 +570,12 @@ final class Endpoints {
             () -> {
               try {
                 events.add(
-                    new Event.Done(generate(job, gone, text -> events.add(new Event.Text(text)))));
+                    new Event.Done(
+                        generate(
+                            job,
+                            gone,
+                            text ->
+                                events.add(new Event.Text(text, Logprobs.take(job.logprobs))))));
               } catch (RuntimeException | Error e) {
                 events.add(new Event.Failed(e));
                 if (e instanceof Error error && !(e instanceof OutOfMemoryError)) {
@@ -480,7 +603,7 @@ final class Endpoints {
       JsonObject delta = new JsonObject();
       delta.addProperty("role", "assistant");
       delta.addProperty("content", "");
-      answer.event(chunk(job, id, delta, null).toString());
+      answer.event(chunk(job, id, delta, JsonNull.INSTANCE, null).toString());
     }
     while (true) {
       switch (events.poll(HEARTBEAT_SECONDS, TimeUnit.SECONDS)) {
@@ -493,7 +616,7 @@ final class Endpoints {
         case Event.Text piece -> {
           JsonObject delta = new JsonObject();
           delta.addProperty(job.chat ? "content" : "text", piece.text());
-          answer.event(chunk(job, id, delta, null).toString());
+          answer.event(chunk(job, id, delta, piece.logprobs(), null).toString());
         }
         case Event.Failed failed -> throw failure(failed.cause());
         case Event.Done done -> {
@@ -513,7 +636,7 @@ final class Endpoints {
     if (!job.chat) {
       delta.addProperty("text", "");
     }
-    answer.event(chunk(job, id, delta, finish(reply)).toString());
+    answer.event(chunk(job, id, delta, Logprobs.take(job.logprobs), finish(reply)).toString());
     if (job.usage) {
       JsonObject last = envelope(job, id, job.chat ? "chat.completion.chunk" : "text_completion");
       last.add("choices", new JsonArray());
@@ -523,13 +646,14 @@ final class Endpoints {
     answer.event("[DONE]");
   }
 
-  private JsonObject chunk(Job job, String id, JsonObject delta, String finish) {
+  private JsonObject chunk(
+      Job job, String id, JsonObject delta, JsonElement logprobs, String finish) {
     JsonObject choice = job.chat ? new JsonObject() : delta;
     choice.addProperty("index", 0);
     if (job.chat) {
       choice.add("delta", delta);
     }
-    choice.add("logprobs", JsonNull.INSTANCE);
+    choice.add("logprobs", logprobs);
     choice.add("finish_reason", finish == null ? JsonNull.INSTANCE : new JsonPrimitive(finish));
     JsonObject body = envelope(job, id, job.chat ? "chat.completion.chunk" : "text_completion");
     body.add("choices", array(choice));

@@ -3,6 +3,7 @@ package io.github.attention4j.models.server;
 import com.google.gson.JsonElement;
 import com.sun.net.httpserver.HttpExchange;
 import com.sun.net.httpserver.HttpServer;
+import io.github.attention4j.models.Scheduler;
 import io.github.attention4j.models.text.Chat;
 import io.github.attention4j.models.text.TextGenerator;
 import java.io.IOException;
@@ -45,20 +46,32 @@ import java.util.concurrent.TimeUnit;
  * <tr><td>POST /v1/chat/completions</td><td>an answer, streamed if {@code "stream": true}</td></tr>
  * <tr><td>POST /v1/completions</td><td>the continuation of a text, likewise</td></tr>
  * <tr><td>POST /v1/embeddings</td><td>vectors, as numbers or base64</td></tr>
- * <tr><td>GET /v1/models</td><td>the models by name</td></tr>
+ * <tr><td>GET /v1/models</td><td>the models by name; {@code /v1/models/NAME} is one</td></tr>
  * <tr><td>GET /health</td><td>{@code {"status":"ok"}}; needs no key</td></tr>
  * <tr><td>GET /metrics</td><td>counters in Prometheus's text format</td></tr>
  * </table>
  *
- * <p><b>Parameters.</b> Supported for both kinds of completions: {@code model}, {@code max_tokens}
- * (and {@code max_completion_tokens}), {@code temperature} (default 1), {@code top_p}, {@code
- * top_k} (not OpenAI's), {@code seed} (default: random), {@code stop}, {@code stream}, {@code
- * stream_options.include_usage}, {@code response_format} of type {@code text} or {@code
- * json_object}, which lets the model write only a JSON object. For chats also {@code messages},
- * {@code tools}, and {@code tool_choice} {@code auto} or {@code none}. Ignored, because they change
- * no result: {@code user}, {@code metadata}, {@code store}, {@code service_tier}, {@code
- * safety_identifier}, {@code prompt_cache_key}. Everything else is refused with status 400, unless
- * it has the value that changes nothing, such as {@code "n": 1}.
+ * <p><b>Parameters.</b> Of both kinds of completions: {@code model}, {@code max_tokens} (and {@code
+ * max_completion_tokens}), {@code temperature} (default 1), {@code top_p}, {@code
+ * presence_penalty}, {@code frequency_penalty}, {@code logit_bias}, {@code seed} (default: random),
+ * {@code stop}, {@code logprobs}, {@code stream}, {@code stream_options.include_usage}, {@code
+ * response_format} of type {@code text} or {@code json_object}, which lets the model write only a
+ * JSON object; and three that OpenAI does not have: {@code top_k}, {@code min_p} and {@code
+ * repetition_penalty}. Of chats also {@code messages}, {@code top_logprobs}, {@code tools}, and
+ * {@code tool_choice} {@code auto} or {@code none}.
+ *
+ * <p>Ignored, because they change no result: {@code user}, {@code metadata}, {@code store}, {@code
+ * service_tier}, {@code safety_identifier}, {@code prompt_cache_key}.
+ *
+ * <p>Refused by name with status 400, unless the value changes nothing, such as {@code "n": 1}:
+ * {@code n} and {@code best_of} above 1, {@code echo}, {@code suffix}, {@code response_format} of
+ * type {@code json_schema}, {@code strict} tools, {@code tool_choice} {@code required} or of one
+ * tool, {@code parallel_tool_calls} false, content that is no text, several prompts, and whatever
+ * is not named here.
+ *
+ * <p><b>Sharing.</b> Texts that are written at the same time advance together ({@link Scheduler}):
+ * the weights are read once for the next token of all of them, and a long prompt is read in parts
+ * between those steps. What a text becomes does not depend on the others.
  *
  * <p><b>Limits.</b> A body that is too long gets status 413; a request that asks for more tokens
  * than allowed, or has a longer prompt than the context, 400; one more than computed and waiting
@@ -81,6 +94,9 @@ public final class OpenAiServer implements AutoCloseable {
   /** Requests that may be read or refused while as many as allowed are computed and waiting. */
   private static final int DOORWAY = 64;
 
+  /** Before the name of a model. */
+  private static final String MODEL = "/v1/models/";
+
   private static final Map<String, String> METHODS =
       Map.of(
           "/v1/chat/completions", "POST",
@@ -93,6 +109,10 @@ public final class OpenAiServer implements AutoCloseable {
   private final HttpServer http;
   private final ExecutorService handlers;
   private final ThreadPoolExecutor workers;
+
+  /** Null if there is no language model. */
+  private final Scheduler scheduler;
+
   private final Semaphore door;
   private final Endpoints endpoints;
   private final Metrics metrics;
@@ -113,15 +133,28 @@ public final class OpenAiServer implements AutoCloseable {
                 : new ArrayBlockingQueue<>(builder.queue, true),
             Thread.ofPlatform().name("attention4j-server-", 0).daemon().factory());
     door = new Semaphore(builder.parallel + builder.queue + DOORWAY);
+    scheduler = builder.generator == null ? null : builder.scheduler();
     metrics = new Metrics(workers::getActiveCount, () -> workers.getQueue().size());
-    endpoints = new Endpoints(builder, metrics, this::submit);
+    endpoints = new Endpoints(builder, scheduler, metrics, this::submit);
     setIfAbsent("sun.net.httpserver.maxReqTime", GRACE);
     setIfAbsent("sun.net.httpserver.maxRspTime", builder.maxTime.plus(GRACE));
-    http = HttpServer.create(builder.address, 0);
+    http = listen(builder.address);
     handlers = Executors.newVirtualThreadPerTaskExecutor();
     http.setExecutor(handlers);
     http.createContext("/", this::handle);
     http.start();
+  }
+
+  private HttpServer listen(InetSocketAddress address) throws IOException {
+    try {
+      return HttpServer.create(address, 0);
+    } catch (IOException | RuntimeException e) {
+      workers.shutdown();
+      if (scheduler != null) {
+        scheduler.close();
+      }
+      throw e;
+    }
   }
 
   private static void setIfAbsent(String property, Duration seconds) {
@@ -164,6 +197,9 @@ public final class OpenAiServer implements AutoCloseable {
         interrupted = true;
       }
     }
+    if (scheduler != null) {
+      scheduler.close();
+    }
     if (interrupted) {
       Thread.currentThread().interrupt();
     }
@@ -184,7 +220,7 @@ public final class OpenAiServer implements AutoCloseable {
 
   private void handle(HttpExchange exchange) {
     String path = exchange.getRequestURI().getPath();
-    String known = METHODS.containsKey(path) ? path : "other";
+    String known = known(path);
     Answer answer = new Answer(exchange);
     try (exchange) {
       try {
@@ -203,8 +239,12 @@ public final class OpenAiServer implements AutoCloseable {
     }
   }
 
+  private static String known(String path) {
+    return METHODS.containsKey(path) ? path : path.startsWith(MODEL) ? MODEL : "other";
+  }
+
   private void respond(HttpExchange exchange, String path, Answer answer) throws IOException {
-    String method = METHODS.get(path);
+    String method = path.startsWith(MODEL) ? "GET" : METHODS.get(path);
     if (method == null) {
       throw new HttpError(
           404, "invalid_request_error", null, "not_found", "there is no path " + path);
@@ -223,7 +263,8 @@ public final class OpenAiServer implements AutoCloseable {
       return;
     }
     authenticate(exchange);
-    switch (path) {
+    switch (known(path)) {
+      case MODEL -> answer.json(endpoints.model(path.substring(MODEL.length())));
       case "/metrics" -> answer.send("text/plain; version=0.0.4", metrics.render());
       case "/v1/models" -> answer.json(endpoints.models());
       default -> {
@@ -373,7 +414,9 @@ public final class OpenAiServer implements AutoCloseable {
     int maxBodyBytes = 4 << 20;
     int maxTokens = 4096;
     Duration maxTime = Duration.ofMinutes(5);
-    int parallel = 1;
+    int parallel = 8;
+    int promptPart;
+    int cacheTokens;
     int queue = 32;
 
     private Builder() {}
@@ -494,15 +537,53 @@ public final class OpenAiServer implements AutoCloseable {
     }
 
     /**
-     * Chooses how many requests are computed at once. They share the processors.
+     * Chooses how many requests are computed at once; others wait.
      *
-     * @param parallel at least 1, which is the default
+     * @param parallel from 1 to 1024; 8 by default
+     * @return this builder
+     * @throws IllegalArgumentException if it lies outside its range
+     */
+    public Builder parallel(int parallel) {
+      if (parallel > 1024) {
+        throw new IllegalArgumentException("parallel must be at most 1024: parallel=" + parallel);
+      }
+      this.parallel = atLeast(1, parallel, "parallel");
+      return this;
+    }
+
+    /**
+     * Limits the tokens of all texts that are computed at once, prompts and answers together.
+     *
+     * @param cacheTokens as {@link Scheduler.Builder#tokens}, which tells the default
      * @return this builder
      * @throws IllegalArgumentException if it is less than 1
      */
-    public Builder parallel(int parallel) {
-      this.parallel = atLeast(1, parallel, "parallel");
+    public Builder cacheTokens(int cacheTokens) {
+      this.cacheTokens = atLeast(1, cacheTokens, "cacheTokens");
       return this;
+    }
+
+    /**
+     * Chooses the length of the parts in which prompts are read.
+     *
+     * @param promptPart as {@link Scheduler.Builder#promptPart}
+     * @return this builder
+     * @throws IllegalArgumentException if it is less than 1
+     */
+    public Builder promptPart(int promptPart) {
+      this.promptPart = atLeast(1, promptPart, "promptPart");
+      return this;
+    }
+
+    private Scheduler scheduler() {
+      Scheduler.Builder scheduler = Scheduler.builder(generator.model()).sessions(parallel);
+      if (cacheTokens > 0) {
+        scheduler.tokens(cacheTokens);
+      }
+      if (promptPart > 0) {
+        scheduler.promptPart(promptPart);
+      }
+      return scheduler.start();
     }
 
     /**

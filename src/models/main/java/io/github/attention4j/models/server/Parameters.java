@@ -51,6 +51,11 @@ final class Parameters {
     return path.isEmpty() ? field : path + "." + field;
   }
 
+  /** The fields that are there. */
+  Set<String> names() {
+    return fields.keySet();
+  }
+
   /** The element of a field, null if it is absent or null. */
   JsonElement any(String field) {
     read.add(field);

@@ -1,6 +1,7 @@
 package io.github.attention4j.models.text;
 
 import io.github.attention4j.models.CausalLm;
+import io.github.attention4j.models.Scheduler;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Path;
@@ -28,6 +29,9 @@ public final class Chat implements AutoCloseable {
   private final ChatFormat format;
   private final CausalLm owned;
 
+  /** Encodes rendered prompts by the model's own rules; null where the tokenizer alone does. */
+  private final CausalLm encoder;
+
   /**
    * Joins a model and its format.
    *
@@ -35,13 +39,25 @@ public final class Chat implements AutoCloseable {
    * @param format how the model reads conversations
    */
   public Chat(TextGenerator generator, ChatFormat format) {
-    this(generator, Objects.requireNonNull(format, "format"), null);
+    this(generator, Objects.requireNonNull(format, "format"), null, null);
   }
 
-  private Chat(TextGenerator generator, ChatFormat format, CausalLm owned) {
+  private Chat(TextGenerator generator, ChatFormat format, CausalLm owned, CausalLm encoder) {
     this.generator = Objects.requireNonNull(generator, "generator");
     this.format = format;
     this.owned = owned;
+    this.encoder = encoder;
+  }
+
+  /**
+   * Lets the answers of this model advance together, see {@link TextGenerator#shared}.
+   *
+   * @param scheduler of the same model; it is not closed by this
+   * @return a chat that closes nothing
+   * @throws IllegalArgumentException if the scheduler is of another model
+   */
+  public Chat shared(Scheduler scheduler) {
+    return new Chat(generator.shared(scheduler), format, null, encoder);
   }
 
   /**
@@ -57,7 +73,7 @@ public final class Chat implements AutoCloseable {
     CausalLm model = CausalLm.open(path);
     try {
       ChatFormat format = model.chatTemplate().map(TemplateFormat::new).orElse(null);
-      Chat chat = new Chat(new TextGenerator(model, model.tokenizer()), format, model);
+      Chat chat = new Chat(new TextGenerator(model, model.tokenizer()), format, model, model);
       model = null;
       return chat;
     } catch (UncheckedIOException e) {
@@ -136,9 +152,9 @@ public final class Chat implements AutoCloseable {
       throw new IllegalStateException("the model has no chat template: " + generator.model());
     }
     String prompt = format.prompt(messages, tools);
-    return owned == null
+    return encoder == null
         ? generator.tokenizer().encode(prompt, false).tokens()
-        : owned.encodeRendered(prompt);
+        : encoder.encodeRendered(prompt);
   }
 
   /**

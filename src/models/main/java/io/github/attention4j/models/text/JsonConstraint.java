@@ -1,5 +1,7 @@
 package io.github.attention4j.models.text;
 
+import io.github.attention4j.models.LogitsProcessor;
+import java.util.Arrays;
 import java.util.Objects;
 import java.util.Set;
 
@@ -11,13 +13,19 @@ import java.util.Set;
  * white space follow one another outside strings. If the model stops at a limit of tokens, the text
  * is the beginning of an object.
  *
- * <p>An instance belongs to one text and one thread.
+ * <p>An instance remembers how far it has read a text: give each text its own. Not safe for several
+ * threads.
  */
-public final class JsonConstraint implements TokenConstraint {
+public final class JsonConstraint implements LogitsProcessor {
   private final TokenTexts texts;
   private final Set<Integer> ends;
   private final JsonPrefix written = new JsonPrefix();
   private final JsonPrefix tried = new JsonPrefix();
+
+  /** The generated tokens that {@code written} has taken. */
+  private int[] taken = new int[16];
+
+  private int count;
 
   /**
    * Starts an object.
@@ -30,8 +38,15 @@ public final class JsonConstraint implements TokenConstraint {
     this.ends = Set.copyOf(ends);
   }
 
+  /**
+   * Sets the logits of the tokens that must not come next to −∞.
+   *
+   * @throws IllegalArgumentException if what was generated so far begins no JSON object
+   * @throws IllegalStateException if no token may follow
+   */
   @Override
-  public void mask(float[] logits) {
+  public void process(int[] tokens, int length, int promptLength, float[] logits) {
+    read(tokens, length, promptLength);
     boolean any = false;
     for (int token = 0; token < logits.length; token++) {
       if (mayFollow(token)) {
@@ -48,23 +63,37 @@ public final class JsonConstraint implements TokenConstraint {
     }
   }
 
-  @Override
-  public void accept(int token) {
-    if (!ends.contains(token) && !written.accept(texts.text(token))) {
-      throw new IllegalArgumentException(
-          "token must continue the JSON object: token=%d, text=\"%s\""
-              .formatted(token, texts.text(token)));
-    }
-  }
-
   /**
    * Tells whether the object is closed.
    *
-   * @return whether the text so far is a JSON object
+   * @throws IllegalArgumentException if what was generated so far begins no JSON object
    */
   @Override
-  public boolean complete() {
+  public boolean completes(int[] tokens, int length, int promptLength) {
+    read(tokens, length, promptLength);
     return written.complete();
+  }
+
+  /** Takes the generated tokens that are new, or all of them if others were generated before. */
+  private void read(int[] tokens, int length, int promptLength) {
+    int generated = length - promptLength;
+    if (count > generated
+        || !Arrays.equals(taken, 0, count, tokens, promptLength, promptLength + count)) {
+      written.copyFrom(new JsonPrefix());
+      count = 0;
+    }
+    while (count < generated) {
+      int token = tokens[promptLength + count];
+      if (!ends.contains(token) && !written.accept(texts.text(token))) {
+        throw new IllegalArgumentException(
+            "token must continue the JSON object: token=%d, text=\"%s\""
+                .formatted(token, texts.text(token)));
+      }
+      if (count == taken.length) {
+        taken = Arrays.copyOf(taken, 2 * count);
+      }
+      taken[count++] = token;
+    }
   }
 
   private boolean mayFollow(int token) {

@@ -1,16 +1,27 @@
 package io.github.attention4j.models.text;
 
-import io.github.attention4j.DType;
-import io.github.attention4j.Tensor;
 import io.github.attention4j.models.CausalLm;
+import io.github.attention4j.models.Drafter;
+import io.github.attention4j.models.Generated;
+import io.github.attention4j.models.GeneratedToken;
+import io.github.attention4j.models.Generation;
+import io.github.attention4j.models.LogitsProcessor;
 import io.github.attention4j.models.Sampler;
+import io.github.attention4j.models.Scheduler;
+import io.github.attention4j.models.TextStream;
+import io.github.attention4j.models.TokenListener;
 import io.github.attention4j.models.Tokenizer;
 import java.lang.foreign.Arena;
 import java.time.Duration;
-import java.util.Arrays;
 import java.util.List;
 import java.util.Objects;
 import java.util.Set;
+import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.CancellationException;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
+import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.TimeUnit;
 import java.util.function.BooleanSupplier;
 import java.util.function.Consumer;
 import java.util.function.Supplier;
@@ -24,17 +35,18 @@ import java.util.function.Supplier;
  * generator.generate("The capital of France is", request, System.out::print);
  * }</pre>
  *
- * <p>Safe for any number of threads; each call has a session of its own. It closes neither the
- * model nor the tokenizer, which must stay open while it is used.
+ * <p>Safe for any number of threads; each call has a session of its own, and all of them can {@link
+ * #shared share} the steps in which they advance. It closes neither the model nor the tokenizer,
+ * which must stay open while it is used.
  */
 public final class TextGenerator {
-  /** Long prompts are read in parts, between which a call can be cancelled. */
-  private static final int PROMPT_PART = 256;
-
   private final CausalLm model;
   private final Tokenizer tokenizer;
   private final Set<Integer> ends;
   private final Supplier<TokenTexts> texts;
+
+  /** Null if each call computes by itself. */
+  private final Scheduler scheduler;
 
   /**
    * Joins a model and its tokenizer.
@@ -53,6 +65,29 @@ public final class TextGenerator {
     }
     ends = Set.copyOf(model.ends());
     texts = new Once<>(() -> TokenTexts.of(tokenizer));
+    scheduler = null;
+  }
+
+  private TextGenerator(TextGenerator other, Scheduler scheduler) {
+    model = other.model;
+    tokenizer = other.tokenizer;
+    ends = other.ends;
+    texts = other.texts;
+    this.scheduler = scheduler;
+  }
+
+  /**
+   * Lets the texts of this model advance together, see {@link Scheduler}.
+   *
+   * @param scheduler of the same model; it is not closed by this
+   * @return a generator whose calls share their steps with everyone who uses the scheduler
+   * @throws IllegalArgumentException if the scheduler is of another model
+   */
+  public TextGenerator shared(Scheduler scheduler) {
+    if (scheduler.model() != model) {
+      throw new IllegalArgumentException("scheduler must be of the same model: " + model);
+    }
+    return new TextGenerator(this, scheduler);
   }
 
   /** Why a text ended. */
@@ -76,7 +111,7 @@ public final class TextGenerator {
    * @param promptTokens how many tokens were read
    * @param newTokens how many tokens were chosen, the one that ended the text included
    * @param finish why the text ended
-   * @param promptTime how long reading the prompt took
+   * @param promptTime how long reading the prompt took, and waiting for its turn
    * @param newTime how long choosing the new tokens took
    */
   public record Result(
@@ -96,13 +131,16 @@ public final class TextGenerator {
     return new Builder();
   }
 
-  /** The options of a call. Immutable, except that a constraint serves one call only. */
+  /** The options of a call. Immutable. */
   public static final class Request {
     private final int maxTokens;
     private final Sampler sampler;
     private final List<String> stops;
     private final boolean json;
-    private final Supplier<? extends TokenConstraint> constraint;
+    private final Supplier<? extends LogitsProcessor> processor;
+    private final Drafter drafter;
+    private final int logProbabilities;
+    private final Consumer<GeneratedToken> onToken;
     private final Duration time;
     private final BooleanSupplier cancelled;
 
@@ -111,7 +149,10 @@ public final class TextGenerator {
       sampler = builder.sampler;
       stops = List.copyOf(builder.stops);
       json = builder.json;
-      constraint = builder.constraint;
+      processor = builder.processor;
+      drafter = builder.drafter;
+      logProbabilities = builder.logProbabilities;
+      onToken = builder.onToken;
       time = builder.time;
       cancelled = builder.cancelled;
     }
@@ -123,7 +164,10 @@ public final class TextGenerator {
     private Sampler sampler = Sampler.greedy();
     private List<String> stops = List.of();
     private boolean json;
-    private Supplier<? extends TokenConstraint> constraint;
+    private Supplier<? extends LogitsProcessor> processor;
+    private Drafter drafter;
+    private int logProbabilities = -1;
+    private Consumer<GeneratedToken> onToken = token -> {};
     private Duration time;
     private BooleanSupplier cancelled = () -> false;
 
@@ -192,13 +236,53 @@ public final class TextGenerator {
     }
 
     /**
-     * Constrains the tokens that may follow.
+     * Gives the caller a say in each token, such as a grammar.
      *
-     * @param constraint makes a constraint for the call
+     * @param processor makes a processor for the call
      * @return this builder
      */
-    public Builder constraint(Supplier<? extends TokenConstraint> constraint) {
-      this.constraint = Objects.requireNonNull(constraint, "constraint");
+    public Builder processor(Supplier<? extends LogitsProcessor> processor) {
+      this.processor = Objects.requireNonNull(processor, "processor");
+      return this;
+    }
+
+    /**
+     * Lets something quick propose tokens, see {@link Generation.Builder#drafter}. Texts that share
+     * their steps do without it.
+     *
+     * @param drafter proposes; it serves one text at a time
+     * @return this builder
+     */
+    public Builder drafter(Drafter drafter) {
+      this.drafter = Objects.requireNonNull(drafter, "drafter");
+      return this;
+    }
+
+    /**
+     * Asks for log-probabilities, which {@link #onToken} is given.
+     *
+     * @param likeliest how many of the likeliest tokens to list beside the one that is chosen, from
+     *     0 to 100
+     * @return this builder
+     * @throws IllegalArgumentException if the number lies outside its range
+     */
+    public Builder logProbabilities(int likeliest) {
+      if (likeliest < 0 || likeliest > 100) {
+        throw new IllegalArgumentException(
+            "logProbabilities must lie in [0, 100]: logProbabilities=" + likeliest);
+      }
+      this.logProbabilities = likeliest;
+      return this;
+    }
+
+    /**
+     * Takes each token, before the text that it completes.
+     *
+     * @param onToken is given each token, in the thread of the call; what it throws ends the call
+     * @return this builder
+     */
+    public Builder onToken(Consumer<GeneratedToken> onToken) {
+      this.onToken = Objects.requireNonNull(onToken, "onToken");
       return this;
     }
 
@@ -232,11 +316,11 @@ public final class TextGenerator {
      * Makes the request.
      *
      * @return the options chosen so far
-     * @throws IllegalArgumentException if JSON and another constraint are both asked for
+     * @throws IllegalArgumentException if JSON and a processor are both asked for
      */
     public Request build() {
-      if (json && constraint != null) {
-        throw new IllegalArgumentException("json and constraint cannot both be set");
+      if (json && processor != null) {
+        throw new IllegalArgumentException("json and processor cannot both be set");
       }
       return new Request(this);
     }
@@ -293,103 +377,94 @@ public final class TextGenerator {
               .formatted(prompt.length, model.context()));
     }
     int most = Math.min(request.maxTokens, model.context() - prompt.length);
+    Call call = new Call(request, onText);
+    Generation generation = call.generation(most);
+    if (scheduler != null) {
+      return call.result(prompt, call.await(scheduler.submit(prompt, generation, call)));
+    }
     try (Arena arena = Arena.ofConfined()) {
-      return new Call(arena, prompt, most, request, onText).run();
+      CausalLm.Session session =
+          model.newSession(arena, Math.min(model.context(), prompt.length + most));
+      return call.result(prompt, session.generate(prompt, generation, call));
+    } catch (CancellationException e) {
+      return call.result(prompt, new Generated(new int[0], Generated.Reason.CANCELLED));
     }
   }
 
   /** One text on its way. */
-  private final class Call {
+  private final class Call implements TokenListener {
+    private static final long POLL_MILLIS = 50;
+
     private final long start = System.nanoTime();
-    private final int[] prompt;
-    private final int most;
     private final Request request;
     private final Consumer<String> onText;
-    private final CausalLm.Session session;
-    private final TokenConstraint constraint;
-    private final Tensor masked;
-    private final TextPieces pieces;
+    private final TextStream stream;
     private final StringBuilder text = new StringBuilder();
-    private int tokens;
-    private Finish finish;
 
-    Call(Arena arena, int[] prompt, int most, Request request, Consumer<String> onText) {
-      this.prompt = prompt;
-      this.most = most;
+    /** What is to be shown in the caller's thread, where another one generates. */
+    private final BlockingQueue<Runnable> shown = new LinkedBlockingQueue<>();
+
+    private volatile boolean abandoned;
+    private volatile Finish cause;
+    private long read;
+    private int tokens;
+
+    Call(Request request, Consumer<String> onText) {
       this.request = request;
       this.onText = onText;
-      session = model.newSession(arena, Math.min(model.context(), prompt.length + most));
-      if (request.json) {
-        constraint = new JsonConstraint(texts.get(), ends);
-      } else {
-        constraint = request.constraint == null ? null : request.constraint.get();
-      }
-      masked =
-          constraint == null ? null : Tensor.allocate(arena, DType.F32, (long) model.vocabulary());
-      pieces = new TextPieces(tokenizer, request.stops);
+      stream = new TextStream(tokenizer, request.stops);
     }
 
-    Result run() {
-      Tensor next = null;
-      for (int from = 0; from < prompt.length && !interrupted(); from += PROMPT_PART) {
-        int to = Math.min(prompt.length, from + PROMPT_PART);
-        next = session.prefill(Arrays.copyOfRange(prompt, from, to));
+    Generation generation(int most) {
+      Generation.Builder generation =
+          Generation.builder()
+              .maxNewTokens(most)
+              .sampler(request.sampler)
+              .cancelled(this::isCancelled);
+      if (request.json) {
+        generation.processor(new JsonConstraint(texts.get(), ends));
+      } else if (request.processor != null) {
+        generation.processor(request.processor.get());
       }
-      long read = System.nanoTime();
-      while (finish == null && !full() && !interrupted()) {
-        int token = choose(next);
-        tokens++;
-        if (ends.contains(token)) {
-          finish = Finish.END;
-        } else {
-          show(pieces.add(token));
-          if (pieces.stopped()) {
-            finish = Finish.STOP_TEXT;
-          } else if (constraint != null && constraint.complete()) {
-            finish = Finish.END;
-          } else if (!full() && !interrupted()) {
-            next = session.step(token);
-          }
+      if (request.logProbabilities >= 0) {
+        generation.logProbabilities(request.logProbabilities);
+      }
+      if (request.drafter != null && scheduler == null) {
+        generation.drafter(request.drafter);
+      }
+      return generation.build();
+    }
+
+    private boolean isCancelled() {
+      if (cause == null) {
+        if (abandoned
+            || request.cancelled.getAsBoolean()
+            || (scheduler == null && Thread.currentThread().isInterrupted())) {
+          cause = Finish.CANCELLED;
+        } else if (request.time != null && System.nanoTime() - start > request.time.toNanos()) {
+          cause = Finish.TIME;
         }
       }
-      show(pieces.end());
-      if (pieces.stopped()) {
-        finish = Finish.STOP_TEXT;
-      }
-      return new Result(
-          text.toString(),
-          prompt.length,
-          tokens,
-          finish,
-          Duration.ofNanos(read - start),
-          Duration.ofNanos(System.nanoTime() - read));
+      return cause != null;
     }
 
-    private boolean full() {
-      if (tokens >= most) {
-        finish = Finish.LENGTH;
+    @Override
+    public boolean onToken(GeneratedToken token) {
+      if (tokens++ == 0) {
+        read = System.nanoTime();
       }
-      return finish != null;
+      String piece = ends.contains(token.token()) ? "" : stream.add(token.token());
+      if (scheduler == null) {
+        show(token, piece);
+      } else {
+        shown.add(() -> show(token, piece));
+      }
+      return stream.stop() == null;
     }
 
-    private boolean interrupted() {
-      if (request.cancelled.getAsBoolean() || Thread.currentThread().isInterrupted()) {
-        finish = Finish.CANCELLED;
-      } else if (request.time != null && System.nanoTime() - start > request.time.toNanos()) {
-        finish = Finish.TIME;
-      }
-      return finish != null;
-    }
-
-    private int choose(Tensor next) {
-      if (constraint == null) {
-        return request.sampler.next(next, session.length());
-      }
-      float[] logits = next.toFloatArray();
-      constraint.mask(logits);
-      int token = request.sampler.next(masked.copyFrom(logits), session.length());
-      constraint.accept(token);
-      return token;
+    private void show(GeneratedToken token, String piece) {
+      request.onToken.accept(token);
+      show(piece);
     }
 
     private void show(String piece) {
@@ -397,6 +472,68 @@ public final class TextGenerator {
         text.append(piece);
         onText.accept(piece);
       }
+    }
+
+    /**
+     * Shows what another thread generates, until it has ended; nothing of it goes on afterwards.
+     */
+    Generated await(CompletableFuture<Generated> other) {
+      other.whenComplete((done, failure) -> shown.add(() -> {}));
+      boolean interrupted = false;
+      RuntimeException failed = null;
+      while (!(other.isDone() && shown.isEmpty())) {
+        try {
+          Runnable next = shown.poll(POLL_MILLIS, TimeUnit.MILLISECONDS);
+          if (next != null && failed == null) {
+            next.run();
+          }
+        } catch (InterruptedException e) {
+          interrupted = true;
+          abandoned = true;
+        } catch (RuntimeException e) {
+          failed = e;
+          abandoned = true;
+        }
+      }
+      if (interrupted) {
+        Thread.currentThread().interrupt();
+      }
+      if (failed != null) {
+        throw failed;
+      }
+      try {
+        return other.join();
+      } catch (CompletionException e) {
+        if (e.getCause() instanceof RuntimeException cause) {
+          throw cause;
+        }
+        if (e.getCause() instanceof Error error) {
+          throw error;
+        }
+        throw e;
+      }
+    }
+
+    Result result(int[] prompt, Generated generated) {
+      long end = System.nanoTime();
+      show(stream.finish());
+      Finish finish =
+          stream.stop() != null
+              ? Finish.STOP_TEXT
+              : switch (generated.reason()) {
+                case END -> Finish.END;
+                case STOPPED -> Finish.STOP_TEXT;
+                case LENGTH -> Finish.LENGTH;
+                case CANCELLED -> Objects.requireNonNullElse(cause, Finish.CANCELLED);
+              };
+      long begun = tokens == 0 ? end : read;
+      return new Result(
+          text.toString(),
+          prompt.length,
+          tokens,
+          finish,
+          Duration.ofNanos(begun - start),
+          Duration.ofNanos(end - begun));
     }
   }
 

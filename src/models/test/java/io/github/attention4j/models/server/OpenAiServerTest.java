@@ -245,6 +245,122 @@ class OpenAiServerTest {
             .collect(Collectors.joining()));
   }
 
+  // ---- Sampling ----
+
+  /** The answer begins with G; what may not follow, or is wanted more, changes that. */
+  @Test
+  void shouldBiasAndPenaliseTokens() throws Exception {
+    String answer = content(HELLO + ", \"temperature\": 0}");
+    assertTrue(answer.startsWith("Good"), answer);
+    assertEquals(
+        "AAA",
+        content(
+            HELLO
+                + ", \"temperature\": 0, \"max_tokens\": 3, \"logit_bias\": {\"%d\": 100}}"
+                    .formatted((int) 'A')));
+    // A bias that a penalty for being there outweighs holds for one token.
+    String penalised =
+        content(
+            HELLO
+                + ", \"temperature\": 0, \"max_tokens\": 3, \"presence_penalty\": 2,"
+                + " \"logit_bias\": {\"%d\": 100, \"%d\": 99, \"%d\": 98.5}}"
+                    .formatted((int) 'A', (int) 'B', (int) 'C'));
+    assertEquals("ABC", penalised);
+    String frequent =
+        content(
+            HELLO
+                + ", \"temperature\": 0, \"max_tokens\": 4, \"frequency_penalty\": 0.6,"
+                + " \"logit_bias\": {\"%d\": 100, \"%d\": 99}}".formatted((int) 'A', (int) 'B'));
+    assertEquals("AABA", frequent);
+    assertEquals(
+        answer,
+        content(HELLO + ", \"temperature\": 1, \"min_p\": 0.999, \"seed\": 3, \"top_k\": 40}"));
+  }
+
+  private String content(String body) throws Exception {
+    return choice(ok(post(CHAT, body))).getAsJsonObject("message").get("content").getAsString();
+  }
+
+  @Test
+  void shouldTellTheLogProbabilitiesOfAChat() throws Exception {
+    String body =
+        HELLO + ", \"temperature\": 0, \"max_tokens\": 14, \"logprobs\": true, \"top_logprobs\": 2";
+    JsonObject answer = choice(ok(post(CHAT, body + "}")));
+    var listed = answer.getAsJsonObject("logprobs").getAsJsonArray("content");
+    assertEquals(14, listed.size());
+    StringBuilder text = new StringBuilder();
+    for (var each : listed) {
+      JsonObject token = each.getAsJsonObject();
+      text.append(token.get("token").getAsString());
+      double logprob = token.get("logprob").getAsDouble();
+      assertTrue(logprob < 0 && logprob > -10, token.toString());
+      assertEquals(2, token.getAsJsonArray("top_logprobs").size());
+      JsonObject first = token.getAsJsonArray("top_logprobs").get(0).getAsJsonObject();
+      assertEquals(token.get("token"), first.get("token"));
+      assertEquals(token.get("logprob"), first.get("logprob"));
+      assertEquals(
+          token.get("token").getAsString().getBytes(StandardCharsets.UTF_8).length,
+          token.getAsJsonArray("bytes").size());
+    }
+    assertEquals("Good morning, ", text.toString());
+    List<JsonObject> events = events(post(CHAT, body + ", \"stream\": true}"));
+    StringBuilder streamed = new StringBuilder();
+    for (JsonObject event : events) {
+      if (choice(event).get("logprobs").isJsonObject()) {
+        choice(event)
+            .getAsJsonObject("logprobs")
+            .getAsJsonArray("content")
+            .forEach(token -> streamed.append(token.getAsJsonObject().get("token").getAsString()));
+      }
+    }
+    assertEquals("Good morning, ", streamed.toString());
+  }
+
+  @Test
+  void shouldTellTheLogProbabilitiesOfACompletion() throws Exception {
+    String body = "{\"prompt\": \"sunny<answer>\", \"temperature\": 0, \"logprobs\": 1}";
+    JsonObject logprobs = choice(ok(post("/v1/completions", body))).getAsJsonObject("logprobs");
+    StringBuilder text = new StringBuilder();
+    for (int i = 0; i < logprobs.getAsJsonArray("tokens").size(); i++) {
+      assertEquals(text.length(), logprobs.getAsJsonArray("text_offset").get(i).getAsInt());
+      String token = logprobs.getAsJsonArray("tokens").get(i).getAsString();
+      text.append(token);
+      assertEquals(
+          logprobs.getAsJsonArray("token_logprobs").get(i),
+          logprobs.getAsJsonArray("top_logprobs").get(i).getAsJsonObject().get(token));
+    }
+    assertEquals("It is sunny.", text.toString());
+    assertEquals(
+        "logprobs must lie in [0, 5]: logprobs=6",
+        error(post("/v1/completions", body.replace("1}", "6}")), 400));
+  }
+
+  // ---- Sharing ----
+
+  @Test
+  void shouldAnswerManyAtOnceAsEachAlone() throws Exception {
+    server.close();
+    server = builder().parallel(6).queue(40).cacheTokens(512).promptPart(7).start();
+    try (var threads = Executors.newVirtualThreadPerTaskExecutor()) {
+      List<Future<String>> answers = new ArrayList<>();
+      for (int i = 0; i < 24; i++) {
+        String before = "x".repeat(3 * i);
+        String body =
+            "{\"messages\": [{\"role\": \"user\", \"content\": \"%s hello\"}],".formatted(before)
+                + " \"temperature\": 0, \"max_tokens\": 40}";
+        answers.add(threads.submit(() -> content(body)));
+      }
+      for (Future<String> answer : answers) {
+        assertEquals("Good morning, 😀! How are you?", answer.get());
+      }
+    }
+    assertEquals(
+        "the prompt and max_tokens must fit the memory of this server: prompt=6, max_tokens=600,"
+            + " tokens=512",
+        error(post(CHAT, HELLO + ", \"max_tokens\": 600}"), 400));
+    assertEquals("stop", choice(ok(post(CHAT, HELLO + "}"))).get("finish_reason").getAsString());
+  }
+
   @Test
   void shouldWriteOnlyAJsonObjectInJsonMode() throws Exception {
     JsonObject body =
@@ -348,6 +464,12 @@ class OpenAiServerTest {
   }
 
   @Test
+  void shouldTellOneModelByItsName() throws Exception {
+    assertEquals("scripted", ok(get("/v1/models/scripted")).get("id").getAsString());
+    assertEquals("there is no model other", error(get("/v1/models/other"), 404));
+  }
+
+  @Test
   void shouldListenOnLoopbackUnlessToldOtherwise() {
     assertTrue(server.address().getAddress().isLoopbackAddress());
     assertTrue(OpenAiServer.builder().address.getAddress().isLoopbackAddress());
@@ -374,9 +496,19 @@ class OpenAiServerTest {
       quoteCharacter = '`',
       textBlock =
           """
-          "logit_bias": {"1": 2}                    | this server does not support the parameter logit_bias
           "n": 2                                    | this server supports only n=1: n=2
-          "logprobs": true                          | this server supports only logprobs=false: logprobs=true
+          "logprobs": 3                             | logprobs must be true or false: logprobs=3
+          "top_logprobs": 3                         | top_logprobs needs logprobs=true: top_logprobs=3
+          "logprobs": true, "top_logprobs": 21      | top_logprobs must lie in [0, 20]: top_logprobs=21
+          "logit_bias": {"9999": 2}                 | a token must lie in [0, vocabulary): logit_bias.9999, vocabulary=VOCABULARY
+          "logit_bias": {"1": "x"}                  | logit_bias.1 must be a number: logit_bias.1="x"
+          "logit_bias": [1]                         | logit_bias must be a JSON object
+          "min_p": 1                                | minP must lie in [0, 1): minP=1.0
+          "repetition_penalty": 0                   | repetitionPenalty must be positive and finite: repetitionPenalty=0.0
+          "modalities": ["audio"]                   | modalities must be ["text"]: modalities=["audio"]
+          "parallel_tool_calls": false              | this server supports only parallel_tool_calls=true: parallel_tool_calls=false
+          "reasoning_effort": "low"                 | this server does not support the parameter reasoning_effort
+          "response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {}}} | response_format.type must be text or json_object: response_format.type=json_schema
           "temperature": -1                         | temperature must be finite and not negative: temperature=-1.0
           "temperature": "hot"                      | temperature must be a number: temperature="hot"
           "top_p": 0                                | topP must lie in (0, 1]: topP=0.0
@@ -391,10 +523,10 @@ class OpenAiServerTest {
           "stream_options": {"x": 1}                | this server does not support the parameter stream_options.x
           "response_format": {"type": "xml"}        | response_format.type must be text or json_object: response_format.type=xml
           "tool_choice": "required"                 | tool_choice must be auto or none: tool_choice="required"
-          "presence_penalty": 0.5                   | this server supports only presence_penalty=0: presence_penalty=0.5
           """)
   void shouldRefuseParametersByName(String parameter, String message) throws Exception {
-    assertEquals(message, error(post(CHAT, HELLO + ", " + parameter + "}"), 400));
+    String wanted = message.replace("VOCABULARY", Integer.toString(model.vocabulary()));
+    assertEquals(wanted, error(post(CHAT, HELLO + ", " + parameter + "}"), 400));
   }
 
   @Test
@@ -403,9 +535,9 @@ class OpenAiServerTest {
         post(
             CHAT,
             HELLO
-                + ", \"user\": \"me\", \"n\": 1, \"logprobs\": false, \"presence_penalty\": 0.0,"
-                + " \"metadata\": {\"a\": \"b\"}, \"logit_bias\": null, \"tool_choice\":"
-                + " \"none\"}"));
+                + ", \"user\": \"me\", \"n\": 1, \"logprobs\": false, \"top_logprobs\": 0,"
+                + " \"presence_penalty\": 0.0, \"modalities\": [\"text\"], \"metadata\": {\"a\":"
+                + " \"b\"}, \"logit_bias\": null, \"tool_choice\": \"none\"}"));
   }
 
   @Test
@@ -625,6 +757,9 @@ class OpenAiServerTest {
     assertThrows(IllegalArgumentException.class, () -> options.maxTokens(0));
     assertThrows(IllegalArgumentException.class, () -> options.maxTime(Duration.ZERO));
     assertThrows(IllegalArgumentException.class, () -> options.parallel(0));
+    assertThrows(IllegalArgumentException.class, () -> options.parallel(1025));
+    assertThrows(IllegalArgumentException.class, () -> options.cacheTokens(0));
+    assertThrows(IllegalArgumentException.class, () -> options.promptPart(0));
     assertThrows(IllegalArgumentException.class, () -> options.queue(-1));
     assertThrows(IllegalArgumentException.class, () -> options.apiKey(" "));
     assertThrows(IllegalArgumentException.class, () -> options.port(70_000));

@@ -106,22 +106,25 @@ class JsonConstraintTest {
     for (int text = 0; text < 300; text++) {
       JsonConstraint constraint = new JsonConstraint(texts, ends);
       StringBuilder written = new StringBuilder();
-      for (int i = 0; i < 60 && !constraint.complete(); i++) {
+      int[] tokens = {'?', 0};
+      int length = 1;
+      while (length < 60 && !constraint.completes(tokens, length, 1)) {
         float[] logits = new float[texts.count()];
-        constraint.mask(logits);
+        constraint.process(tokens, length, 1, logits);
         int[] left =
             java.util.stream.IntStream.range(0, logits.length)
                 .filter(token -> logits[token] == 0)
                 .toArray();
         int token = left[random.nextInt(left.length)];
-        constraint.accept(token);
+        tokens = Arrays.copyOf(tokens, length + 1);
+        tokens[length++] = token;
         written.append(texts.text(token));
       }
-      if (constraint.complete()) {
+      if (constraint.completes(tokens, length, 1)) {
         complete++;
         assertTrue(JsonParser.parseString(written.toString()).isJsonObject(), written.toString());
         float[] logits = new float[texts.count()];
-        constraint.mask(logits);
+        constraint.process(tokens, length, 1, logits);
         assertEquals(0, logits[128]);
         logits[128] = Float.NEGATIVE_INFINITY;
         for (float logit : logits) {
@@ -136,15 +139,25 @@ class JsonConstraintTest {
   void shouldSayWhyNothingCanFollow() {
     TokenTexts texts = TokenTexts.of(new ScriptedModel(Map.of()));
     JsonConstraint constraint = new JsonConstraint(texts, Set.of());
-    for (int token : new int[] {'{', '}'}) {
-      constraint.accept(token);
-    }
+    int[] tokens = {'{', '}', 'x'};
     IllegalStateException complete =
-        assertThrows(IllegalStateException.class, () -> constraint.mask(new float[texts.count()]));
+        assertThrows(
+            IllegalStateException.class,
+            () -> constraint.process(tokens, 2, 0, new float[texts.count()]));
     assertTrue(complete.getMessage().contains("no token that ends a text"));
     IllegalArgumentException wrong =
-        assertThrows(IllegalArgumentException.class, () -> constraint.accept('x'));
+        assertThrows(IllegalArgumentException.class, () -> constraint.completes(tokens, 3, 0));
     assertEquals("token must continue the JSON object: token=120, text=\"x\"", wrong.getMessage());
+  }
+
+  @Test
+  void shouldReadATextAnewWhenTokensWereTakenBack() {
+    TokenTexts texts = TokenTexts.of(new ScriptedModel(Map.of()));
+    JsonConstraint constraint = new JsonConstraint(texts, Set.of());
+    assertTrue(constraint.completes(new int[] {'{', '}'}, 2, 0));
+    assertFalse(constraint.completes(new int[] {'{', ' '}, 2, 0));
+    assertFalse(constraint.completes(new int[] {'{'}, 1, 0));
+    assertTrue(constraint.completes(new int[] {'x', '{', '}'}, 3, 1));
   }
 
   @Test

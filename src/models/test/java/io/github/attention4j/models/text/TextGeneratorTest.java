@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.attention4j.models.CausalLm;
 import io.github.attention4j.models.Encoding;
+import io.github.attention4j.models.TextStream;
 import io.github.attention4j.models.Tokenizer;
 import io.github.attention4j.models.testing.ScriptedModel;
 import java.nio.charset.StandardCharsets;
@@ -111,7 +112,7 @@ class TextGeneratorTest {
     assertThrows(IllegalArgumentException.class, () -> request.maxTokens(-1));
     assertThrows(IllegalArgumentException.class, () -> request.stop("a", ""));
     assertThrows(IllegalArgumentException.class, () -> request.time(Duration.ZERO));
-    request.json().constraint(() -> null);
+    request.json().processor(() -> null);
     assertThrows(IllegalArgumentException.class, request::build);
   }
 
@@ -161,33 +162,33 @@ class TextGeneratorTest {
   @Test
   void shouldNeverShowHalfACharacter() {
     String text = "aé漢😀😀z\u00a0漢é";
-    TextPieces pieces = new TextPieces(new Bytes(), List.of());
+    TextStream pieces = new TextStream(new Bytes(), List.of());
     StringBuilder shown = new StringBuilder();
     for (int token : new Bytes().encode(text, false).tokens()) {
       shown.append(pieces.add(token));
       assertTrue(text.startsWith(shown.toString()), shown.toString());
     }
-    assertEquals(text, shown + pieces.end());
+    assertEquals(text, shown + pieces.finish());
   }
 
   @Test
   void shouldNotWaitForEverForACharacterThatIsNone() {
-    TextPieces pieces = new TextPieces(new Bytes(), List.of());
+    TextStream pieces = new TextStream(new Bytes(), List.of());
     StringBuilder shown = new StringBuilder();
     for (int i = 0; i < 40; i++) {
       shown.append(pieces.add(0xff));
     }
     assertFalse(shown.isEmpty());
-    shown.append(pieces.add('a')).append(pieces.add('b')).append(pieces.end());
+    shown.append(pieces.add('a')).append(pieces.add('b')).append(pieces.finish());
     assertTrue(shown.toString().endsWith("ab"), shown.toString());
     assertEquals(42, shown.length());
   }
 
   @Test
   void shouldShowTheHalfCharacterAtTheEnd() {
-    TextPieces pieces = new TextPieces(new Bytes(), List.of());
+    TextStream pieces = new TextStream(new Bytes(), List.of());
     assertEquals("a", pieces.add('a'));
     assertEquals("", pieces.add(0xe6));
-    assertEquals("\uFFFD", pieces.end());
+    assertEquals("\uFFFD", pieces.finish());
   }
 }
