@@ -5,7 +5,8 @@ import sun.misc.Signal;
 
 /** Ctrl-C: the first one ends what is running, the next one the program. */
 final class Interrupts implements AutoCloseable {
-  private static final int STATUS = 130;
+  /** The exit status of a program that SIGINT has ended, as shells have it. */
+  static final int STATUS = 130;
 
   private final AtomicBoolean interrupted = new AtomicBoolean();
   private final AtomicBoolean running = new AtomicBoolean();

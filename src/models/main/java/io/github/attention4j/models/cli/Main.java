@@ -28,9 +28,11 @@ import java.util.Comparator;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Locale;
+import java.util.Objects;
 import java.util.Set;
 import java.util.concurrent.CountDownLatch;
 import java.util.stream.IntStream;
+import java.util.stream.Stream;
 
 /**
  * The command line: {@code java -jar attention4j-models-VERSION-all.jar COMMAND …}.
@@ -62,13 +64,19 @@ public final class Main {
             --embeddings MODEL      an embedding model beside the language model
             --name NAME             what clients call the model, its file name by default
             --api-key KEY           asked for in every request; or ATTENTION4J_API_KEY
-            --max-tokens N --max-time SECONDS --max-body BYTES --parallel N --queue N
+            --max-tokens N --max-time SECONDS --max-body BYTES
+            --parallel N            texts that advance together, 8 by default
+            --cache-tokens N        tokens of all of them together, 32768 by default
+            --queue N               requests that may wait
 
       Of generate and chat:
-            --max-tokens N --temperature T --top-p P --top-k K --seed N --stop TEXT --json
+            --max-tokens N --stop TEXT --json
+            --temperature T --top-p P --top-k K --min-p P --seed N
+            --repetition-penalty R --presence-penalty P --frequency-penalty F
       Of all: --threads N
 
-      Ctrl-C ends the text that is being written, a second one the program.\
+      Ctrl-C ends the text that is being written, and with it generate; chat goes on. A second
+      one ends the program.\
       """;
 
   private static final Set<String> FLAGS = Set.of("--refuse-truncation", "--json");
@@ -119,11 +127,12 @@ public final class Main {
       if (threads != null) {
         A4j.threads(threads);
       }
+      int status = 0;
       switch (arguments[0]) {
         case "info" -> info(words);
         case "embed" -> embed(words);
         case "rerank" -> rerank(words);
-        case "generate" -> generate(words);
+        case "generate" -> status = generate(words);
         case "chat" -> chat(words);
         case "serve" -> serve(words);
         case "help", "--help", "-h" -> out.println(USAGE);
@@ -134,7 +143,7 @@ public final class Main {
         err.println("the output could not be written");
         return 1;
       }
-      return 0;
+      return status;
     } catch (UsageException e) {
       err.println(e.getMessage() + "\n\n" + USAGE);
       return 2;
@@ -183,6 +192,9 @@ public final class Main {
           row("context", grouped(model.context()) + " tokens");
           row("ends", model.ends().stream().sorted().toList().toString());
           row("size", size(path));
+          model
+              .weightBytes()
+              .forEach((kind, bytes) -> row("weights", kind + ": " + grouped(bytes) + " bytes"));
           try (Chat chat = Chat.open(path)) {
             row("tokenizer", grouped(chat.generator().tokenizer().vocabulary()) + " tokens");
             row("chat", chat.isConversational() ? "by the model's template" : "no template");
@@ -348,8 +360,13 @@ public final class Main {
     Double temperature = words.number("--temperature");
     Double topP = words.number("--top-p");
     Integer topK = words.integer("--top-k");
+    Double minP = words.number("--min-p");
+    Double repetition = words.number("--repetition-penalty");
+    Double presence = words.number("--presence-penalty");
+    Double frequency = words.number("--frequency-penalty");
     Long seed = words.big("--seed");
-    if (temperature == null && topP == null && topK == null && seed == null) {
+    if (Stream.of(temperature, topP, topK, minP, repetition, presence, frequency, seed)
+        .allMatch(Objects::isNull)) {
       return model.defaultSampler();
     }
     Sampler.Builder sampler = Sampler.builder();
@@ -362,13 +379,25 @@ public final class Main {
     if (topK != null) {
       sampler.topK(topK);
     }
+    if (minP != null) {
+      sampler.minP(minP);
+    }
+    if (repetition != null) {
+      sampler.repetitionPenalty(repetition);
+    }
+    if (presence != null) {
+      sampler.presencePenalty(presence);
+    }
+    if (frequency != null) {
+      sampler.frequencyPenalty(frequency);
+    }
     if (seed != null) {
       sampler.seed(seed);
     }
     return sampler.build();
   }
 
-  private void generate(Arguments words) throws IOException {
+  private int generate(Arguments words) throws IOException {
     Path path = Path.of(words.required(0, "a MODEL"));
     TextGenerator.Builder request = request(words);
     try (Chat chat = Chat.open(path);
@@ -386,6 +415,7 @@ public final class Main {
       out.println();
       out.flush();
       summary(result);
+      return result.finish() == TextGenerator.Finish.CANCELLED ? Interrupts.STATUS : 0;
     }
   }
 
@@ -528,6 +558,10 @@ public final class Main {
     Integer queue = words.integer("--queue");
     if (queue != null) {
       server.queue(queue);
+    }
+    Integer cacheTokens = words.integer("--cache-tokens");
+    if (cacheTokens != null) {
+      server.cacheTokens(cacheTokens);
     }
   }
 
