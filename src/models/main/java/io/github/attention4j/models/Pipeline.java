@@ -15,6 +15,7 @@ import java.util.Arrays;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
+import java.util.function.IntUnaryOperator;
 
 /**
  * What sentence-transformers does to a text's hidden states: the modules of {@code modules.json}
@@ -253,10 +254,30 @@ record Pipeline(
     };
   }
 
+  /**
+   * The one token of a text that is pooled, by the length of the text; null if several are. {@link
+   * #vector} takes its hidden state for a text of one token.
+   */
+  IntUnaryOperator onlyPooled(int promptTokens) {
+    if (pooling.size() != 1) {
+      return null;
+    }
+    return switch (pooling.getFirst()) {
+      case CLS -> length -> skipped(length, promptTokens);
+      case LAST_TOKEN -> length -> length - 1;
+      default -> null;
+    };
+  }
+
+  /** How many of a text's first tokens are not pooled. */
+  private int skipped(int length, int promptTokens) {
+    return includePrompt ? 0 : Math.min(promptTokens, length - 1);
+  }
+
   /** The vector of a text. */
   float[] vector(Tensor hidden, int row, int length, int promptTokens) {
     int width = Math.toIntExact(hidden.size(1));
-    int skip = includePrompt ? 0 : Math.min(promptTokens, length - 1);
+    int skip = skipped(length, promptTokens);
     float[] vector = new float[width * pooling.size()];
     for (int i = 0; i < pooling.size(); i++) {
       pooling.get(i).pool(hidden, row, length, skip, vector, i * width);

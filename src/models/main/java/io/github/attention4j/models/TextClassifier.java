@@ -10,7 +10,7 @@ import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
 import java.util.Objects;
-import java.util.stream.IntStream;
+import java.util.function.IntUnaryOperator;
 
 /**
  * A sequence classifier: an encoder with a classification head, such as Transformers' {@code
@@ -251,10 +251,7 @@ public final class TextClassifier implements AutoCloseable {
           "pairs must be complete: first=" + first.size() + ", second=" + second.size());
     }
     TextInput own = input();
-    return results(
-        IntStream.range(0, first.size())
-            .mapToObj(i -> own.encodePair(first.get(i), second.get(i)))
-            .toList());
+    return results(own.encodePairs(first, second));
   }
 
   private TextInput input() {
@@ -289,26 +286,27 @@ public final class TextClassifier implements AutoCloseable {
    * @throws IllegalStateException if the classifier is closed
    */
   public List<float[]> logits(List<int[]> texts, List<int[]> types) {
-    Objects.requireNonNull(texts, "texts");
+    encoder.check(texts, types);
     List<float[]> logits = new ArrayList<>();
-    for (int from = 0; from < texts.size(); from += BATCH) {
-      int to = Math.min(from + BATCH, texts.size());
-      List<int[]> batch = texts.subList(from, to);
-      try (Arena arena = Arena.ofConfined()) {
-        Tensor hidden =
-            encoder.encode(arena, batch, types == null ? null : types.subList(from, to));
-        Sequences sequences = TextEncoder.sequences(batch);
-        Tensor out = encoder.classify(arena, hidden, sequences);
-        for (int i = 0; i < batch.size(); i++) {
-          logits.add(out.select(0, i).toFloatArray());
-        }
-      }
-    }
+    IntUnaryOperator only = encoder.onlyClassified();
+    encoder.encode(
+        texts,
+        types,
+        only,
+        (from, to, hidden) -> {
+          int[] lengths = new int[to - from];
+          for (int i = 0; i < lengths.length; i++) {
+            lengths[i] = only == null ? texts.get(from + i).length : 1;
+          }
+          try (Arena arena = Arena.ofConfined()) {
+            Tensor out = encoder.classify(arena, hidden, Sequences.ofLengths(lengths));
+            for (int i = 0; i < lengths.length; i++) {
+              logits.add(out.select(0, i).toFloatArray());
+            }
+          }
+        });
     return logits;
   }
-
-  /** Bounds the memory of a call. */
-  private static final int BATCH = 64;
 
   /**
    * Turns logits into probabilities.

@@ -19,6 +19,7 @@ import java.util.NoSuchElementException;
 import java.util.Objects;
 import java.util.TreeMap;
 import java.util.concurrent.CancellationException;
+import java.util.function.IntUnaryOperator;
 
 /**
  * Text in, vectors out: an encoder with a tokenizer, pooling and prompts, as sentence-transformers
@@ -713,22 +714,24 @@ public final class TextEmbedder implements AutoCloseable {
   private List<float[]> vectors(List<int[]> texts, List<int[]> types, int promptTokens) {
     encoder.check(texts, types);
     float[][] vectors = new float[texts.size()][];
+    IntUnaryOperator only = pipeline.onlyPooled(promptTokens);
     encoder.encode(
         texts,
         types,
+        only,
         (from, to, hidden) -> {
-          int[] rows = new int[to - from];
-          for (int i = 1; i < rows.length; i++) {
-            rows[i] = rows[i - 1] + texts.get(from + i - 1).length;
+          int[] lengths = new int[to - from];
+          int[] rows = new int[lengths.length];
+          for (int i = 0; i < lengths.length; i++) {
+            lengths[i] = only == null ? texts.get(from + i).length : 1;
+            rows[i] = i == 0 ? 0 : rows[i - 1] + lengths[i - 1];
           }
           Shares.run(
               rows.length,
               hidden.count() * NANOS_PER_ELEMENT,
               i ->
                   vectors[from + i] =
-                      shortened(
-                          pipeline.vector(
-                              hidden, rows[i], texts.get(from + i).length, promptTokens)));
+                      shortened(pipeline.vector(hidden, rows[i], lengths[i], promptTokens)));
         });
     return Arrays.asList(vectors);
   }

@@ -16,7 +16,7 @@ import java.util.Objects;
 import java.util.concurrent.ConcurrentLinkedDeque;
 import java.util.concurrent.locks.StampedLock;
 import java.util.function.Consumer;
-import java.util.function.Supplier;
+import java.util.function.IntUnaryOperator;
 
 /**
  * A text encoder: token numbers in, hidden states out. Families: BERT, RoBERTa, XLM-RoBERTa,
@@ -248,15 +248,6 @@ public final class TextEncoder implements AutoCloseable {
     if (!hasPooler()) {
       throw new IllegalStateException("the checkpoint has no pooler: " + this);
     }
-    return head(hidden, sequences, () -> encoder.pool(hidden, sequences, arena));
-  }
-
-  /** The logits of the classifier. */
-  Tensor classify(Arena arena, Tensor hidden, Sequences sequences) {
-    return head(hidden, sequences, () -> encoder.classify(hidden, sequences, arena));
-  }
-
-  private Tensor head(Tensor hidden, Sequences sequences, Supplier<Tensor> compute) {
     Pooling.check(hidden, sequences);
     if (hidden.size(1) != width()) {
       throw new IllegalArgumentException(
@@ -264,10 +255,20 @@ public final class TextEncoder implements AutoCloseable {
     }
     long stamp = enter();
     try {
-      return compute.get();
+      return encoder.pool(hidden, sequences, arena);
     } finally {
       open.unlockRead(stamp);
     }
+  }
+
+  /** The token that the classifier reads of each text, by its length; null for all tokens. */
+  IntUnaryOperator onlyClassified() {
+    return encoder.classifiesFirst() ? length -> 0 : null;
+  }
+
+  /** The logits of the classifier, for a {@link PassReader}: during a pass the model is open. */
+  Tensor classify(Arena arena, Tensor hidden, Sequences sequences) {
+    return encoder.classify(hidden, sequences, arena);
   }
 
   /**
@@ -319,24 +320,30 @@ public final class TextEncoder implements AutoCloseable {
      *
      * @param from the first text
      * @param to behind the last text
-     * @param hidden {@code [tokens of these texts, width]}, accessible to all threads; overwritten
-     *     when this returns
+     * @param hidden {@code [tokens of these texts, width]}, or {@code [texts, width]} if one token
+     *     of each is read; accessible to all threads, overwritten when this returns
      */
     void read(int from, int to, Tensor hidden);
   }
 
-  /** Texts that have been checked, in passes, whose results are read and not kept. */
-  void encode(List<int[]> texts, List<int[]> types, PassReader reader) {
-    passes(texts, types, null, reader);
+  /**
+   * Texts that have been checked, in passes, whose results are read and not kept.
+   *
+   * @param only the one token of a text whose hidden state is wanted, by the length of the text;
+   *     null for all of its tokens
+   */
+  void encode(List<int[]> texts, List<int[]> types, IntUnaryOperator only, PassReader reader) {
+    passes(texts, types, only, null, reader);
   }
 
   /** Texts that have been checked, in passes. */
   private void encode(List<int[]> texts, List<int[]> types, Tensor out) {
-    passes(texts, types, out, (from, to, hidden) -> {});
+    passes(texts, types, null, out, (from, to, hidden) -> {});
   }
 
   /** With a tensor for the result, or with memory that is reused if it is null. */
-  private void passes(List<int[]> texts, List<int[]> types, Tensor out, PassReader reader) {
+  private void passes(
+      List<int[]> texts, List<int[]> types, IntUnaryOperator only, Tensor out, PassReader reader) {
     int row = 0;
     for (int from = 0; from < texts.size(); ) {
       int rows = texts.get(from).length;
@@ -350,6 +357,7 @@ public final class TextEncoder implements AutoCloseable {
           texts.subList(from, to),
           types == null ? null : types.subList(from, to),
           rows,
+          only,
           out == null ? null : out.slice(0, row, rows),
           hidden -> reader.read(first, end, hidden));
       row += rows;
@@ -358,8 +366,14 @@ public final class TextEncoder implements AutoCloseable {
   }
 
   private void pass(
-      List<int[]> texts, List<int[]> types, int rows, Tensor out, Consumer<Tensor> reader) {
+      List<int[]> texts,
+      List<int[]> types,
+      int rows,
+      IntUnaryOperator only,
+      Tensor out,
+      Consumer<Tensor> reader) {
     int[] tokens = join(texts, rows);
+    int[] wanted = only == null ? null : chosen(texts, only);
     int[] tokenTypes = types == null || !hasTypes() ? null : join(types, rows);
     long stamp = enter();
     try {
@@ -369,14 +383,26 @@ public final class TextEncoder implements AutoCloseable {
       }
       try {
         Tensor hidden = out == null ? scratch.hidden(rows) : out;
-        encoder.forward(tokens, tokenTypes, sequences(texts), hidden, scratch);
-        reader.accept(hidden);
+        encoder.forward(tokens, tokenTypes, sequences(texts), wanted, hidden, scratch);
+        reader.accept(wanted == null ? hidden : hidden.slice(0, 0, wanted.length));
       } finally {
         scratches.push(scratch);
       }
     } finally {
       open.unlockRead(stamp);
     }
+  }
+
+  /** The row of each text's one token. */
+  private static int[] chosen(List<int[]> texts, IntUnaryOperator only) {
+    int[] rows = new int[texts.size()];
+    int begin = 0;
+    for (int i = 0; i < rows.length; i++) {
+      int length = texts.get(i).length;
+      rows[i] = begin + only.applyAsInt(length);
+      begin += length;
+    }
+    return rows;
   }
 
   /** RoBERTa has one type, which says nothing. */

@@ -6,6 +6,7 @@ import java.io.IOException;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
+import java.util.function.IntFunction;
 
 /**
  * How a model takes texts: its tokenizer, the most tokens it reads of a text, and what happens to a
@@ -96,14 +97,25 @@ final class TextInput implements AutoCloseable {
 
   /** Encodes several texts, by several threads if they are long. */
   List<Cut> encodeAll(List<String> texts) {
-    Cut[] cuts = new Cut[texts.size()];
-    long chars = texts.stream().mapToLong(String::length).sum();
-    Shares.run(cuts.length, chars * NANOS_PER_CHAR, i -> cuts[i] = encode(texts.get(i)));
+    return shared(texts.size(), chars(texts), i -> encode(texts.get(i)));
+  }
+
+  /** Encodes pairs of texts, likewise; both lists have the same length. */
+  List<Cut> encodePairs(List<String> first, List<String> second) {
+    return shared(
+        first.size(),
+        chars(first) + chars(second),
+        i -> cut(tokenizer.encodePair(cased(first.get(i)), cased(second.get(i)))));
+  }
+
+  private static List<Cut> shared(int count, long chars, IntFunction<Cut> encode) {
+    Cut[] cuts = new Cut[count];
+    Shares.run(count, chars * NANOS_PER_CHAR, i -> cuts[i] = encode.apply(i));
     return Arrays.asList(cuts);
   }
 
-  Cut encodePair(String first, String second) {
-    return cut(tokenizer.encodePair(cased(first), cased(second)));
+  private static long chars(List<String> texts) {
+    return texts.stream().mapToLong(String::length).sum();
   }
 
   /** How many tokens a text has, uncut. */

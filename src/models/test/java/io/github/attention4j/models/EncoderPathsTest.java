@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.attention4j.DType;
+import io.github.attention4j.Sequences;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.io.SafeTensors;
 import java.io.IOException;
@@ -323,6 +324,79 @@ class EncoderPathsTest {
             pooled(doubles(embedder.encoder().encode(arena, plain)), 0),
             embedder.embed(text),
             1e-6);
+      }
+    }
+  }
+
+  /** The last layer computes one row a text if pooling reads no other; its bits stay the same. */
+  @ParameterizedTest
+  @ValueSource(strings = {"bert", "modernbert", "gte", "eurobert", "albert", "mpnet"})
+  void shouldPoolOneTokenToTheSameBits(String family) throws Exception {
+    List<int[]> texts = List.of(TEXT, new int[] {9}, new int[] {5, 6, 7, 8}, TEXT);
+    Sequences sequences = Sequences.ofLengths(TEXT.length, 1, 4, TEXT.length);
+    for (Pooling pooling : List.of(Pooling.CLS, Pooling.LAST_TOKEN)) {
+      try (TextEmbedder embedder =
+              TextEmbedder.builder(OnnxTest.golden(family))
+                  .tokenizer(new NoTokenizer())
+                  .pooling(pooling)
+                  .normalize(false)
+                  .open();
+          Arena arena = Arena.ofConfined()) {
+        Tensor hidden = embedder.encoder().encode(arena, texts, null);
+        Tensor pooled = pooling.forward(arena, hidden, sequences);
+        List<float[]> vectors = embedder.embedTokens(texts);
+        for (int i = 0; i < texts.size(); i++) {
+          assertArrayEquals(pooled.select(0, i).toFloatArray(), vectors.get(i), pooling + " " + i);
+          assertArrayEquals(vectors.get(i), embedder.embedTokens(List.of(texts.get(i))).getFirst());
+        }
+      }
+    }
+  }
+
+  /** For a model that is given tokens. */
+  private static final class NoTokenizer implements Tokenizer {
+    @Override
+    public Encoding encode(String text, boolean special) {
+      throw new UnsupportedOperationException();
+    }
+
+    @Override
+    public Encoding encodePair(String first, String second) {
+      throw new UnsupportedOperationException();
+    }
+
+    @Override
+    public String decode(int[] tokens, boolean skipSpecial) {
+      throw new UnsupportedOperationException();
+    }
+
+    @Override
+    public int vocabulary() {
+      return 300;
+    }
+
+    @Override
+    public void close() {}
+  }
+
+  @Test
+  void shouldLeaveOutThePromptBeforeTheFirstToken() throws Exception {
+    copy("bert_st_mean");
+    Files.writeString(
+        directory.resolve("1_Pooling/config.json"),
+        "{\"pooling_mode_cls_token\": true, \"include_prompt\": false}");
+    edit(
+        "config_sentence_transformers.json",
+        "\"prompts\": {}",
+        "\"prompts\": {\"query\": \"the water level \"}");
+    edit("modules.json", "sentence_transformers.models.Normalize", "x.Dropout");
+    try (TextEmbedder embedder = TextEmbedder.open(directory);
+        Arena arena = Arena.ofConfined()) {
+      int skip = embedder.tokenizer().encode("the water level ").length() - 1;
+      for (String text : TEXTS) {
+        Tensor hidden =
+            embedder.encoder().encode(arena, tokens(embedder, "the water level " + text));
+        assertArrayEquals(hidden.select(0, skip).toFloatArray(), embedder.embedQuery(text));
       }
     }
   }

@@ -404,6 +404,24 @@ public final class Encoder {
    */
   public void forward(
       int[] tokens, int[] tokenTypes, Sequences sequences, Tensor out, Scratch scratch) {
+    forward(tokens, tokenTypes, sequences, null, out, scratch);
+  }
+
+  /**
+   * Computes hidden states, of which only some are wanted: the last layer computes no others once
+   * attention has read them. They have the same bits as if all were computed.
+   *
+   * @param wanted the tokens whose hidden states are wanted, in ascending order; null for all
+   * @param out {@code [tokens, width]}, contiguous. Modified: the wanted hidden states are its
+   *     first rows, the other rows hold intermediate results.
+   */
+  public void forward(
+      int[] tokens,
+      int[] tokenTypes,
+      Sequences sequences,
+      int[] wanted,
+      Tensor out,
+      Scratch scratch) {
     int n = sequences.total();
     if (n == 0) {
       return;
@@ -414,16 +432,28 @@ public final class Encoder {
       room.normed().copyFrom(out);
     }
     Tensor positionsTensor = room.positions(sequences);
+    Tensor x = out;
     for (int i = 0; i < layers.size(); i++) {
       Layer layer = layers.get(i);
-      attend(layer, room, sequences, positionsTensor, out, null);
-      feedForward(layer, room, out);
-      if (i == 0 && convolution != null) {
-        convolve(room, sequences, out);
+      boolean convolves = i == 0 && convolution != null;
+      boolean last = wanted != null && i == layers.size() - 1;
+      attend(layer, room, sequences, positionsTensor, x, null);
+      if (last && !convolves) {
+        Rows.keep(room.read(), wanted);
+        x = Rows.keep(x, wanted);
+        room = room.first(wanted.length);
+      }
+      addRead(layer, room, x);
+      feedForward(layer, room, x);
+      if (convolves) {
+        convolve(room, sequences, x);
+      }
+      if (last && convolves) {
+        x = Rows.keep(x, wanted);
       }
     }
     if (finalNorm != null) {
-      finalNorm.forward(out, out);
+      finalNorm.forward(x, x);
     }
   }
 
@@ -480,6 +510,7 @@ public final class Encoder {
     Tensor positionsTensor = room.positions(sequences);
     for (int i = 0; i < layer; i++) {
       attend(layers.get(i), room, sequences, positionsTensor, x, null);
+      addRead(layers.get(i), room, x);
       feedForward(layers.get(i), room, x);
       if (i == 0 && convolution != null) {
         convolve(room, sequences, x);
@@ -488,7 +519,7 @@ public final class Encoder {
     attend(layers.get(layer), room, sequences, positionsTensor, x, weights);
   }
 
-  /** Adds what attention reads to x, with its norm before or after. */
+  /** Puts what attention reads into {@code room.read}. */
   private void attend(
       Layer layer,
       Room room,
@@ -497,9 +528,8 @@ public final class Encoder {
       Tensor x,
       Tensor weights) {
     Heads heads = layer.block.heads();
-    boolean preNorm = layer.block.preNorm();
     Tensor in = x;
-    if (preNorm && layer.attentionNorm != null) {
+    if (layer.block.preNorm() && layer.attentionNorm != null) {
       layer.attentionNorm.forward(x, room.normed());
       in = room.normed();
     }
@@ -529,8 +559,12 @@ public final class Encoder {
     } else {
       attention.forward(whole(q), whole(k), whole(v), whole(read), Extras.none().weights(weights));
     }
+  }
+
+  /** Adds what attention has read to x. */
+  private static void addRead(Layer layer, Room room, Tensor x) {
     layer.out.forwardAdd(room.read(), x);
-    if (!preNorm) {
+    if (!layer.block.preNorm()) {
       layer.attentionNorm.forward(x, x);
     }
   }
@@ -622,6 +656,11 @@ public final class Encoder {
   /** {@code pooler_output}: {@code [texts, width]}. */
   public Tensor pool(Tensor hidden, Sequences sequences, Arena arena) {
     return apply(pooler, hidden, sequences, arena);
+  }
+
+  /** Whether the classifier reads the first hidden state of each text and no other. */
+  public boolean classifiesFirst() {
+    return classifier != null && classifier.head.reads() == EncoderSpec.Reads.FIRST;
   }
 
   /** The logits of a classifier: {@code [texts, labels]}. */

@@ -40,6 +40,15 @@ public final class Rows {
     }
   }
 
+  /** Moves some rows, in ascending order, to the beginning, and returns them. */
+  static Tensor keep(Tensor x, int[] rows) {
+    int width = Math.toIntExact(x.size(1));
+    for (int i = 0; i < rows.length; i++) {
+      copy(x, rows[i], x, i, width);
+    }
+    return x.slice(0, 0, rows.length);
+  }
+
   /** {@code to[row] += from[number]}, both float32. */
   static void add(Tensor from, long number, Tensor to, long row, int width) {
     MemorySegment source = from.segment();
