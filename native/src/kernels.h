@@ -45,7 +45,7 @@ struct a4j_attention_call {
   const struct a4j_program *mask_program, *score_program; /* or NULL */
 };
 
-/* Where the rows of one head are stored: the keys of one map, or one part of the values. Strides are in elements. */
+/* Where rows are stored: the keys of one map of a head, one part of its values, or weights. Strides are in elements. */
 struct a4j_rows {
   const void *first; /* row 0, of page 0 if there are pages */
   int64_t stride;
@@ -83,12 +83,11 @@ static inline int64_t a4j_room_floats(const a4j_attention_desc *d) {
   return d->k.dtype == A4J_F32 ? 0 : A4J_KEY_BLOCK * ((dim + A4J_LINE_FLOATS - 1) / A4J_LINE_FLOATS * A4J_LINE_FLOATS);
 }
 
-/* Quantised weights, from a block of rows on. */
-struct a4j_quantized {
-  a4j_storage storage;
-  int64_t dim;
-  const uint8_t *blocks;
-  int64_t block_bytes;
+/* The weights of a linear layer, from some row and column on. */
+struct a4j_weights {
+  struct a4j_rows rows;  /* quantised rows come in blocks of A4J_QUANTIZED_ROWS; the stride is then that of blocks, in bytes */
+  a4j_storage quantized; /* the layout of a block, if they are quantised */
+  int64_t dim;           /* columns, to the end of the rows */
 };
 
 /* What one call of area features was given. */
@@ -129,20 +128,18 @@ struct a4j_kernels {
   void (*program_mask)(const struct a4j_program *program, const struct a4j_patch *patch, uint64_t *sets);
 
   /* out[r][c] = (accumulate ? out[r][c] : 0) + bias[c] + <x[r], weight[c]>; bias may be NULL. The bits of a result do not
-     depend on the other rows and columns of the call. Weights are A4J_F32, A4J_BF16 or A4J_F16. */
-  void (*linear)(int64_t rows, int64_t cols, int64_t dim_in, const float *x, int64_t x_stride_row, int32_t weight_dtype,
-                 const void *weight, int64_t weight_stride_row, const float *bias, int accumulate, float *out,
-                 int64_t out_stride_row);
-  /* panel[d][c] = weight[c][d] for d in [0, depth) and columns [0, cols), at most A4J_PANEL; 0 for the columns behind. */
-  void (*pack_panel)(int64_t cols, int64_t depth, int32_t weight_dtype, const void *weight, int64_t weight_stride_row,
-                     float *panel);
+     depend on the other rows and columns of the call. Weights are not quantised. */
+  void (*linear)(int64_t rows, int64_t cols, const float *x, int64_t x_stride_row, const struct a4j_weights *weights,
+                 const float *bias, int accumulate, float *out, int64_t out_stride_row);
+  /* panel[d][c] = weight[c][d] for d in [0, depth) and columns [0, cols), at most A4J_PANEL; 0 for the columns after them.
+     Weights are not quantised. */
+  void (*pack_panel)(int64_t cols, int64_t depth, const struct a4j_weights *weights, float *panel);
   /* out[r][c] = (accumulate ? out[r][c] : 0) + bias[c] + sum over d of x[r][d] * panel[d][c]; bias may be NULL. The same holds.
      The panel at `next` is brought near meanwhile; it need not be there. */
   void (*panel_product)(int64_t rows, int64_t cols, int64_t depth, const float *x, int64_t x_stride_row, const float *panel,
                         const float *next, const float *bias, int accumulate, float *out, int64_t out_stride_row);
   /* The same with the inputs in pairs of bfloat16: panel[d / 2][c] is the pair of inputs d and d + 1, 0 beyond the last. */
-  void (*pack_pairs)(int64_t cols, int64_t depth, int32_t weight_dtype, const void *weight, int64_t weight_stride_row,
-                     float *panel);
+  void (*pack_pairs)(int64_t cols, int64_t depth, const struct a4j_weights *weights, float *panel);
   /* The panel of floats that such a panel stands for. */
   void (*widen_pairs)(int64_t depth, const float *pairs, float *panel);
   /* panel_product with pairs in place of the floats of x and panel, which depth and x_stride_row count; NULL on tiers without dot
@@ -154,7 +151,7 @@ struct a4j_kernels {
   void (*quantize_row)(int64_t dim, const float *x, void *row);
   /* out[r][c] = (accumulate ? out[r][c] : 0) + bias[c] + <x[r], weight[c]> for rows of x from quantize_row, x_bytes apart; bias may be
      NULL. The bits of a result do not depend on the other rows and columns of the call. */
-  void (*quantized_product)(const struct a4j_quantized *weights, int64_t rows, int64_t cols, const void *x, int64_t x_bytes,
+  void (*quantized_product)(int64_t rows, int64_t cols, const void *x, int64_t x_bytes, const struct a4j_weights *weights,
                             const float *bias, int accumulate, float *out, int64_t out_stride_row);
   /* One row: out = x / sqrt(mean(x^2) + epsilon) * scale * weight; weight may be NULL, out may be x. */
   void (*rms_norm)(int64_t dim, const float *x, const float *weight, float epsilon, float scale, float *out);

@@ -77,9 +77,29 @@ static int64_t even_step(int64_t whole, int64_t most) {
   return ceil_div(ceil_div(whole, ceil_div(whole, most)), MULTIPLE) * MULTIPLE;
 }
 
-static const void *weight_at(const struct call *call, int64_t col, int64_t d) {
+/* The weights of outputs from `col` on. Of quantised ones, A4J_QUANTIZED_ROWS divides it. */
+static struct a4j_weights weights_of(const struct call *call, int64_t col) {
   const a4j_linear_desc *desc = call->desc;
-  return (const char *)call->weight + (col * desc->weight_stride_row + d) * a4j_dtype_bytes(desc->weight.dtype);
+  struct a4j_weights weights = {.rows.storage = desc->weight.dtype, .quantized = desc->weight, .dim = desc->dim_in};
+  int64_t at;
+  if (a4j_is_quantized(desc->weight.dtype)) {
+    weights.rows.stride = a4j_block_bytes(&desc->weight, desc->dim_in);
+    at = col / A4J_QUANTIZED_ROWS * weights.rows.stride;
+  } else {
+    weights.rows.stride = desc->weight_stride_row;
+    at = col * weights.rows.stride * a4j_dtype_bytes(desc->weight.dtype);
+  }
+  weights.rows.first = (const char *)call->weight + at;
+  return weights;
+}
+
+/* Packs the inputs [d, d + depth) of a panel's outputs, from `col` on, in pairs of bfloat16 or as floats. */
+static void pack(const struct call *call, int64_t col, int64_t d, int64_t depth, int pairs, float *panel) {
+  const a4j_linear_desc *desc = call->desc;
+  struct a4j_weights weights = weights_of(call, col);
+  weights.rows.first = (const char *)weights.rows.first + d * a4j_dtype_bytes(desc->weight.dtype);
+  weights.dim -= d;
+  (pairs ? call->kernels->pack_pairs : call->kernels->pack_panel)(min(A4J_PANEL, desc->dim_out - col), depth, &weights, panel);
 }
 
 /* ---- From sums to results ---- */
@@ -146,9 +166,9 @@ enum { BLOCK_COLS = 96 };
 static void own_tile(const struct call *call, int64_t row, int64_t rows, int64_t col, int64_t cols, int accumulate, float *sums,
                      int64_t sums_stride) {
   const a4j_linear_desc *desc = call->desc;
-  call->kernels->linear(rows, cols, desc->dim_in, call->x + row * desc->x_stride_row, desc->x_stride_row, desc->weight.dtype,
-                        weight_at(call, col, 0), desc->weight_stride_row, call->bias == NULL ? NULL : call->bias + col,
-                        accumulate, sums, sums_stride);
+  const struct a4j_weights weights = weights_of(call, col);
+  call->kernels->linear(rows, cols, call->x + row * desc->x_stride_row, desc->x_stride_row, &weights,
+                        call->bias == NULL ? NULL : call->bias + col, accumulate, sums, sums_stride);
 }
 
 static void own_block(const struct call *call, int64_t row, int64_t row_end, int64_t col, int64_t cols) {
@@ -252,9 +272,9 @@ static void panel_part(const struct call *call, int64_t row, int64_t rows, int64
   if (desc->product == A4J_PRODUCT_PACKED) {
     panel = packed_part(call, col, u);
     next = packed_part(call, next_col, next_u);
-  } else
-    (pairs ? call->kernels->pack_pairs : call->kernels->pack_panel)(cols, depth, desc->weight.dtype, weight_at(call, col, d),
-                                                                    desc->weight_stride_row, scratch);
+  } else {
+    pack(call, col, d, depth, pairs, scratch);
+  }
   const float *bias = u > 0 || call->bias == NULL ? NULL : call->bias + col;
   const int accumulate = u > 0 || accumulates(desc);
   if (call->x_pairs != NULL) {
@@ -339,9 +359,7 @@ static void pack_units(const void *context, int64_t unit, int64_t unit_end) {
   for (; unit < unit_end; unit++) {
     const int64_t col = unit * A4J_PANEL;
     const int pairs = desc->weight.dtype == A4J_BF16 || desc->arithmetic == A4J_ARITHMETIC_BF16;
-    (pairs ? call->kernels->pack_pairs : call->kernels->pack_panel)(
-        min(A4J_PANEL, desc->dim_out - col), desc->dim_in, desc->weight.dtype, weight_at(call, col, 0), desc->weight_stride_row,
-        call->out + col * units_in(desc, pairs));
+    pack(call, col, 0, desc->dim_in, pairs, call->out + col * units_in(desc, pairs));
   }
 }
 
@@ -367,20 +385,17 @@ static void quantize_x(const void *context, int64_t row, int64_t row_end) {
 
 static void quantized_block(const struct call *call, int64_t row, int64_t rows, int64_t col, int64_t cols) {
   const a4j_linear_desc *desc = call->desc;
-  const int64_t x_bytes = quantized_row_bytes(desc), block_bytes = a4j_block_bytes(&desc->weight, desc->dim_in);
-  const struct a4j_quantized weights = {.storage = desc->weight,
-                                        .dim = desc->dim_in,
-                                        .block_bytes = block_bytes,
-                                        .blocks = (const uint8_t *)call->weight + col / A4J_QUANTIZED_ROWS * block_bytes};
+  const int64_t x_bytes = quantized_row_bytes(desc);
+  const struct a4j_weights weights = weights_of(call, col);
   const char *x = (const char *)call->workspace + row * x_bytes;
   const float *bias = call->bias == NULL ? NULL : call->bias + col;
   float *out = call->out + row * desc->out_stride_row + col, block[QUANTIZED_X_ROWS * QUANTIZED_COLS];
   if (needs_block(desc)) {
-    call->kernels->quantized_product(&weights, rows, cols, x, x_bytes, bias, 0, block, QUANTIZED_COLS);
+    call->kernels->quantized_product(rows, cols, x, x_bytes, &weights, bias, 0, block, QUANTIZED_COLS);
     finish(call, row, rows, col, cols, block, QUANTIZED_COLS);
     return;
   }
-  call->kernels->quantized_product(&weights, rows, cols, x, x_bytes, bias, accumulates(desc), out, desc->out_stride_row);
+  call->kernels->quantized_product(rows, cols, x, x_bytes, &weights, bias, accumulates(desc), out, desc->out_stride_row);
   if (finishes(desc)) finish(call, row, rows, col, cols, out, desc->out_stride_row);
 }
 
@@ -432,7 +447,7 @@ static void sgemm_units(const void *context, int64_t unit, int64_t unit_end) {
     float beta = call->bias != NULL || accumulates(desc) ? 1.0f : 0.0f;
     float *out = call->out + row * desc->out_stride_row + col;
     multiply(ROW_MAJOR, NO_TRANS, TRANS, (int)rows, (int)cols, (int)desc->dim_in, 1.0f, call->x + row * desc->x_stride_row,
-             (int)desc->x_stride_row, weight_at(call, col, 0), (int)desc->weight_stride_row, beta, out,
+             (int)desc->x_stride_row, weights_of(call, col).rows.first, (int)desc->weight_stride_row, beta, out,
              (int)desc->out_stride_row);
     if (finishes(desc)) finish(call, row, rows, col, cols, out, desc->out_stride_row);
   }

@@ -27,7 +27,8 @@ void a4j_pair_product_avx512bf16(int64_t rows, int64_t cols, int64_t depth, cons
 
 void a4j_quantize_row_avx512bf16(int64_t dim, const float *x, void *row) { quantize_row(dim, x, row); }
 
-void a4j_quantized_product_avx512bf16(const struct a4j_quantized *weights, int64_t rows, int64_t cols, const void *x,
-                                      int64_t x_bytes, const float *bias, int accumulate, float *out, int64_t out_stride_row) {
-  quantized_product(weights, rows, cols, x, x_bytes, bias, accumulate, out, out_stride_row);
+void a4j_quantized_product_avx512bf16(int64_t rows, int64_t cols, const void *x, int64_t x_bytes,
+                                      const struct a4j_weights *weights, const float *bias, int accumulate, float *out,
+                                      int64_t out_stride_row) {
+  quantized_product(rows, cols, x, x_bytes, weights, bias, accumulate, out, out_stride_row);
 }
