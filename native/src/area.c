@@ -7,6 +7,7 @@
 #include "floats.h"
 #include "kernels.h"
 #include "rows.h"
+#include "sizes.h"
 
 struct run {
   const struct a4j_kernels *kernels;
@@ -19,8 +20,6 @@ static void run_corners(const void *context, int64_t corner, int64_t corner_end)
   for (; corner < corner_end; corner++)
     run->kernels->area_corner(&run->call, corner / (height * width), corner / width % height, corner % width);
 }
-
-static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* The corners of areas of 1 to `most` along an axis of so many places. */
 static int64_t places(int64_t axis, int64_t most) { return most * axis - most * (most - 1) / 2; }

@@ -17,6 +17,7 @@
 #include "checks.h"
 #include "floats.h"
 #include "kernels.h"
+#include "sizes.h"
 #include "team.h"
 
 /*
@@ -74,10 +75,7 @@ struct plan {
   struct a4j_program mask_program, score_program; /* count 0 where there is none */
 };
 
-static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
-static int64_t parts(int64_t count, int64_t size) { return (count + size - 1) / size; }
-static int64_t whole_lines(int64_t floats) { return parts(floats, A4J_LINE_FLOATS) * A4J_LINE_FLOATS; }
+static int64_t whole_lines(int64_t floats) { return ceil_div(floats, A4J_LINE_FLOATS) * A4J_LINE_FLOATS; }
 
 /* What one tile keeps along its way: running maximum and sum, Q and O of each map, products and weights by distance. */
 static int64_t tile_floats(const a4j_attention_desc *d) {
@@ -107,7 +105,7 @@ static int32_t scratch_floats(const a4j_attention_desc *d, int64_t tiles, int64_
   const int64_t few = 2 * A4J_FEW_ROWS * (A4J_KEY_BLOCK + whole_lines(d->dim_qk));
   int64_t held;
   if (!held_floats(d, &held) ||
-      __builtin_add_overflow(held, whole_lines(max64(max64(tile, few), 2 * d->dim_v)) + program + 16, &held))
+      __builtin_add_overflow(held, whole_lines(larger(larger(tile, few), 2 * d->dim_v)) + program + 16, &held))
     return A4J_SIZE_OVERFLOW;
   *floats = held / 16 * 16;
   return A4J_OK;
@@ -206,7 +204,7 @@ static int32_t check_lengths(const a4j_attention_desc *d, struct a4j_attention_c
   const int32_t status = a4j_check_tail(d, sizeof *d, d->key_lengths_offset, count, &c->key_lengths);
   if (status != A4J_OK) return status;
   if (count == 0) return A4J_OK; /* no rows, however many batches */
-  const int64_t batches = d->key_lengths_stride_batch == 0 && c->k_begins == NULL ? min64(d->batch, 1) : d->batch;
+  const int64_t batches = d->key_lengths_stride_batch == 0 && c->k_begins == NULL ? smaller(d->batch, 1) : d->batch;
   for (int64_t b = 0; b < batches; b++)
     for (int64_t i = 0; i < rows; i++) {
       const int32_t length = c->key_lengths[b * d->key_lengths_stride_batch + i];
@@ -330,21 +328,21 @@ static void make_cut(const a4j_attention_desc *d, const struct plan *p, int64_t 
   /* Rows that see other keys than those before them begin a tile of their own. */
   const int64_t block = d->range_rows > 0 ? d->range_rows : d->align == A4J_ALIGN_TOP_LEFT ? d->chunk : 0;
   c->block_rows = block >= lanes && block < c->rows && c->stack == 1 ? block : c->rows;
-  const int64_t vecs = parts(c->block_rows, lanes);
-  c->block_tiles = parts(vecs, tile_vecs);
-  c->tile_vecs = vecs / max64(c->block_tiles, 1);
+  const int64_t vecs = ceil_div(c->block_rows, lanes);
+  c->block_tiles = ceil_div(vecs, tile_vecs);
+  c->tile_vecs = vecs / larger(c->block_tiles, 1);
   c->large_tiles = vecs - c->tile_vecs * c->block_tiles;
-  c->tiles = c->rows == 0 ? 0 : parts(c->rows, c->block_rows) * c->block_tiles;
-  const int64_t shared = parts(len_k, CHUNKS_TOGETHER) * min64(c->stacks, CHUNKS_TOGETHER);
-  const int64_t chunk_keys = max64(min64(max64(shared, CHUNK_KEYS_LEAST), CHUNK_KEYS_MOST), parts(len_k, CHUNKS));
-  c->chunk_keys = parts(chunk_keys, A4J_KEY_BLOCK) * A4J_KEY_BLOCK;
+  c->tiles = c->rows == 0 ? 0 : ceil_div(c->rows, c->block_rows) * c->block_tiles;
+  const int64_t shared = ceil_div(len_k, CHUNKS_TOGETHER) * smaller(c->stacks, CHUNKS_TOGETHER);
+  const int64_t chunk_keys = larger(smaller(larger(shared, CHUNK_KEYS_LEAST), CHUNK_KEYS_MOST), ceil_div(len_k, CHUNKS));
+  c->chunk_keys = ceil_div(chunk_keys, A4J_KEY_BLOCK) * A4J_KEY_BLOCK;
   c->few = c->rows <= A4J_FEW_ROWS && d->relative_rows == 0 && !p->whole;
-  c->chunks = c->few || (c->rows <= A4J_TILE_MAX && len_k > c->chunk_keys && !p->whole) ? parts(len_k, c->chunk_keys) : 0;
+  c->chunks = c->few || (c->rows <= A4J_TILE_MAX && len_k > c->chunk_keys && !p->whole) ? ceil_div(len_k, c->chunk_keys) : 0;
   c->together = 1;
   while (c->chunks == 0 && !p->whole && c->together < A4J_TILE_GROUP && c->together * A4J_TILE_MAX < c->rows &&
          (c->together + 1) * tile_floats(d) <= TILES_FLOATS && len_k * (d->maps * d->dim_qk + d->dim_v) > KEYS_FLOATS)
     c->together++;
-  c->units = c->few ? c->chunks : c->chunks > 0 ? c->tiles * c->chunks : parts(c->tiles, c->together);
+  c->units = c->few ? c->chunks : c->chunks > 0 ? c->tiles * c->chunks : ceil_div(c->tiles, c->together);
   c->partial_floats = c->chunks == 0 ? 0 : whole_lines(d->maps * c->rows * (2 + d->dim_v));
 }
 
@@ -383,10 +381,10 @@ static int32_t make_cuts(struct plan *p) {
     const struct cut *cut = cut_of(p, b, &own);
     int64_t partials;
     if (__builtin_mul_overflow(cut->stacks * cut->chunks, cut->partial_floats, &partials)) return A4J_SIZE_OVERFLOW;
-    p->batch_tasks = max64(p->batch_tasks, cut->stacks * cut->units);
-    p->batch_partials = max64(p->batch_partials, partials);
+    p->batch_tasks = larger(p->batch_tasks, cut->stacks * cut->units);
+    p->batch_partials = larger(p->batch_partials, partials);
     p->merges |= cut->chunks > 0 || cut->few;
-    together = max64(together, cut->together);
+    together = larger(together, cut->together);
   }
   p->program_floats = p->mask_program.count > 0 || p->score_program.count > 0 ? A4J_PROGRAM_ROOM : 0;
   return scratch_floats(d, together, p->program_floats, &p->scratch_floats);
@@ -439,10 +437,10 @@ int64_t a4j_attention_workspace_bytes(const a4j_attention_desc *desc) {
 static void tile_rows(const struct plan *p, const struct cut *c, int64_t i, int64_t *begin, int32_t *count) {
   const int64_t lanes = p->kernels->lanes, small_tiles = c->block_tiles - c->large_tiles;
   const int64_t block = i / c->block_tiles * c->block_rows, place = i % c->block_tiles;
-  const int64_t first = place * c->tile_vecs + max64(place - small_tiles, 0);
+  const int64_t first = place * c->tile_vecs + larger(place - small_tiles, 0);
   const int64_t end = first + c->tile_vecs + (place >= small_tiles);
   *begin = block + first * lanes;
-  *count = (int32_t)max64(min64(min64(block + end * lanes, block + c->block_rows), c->rows) - *begin, 0);
+  *count = (int32_t)larger(smaller(smaller(block + end * lanes, block + c->block_rows), c->rows) - *begin, 0);
 }
 
 struct run {
@@ -457,7 +455,7 @@ struct run {
 /* The rows of one head of keys or values, from row `begin` on. */
 static struct a4j_rows rows_of(const a4j_view *view, const void *tensor, const float *scales, const int32_t *pages, int64_t b,
                                int64_t head, int64_t map, int64_t begin) {
-  const int64_t bytes = view->dtype == A4J_I8 ? 1 : a4j_dtype_bytes(view->dtype);
+  const int64_t bytes = a4j_dtype_bytes(view->dtype);
   int64_t at = head * view->stride_head + map * view->stride_map + begin * view->stride_row;
   int64_t scale_at = head * view->scale_stride_head + map * view->scale_stride_map + begin * view->scale_stride_row;
   if (view->page_rows == 0) {
@@ -546,7 +544,7 @@ static int64_t chunk_task(const struct run *r, const struct cut *cut, int64_t b,
   find_tile(p, cut, b, stack, &t);
   if (!cut->few) tile_rows(p, cut, unit / cut->chunks, &t.row_begin, &t.rows);
   t.key_begin = chunk * cut->chunk_keys;
-  t.key_end = min64(t.key_begin + cut->chunk_keys, t.len_k);
+  t.key_end = smaller(t.key_begin + cut->chunk_keys, t.len_k);
   t.partial = partial_of(r, cut, b, stack, chunk) + partial_offset(p->call.desc, t.row_begin);
   scratch = take_program_room(p, &t, scratch);
   if (cut->few)
@@ -585,7 +583,7 @@ static int64_t merge_task(const struct run *r, int64_t b, int64_t number, float 
 static int64_t take(struct run *r, int32_t threads, int64_t *begin) {
   int64_t next = atomic_load_explicit(&r->next, memory_order_relaxed), end;
   do {
-    end = min64(next + max64((r->tasks - next) / (4 * threads), 1), r->tasks);
+    end = smaller(next + larger((r->tasks - next) / (4 * threads), 1), r->tasks);
   } while (next < end &&
            !atomic_compare_exchange_weak_explicit(&r->next, &next, end, memory_order_relaxed, memory_order_relaxed));
   *begin = next;
@@ -608,7 +606,7 @@ static void run_all(struct run *r, int64_t (*task)(const struct run *, int64_t, 
   r->batch_tasks = batch_tasks;
   r->tasks = r->plan->batches * batch_tasks;
   atomic_store_explicit(&r->next, 0, memory_order_relaxed);
-  a4j_team_run((int32_t)min64(r->tasks, r->plan->threads), work_on, r);
+  a4j_team_run((int32_t)smaller(r->tasks, r->plan->threads), work_on, r);
 }
 
 int32_t a4j_attention_full(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, const float *k_scales,

@@ -33,9 +33,8 @@ static inline int32_t a4j_check_head(const void *desc, size_t struct_bytes) {
   return ((const struct a4j_desc_head *)desc)->dtype == A4J_F32 ? A4J_OK : A4J_UNSUPPORTED_DTYPE;
 }
 
-/* Whether a dtype is of real numbers that are stored one by one, and the size of one. */
+/* Whether a dtype is of real numbers that are stored one by one. */
 static inline int a4j_is_float(int32_t dtype) { return dtype >= A4J_F32 && dtype <= A4J_F16; }
-static inline int64_t a4j_dtype_bytes(int32_t dtype) { return dtype == A4J_F32 ? 4 : 2; }
 
 /* Points *array at count int32_t of the tail, or at NULL where offset is 0. */
 static inline int32_t a4j_check_tail(const void *desc, size_t struct_bytes, int64_t offset, int64_t count,

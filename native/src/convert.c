@@ -4,6 +4,7 @@
 #include "floats.h"
 #include "kernels.h"
 #include "rows.h"
+#include "sizes.h"
 
 /* Numbers that one unit of work converts at the most. */
 enum { UNIT = 16384 };
@@ -37,7 +38,7 @@ int32_t a4j_convert(const a4j_convert_desc *desc, const void *x, void *out) {
   if (desc->rows == 0 || desc->dim == 0) return A4J_OK;
   if (x == NULL || out == NULL) return A4J_NULL_POINTER;
 
-  struct call call = {a4j_kernels_active(), desc, x, out, (desc->dim - 1) / UNIT + 1};
+  struct call call = {a4j_kernels_active(), desc, x, out, ceil_div(desc->dim, UNIT)};
   const double nanos = 5 + 0.1 * (double)(desc->dim < UNIT ? desc->dim : UNIT);
   a4j_rows_run(desc->threads, desc->rows * call.units_per_row, nanos, convert_units, &call);
   return A4J_OK;

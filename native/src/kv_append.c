@@ -7,6 +7,7 @@
 #include "floats.h"
 #include "kernels.h"
 #include "rows.h"
+#include "sizes.h"
 
 struct call {
   const struct a4j_kernels *kernels;
@@ -16,8 +17,6 @@ struct call {
   char *cache;
   float *scales;
 };
-
-static int64_t bytes_of(int32_t dtype) { return dtype == A4J_I8 ? 1 : a4j_dtype_bytes(dtype); }
 
 static int64_t new_rows(const struct call *call, int64_t b) {
   return call->counts != NULL ? call->counts[b] : call->desc->len_new;
@@ -56,7 +55,7 @@ static float quantise(const float *x, int64_t dim, int8_t *to) {
 static const char *row_of(const struct call *call, int64_t b, int64_t h, int64_t i) {
   const a4j_kv_append_desc *desc = call->desc;
   const int64_t at = b * desc->rows_stride_batch + h * desc->rows_stride_head + i * desc->rows_stride_row;
-  return call->rows + at * bytes_of(desc->dtype);
+  return call->rows + at * a4j_dtype_bytes(desc->dtype);
 }
 
 /* Heads are numbered (b, h), h fastest. */
@@ -69,7 +68,7 @@ static void append_heads(const void *context, int64_t head, int64_t head_end) {
     for (int64_t i = 0; i < count; i++) {
       int64_t scale;
       const char *from = row_of(call, b, h, i);
-      char *to = call->cache + place_of(call, b, h, call->lengths[b] + i, &scale) * bytes_of(dtype);
+      char *to = call->cache + place_of(call, b, h, call->lengths[b] + i, &scale) * a4j_dtype_bytes(dtype);
       if (dtype == A4J_I8)
         call->scales[scale] = quantise((const float *)from, desc->dim, (int8_t *)to);
       else

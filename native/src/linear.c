@@ -19,6 +19,7 @@
 #include "kernels.h"
 #include "quantized.h"
 #include "rows.h"
+#include "sizes.h"
 #include "team.h"
 
 /* cblas_sgemm, LP64; enum arguments are ints. */
@@ -68,9 +69,6 @@ struct call {
   _Atomic int64_t next;
 };
 
-static int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t ceil_div(int64_t whole, int64_t part) { return (whole - 1) / part + 1; }
-
 /* The step that cuts the whole most evenly into as few pieces as `most` allows, in multiples of all tiles. */
 static int64_t even_step(int64_t whole, int64_t most) {
   enum { MULTIPLE = 16 };
@@ -99,7 +97,8 @@ static void pack(const struct call *call, int64_t col, int64_t d, int64_t depth,
   struct a4j_weights weights = weights_of(call, col);
   weights.rows.first = (const char *)weights.rows.first + d * a4j_dtype_bytes(desc->weight.dtype);
   weights.dim -= d;
-  (pairs ? call->kernels->pack_pairs : call->kernels->pack_panel)(min(A4J_PANEL, desc->dim_out - col), depth, &weights, panel);
+  (pairs ? call->kernels->pack_pairs : call->kernels->pack_panel)(smaller(A4J_PANEL, desc->dim_out - col), depth, &weights,
+                                                                  panel);
 }
 
 /* ---- From sums to results ---- */
@@ -174,7 +173,7 @@ static void own_tile(const struct call *call, int64_t row, int64_t rows, int64_t
 static void own_block(const struct call *call, int64_t row, int64_t row_end, int64_t col, int64_t cols) {
   const a4j_linear_desc *desc = call->desc;
   for (; row < row_end; row += A4J_LINEAR_ROWS) {
-    const int64_t rows = min(A4J_LINEAR_ROWS, row_end - row);
+    const int64_t rows = smaller(A4J_LINEAR_ROWS, row_end - row);
     if (!needs_block(desc)) {
       float *out = call->out + row * desc->out_stride_row + col;
       own_tile(call, row, rows, col, cols, accumulates(desc), out, desc->out_stride_row);
@@ -183,7 +182,7 @@ static void own_block(const struct call *call, int64_t row, int64_t row_end, int
     }
     float sums[A4J_LINEAR_ROWS * BLOCK_COLS];
     for (int64_t c = 0; c < cols; c += BLOCK_COLS) {
-      const int64_t n = min(BLOCK_COLS, cols - c);
+      const int64_t n = smaller(BLOCK_COLS, cols - c);
       own_tile(call, row, rows, col + c, n, 0, sums, BLOCK_COLS);
       finish(call, row, rows, col + c, n, sums, BLOCK_COLS);
     }
@@ -200,11 +199,11 @@ static void own_units(const void *context, int64_t unit, int64_t unit_end) {
     cached = groups > 1 ? groups * COL_GROUP : COL_GROUP;
   }
   while (unit < unit_end) {
-    int64_t row = unit / call->col_units * call->rows_step, rows = min(call->rows_step, desc->rows - row);
-    int64_t last = min(unit_end, (unit / call->col_units + 1) * call->col_units);
+    int64_t row = unit / call->col_units * call->rows_step, rows = smaller(call->rows_step, desc->rows - row);
+    int64_t last = smaller(unit_end, (unit / call->col_units + 1) * call->col_units);
     int64_t col = unit % call->col_units * call->cols_step;
-    int64_t col_end = min(desc->dim_out, col + (last - unit) * call->cols_step);
-    for (; col < col_end; col += cached) own_block(call, row, row + rows, col, min(cached, col_end - col));
+    int64_t col_end = smaller(desc->dim_out, col + (last - unit) * call->cols_step);
+    for (; col < col_end; col += cached) own_block(call, row, row + rows, col, smaller(cached, col_end - col));
     unit = last;
   }
 }
@@ -213,7 +212,7 @@ static void run_own(struct call *call) {
   const a4j_linear_desc *desc = call->desc;
   call->cols_step = COL_GROUP;
   call->col_units = ceil_div(desc->dim_out, call->cols_step);
-  call->rows_step = call->col_units >= 4 * (int64_t)desc->threads ? desc->rows : min(A4J_LINEAR_ROWS, desc->rows);
+  call->rows_step = call->col_units >= 4 * (int64_t)desc->threads ? desc->rows : smaller(A4J_LINEAR_ROWS, desc->rows);
   double weights = (double)COL_GROUP * (double)desc->dim_in;
   double nanos = weights * 0.04 + weights * (double)call->rows_step * 0.133 / call->kernels->lanes;
   a4j_rows_run(desc->threads, ceil_div(desc->rows, call->rows_step) * call->col_units, nanos, own_units, call);
@@ -266,8 +265,8 @@ static void panel_part(const struct call *call, int64_t row, int64_t rows, int64
                        int64_t next_col, int64_t next_u, float *scratch, float *sums, int64_t sums_stride) {
   const a4j_linear_desc *desc = call->desc;
   const int pairs = panels_hold_pairs(desc), per_unit = pairs ? 2 : 1;
-  const int64_t units = units_in(desc, pairs), d = u * per_unit, depth = min(part * per_unit, desc->dim_in - d);
-  const int64_t cols = min(A4J_PANEL, desc->dim_out - col);
+  const int64_t units = units_in(desc, pairs), d = u * per_unit, depth = smaller(part * per_unit, desc->dim_in - d);
+  const int64_t cols = smaller(A4J_PANEL, desc->dim_out - col);
   const float *panel = scratch, *next = scratch;
   if (desc->product == A4J_PRODUCT_PACKED) {
     panel = packed_part(call, col, u);
@@ -291,8 +290,8 @@ static void panel_part(const struct call *call, int64_t row, int64_t rows, int64
 /* The parts of x that several panels need come one after the other, so that each stays in the second-level cache meanwhile. */
 static void panel_unit(const struct call *call, int64_t unit, float *scratch) {
   const a4j_linear_desc *desc = call->desc;
-  const int64_t row = unit / call->col_units * call->rows_step, rows = min(call->rows_step, desc->rows - row);
-  const int64_t col = unit % call->col_units * call->cols_step, col_end = min(desc->dim_out, col + call->cols_step);
+  const int64_t row = unit / call->col_units * call->rows_step, rows = smaller(call->rows_step, desc->rows - row);
+  const int64_t col = unit % call->col_units * call->cols_step, col_end = smaller(desc->dim_out, col + call->cols_step);
   const int pairs = panels_hold_pairs(desc);
   /* Parts of a panel of pairs that is widened begin where those of floats do. */
   const int64_t units = units_in(desc, pairs);
@@ -310,8 +309,8 @@ static void panel_unit(const struct call *call, int64_t unit, float *scratch) {
         next_u = u + step < units ? u + step : 0;
         next_col = next_u > 0 ? col : later < desc->dim_out ? later : 0;
       }
-      panel_part(call, row, rows, c, u, min(step, units - u), next_col, next_u, scratch, sums, sums_stride);
-      if (u + step >= units && finishes(desc)) finish(call, row, rows, c, min(A4J_PANEL, col_end - c), sums, sums_stride);
+      panel_part(call, row, rows, c, u, smaller(step, units - u), next_col, next_u, scratch, sums, sums_stride);
+      if (u + step >= units && finishes(desc)) finish(call, row, rows, c, smaller(A4J_PANEL, col_end - c), sums, sums_stride);
     }
 }
 
@@ -403,8 +402,8 @@ static void quantized_units(const void *context, int64_t unit, int64_t unit_end)
   const struct call *call = context;
   const a4j_linear_desc *desc = call->desc;
   for (; unit < unit_end; unit++) {
-    const int64_t row = unit / call->col_units * call->rows_step, rows = min(call->rows_step, desc->rows - row);
-    const int64_t col = unit % call->col_units * QUANTIZED_COLS, cols = min(QUANTIZED_COLS, desc->dim_out - col);
+    const int64_t row = unit / call->col_units * call->rows_step, rows = smaller(call->rows_step, desc->rows - row);
+    const int64_t col = unit % call->col_units * QUANTIZED_COLS, cols = smaller(QUANTIZED_COLS, desc->dim_out - col);
     quantized_block(call, row, rows, col, cols);
   }
 }
@@ -441,8 +440,8 @@ static void sgemm_units(const void *context, int64_t unit, int64_t unit_end) {
   const a4j_linear_desc *desc = call->desc;
   sgemm_fn *multiply = atomic_load_explicit(&sgemm, memory_order_acquire);
   for (; unit < unit_end; unit++) {
-    int64_t row = unit / call->col_units * call->rows_step, rows = min(call->rows_step, desc->rows - row);
-    int64_t col = unit % call->col_units * call->cols_step, cols = min(call->cols_step, desc->dim_out - col);
+    int64_t row = unit / call->col_units * call->rows_step, rows = smaller(call->rows_step, desc->rows - row);
+    int64_t col = unit % call->col_units * call->cols_step, cols = smaller(call->cols_step, desc->dim_out - col);
     if (call->bias != NULL) start_slice(call, row, rows, col, cols);
     float beta = call->bias != NULL || accumulates(desc) ? 1.0f : 0.0f;
     float *out = call->out + row * desc->out_stride_row + col;
@@ -482,8 +481,7 @@ static int32_t check(const a4j_linear_desc *desc) {
   if (status != A4J_OK) return status;
   status = a4j_check_sizes(2, (const int64_t[]){desc->dim_out, desc->dim_in});
   if (status != A4J_OK) return status;
-  status = a4j_check_sizes(
-      3, (const int64_t[]){desc->dim_out == 0 ? 0 : ceil_div(desc->dim_out, A4J_PANEL), A4J_PANEL, desc->dim_in});
+  status = a4j_check_sizes(3, (const int64_t[]){ceil_div(desc->dim_out, A4J_PANEL), A4J_PANEL, desc->dim_in});
   if (status != A4J_OK) return status;
   status = a4j_check_sizes(2, (const int64_t[]){desc->rows, desc->dim_out});
   return status == A4J_OK ? a4j_check_storage(&desc->weight, desc->dim_in) : status;

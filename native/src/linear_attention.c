@@ -7,6 +7,7 @@
 #include "checks.h"
 #include "floats.h"
 #include "kernels.h"
+#include "sizes.h"
 #include "team.h"
 
 struct run {
@@ -99,7 +100,7 @@ int32_t a4j_linear_attention(const a4j_linear_attention_desc *desc, const void *
                     .kernels = kernels,
                     .workspace = workspace,
                     .columns = columns,
-                    .blocks = (desc->dim_v - 1) / columns + 1};
+                    .blocks = ceil_div(desc->dim_v, columns)};
   run.units = desc->batch * desc->heads_kv * run.blocks;
   /* On a Zen 5 core with AVX-512 a vector of a row of the state takes about 0.6 ns a token, and 0.25 for each further query head. */
   const double vectors = (double)desc->dim_qk * (double)desc->dim_v / kernels->lanes + 10;

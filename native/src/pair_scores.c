@@ -7,6 +7,7 @@
 #include "floats.h"
 #include "kernels.h"
 #include "rows.h"
+#include "sizes.h"
 
 /* Keys of a unit of work: few enough to keep many threads busy when there is one query, as in a decoder's step. */
 enum { KEYS = 64 };
@@ -95,7 +96,7 @@ int32_t a4j_pair_scores(const a4j_pair_scores_desc *desc, const void *q, const v
   if (scores == NULL || (desc->dim > 0 && (q == NULL || k == NULL || (desc->form == A4J_PAIR_ADDITIVE && v == NULL))))
     return A4J_NULL_POINTER;
 
-  struct call call = {a4j_kernels_active(), desc, q, k, v, scores, key_lengths, (desc->len_k - 1) / KEYS + 1};
+  struct call call = {a4j_kernels_active(), desc, q, k, v, scores, key_lengths, ceil_div(desc->len_k, KEYS)};
   int64_t keys = desc->len_k < KEYS ? desc->len_k : KEYS;
   /* A vector of tangents takes 2.3 ns (AVX-512), 3.7 (AVX2) or 7 (SSE2) on a Zen 5 core, one of distances 0.3 to 0.6. */
   double pair = (double)desc->dim * (desc->form == A4J_PAIR_ADDITIVE ? 4.0 : 0.5) / call.kernels->lanes;

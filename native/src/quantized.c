@@ -11,6 +11,7 @@
 #include "floats.h"
 #include "kernels.h"
 #include "rows.h"
+#include "sizes.h"
 
 enum { ROWS = A4J_QUANTIZED_ROWS };
 
@@ -22,8 +23,6 @@ struct call {
   char *out;
   _Atomic int bad; /* a value cannot be quantised */
 };
-
-static int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static uint8_t *block_of(const struct call *call, int64_t row) {
   const a4j_quantized_desc *desc = call->desc;
@@ -61,7 +60,7 @@ static void pack_blocks(const void *context, int64_t block, int64_t block_end) {
   const int64_t numbers = a4j_scales_bytes(s) / ROWS;
   const int zero = zero_point(s), most = s->dtype == A4J_I8 ? 255 : 15;
   for (; block < block_end; block++) {
-    const int64_t row = block * ROWS, rows = min(ROWS, desc->rows - row);
+    const int64_t row = block * ROWS, rows = smaller(ROWS, desc->rows - row);
     uint8_t *to = block_of(call, desc->first_row + row);
     memset(to, 0, (size_t)a4j_block_bytes(s, desc->dim));
     for (int64_t g = 0; g < groups; g++) {
@@ -133,7 +132,7 @@ static void quantize_blocks(const void *context, int64_t block, int64_t block_en
   const a4j_quantized_desc *desc = call->desc;
   const a4j_storage *s = &desc->storage;
   for (; block < block_end; block++) {
-    const int64_t row = block * ROWS, rows = min(ROWS, desc->rows - row);
+    const int64_t row = block * ROWS, rows = smaller(ROWS, desc->rows - row);
     uint8_t *to = block_of(call, desc->first_row + row);
     memset(to, 0, (size_t)a4j_block_bytes(s, desc->dim));
     for (int64_t r = 0; r < rows; r++)
@@ -214,7 +213,7 @@ int64_t a4j_quantized_bytes(const a4j_quantized_desc *desc) {
   A4J_DEFAULT_FLOATS;
   const int32_t status = check(desc);
   if (status != A4J_OK) return -(int64_t)status;
-  return (desc->first_row + desc->rows + ROWS - 1) / ROWS * a4j_block_bytes(&desc->storage, desc->dim);
+  return ceil_div(desc->first_row + desc->rows, ROWS) * a4j_block_bytes(&desc->storage, desc->dim);
 }
 
 int32_t a4j_quantized_pack(const a4j_quantized_desc *desc, const void *codes, const void *scales, const void *minimums,
@@ -234,7 +233,7 @@ int32_t a4j_quantized_pack(const a4j_quantized_desc *desc, const void *codes, co
                       .outer_scales = outer_scales,
                       .outer_minimums = outer_minimums,
                       .packed = packed};
-  return run(&call, (desc->rows - 1) / ROWS + 1, (double)desc->dim * ROWS, pack_blocks);
+  return run(&call, ceil_div(desc->rows, ROWS), (double)desc->dim * ROWS, pack_blocks);
 }
 
 int32_t a4j_quantize(const a4j_quantized_desc *desc, const void *x, void *packed) {
@@ -246,7 +245,7 @@ int32_t a4j_quantize(const a4j_quantized_desc *desc, const void *x, void *packed
   if (desc->rows == 0 || desc->dim == 0) return A4J_OK;
   if (x == NULL || packed == NULL) return A4J_NULL_POINTER;
   struct call call = {.desc = desc, .x = x, .packed = packed};
-  return run(&call, (desc->rows - 1) / ROWS + 1, (double)desc->dim * ROWS * 2, quantize_blocks);
+  return run(&call, ceil_div(desc->rows, ROWS), (double)desc->dim * ROWS * 2, quantize_blocks);
 }
 
 int32_t a4j_dequantize(const a4j_quantized_desc *desc, const void *packed, void *out) {

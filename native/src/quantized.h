@@ -6,15 +6,14 @@
 
 #include "a4j.h"
 #include "checks.h"
+#include "sizes.h"
 
 static inline int a4j_is_quantized(int32_t dtype) { return dtype == A4J_I8 || dtype == A4J_I4; }
 
 static inline int a4j_scales_are_nested(const a4j_storage *s) { return s->scale_dtype == A4J_I8; }
 
 /* The bytes of the scales of 16 rows of a group, of one number a row. */
-static inline int64_t a4j_scales_bytes(const a4j_storage *s) {
-  return A4J_QUANTIZED_ROWS * (s->scale_dtype == A4J_F32 ? 4 : s->scale_dtype == A4J_F16 ? 2 : 1);
-}
+static inline int64_t a4j_scales_bytes(const a4j_storage *s) { return A4J_QUANTIZED_ROWS * a4j_dtype_bytes(s->scale_dtype); }
 static inline int64_t a4j_codes_bytes(const a4j_storage *s) {
   return A4J_QUANTIZED_ROWS * s->group / (s->dtype == A4J_I8 ? 1 : 2);
 }

@@ -21,12 +21,10 @@
 #include <string.h>
 
 #include "../kernels.h"
+#include "../sizes.h"
 
 #define LOG2_E 0x1.715476p+0f
 #define INLINE static inline __attribute__((always_inline))
-
-INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* The first n lanes, 0 <= n <= A4J_LANES; the others are read as 0 and never written. Nothing to decide if n is constant. */
 INLINE vf v_load_n(const float *p, int n) { return n == A4J_LANES ? v_load(p) : v_load_part(p, n); }
@@ -56,11 +54,6 @@ INLINE void v_store_as(const int dtype, void *row, int64_t at, vf a, int n) {
     v_store_f16(p, a);
   else
     v_store_f16_part(p, a, n);
-}
-
-/* The address of element number `at` of a row of such numbers. */
-INLINE const void *element_of(const int dtype, const void *row, int64_t at) {
-  return (const char *)row + at * (dtype == A4J_F32 ? 4 : 2);
 }
 
 #endif
