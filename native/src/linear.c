@@ -367,8 +367,8 @@ static void pack_units(const void *context, int64_t unit, int64_t unit_end) {
 /* Columns of a unit of work, whole blocks of rows of the weights. */
 enum { QUANTIZED_COLS = 4 * A4J_QUANTIZED_ROWS };
 
-/* Rows of x that are multiplied by a unit's weights before others: their bytes stay in the second-level cache. */
-enum { QUANTIZED_BYTES = 512 * 1024, QUANTIZED_X_ROWS = 64, QUANTIZED_TILE = 8 };
+/* Rows of x that a unit multiplies by its weights before it goes on: as many as the second-level cache holds, within bounds. */
+enum { QUANTIZED_BYTES = 512 * 1024, QUANTIZED_X_ROWS = 64, QUANTIZED_X_ROWS_LEAST = 8 };
 
 static int64_t quantized_row_bytes(const a4j_linear_desc *desc) {
   return 2 * desc->dim_in + 8 * (desc->dim_in / A4J_QUANTIZED_X);
@@ -413,7 +413,7 @@ static void run_quantized(struct call *call) {
   const double weights = (double)QUANTIZED_COLS * (double)desc->dim_in;
   a4j_rows_run(desc->threads, desc->rows, (double)desc->dim_in * 0.3, quantize_x, call);
   call->rows_step = QUANTIZED_X_ROWS;
-  while (call->rows_step > QUANTIZED_TILE && call->rows_step * quantized_row_bytes(desc) > QUANTIZED_BYTES)
+  while (call->rows_step > QUANTIZED_X_ROWS_LEAST && call->rows_step * quantized_row_bytes(desc) > QUANTIZED_BYTES)
     call->rows_step /= 2;
   if (call->rows_step > desc->rows) call->rows_step = desc->rows;
   call->col_units = ceil_div(desc->dim_out, QUANTIZED_COLS);
