@@ -7,7 +7,6 @@ import io.github.attention4j.models.files.OnnxFile;
 import io.github.attention4j.models.files.OnnxGraph;
 import io.github.attention4j.models.files.OnnxWeights;
 import io.github.attention4j.models.files.Settings;
-import io.github.attention4j.models.files.TensorSource;
 import java.io.FileNotFoundException;
 import java.io.IOException;
 import java.io.InputStream;
@@ -126,7 +125,7 @@ record ModelFiles(
       if (loader == null && onnx == null) {
         EncoderSpec spec = Family.spec(Settings.read(directory.resolve(CONFIG)));
         Checkpoint checkpoint = Checkpoint.open(directory, files);
-        return TextEncoder.of(source(), spec, TensorSource.of(source(), checkpoint), storage);
+        return TextEncoder.of(source(), spec, checkpoint, storage);
       }
       Map<String, MemorySegment> beside = new HashMap<>();
       OnnxFile file =
@@ -164,7 +163,7 @@ record ModelFiles(
       graph.requireFormulas(
           spec.blocks().size(), block.heads().dim(), block.attentionNorm().epsilon());
     }
-    TextEncoder encoder = TextEncoder.of(source(), spec, weights, storage);
+    TextEncoder encoder = TextEncoder.of(source(), spec, weights.checkpoint(), storage);
     try {
       weights.requireAllUsed();
       TextEncoder checked = encoder;

@@ -5,13 +5,14 @@ import io.github.attention4j.internal.Json;
 import io.github.attention4j.layer.Activation;
 import io.github.attention4j.models.files.Checkpoint;
 import io.github.attention4j.models.files.Settings;
-import io.github.attention4j.models.files.TensorSource;
+import io.github.attention4j.models.weights.Source;
+import io.github.attention4j.models.weights.Storage;
+import io.github.attention4j.models.weights.WeightReader;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
@@ -208,29 +209,14 @@ record Pipeline(
             settings.source() + ": activation_function");
     settings.requireAllRead();
     try (Arena arena = Arena.ofConfined()) {
-      TensorSource file = TensorSource.of(directory.toString(), Checkpoint.open(directory, arena));
+      WeightReader reader =
+          new WeightReader(Checkpoint.open(directory, arena), Storage.FLOAT32, false, arena);
+      Tensor weight = reader.floats(Source.of("linear.weight", out, in));
+      Tensor bias = biased ? reader.floats(Source.of("linear.bias", out)) : null;
+      reader.requireComplete(directory.toString());
       return new Dense(
-          in,
-          out,
-          floats(file, "linear.weight", arena, out, in),
-          biased ? floats(file, "linear.bias", arena, out) : null,
-          activation);
+          in, out, weight.toFloatArray(), biased ? bias.toFloatArray() : null, activation);
     }
-  }
-
-  private static float[] floats(TensorSource file, String name, Arena arena, long... shape) {
-    boolean there = file.contains(name);
-    if (!there || !file.isFloat(name) || !Arrays.equals(file.shape(name), shape)) {
-      throw new IllegalArgumentException(
-          file.source()
-              + ": "
-              + name
-              + " must hold floats "
-              + Arrays.toString(shape)
-              + ": it is "
-              + (there ? Arrays.toString(file.shape(name)) : "missing"));
-    }
-    return file.get(name, arena).toF32(arena).toFloatArray();
   }
 
   /**

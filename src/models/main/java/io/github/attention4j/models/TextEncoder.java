@@ -5,8 +5,8 @@ import io.github.attention4j.Sequences;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.models.encoder.Encoder;
 import io.github.attention4j.models.encoder.EncoderSpec;
-import io.github.attention4j.models.encoder.Storage;
-import io.github.attention4j.models.files.TensorSource;
+import io.github.attention4j.models.files.Checkpoint;
+import io.github.attention4j.models.weights.Storage;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.nio.file.Path;
@@ -115,14 +115,12 @@ public final class TextEncoder implements AutoCloseable {
   }
 
   static TextEncoder of(
-      String source, EncoderSpec spec, TensorSource tensors, WeightStorage storage) {
+      String source, EncoderSpec spec, Checkpoint checkpoint, WeightStorage storage) {
     Arena weights = Arena.ofShared();
     try {
       TextEncoder encoder =
           new TextEncoder(
-              source,
-              new Encoder(spec, tensors, weights, Storage.valueOf(storage.name())),
-              weights);
+              source, new Encoder(source, spec, checkpoint, weights, packed(storage)), weights);
       weights = null;
       return encoder;
     } finally {
@@ -130,6 +128,14 @@ public final class TextEncoder implements AutoCloseable {
         weights.close();
       }
     }
+  }
+
+  private static Storage packed(WeightStorage storage) {
+    return switch (storage) {
+      case FLOAT32 -> Storage.PACKED;
+      case BF16 -> Storage.PACKED_BF16;
+      case INT8 -> Storage.PACKED_INT8;
+    };
   }
 
   // ---- What it is ----

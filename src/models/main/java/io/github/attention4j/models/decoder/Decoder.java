@@ -15,6 +15,9 @@ import io.github.attention4j.layer.Linear;
 import io.github.attention4j.layer.RmsNorm;
 import io.github.attention4j.models.files.Checkpoint;
 import io.github.attention4j.models.files.Stored;
+import io.github.attention4j.models.weights.RowNorm;
+import io.github.attention4j.models.weights.Storage;
+import io.github.attention4j.models.weights.WeightReader;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -107,12 +110,14 @@ public final class Decoder {
       Arena arena) {
     this.specification = specification;
     WeightReader reader = new WeightReader(checkpoint, storage, bf16Products, arena);
+    DecoderWeights weights = new DecoderWeights(checkpoint, reader);
     embedding = checkpoint.get(specification.embedding().name());
-    positions = specification.positions() == null ? null : reader.floats(specification.positions());
-    head = reader.head(specification);
+    positions =
+        specification.positions() == null ? null : weights.floats(specification.positions());
+    head = weights.head(specification);
     // tanh(logits / cap) is computed of logits that the last norm has divided by the cap.
     double cap = specification.logitCap() == 0 ? 1 : specification.logitCap();
-    norm = reader.norm(specification.norm(), specification.logitScale() / cap);
+    norm = weights.norm(specification.norm(), specification.logitScale() / cap);
     Map<Specification.Rotary, Positions> shared = new IdentityHashMap<>();
     for (Specification.Block block : specification.blocks()) {
       if (block.attention().rotary() != null) {
@@ -128,7 +133,7 @@ public final class Decoder {
             .parallel()
             .mapToObj(
                 i -> {
-                  Layer layer = layer(reader, specification.blocks().get(i), i, shared);
+                  Layer layer = layer(weights, specification.blocks().get(i), i, shared);
                   synchronized (shared) {
                     done[0]++;
                     progress.accept((double) done[0] / specification.blocks().size());
@@ -140,7 +145,7 @@ public final class Decoder {
   }
 
   private static Layer layer(
-      WeightReader reader,
+      DecoderWeights weights,
       Specification.Block block,
       int index,
       Map<Specification.Rotary, Positions> rotaries) {
@@ -165,10 +170,10 @@ public final class Decoder {
               .build();
       lambda =
           Differential.lambda(
-              reader.floats(a.lambda().q1()),
-              reader.floats(a.lambda().k1()),
-              reader.floats(a.lambda().q2()),
-              reader.floats(a.lambda().k2()),
+              weights.floats(a.lambda().q1()),
+              weights.floats(a.lambda().k1()),
+              weights.floats(a.lambda().q2()),
+              weights.floats(a.lambda().k2()),
               index);
       pairNorm =
           RmsNorm.withoutWeight(a.lambda().epsilon())
@@ -177,29 +182,29 @@ public final class Decoder {
     Specification.FeedForward feedForward = block.feedForward();
     return new Layer(
         block,
-        reader.norm(block.attentionNorm()),
-        reader.projector(a.queryKeyValue()),
-        reader.norm(a.queryNorm()),
-        reader.norm(a.keyNorm()),
+        weights.norm(block.attentionNorm()),
+        weights.projector(a.queryKeyValue()),
+        weights.norm(a.queryNorm()),
+        weights.norm(a.keyNorm()),
         a.rotary() == null ? null : rotaries.get(a.rotary()),
         attention,
         differential,
         lambda,
         pairNorm,
-        reader.projector(a.out()),
-        reader.norm(block.afterAttention()),
-        reader.norm(block.feedForwardNorm()),
-        feedForward.router() == null ? null : reader.projector(feedForward.router()),
-        feedForward.networks().stream().map(shape -> network(reader, shape)).toList(),
-        reader.norm(block.afterFeedForward()));
+        weights.projector(a.out()),
+        weights.norm(block.afterAttention()),
+        weights.norm(block.feedForwardNorm()),
+        feedForward.router() == null ? null : weights.projector(feedForward.router()),
+        feedForward.networks().stream().map(shape -> network(weights, shape)).toList(),
+        weights.norm(block.afterFeedForward()));
   }
 
-  private static Network network(WeightReader reader, Specification.Network shape) {
-    Projector up = reader.projector(shape.up());
+  private static Network network(DecoderWeights weights, Specification.Network shape) {
+    Projector up = weights.projector(shape.up());
     return new Network(
         shape,
         shape.gated() ? up : up.withActivation(shape.activation()),
-        reader.projector(shape.down()));
+        weights.projector(shape.down()));
   }
 
   /** What it computes. */

@@ -7,6 +7,7 @@ import io.github.attention4j.models.files.Settings;
 import io.github.attention4j.models.files.Stored;
 import io.github.attention4j.models.gguf.GgufFile;
 import io.github.attention4j.models.gguf.GgufTensor;
+import io.github.attention4j.models.weights.Source;
 import java.lang.foreign.Arena;
 import java.util.ArrayList;
 import java.util.Arrays;

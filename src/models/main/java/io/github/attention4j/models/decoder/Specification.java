@@ -2,6 +2,7 @@ package io.github.attention4j.models.decoder;
 
 import io.github.attention4j.layer.Activation;
 import io.github.attention4j.layer.RotaryEmbedding;
+import io.github.attention4j.models.weights.Source;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.Consumer;

@@ -3,6 +3,8 @@ package io.github.attention4j.models.decoder;
 import io.github.attention4j.internal.Json;
 import io.github.attention4j.models.files.Checkpoint;
 import io.github.attention4j.models.files.Stored;
+import io.github.attention4j.models.weights.Problems;
+import io.github.attention4j.models.weights.Source;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashSet;
@@ -13,8 +15,6 @@ import java.util.regex.Pattern;
 
 /** Compares the tensors of a checkpoint with those that a specification needs. */
 public final class TensorCheck {
-  private static final int SHOWN_PROBLEMS = 40;
-
   private TensorCheck() {}
 
   /**
@@ -33,7 +33,7 @@ public final class TensorCheck {
       UnaryOperator<String> shown,
       Specification specification,
       Checkpoint checkpoint) {
-    List<String> problems = new ArrayList<>();
+    Problems problems = new Problems();
     Set<String> wanted = new HashSet<>();
     List<Source> sources = new ArrayList<>();
     specification.forEachSource(sources::add);
@@ -56,7 +56,7 @@ public final class TensorCheck {
     for (Source source : sources) {
       Stored stored = checkpoint.get(source.name());
       if (wanted.add(source.name())) {
-        check(shown.apply(source.name()), source, stored, problems);
+        problems.check(shown.apply(source.name()), source, stored);
         boolean counts =
             !specification.tied() || !source.name().equals(specification.head().name());
         parameters += stored == null || !counts ? 0 : count(stored.shape());
@@ -74,23 +74,8 @@ public final class TensorCheck {
                 + Arrays.toString(stored.shape()));
       }
     }
-    if (!problems.isEmpty()) {
-      throw new IllegalArgumentException(describe(where, settings, problems));
-    }
+    problems.throwIfAny(where, settings);
     return parameters;
-  }
-
-  private static void check(String name, Source source, Stored stored, List<String> problems) {
-    if (stored == null || !stored.isReadable() || !Arrays.equals(stored.shape(), source.shape())) {
-      problems.add(
-          name
-              + " must be F32, BF16 or F16 "
-              + Arrays.toString(source.shape())
-              + ": it is "
-              + (stored == null
-                  ? "missing"
-                  : stored.type() + " " + Arrays.toString(stored.shape())));
-    }
   }
 
   private static long count(long[] shape) {
@@ -99,22 +84,5 @@ public final class TensorCheck {
       count *= size;
     }
     return count;
-  }
-
-  private static String describe(String where, String settings, List<String> problems) {
-    StringBuilder text =
-        new StringBuilder()
-            .append(where)
-            .append(": tensors must be those that ")
-            .append(settings)
-            .append(" asks for: wrong=")
-            .append(problems.size());
-    for (String problem : problems.subList(0, Math.min(problems.size(), SHOWN_PROBLEMS))) {
-      text.append("\n  ").append(problem);
-    }
-    int more = problems.size() - SHOWN_PROBLEMS;
-    return more > 0
-        ? text.append("\n  and ").append(more).append(" more").toString()
-        : text.toString();
   }
 }

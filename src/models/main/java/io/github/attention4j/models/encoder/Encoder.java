@@ -30,7 +30,10 @@ import io.github.attention4j.models.encoder.EncoderSpec.Head;
 import io.github.attention4j.models.encoder.EncoderSpec.Heads;
 import io.github.attention4j.models.encoder.EncoderSpec.Rotary;
 import io.github.attention4j.models.encoder.EncoderSpec.Step;
-import io.github.attention4j.models.files.TensorSource;
+import io.github.attention4j.models.files.Checkpoint;
+import io.github.attention4j.models.weights.RowNorm;
+import io.github.attention4j.models.weights.Storage;
+import io.github.attention4j.models.weights.WeightReader;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -62,10 +65,10 @@ public final class Encoder {
   private final Tensor words;
   private final Tensor positions;
   private final Tensor types;
-  private final Weights.RowNorm embeddingNorm;
+  private final RowNorm embeddingNorm;
   private final Linear embeddingProjection;
   private final List<Layer> layers;
-  private final Weights.RowNorm finalNorm;
+  private final RowNorm finalNorm;
   private final Conv convolution;
   private final HeadLayers pooler;
   private final HeadLayers classifier;
@@ -75,16 +78,16 @@ public final class Encoder {
       Block block,
       Linear queryKeyValue,
       Linear out,
-      Weights.RowNorm attentionNorm,
-      Weights.RowNorm queryNorm,
-      Weights.RowNorm keyNorm,
+      RowNorm attentionNorm,
+      RowNorm queryNorm,
+      RowNorm keyNorm,
       RotaryEmbedding rotary,
       Attention attention,
       RelativeProducts relative,
       Linear up,
       Linear gate,
       Linear down,
-      Weights.RowNorm feedForwardNorm) {}
+      RowNorm feedForwardNorm) {}
 
   /**
    * DeBERTa's products with the embeddings of distances, a projection for each head.
@@ -97,10 +100,9 @@ public final class Encoder {
       List<Linear> byQuery, List<Linear> byKey, Tensor buckets, int rows, double scale) {}
 
   /** A tap for each group and place in the kernel. */
-  private record Conv(
-      Convolution spec, List<List<Linear>> taps, Tensor bias, Weights.RowNorm norm) {}
+  private record Conv(Convolution spec, List<List<Linear>> taps, Tensor bias, RowNorm norm) {}
 
-  private record HeadLayers(Head head, List<Linear> linears, List<Weights.RowNorm> norms) {
+  private record HeadLayers(Head head, List<Linear> linears, List<RowNorm> norms) {
     long width() {
       return linears.getLast().dimOut();
     }
@@ -109,14 +111,17 @@ public final class Encoder {
   /**
    * Reads the weights.
    *
+   * @param source what messages call the checkpoint
    * @param arena where they live; must be accessible to all threads that will call
    * @param storage what the matrices of products are kept as
    * @throws IllegalArgumentException if tensors are missing or have other shapes; the message names
    *     them all
    */
-  public Encoder(EncoderSpec spec, TensorSource source, Arena arena, Storage storage) {
+  public Encoder(
+      String source, EncoderSpec spec, Checkpoint checkpoint, Arena arena, Storage storage) {
     this.spec = spec;
-    Weights weights = new Weights(source, spec, arena, storage);
+    WeightReader reader = new WeightReader(checkpoint, storage, false, arena);
+    EncoderWeights weights = new EncoderWeights(checkpoint, spec, reader);
     EncoderSpec.Embedding embedding = spec.embedding();
     int narrow = embedding.width();
     words = weights.stored(weights.base(embedding.word() + ".weight"), spec.vocabulary(), narrow);
@@ -139,8 +144,8 @@ public final class Encoder {
     convolution = convolution(weights);
     pooler = readHead(weights, spec.pooler(), spec.width());
     classifier = spec.labels() == 0 ? null : readHead(weights, spec.classifier(), spec.labels());
-    weights.requireComplete();
-    parameters = weights.parameters();
+    reader.requireComplete(source);
+    parameters = reader.parameters();
   }
 
   public EncoderSpec spec() {
@@ -161,7 +166,7 @@ public final class Encoder {
 
   // ---- Reading ----
 
-  private List<Layer> layers(Weights weights) {
+  private List<Layer> layers(EncoderWeights weights) {
     Map<Block, Layer> read = new IdentityHashMap<>();
     Map<Rotary, RotaryEmbedding> rotaries = new HashMap<>();
     Shared shared = new Shared();
@@ -185,7 +190,7 @@ public final class Encoder {
   }
 
   private Layer layer(
-      Weights weights, Block block, Map<Rotary, RotaryEmbedding> rotaries, Shared shared) {
+      EncoderWeights weights, Block block, Map<Rotary, RotaryEmbedding> rotaries, Shared shared) {
     Heads heads = block.heads();
     long q = (long) heads.count() * heads.dim();
     long kv = (long) heads.countKv() * heads.dim();
@@ -225,7 +230,7 @@ public final class Encoder {
   }
 
   /** Up with its activation, or up and the gate with its activation. */
-  private Linear[] up(Weights weights, FeedForward network) {
+  private Linear[] up(EncoderWeights weights, FeedForward network) {
     long hidden = network.hidden();
     if (!network.gated()) {
       Linear up = weights.linear(network.up(), true, spec.width(), hidden);
@@ -236,7 +241,7 @@ public final class Encoder {
     return new Linear[] {halves[network.gateFirst() ? 1 : 0], gate};
   }
 
-  private RotaryEmbedding rotary(Weights weights, Rotary rotary, int dim) {
+  private RotaryEmbedding rotary(EncoderWeights weights, Rotary rotary, int dim) {
     return RotaryEmbedding.of(
         RotaryTable.compute(
             weights.arena(), spec.maxTokens(), dim, rotary.theta(), rotary.scaling()),
@@ -245,7 +250,8 @@ public final class Encoder {
 
   // ---- MPNet's biases ----
 
-  private FloatExpression biased(Weights weights, Buckets buckets, Heads heads, Shared shared) {
+  private FloatExpression biased(
+      EncoderWeights weights, Buckets buckets, Heads heads, Shared shared) {
     int reach = spec.maxTokens();
     if (shared.biases == null) {
       Tensor table = weights.floats(weights.base(buckets.table()), 32, heads.count());
@@ -278,11 +284,11 @@ public final class Encoder {
   // ---- DeBERTa's relative embeddings ----
 
   private RelativeProducts relative(
-      Weights weights, Disentangled disentangled, Heads heads, Shared shared) {
+      EncoderWeights weights, Disentangled disentangled, Heads heads, Shared shared) {
     int rows = 2 * disentangled.span();
     if (shared.relative == null) {
       Tensor table = weights.floats(weights.base(disentangled.table()), rows, spec.width());
-      Weights.RowNorm norm = weights.norm(disentangled.norm(), true, spec.width());
+      RowNorm norm = weights.norm(disentangled.norm(), true, spec.width());
       if (norm != null) {
         norm.forward(table, table);
       }
@@ -324,7 +330,11 @@ public final class Encoder {
 
   /** The table through a layer's projection, scaled, as a projection of each head. */
   private List<Linear> products(
-      Weights weights, EncoderSpec.Projection projection, Heads heads, Tensor table, double scale) {
+      EncoderWeights weights,
+      EncoderSpec.Projection projection,
+      Heads heads,
+      Tensor table,
+      double scale) {
     if (projection == null) {
       return null;
     }
@@ -348,7 +358,7 @@ public final class Encoder {
 
   // ---- Convolution and heads ----
 
-  private Conv convolution(Weights weights) {
+  private Conv convolution(EncoderWeights weights) {
     Convolution conv = spec.convolution();
     if (conv == null) {
       return null;
@@ -371,7 +381,7 @@ public final class Encoder {
     return new Conv(conv, taps, bias, weights.norm(conv.norm(), true, spec.width()));
   }
 
-  private HeadLayers readHead(Weights weights, Head head, int outputs) {
+  private HeadLayers readHead(EncoderWeights weights, Head head, int outputs) {
     if (head == null) {
       return null;
     }
@@ -380,7 +390,7 @@ public final class Encoder {
       return null;
     }
     List<Linear> linears = new ArrayList<>();
-    List<Weights.RowNorm> norms = new ArrayList<>();
+    List<RowNorm> norms = new ArrayList<>();
     for (Step step : head.steps()) {
       boolean last = step == head.steps().getLast();
       Linear linear =
@@ -679,7 +689,7 @@ public final class Encoder {
       Linear linear = layers.linears.get(i);
       Tensor out = Tensor.allocate(arena, DType.F32, x.size(0), linear.dimOut());
       linear.forward(x, out);
-      Weights.RowNorm norm = layers.norms.get(i);
+      RowNorm norm = layers.norms.get(i);
       if (norm != null) {
         norm.forward(out, out);
       }

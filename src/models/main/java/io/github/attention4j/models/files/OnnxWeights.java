@@ -2,6 +2,7 @@ package io.github.attention4j.models.files;
 
 import io.github.attention4j.DType;
 import io.github.attention4j.Tensor;
+import io.github.attention4j.layer.QuantizedWeights;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -23,7 +24,7 @@ import java.util.Set;
  * product does. Quantized exports store {@code NAME_quantized}, {@code NAME_scale} and {@code
  * NAME_zero_point}, which are multiplied out here.
  */
-public final class OnnxWeights implements TensorSource {
+public final class OnnxWeights {
   private static final String QUANTIZED = "_quantized";
 
   private final OnnxFile file;
@@ -131,45 +132,114 @@ public final class OnnxWeights implements TensorSource {
     }
   }
 
-  @Override
-  public boolean contains(String name) {
+  /** Whether there is a tensor of this name. */
+  boolean contains(String name) {
     return weights.containsKey(name);
   }
 
-  @Override
-  public long[] shape(String name) {
+  /** The sizes of a tensor that is there. */
+  long[] shape(String name) {
     return weights.get(name).shape();
   }
 
-  @Override
-  public boolean isFloat(String name) {
-    Weight weight = weights.get(name);
-    return switch (weight.value.type()) {
-      case F32, F16, BF16, F64 -> weight.scale == null;
-      case I8, U8 -> weight.scale != null;
-      default -> false;
-    };
+  /** The weights by the model's names. Whatever is read of it counts as used. */
+  public Checkpoint checkpoint() {
+    Map<String, Stored> tensors = new LinkedHashMap<>();
+    weights.forEach((name, weight) -> tensors.put(name, new Initializer(weight)));
+    return Checkpoint.of(tensors);
   }
 
-  @Override
-  public Tensor get(String name, Arena arena) {
-    Weight weight = weights.get(name);
-    used.add(weight.value.name());
-    OnnxFile.Value value = weight.value;
-    DType type =
-        switch (value.type()) {
-          case F32 -> DType.F32;
-          case F16 -> DType.F16;
-          case BF16 -> DType.BF16;
-          default -> null;
-        };
-    if (type == null) {
-      return decoded(weight, arena);
+  /** A weight of the graph. */
+  private final class Initializer implements Stored {
+    private final Weight weight;
+
+    Initializer(Weight weight) {
+      this.weight = weight;
     }
-    boolean aligned = value.data().isNative() && value.data().address() % type.bytes() == 0;
-    MemorySegment data = aligned ? value.data() : copy(value.data(), arena);
-    Tensor tensor = Tensor.of(data, type, value.shape());
-    return weight.transposed ? transposed(tensor, arena) : tensor;
+
+    @Override
+    public String type() {
+      return weight.value.type().name();
+    }
+
+    @Override
+    public long[] shape() {
+      return weight.shape();
+    }
+
+    @Override
+    public long bytes() {
+      return weight.value.data().byteSize();
+    }
+
+    @Override
+    public boolean isReadable() {
+      return switch (weight.value.type()) {
+        case F32, F16, BF16, F64 -> weight.scale == null;
+        case I8, U8 -> weight.scale != null;
+        default -> false;
+      };
+    }
+
+    @Override
+    public Tensor inPlace() {
+      DType type = dtype();
+      MemorySegment data = weight.value.data();
+      if (type == null
+          || weight.transposed
+          || !data.isNative()
+          || data.address() % type.bytes() != 0) {
+        return null;
+      }
+      used.add(weight.value.name());
+      return Tensor.of(data, type, weight.value.shape());
+    }
+
+    /** The element type if native code reads it; null if it is decoded. */
+    private DType dtype() {
+      return switch (weight.value.type()) {
+        case F32 -> DType.F32;
+        case F16 -> DType.F16;
+        case BF16 -> DType.BF16;
+        default -> null;
+      };
+    }
+
+    @Override
+    public Tensor tensor(Arena temporary) {
+      Tensor inPlace = inPlace();
+      DType type = dtype();
+      if (inPlace != null) {
+        return inPlace;
+      }
+      used.add(weight.value.name());
+      if (type == null) {
+        return decoded(weight, temporary);
+      }
+      MemorySegment data = weight.value.data();
+      boolean aligned = data.isNative() && data.address() % type.bytes() == 0;
+      Tensor tensor = Tensor.of(aligned ? data : copy(data, temporary), type, weight.value.shape());
+      return weight.transposed ? transposed(tensor, temporary) : tensor;
+    }
+
+    @Override
+    public QuantizedWeights quantized(Arena arena) {
+      return null;
+    }
+
+    @Override
+    public Tensor floats(Arena arena) {
+      try (Arena scratch = Arena.ofConfined()) {
+        return tensor(scratch).toF32(arena);
+      }
+    }
+
+    @Override
+    public void row(long row, Tensor out) {
+      try (Arena scratch = Arena.ofConfined()) {
+        out.copyFrom(tensor(scratch).select(0, row));
+      }
+    }
   }
 
   private static MemorySegment copy(MemorySegment data, Arena arena) {
@@ -219,11 +289,6 @@ public final class OnnxWeights implements TensorSource {
       out.segment().setAtIndex(ValueLayout.JAVA_FLOAT, i, (float) number);
     }
     return weight.transposed ? transposed(out, arena) : out;
-  }
-
-  @Override
-  public String source() {
-    return file.source();
   }
 
   /**

@@ -25,6 +25,17 @@ public interface Stored {
   Tensor inPlace();
 
   /**
+   * The tensor in its type in the file if that is F32, BF16 or F16, otherwise decoded. Not to be
+   * modified.
+   *
+   * @param temporary where it is copied to if it cannot be used in place
+   */
+  default Tensor tensor(Arena temporary) {
+    Tensor inPlace = inPlace();
+    return inPlace != null ? inPlace : floats(temporary);
+  }
+
+  /**
    * Packs the codes and scales of a matrix that is stored quantised, which loses nothing. Null if
    * it is stored in another form.
    *

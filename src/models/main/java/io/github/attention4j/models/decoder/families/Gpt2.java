@@ -3,9 +3,9 @@ package io.github.attention4j.models.decoder.families;
 import io.github.attention4j.layer.Activation;
 import io.github.attention4j.models.decoder.Family;
 import io.github.attention4j.models.decoder.Sizes;
-import io.github.attention4j.models.decoder.Source;
 import io.github.attention4j.models.decoder.Specification;
 import io.github.attention4j.models.files.Settings;
+import io.github.attention4j.models.weights.Source;
 import java.util.ArrayList;
 import java.util.List;
 

@@ -4,9 +4,9 @@ import io.github.attention4j.layer.Activation;
 import io.github.attention4j.models.decoder.Family;
 import io.github.attention4j.models.decoder.RotarySettings;
 import io.github.attention4j.models.decoder.Sizes;
-import io.github.attention4j.models.decoder.Source;
 import io.github.attention4j.models.decoder.Specification;
 import io.github.attention4j.models.files.Settings;
+import io.github.attention4j.models.weights.Source;
 
 /** Granite 3 (IBM, 2024): {@code GraniteForCausalLM}, Llama with four multipliers. */
 public final class Granite implements Family {

@@ -1,4 +1,4 @@
-package io.github.attention4j.models.decoder;
+package io.github.attention4j.models.weights;
 
 import io.github.attention4j.Tensor;
 import java.util.Objects;
@@ -27,6 +27,15 @@ public record Source(String name, long[] shape, UnaryOperator<Tensor> view) {
   /** A matrix stored as {@code [in, out]}, used as {@code [out, in]}. */
   public static Source transposed(String name, long dimIn, long dimOut) {
     return new Source(name, new long[] {dimIn, dimOut}, tensor -> tensor.transpose(0, 1));
+  }
+
+  /**
+   * Some of the rows of a matrix, or of the values of a vector.
+   *
+   * @param shape of the whole tensor
+   */
+  public static Source rows(String name, long first, long count, long... shape) {
+    return new Source(name, shape, tensor -> tensor.slice(0, first, count));
   }
 
   /**
