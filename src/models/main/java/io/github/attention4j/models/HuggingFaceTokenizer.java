@@ -170,7 +170,7 @@ public final class HuggingFaceTokenizer implements Tokenizer {
     }
   }
 
-  /** The largest token plus 1. */
+  /** The largest token plus 1, of a file that the native library can be given. */
   private static int vocabulary(String source, byte[] json) throws IOException {
     Object content;
     try {
@@ -181,6 +181,10 @@ public final class HuggingFaceTokenizer implements Tokenizer {
     if (!(content instanceof Map<?, ?> object)
         || !(object.get("model") instanceof Map<?, ?> model)) {
       throw new IOException(source + " must be a tokenizer: it has no object \"model\"");
+    }
+    String fault = Charsmap.faultIn(object.get("normalizer"));
+    if (fault != null) {
+      throw new IOException(source + " must be a tokenizer: " + fault);
     }
     long largest = -1;
     if (model.get("vocab") instanceof List<?> list) {
