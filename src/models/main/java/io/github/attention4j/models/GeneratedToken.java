@@ -17,6 +17,9 @@ public record GeneratedToken(
     likeliest = List.copyOf(likeliest);
   }
 
+  /** The most alternatives that can be asked for. */
+  public static final int MOST_ALTERNATIVES = 100;
+
   /**
    * A token that could have been chosen.
    *

@@ -1,6 +1,7 @@
 package io.github.attention4j.models;
 
 import io.github.attention4j.Tensor;
+import io.github.attention4j.internal.Checks;
 import java.util.Arrays;
 import java.util.HashMap;
 import java.util.HashSet;
@@ -384,9 +385,7 @@ public final class Sampler {
      * @throws IllegalArgumentException if {@code k < 1}
      */
     public Builder topK(int k) {
-      if (k < 1) {
-        throw new IllegalArgumentException("topK must be at least 1: topK=" + k);
-      }
+      Checks.positive("topK", k);
       this.topK = k;
       return this;
     }

@@ -2,6 +2,7 @@ package io.github.attention4j.models;
 
 import io.github.attention4j.DType;
 import io.github.attention4j.Tensor;
+import io.github.attention4j.internal.Checks;
 import io.github.attention4j.models.encoder.Shares;
 import io.github.attention4j.models.files.Settings;
 import java.io.IOException;
@@ -203,10 +204,7 @@ public final class TextEmbedder implements AutoCloseable {
      * @return this builder
      */
     public Builder dimensions(int dimensions) {
-      if (dimensions < 1) {
-        throw new IllegalArgumentException(
-            "dimensions must be at least 1: dimensions=" + dimensions);
-      }
+      Checks.positive("dimensions", dimensions);
       this.dimensions = dimensions;
       return this;
     }
@@ -218,9 +216,7 @@ public final class TextEmbedder implements AutoCloseable {
      * @return this builder
      */
     public Builder maxTokens(int maxTokens) {
-      if (maxTokens < 1) {
-        throw new IllegalArgumentException("maxTokens must be at least 1: maxTokens=" + maxTokens);
-      }
+      Checks.positive("maxTokens", maxTokens);
       this.maxTokens = maxTokens;
       return this;
     }

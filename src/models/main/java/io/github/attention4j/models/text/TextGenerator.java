@@ -1,5 +1,6 @@
 package io.github.attention4j.models.text;
 
+import io.github.attention4j.internal.Checks;
 import io.github.attention4j.models.CausalLm;
 import io.github.attention4j.models.Drafter;
 import io.github.attention4j.models.Generated;
@@ -262,15 +263,12 @@ public final class TextGenerator {
      * Asks for log-probabilities, which {@link #onToken} is given.
      *
      * @param likeliest how many of the likeliest tokens to list beside the one that is chosen, from
-     *     0 to 100
+     *     0 to {@link GeneratedToken#MOST_ALTERNATIVES}
      * @return this builder
      * @throws IllegalArgumentException if the number lies outside its range
      */
     public Builder logProbabilities(int likeliest) {
-      if (likeliest < 0 || likeliest > 100) {
-        throw new IllegalArgumentException(
-            "logProbabilities must lie in [0, 100]: logProbabilities=" + likeliest);
-      }
+      Checks.inRange("logProbabilities", likeliest, 0, GeneratedToken.MOST_ALTERNATIVES);
       this.logProbabilities = likeliest;
       return this;
     }
