@@ -112,7 +112,7 @@ public final class TextEmbedding implements Serializable {
    * @throws IllegalArgumentException if the path is empty or a URL
    */
   public static Builder builder(String path) {
-    return new Builder(ModelSettings.requirePath(Objects.requireNonNull(path, "path")));
+    return new Builder(path);
   }
 
   /**
@@ -188,21 +188,17 @@ public final class TextEmbedding implements Serializable {
   }
 
   /** Collects what is to be other than the model's files say. Not safe for several threads. */
-  public static final class Builder {
-    private final String path;
+  public static final class Builder extends ModelBuilder<Builder> {
     private String inputColumn = "text";
-    private String outputColumn = "vector";
     private Kind kind = Kind.DEFAULT;
     private String prompt;
     private Pooling pooling;
     private Boolean normalize;
     private int dimensions;
     private int maxTokens;
-    private boolean refuses;
-    private WeightStorage storage = WeightStorage.FLOAT32;
 
     private Builder(String path) {
-      this.path = path;
+      super(path, "vector");
     }
 
     /**
@@ -213,17 +209,6 @@ public final class TextEmbedding implements Serializable {
      */
     public Builder inputColumn(String name) {
       inputColumn = Objects.requireNonNull(name, "name");
-      return this;
-    }
-
-    /**
-     * Names the column of vectors.
-     *
-     * @param name a new column; {@code vector} unless another is chosen
-     * @return this builder
-     */
-    public Builder outputColumn(String name) {
-      outputColumn = Objects.requireNonNull(name, "name");
       return this;
     }
 
@@ -311,27 +296,6 @@ public final class TextEmbedding implements Serializable {
         throw new IllegalArgumentException(name + " must be at least 1: " + name + "=" + value);
       }
       return value;
-    }
-
-    /**
-     * Refuses texts that are too long rather than cutting them. One such text ends the job.
-     *
-     * @return this builder
-     */
-    public Builder refuseTruncation() {
-      refuses = true;
-      return this;
-    }
-
-    /**
-     * Says how executors keep the matrices of the model in memory.
-     *
-     * @param storage see {@link TextEmbedder.Builder#storage}
-     * @return this builder
-     */
-    public Builder storage(WeightStorage storage) {
-      this.storage = Objects.requireNonNull(storage, "storage");
-      return this;
     }
 
     /**

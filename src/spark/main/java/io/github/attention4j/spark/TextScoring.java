@@ -69,7 +69,7 @@ public final class TextScoring implements Serializable {
    * @throws IllegalArgumentException if the path is empty or a URL
    */
   public static Builder builder(String path) {
-    return new Builder(ModelSettings.requirePath(Objects.requireNonNull(path, "path")));
+    return new Builder(path);
   }
 
   /**
@@ -154,16 +154,12 @@ public final class TextScoring implements Serializable {
   }
 
   /** Collects what is to be other than the model's files say. Not safe for several threads. */
-  public static final class Builder {
-    private final String path;
+  public static final class Builder extends ModelBuilder<Builder> {
     private String queryColumn = "query";
     private String passageColumn = "passage";
-    private String outputColumn = "score";
-    private boolean refuses;
-    private WeightStorage storage = WeightStorage.FLOAT32;
 
     private Builder(String path) {
-      this.path = path;
+      super(path, "score");
     }
 
     /**
@@ -185,38 +181,6 @@ public final class TextScoring implements Serializable {
      */
     public Builder passageColumn(String name) {
       passageColumn = Objects.requireNonNull(name, "name");
-      return this;
-    }
-
-    /**
-     * Names the column of scores.
-     *
-     * @param name a new column; {@code score} unless another is chosen
-     * @return this builder
-     */
-    public Builder outputColumn(String name) {
-      outputColumn = Objects.requireNonNull(name, "name");
-      return this;
-    }
-
-    /**
-     * Refuses pairs that are too long rather than cutting them. One such pair ends the job.
-     *
-     * @return this builder
-     */
-    public Builder refuseTruncation() {
-      refuses = true;
-      return this;
-    }
-
-    /**
-     * Says how executors keep the matrices of the model in memory.
-     *
-     * @param storage see {@link Reranker.Builder#storage}
-     * @return this builder
-     */
-    public Builder storage(WeightStorage storage) {
-      this.storage = Objects.requireNonNull(storage, "storage");
       return this;
     }
 
