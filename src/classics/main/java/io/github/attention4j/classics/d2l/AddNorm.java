@@ -41,11 +41,11 @@ public final class AddNorm {
    * Reads {@code ln.weight} and {@code ln.bias}; the norm is over as many of the last dimensions as
    * they have, with an epsilon of 10⁻⁵.
    *
-   * @param file holds the tensors, all of those below the prefix
+   * @param file contains the tensors, and under the prefix no others
    * @param prefix what their names begin with, for example {@code "encoder.blks.block0.addnorm1."}
    * @param arena for copies of weights that are not F32 or are misaligned in the file
    * @return the connection
-   * @throws IllegalArgumentException if a tensor is missing, one is not known, or the shapes differ
+   * @throws IllegalArgumentException if a tensor is missing or unknown, or the shapes differ
    * @throws IllegalStateException if an arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for a copy
    */
@@ -59,7 +59,7 @@ public final class AddNorm {
   /**
    * Adds and normalises.
    *
-   * @param x {@code [..., dim]}, rows at one distance, at least within each index of the first
+   * @param x {@code [..., dim]}, rows equally spaced, at least within each index of the first
    *     dimension. Not modified, unless it is out.
    * @param y of the same shape, likewise. Not modified, unless it is out.
    * @param out of the same shape, likewise; may be x or y. Modified.

@@ -20,9 +20,9 @@ import java.util.Objects;
  *   out            = maskedSoftmax(score, validLens) · values
  * </pre>
  *
- * <p>Queries and keys may differ in width. Nothing of the size queries × keys × hidden units is
- * ever held, which is what the textbook's broadcast costs; and keys that are read again and again,
- * as by a decoder step by step, are {@linkplain #projectKeys projected} once.
+ * <p>Queries and keys may differ in width. Unlike the textbook's broadcast, this never allocates a
+ * tensor of queries × keys × hidden units. Keys that many calls read, such as the steps of a
+ * decoder, can be {@linkplain #projectKeys projected} once.
  *
  * <p>All tensors are {@link io.github.attention4j.DType#F32}. Dropout is off. Immutable and safe
  * for any number of threads.
@@ -66,12 +66,12 @@ public final class AdditiveAttention {
   /**
    * Reads {@code W_q}, {@code W_k} and {@code w_v}, with or without the suffix {@code .weight}.
    *
-   * @param file holds the tensors, all of those below the prefix
+   * @param file contains the tensors, and under the prefix no others
    * @param prefix what their names begin with, for example {@code "decoder.attention."}
    * @param arena for copies of weights that are not F32 or are misaligned in the file
    * @return the layer
-   * @throws IllegalArgumentException if a tensor is missing, one is not known, or the shapes do not
-   *     fit one another
+   * @throws IllegalArgumentException if a tensor is missing or unknown, or the shapes do not match
+   *     each other
    * @throws IllegalStateException if an arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for a copy
    */
@@ -104,7 +104,7 @@ public final class AdditiveAttention {
    * @param validLens how many keys are valid
    * @param out {@code [batch, lenQ, dimV]}. Modified.
    * @throws IllegalArgumentException if types, ranks, shapes, strides or alignment do not fit, the
-   *     lengths are for another batch or number of queries, or out is read-only or overlaps an
+   *     lengths do not match the batch or the number of queries, or out is read-only or overlaps an
    *     input or itself
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for projections and scores
@@ -133,7 +133,7 @@ public final class AdditiveAttention {
   }
 
   /**
-   * Projects keys that several calls will read.
+   * Projects keys for use by several calls.
    *
    * @param keys {@code [batch, lenK, dimKeys]}. Not modified.
    * @param projected {@code [batch, lenK, hidden]}, to be given to {@link #forwardProjected}.
@@ -154,8 +154,7 @@ public final class AdditiveAttention {
    * @param values {@code [batch, lenK, dimV]}. Not modified.
    * @param validLens how many keys are valid
    * @param out {@code [batch, lenQ, dimV]}. Modified.
-   * @param weights {@code [batch, lenQ, lenK]}, contiguous; or null if they are not wanted.
-   *     Modified.
+   * @param weights {@code [batch, lenQ, lenK]}, contiguous; or null if not needed. Modified.
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, ValidLens, Tensor,
    *     Tensor)}
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread

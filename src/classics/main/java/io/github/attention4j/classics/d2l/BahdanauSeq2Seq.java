@@ -28,10 +28,10 @@ import java.util.Objects;
  * int[][] texts = model.predict(src, ValidLens.of(6, 3), bos, eos, 20);
  * }</pre>
  *
- * <p>The encoder reads padding too, as the book's does; its valid lengths count in the attention.
+ * <p>As in the book, the encoder also reads padding; valid lengths only affect attention.
  *
  * <p>All float tensors are {@link DType#F32}, tokens {@link DType#I32}. Dropout is off. The model
- * is immutable and safe for any number of threads; a {@link State} is for one.
+ * is immutable and safe for any number of threads; a {@link State} belongs to one thread at a time.
  */
 public final class BahdanauSeq2Seq {
   private final Embedding encoderEmbedding;
@@ -73,12 +73,12 @@ public final class BahdanauSeq2Seq {
    * decoder.embedding}, {@code decoder.attention}, {@code decoder.rnn.rnn} or {@code decoder.rnn},
    * {@code decoder.dense}.
    *
-   * @param file holds the tensors, all of those below the prefix
+   * @param file contains the tensors, and under the prefix no others
    * @param prefix what their names begin with
    * @param arena for copies of weights that are not F32 or are misaligned in the file
    * @return the model
-   * @throws IllegalArgumentException if a tensor is missing, one is not known, or the shapes do not
-   *     fit one another
+   * @throws IllegalArgumentException if a tensor is missing or unknown, or the shapes do not match
+   *     each other
    * @throws IllegalStateException if an arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for a copy
    */
@@ -168,8 +168,8 @@ public final class BahdanauSeq2Seq {
   // ---- Decoder ----
 
   /**
-   * What the sequences of a batch have read so far, and what they attend to. Not safe for several
-   * threads.
+   * The state of a batch of sequences: what they have read and what they attend to. Not safe for
+   * several threads.
    */
   public static final class State {
     private final Tensor outputs;
@@ -187,7 +187,7 @@ public final class BahdanauSeq2Seq {
     /**
      * Returns the state of the recurrent layers.
      *
-     * @return a read-only view {@code [layers, batch, hidden]}, which follows what is read
+     * @return a read-only view {@code [layers, batch, hidden]}, which reflects what has been read
      */
     public Tensor hidden() {
       return hidden.asReadOnly();
@@ -208,7 +208,7 @@ public final class BahdanauSeq2Seq {
   }
 
   /**
-   * Begins sequences that attend to what has been encoded. Its keys are projected here, once.
+   * Starts sequences that attend to the encoder's outputs, whose keys are projected here, once.
    *
    * @param arena supplies the memory of the state and decides how long it lives
    * @param outputs {@code [batch, lenSrc, hidden]}, from {@link #encode}; read at every step. Kept,
@@ -240,7 +240,7 @@ public final class BahdanauSeq2Seq {
    * @param state of these sequences. Modified.
    * @param logits {@code [batch, len, vocabulary]}, of the token that follows each. Modified.
    * @throws IllegalArgumentException if types, shapes or strides do not fit, a token is not in the
-   *     vocabulary, or the state's lengths are for another batch
+   *     vocabulary, or the state's lengths do not match the batch
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory to compute in
    */
@@ -318,7 +318,7 @@ public final class BahdanauSeq2Seq {
   // ---- Prediction ----
 
   /**
-   * Translates: writes for each source the likeliest token at each step.
+   * Translates each source greedily: the likeliest token at each step.
    *
    * @param src {@code [batch, lenSrc]}. Not modified.
    * @param srcValidLens how many of its tokens are valid
@@ -326,7 +326,7 @@ public final class BahdanauSeq2Seq {
    * @param eos the token that ends a text, which is; −1 if none does
    * @param maxSteps the most tokens to write, not negative
    * @return for each source its text
-   * @throws IllegalArgumentException as {@link #encode}, if the lengths are for another batch, bos
+   * @throws IllegalArgumentException as {@link #encode}, if the lengths do not match the batch, bos
    *     is not in the vocabulary, or maxSteps is negative
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory to compute in
@@ -348,9 +348,8 @@ public final class BahdanauSeq2Seq {
    * @param bos the token that begins a text, which is not part of the result
    * @param eos the token that ends a text, which is; −1 if none does
    * @param maxSteps the most tokens to write, not negative
-   * @param beamSize how many beginnings are kept, at least 1
-   * @param alpha how much length counts: scores are {@code log P / length^alpha}, the book's is
-   *     0.75
+   * @param beamSize how many beginnings to keep, at least 1
+   * @param alpha the length penalty: scores are {@code log P / length^alpha}; 0.75 in the book
    * @return the best text
    * @throws IllegalArgumentException as {@link #predict}, if there is not one source, or beamSize
    *     is less than 1

@@ -7,11 +7,11 @@ import java.util.Comparator;
 import java.util.List;
 
 /**
- * Writes the next tokens of a decoder: each time the likeliest, or by beam search.
+ * Generates tokens with a decoder, greedily or by beam search.
  *
- * <p>A beam of k keeps the k likeliest beginnings; each is continued by every token, and the k
- * likeliest of all are kept again. What ends is set aside. The best of all that ended, and of those
- * kept at the last step, by {@code log P / length^alpha}, is the result.
+ * <p>A beam of k keeps the k likeliest beginnings, extends each by every token, and again keeps the
+ * k likeliest. Finished texts are set aside. The result is the best by {@code log P / length^alpha}
+ * of all that finished or were kept at the last step.
  */
 final class BeamSearch {
   private BeamSearch() {}
@@ -23,7 +23,7 @@ final class BeamSearch {
      */
     Tensor step(int[] tokens);
 
-    /** Lets sequence i go on from where sequence {@code parents[i]} is. */
+    /** Continues sequence i from the state of sequence {@code parents[i]}. */
     void reorder(int[] parents);
   }
 
@@ -94,7 +94,7 @@ final class BeamSearch {
       }
       int[] parents = new int[beams];
       for (int beam = 0; beam < beams; beam++) {
-        // Sequences that are not needed any more repeat the first.
+        // Unused slots repeat the first sequence.
         Candidate candidate = kept.isEmpty() ? null : kept.get(beam < kept.size() ? beam : 0);
         parents[beam] = candidate == null ? 0 : candidate.parent;
         tokens[beam] = candidate == null ? bos : candidate.tokens[step];

@@ -34,7 +34,7 @@ public final class DotProductAttention {
    * @param validLens how many keys are valid
    * @param out {@code [batch, lenQ, dimV]}, or with heads. Modified.
    * @throws IllegalArgumentException as {@link Attention#forward(Tensor, Tensor, Tensor, Tensor)},
-   *     and if the lengths are for another batch or number of queries
+   *     and if the lengths do not match the batch or the number of queries
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public static void forward(

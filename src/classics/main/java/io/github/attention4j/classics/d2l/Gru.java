@@ -28,7 +28,7 @@ import java.util.Objects;
  *   h' = (1 − z) · n + z · h                           the input of the next layer, and the state
  * </pre>
  *
- * The inputs of all steps take one matrix product, the state one for each step.
+ * One matrix product projects the inputs of all steps; the state takes one product per step.
  *
  * <p>All tensors are {@link DType#F32}. Dropout is off. Immutable and safe for any number of
  * threads.
@@ -58,14 +58,14 @@ public final class Gru {
 
   /**
    * Reads {@code weight_ih_l0}, {@code weight_hh_l0}, {@code bias_ih_l0}, {@code bias_hh_l0}, and
-   * so on for each layer; each layer with both biases or without.
+   * so on for each layer; each layer has both biases or neither.
    *
-   * @param file holds the tensors, all of those below the prefix
+   * @param file contains the tensors, and under the prefix no others
    * @param prefix what their names begin with, for example {@code "encoder.rnn.rnn."}
    * @param arena for copies of weights that are not F32 or are misaligned in the file
    * @return the layers
-   * @throws IllegalArgumentException if a tensor is missing, one is not known, or the shapes do not
-   *     fit one another
+   * @throws IllegalArgumentException if a tensor is missing or unknown, or the shapes do not match
+   *     each other
    * @throws IllegalStateException if an arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for a copy
    */
@@ -112,11 +112,11 @@ public final class Gru {
   }
 
   /**
-   * Reads inputs one after the other, going on from a state.
+   * Processes a sequence of inputs, continuing from a state.
    *
    * @param x {@code [batch, len, dimIn]}. Not modified.
-   * @param state {@code [layers, batch, hidden]}, contiguous: at first what came before, zeros for
-   *     nothing; at last what the next call begins with. Modified.
+   * @param state {@code [layers, batch, hidden]}, contiguous: on entry the state before the first
+   *     input, zeros to start; on return the state for the next call. Modified.
    * @param out the output of the last layer at each step, {@code [batch, len, hidden]}. Modified.
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, or state or
    *     out is read-only or overlaps another tensor

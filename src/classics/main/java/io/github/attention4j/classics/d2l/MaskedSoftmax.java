@@ -32,7 +32,7 @@ public final class MaskedSoftmax {
    * @param validLens how many keys are valid
    * @param weights of the same shape, contiguous. Modified.
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, the lengths
-   *     are for another batch or number of queries, or weights is read-only or overlaps scores
+   *     do not match the batch or the number of queries, or weights is read-only or overlaps scores
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public static void forward(Tensor scores, ValidLens validLens, Tensor weights) {

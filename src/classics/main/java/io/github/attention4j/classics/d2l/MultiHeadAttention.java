@@ -43,13 +43,13 @@ public final class MultiHeadAttention {
    * {@code .weight} and, optionally, {@code .bias}; or {@code W_q} and {@code b_q} for the bare
    * parameters.
    *
-   * @param file holds the tensors, all of those below the prefix
+   * @param file contains the tensors, and under the prefix no others
    * @param prefix what their names begin with, for example {@code "encoder.blks.block0.attention."}
    * @param numHeads the book's {@code num_heads}
    * @param arena for copies of weights that are not F32 or are misaligned in the file
    * @return a layer without rotary positions or mask
-   * @throws IllegalArgumentException if a tensor is missing, one is not known, or the shapes do not
-   *     fit one another or the number of heads
+   * @throws IllegalArgumentException if a tensor is missing or unknown, or the shapes do not match
+   *     each other or the number of heads
    * @throws IllegalStateException if an arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for a copy
    */
@@ -119,8 +119,8 @@ public final class MultiHeadAttention {
    * @param validLens how many keys are valid, the same for every head
    * @param out {@code [batch, lenQ, num_hiddens]}. Modified.
    * @throws IllegalArgumentException if types, sizes, strides or alignment do not fit, the lengths
-   *     are for another batch or number of queries, or out is read-only or overlaps an input or a
-   *     weight
+   *     do not match the batch or the number of queries, or out is read-only or overlaps an input
+   *     or a weight
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for queries, keys and values
    */

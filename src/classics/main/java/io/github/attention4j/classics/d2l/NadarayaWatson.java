@@ -52,7 +52,7 @@ public final class NadarayaWatson {
   public enum Kernel {
     /** {@code exp(−|x|² / 2)}. */
     GAUSSIAN,
-    /** 1 nearer than 1, else 0. */
+    /** {@code 1} if {@code |x| < 1}, otherwise 0. */
     BOXCAR,
     /** 1 everywhere: the plain mean of all values. */
     CONSTANT,
@@ -112,7 +112,7 @@ public final class NadarayaWatson {
    * @param file holds {@code w}, one number, and nothing else below the prefix
    * @param prefix what its name begins with
    * @return the model
-   * @throws IllegalArgumentException if w is missing or not one number, or a tensor is not known
+   * @throws IllegalArgumentException if w is missing or not one number, or a tensor is unknown
    * @throws IllegalStateException if the file's arena is closed or confined to another thread
    */
   public static NadarayaWatson load(SafeTensors file, String prefix) {

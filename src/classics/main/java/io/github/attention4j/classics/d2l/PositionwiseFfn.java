@@ -24,8 +24,8 @@ import java.util.Objects;
  */
 public final class PositionwiseFfn {
   /**
-   * Rows that go through both projections before the next ones do: so many that a product is at its
-   * full speed, and so few that what is hidden stays in the last-level cache.
+   * Rows processed at a time: enough for the products to run at full speed, few enough for the
+   * hidden rows to stay in the last-level cache.
    */
   private static final long ROWS = 512;
 
@@ -40,7 +40,7 @@ public final class PositionwiseFfn {
   }
 
   /**
-   * Makes a network of two projections.
+   * Makes a network from two projections.
    *
    * @param dense1 to the hidden width
    * @param dense2 from the hidden width
@@ -64,12 +64,12 @@ public final class PositionwiseFfn {
    * Reads {@code dense1} and {@code dense2}, each with {@code .weight} and, optionally, {@code
    * .bias}.
    *
-   * @param file holds the tensors, all of those below the prefix
+   * @param file contains the tensors, and under the prefix no others
    * @param prefix what their names begin with, for example {@code "encoder.blks.block0.ffn."}
    * @param arena for copies of weights that are not F32 or are misaligned in the file
    * @return the network
-   * @throws IllegalArgumentException if a tensor is missing, one is not known, or the shapes do not
-   *     fit one another
+   * @throws IllegalArgumentException if a tensor is missing or unknown, or the shapes do not match
+   *     each other
    * @throws IllegalStateException if an arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for a copy
    */
@@ -82,7 +82,7 @@ public final class PositionwiseFfn {
   }
 
   /**
-   * Returns the width of what it reads.
+   * Returns the input width.
    *
    * @return the width of x
    */

@@ -29,12 +29,12 @@ import java.util.Objects;
  * int[][] texts = model.predict(src, ValidLens.of(4, 6), bos, eos, 50);
  * }</pre>
  *
- * <p>A text that is written token by token has its position's encoding at each step. (The book's
- * prediction adds the encoding of position 0 at every step, a slip; so whole sequences and steps
- * agree here and not there.) The decoder keeps keys and values, so that a step costs one position.
+ * <p>When generating token by token, each step adds the encoding of its own position, so steps
+ * agree with whole sequences. (The book's prediction adds that of position 0 at every step, which
+ * is a bug.) The decoder caches keys and values, so a step costs one position.
  *
  * <p>All float tensors are {@link DType#F32}, tokens {@link DType#I32}. Dropout is off. The model
- * is immutable and safe for any number of threads; a {@link State} is for one.
+ * is immutable and safe for any number of threads; a {@link State} belongs to one thread at a time.
  */
 public final class Transformer {
   /** The most positions of a sequence, the book's {@code max_len}. */
@@ -70,14 +70,14 @@ public final class Transformer {
    * {@code decoder.embedding}, {@code decoder.blks.block0}…, {@code decoder.dense}; blocks may be
    * called {@code blks.0} too. How many blocks there are follows from the names.
    *
-   * @param file holds the tensors, all of those below the prefix
+   * @param file contains the tensors, and under the prefix no others
    * @param prefix what their names begin with
    * @param numHeads the number of heads of every attention
    * @param arena supplies the memory of the position table, and of copies of weights that are not
    *     F32 or are misaligned in the file; it and the file's must stay open
    * @return the model
-   * @throws IllegalArgumentException if a tensor is missing, one is not known, or the shapes do not
-   *     fit one another or the number of heads
+   * @throws IllegalArgumentException if a tensor is missing or unknown, or the shapes do not match
+   *     each other or the number of heads
    * @throws IllegalStateException if an arena is closed or confined to another thread
    * @throws OutOfMemoryError if the memory cannot be allocated
    */
@@ -180,7 +180,7 @@ public final class Transformer {
    * @param srcValidLens how many of them are valid
    * @param out {@code [batch, lenSrc, dim]}, contiguous. Modified.
    * @throws IllegalArgumentException if types, shapes or strides do not fit, a token is not in the
-   *     vocabulary, lenSrc exceeds {@link #MAX_LEN}, or the lengths are for another batch
+   *     vocabulary, lenSrc exceeds {@link #MAX_LEN}, or the lengths do not match the batch
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory to compute in
    */
@@ -195,7 +195,7 @@ public final class Transformer {
    * @param srcValidLens how many of them are valid
    * @param out {@code [batch, lenSrc, dim]}, contiguous. Modified.
    * @param weights {@code [encoderBlocks, batch, heads, lenSrc, lenSrc]}, contiguous; or null if
-   *     they are not wanted. Modified.
+   *     not needed. Modified.
    * @throws IllegalArgumentException as {@link #encode(Tensor, ValidLens, Tensor)}, and if weights
    *     does not fit
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
@@ -231,7 +231,7 @@ public final class Transformer {
   // ---- Decoder ----
 
   /**
-   * What the sequences of a batch have read so far. Not safe for several threads.
+   * The state of a batch of sequences. Not safe for several threads.
    *
    * <p>All memory except the scratch of a step is allocated when it is created.
    */
@@ -262,7 +262,7 @@ public final class Transformer {
   }
 
   /**
-   * Begins sequences that read what has been encoded.
+   * Starts sequences that attend to the encoder's outputs.
    *
    * @param arena supplies the memory of the state and decides how long it lives
    * @param encOutputs {@code [batch, lenSrc, dim]}, from {@link #encode}. Not modified.
@@ -292,7 +292,7 @@ public final class Transformer {
    * @throws IllegalArgumentException if types, shapes or strides do not fit, or a token is not in
    *     the vocabulary
    * @throws IllegalStateException if the state has no room, or a tensor's arena is closed or
-   *     confined to another thread; nothing is read then
+   *     confined to another thread; then nothing has been read
    * @throws OutOfMemoryError if there is no memory to compute in
    */
   public void decode(Tensor tokens, State state, Tensor logits) {
@@ -331,7 +331,7 @@ public final class Transformer {
   // ---- Prediction ----
 
   /**
-   * Translates: writes for each source the likeliest token at each step.
+   * Translates each source greedily: the likeliest token at each step.
    *
    * @param src {@code [batch, lenSrc]}. Not modified.
    * @param srcValidLens how many of its tokens are valid
@@ -364,9 +364,8 @@ public final class Transformer {
    * @param bos the token that begins a text, which is not part of the result
    * @param eos the token that ends a text, which is; −1 if none does
    * @param maxSteps the most tokens to write, from 0 to {@link #MAX_LEN}
-   * @param beamSize how many beginnings are kept, at least 1
-   * @param alpha how much length counts: scores are {@code log P / length^alpha}, the book's is
-   *     0.75
+   * @param beamSize how many beginnings to keep, at least 1
+   * @param alpha the length penalty: scores are {@code log P / length^alpha}; 0.75 in the book
    * @return the best text
    * @throws IllegalArgumentException as {@link #predict}, if there is not one source, or beamSize
    *     is less than 1

@@ -21,12 +21,12 @@ import java.util.Objects;
  *   out = addnorm3(z, ffn(z))
  * </pre>
  *
- * A {@link State} holds what a sequence has seen so far: a whole sequence in one call and token by
- * token give the same rows. (The book keeps the block's inputs there and projects them again at
+ * A {@link State} holds what a sequence has seen so far: processing a sequence at once or token by
+ * token gives the same rows. (The book keeps the block's inputs there and projects them again at
  * each step; here their keys and values are kept.)
  *
  * <p>All tensors are {@link DType#F32}. Dropout is off. The block is immutable and safe for any
- * number of threads; a state is for one.
+ * number of threads; a state belongs to one thread at a time.
  */
 public final class TransformerDecoderBlock {
   private final MultiHeadAttention attention1;
@@ -54,11 +54,11 @@ public final class TransformerDecoderBlock {
   /**
    * Makes a block of its parts.
    *
-   * @param attention1 reads the sequence itself
+   * @param attention1 self-attention
    * @param addNorm1 after the attention
-   * @param attention2 reads the encoder's outputs
+   * @param attention2 attention to the encoder's outputs
    * @param addNorm2 after that
-   * @param ffn works on each position
+   * @param ffn applied to each position
    * @param addNorm3 after the network
    * @return the block
    */
@@ -82,13 +82,13 @@ public final class TransformerDecoderBlock {
    * Reads {@code attention1}, {@code addnorm1}, {@code attention2}, {@code addnorm2}, {@code ffn}
    * and {@code addnorm3}, each by the book's names.
    *
-   * @param file holds the tensors, all of those below the prefix
+   * @param file contains the tensors, and under the prefix no others
    * @param prefix what their names begin with, for example {@code "decoder.blks.block0."}
    * @param numHeads the book's {@code num_heads}
    * @param arena for copies of weights that are not F32 or are misaligned in the file
    * @return the block
-   * @throws IllegalArgumentException if a tensor is missing, one is not known, or the shapes do not
-   *     fit one another or the number of heads
+   * @throws IllegalArgumentException if a tensor is missing or unknown, or the shapes do not match
+   *     each other or the number of heads
    * @throws IllegalStateException if an arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for a copy
    */
@@ -108,7 +108,7 @@ public final class TransformerDecoderBlock {
   }
 
   /**
-   * Begins sequences that read an encoder's outputs.
+   * Starts sequences that attend to an encoder's outputs.
    *
    * @param arena supplies the memory of the state and decides how long it lives
    * @param encOutputs {@code [batch, lenEnc, dim]}, read here and not needed afterwards. Not
@@ -128,7 +128,7 @@ public final class TransformerDecoderBlock {
     return new State(seen, memory, encValidLens);
   }
 
-  /** What the sequences of a batch have seen so far, and the encoder's outputs that they read. */
+  /** The state of a batch of sequences, and the encoder's outputs that they attend to. */
   public static final class State {
     private final KvCache seen;
     private final KvCache memory;
@@ -154,7 +154,7 @@ public final class TransformerDecoderBlock {
       seen.truncate(length);
     }
 
-    /** Lets sequence i go on from where sequence {@code parents[i]} is. */
+    /** Continues sequence i from the state of sequence {@code parents[i]}. */
     void reorder(int[] parents) {
       seen.reorder(parents);
     }

@@ -38,9 +38,9 @@ public final class TransformerEncoderBlock {
   /**
    * Makes a block of its parts.
    *
-   * @param attention reads the sequence itself
+   * @param attention self-attention
    * @param addNorm1 after the attention
-   * @param ffn works on each position
+   * @param ffn applied to each position
    * @param addNorm2 after that
    * @return the block
    */
@@ -57,13 +57,13 @@ public final class TransformerEncoderBlock {
    * Reads {@code attention}, {@code addnorm1}, {@code ffn} and {@code addnorm2}, each by the book's
    * names.
    *
-   * @param file holds the tensors, all of those below the prefix
+   * @param file contains the tensors, and under the prefix no others
    * @param prefix what their names begin with, for example {@code "encoder.blks.block0."}
    * @param numHeads the book's {@code num_heads}
    * @param arena for copies of weights that are not F32 or are misaligned in the file
    * @return the block
-   * @throws IllegalArgumentException if a tensor is missing, one is not known, or the shapes do not
-   *     fit one another or the number of heads
+   * @throws IllegalArgumentException if a tensor is missing or unknown, or the shapes do not match
+   *     each other or the number of heads
    * @throws IllegalStateException if an arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for a copy
    */
@@ -87,7 +87,7 @@ public final class TransformerEncoderBlock {
    * @param validLens how many of the positions are valid
    * @param out of the same shape. Modified.
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, the lengths
-   *     are for another batch, or out is read-only or overlaps x or a weight
+   *     do not match the batch, or out is read-only or overlaps x or a weight
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory to compute in
    */

@@ -49,7 +49,7 @@ public final class ValidLens {
   /**
    * All keys are valid, the book's {@code None}.
    *
-   * @return the lengths that hide nothing
+   * @return lengths that hide nothing
    */
   public static ValidLens none() {
     return NONE;
@@ -110,7 +110,7 @@ public final class ValidLens {
     return tensor != null && tensor.rank() == 2;
   }
 
-  /** Compares the lengths with the queries that they are for. */
+  /** Checks that the lengths match the queries. */
   void check(long batch, long lenQ) {
     if (lens != null) {
       Checks.equal("validLens.length", lens.length, "queries.batch", batch);

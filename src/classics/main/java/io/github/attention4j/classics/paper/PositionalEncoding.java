@@ -21,8 +21,8 @@ import java.util.Objects;
  * Tensor encoding = positions.encoding(seqLen); // P without x
  * }</pre>
  *
- * <p>A text that is written token by token has position t at step t: give it as {@code start}. (The
- * book's own prediction adds position 0 at every step, a slip that is not repeated here.)
+ * <p>When generating token by token, pass the position of each step as {@code start}. (The book's
+ * own prediction adds position 0 at every step, a bug that is not reproduced here.)
  *
  * <p>Immutable and safe for any number of threads; the memory of the table belongs to the arena's
  * owner.

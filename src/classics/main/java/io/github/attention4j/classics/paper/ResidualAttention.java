@@ -15,13 +15,13 @@ import java.util.Objects;
 
 /**
  * Multi-head attention with its residual connection and the norm after it, as in "Attention Is All
- * You Need" (Vaswani et al., 2017) and in walks through the paper:
+ * You Need" (Vaswani et al., 2017) and in walkthroughs of the paper:
  *
  * <pre>
  *   out = LayerNorm(query + linear_final(concat of head_h) )
  * </pre>
  *
- * <p>A well-known program of this layer has four mistakes. Here the layer is what the paper means:
+ * <p>A widely copied implementation of this layer has four bugs. This one does what the paper says:
  *
  * <ul>
  *   <li>It splits heads by {@code view(batch * heads, -1, dim)} without transposing, which mixes
@@ -30,12 +30,12 @@ import java.util.Objects;
  *       the scale is {@code dim^−1/2}.
  *   <li>It repeats the mask head by head, but the rows are batch by batch. Here the mask of batch b
  *       applies to every head of batch b.
- *   <li>It tests {@code if attn_mask:}, which fails for a tensor. Here a mask that is given is
- *       applied; true means masked, as there.
+ *   <li>It tests {@code if attn_mask:}, which fails for a tensor. Here a given mask is applied;
+ *       true also means masked.
  * </ul>
  *
- * A query whose keys are all masked gets NaN there. Here attention adds nothing, and its row is
- * {@code LayerNorm(query + bias of linear_final)}.
+ * There, a query whose keys are all masked gets NaN. Here attention contributes nothing, and its
+ * row is {@code LayerNorm(query + bias of linear_final)}.
  *
  * <p>All tensors but masks are {@link io.github.attention4j.DType#F32}. Dropout is off. Immutable
  * and safe for any number of threads.
@@ -64,13 +64,13 @@ public final class ResidualAttention {
    * Reads {@code linear_q}, {@code linear_k}, {@code linear_v}, {@code linear_final} and {@code
    * layer_norm}, each with {@code .weight} and {@code .bias}; epsilon is 10⁻⁵.
    *
-   * @param file holds the tensors, all of those below the prefix
+   * @param file contains the tensors, and under the prefix no others
    * @param prefix what their names begin with
    * @param numHeads the number of heads
    * @param arena for copies of weights that are not F32 or are misaligned in the file
    * @return the layer
-   * @throws IllegalArgumentException if a tensor is missing, one is not known, or the shapes do not
-   *     fit one another or the number of heads
+   * @throws IllegalArgumentException if a tensor is missing or unknown, or the shapes do not match
+   *     each other or the number of heads
    * @throws IllegalStateException if an arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for a copy
    */

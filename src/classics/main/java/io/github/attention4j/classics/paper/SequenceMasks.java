@@ -10,9 +10,9 @@ import java.lang.foreign.ValueLayout;
 import java.util.Objects;
 
 /**
- * Masks as walks through "Attention Is All You Need" build them, from tokens: <b>true = masked</b>.
- * Everywhere else in this library true means that a query sees a key; {@link #hiding} turns the one
- * into the other.
+ * Masks made from tokens, as walkthroughs of "Attention Is All You Need" make them: <b>true =
+ * masked</b>. Everywhere else in this library true means that a query sees a key; {@link #hiding}
+ * converts.
  *
  * <pre>{@code
  * Tensor padding = SequenceMasks.padMask(arena, tokens, tokens);

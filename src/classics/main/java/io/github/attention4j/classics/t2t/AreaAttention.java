@@ -302,10 +302,10 @@ public final class AreaAttention {
    * @param q queries {@code [batch, headsQ, lenQ, dim]}. Not modified.
    * @param k keys {@code [batch, headsKv, len, dim]}. Not modified.
    * @param v values {@code [batch, headsKv, len, dimV]}. Not modified.
-   * @param out the result {@code [batch, headsQ, lenQ, dimV]}, written whole. Modified.
+   * @param out the result {@code [batch, headsQ, lenQ, dimV]}, overwritten. Modified.
    * @throws IllegalArgumentException if types, ranks, shapes, strides or alignment do not fit, the
-   *     length is no multiple of the memory's height, or out is read-only or overlaps an input or
-   *     itself
+   *     length is not a multiple of the memory's height, or out is read-only or overlaps an input
+   *     or itself
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for the areas
    */
@@ -322,7 +322,7 @@ public final class AreaAttention {
    * @param bias which items are padding, {@code [1 or batch, 1 or headsQ, 1 or lenQ, len]}, with
    *     elements less than −1; or null if there is no padding. Not modified.
    * @param noise the noise of key modes that sample in training; other modes ignore it
-   * @param out the result {@code [batch, headsQ, lenQ, dimV]}, written whole. Modified.
+   * @param out the result {@code [batch, headsQ, lenQ, dimV]}, overwritten. Modified.
    * @param extras logsumexp, weights and scores over areas, dropout; its outputs are modified
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, Tensor)}, and if
    *     bias, noise or an extra does not fit
@@ -375,10 +375,10 @@ public final class AreaAttention {
    *     modified.
    * @param bias which items of the memory are padding, {@code [1 or batch, 1 or headsQ, 1 or lenQ,
    *     len]}; or null. Not modified.
-   * @param out the result {@code [batch, headsQ, lenQ, dimV]}, written whole. Modified.
+   * @param out the result {@code [batch, headsQ, lenQ, dimV]}, overwritten. Modified.
    * @param extras logsumexp, weights and scores over areas, dropout; its outputs are modified
    * @throws IllegalArgumentException as {@link Attention#forward(Tensor, Tensor, Tensor, Tensor,
-   *     Extras)}, and if bias is for another number of areas
+   *     Extras)}, and if bias does not match the number of areas
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for the bias of the areas
    */
@@ -472,7 +472,7 @@ public final class AreaAttention {
    * @param v values {@code [batch, heads, len, dimV]}. Not modified.
    * @param areaValues {@code [batch, heads, areas, dimV]}; equally spaced rows. Modified.
    * @throws IllegalArgumentException if types, ranks, shapes, strides or alignment do not fit, the
-   *     length is no multiple of the memory's height, or areaValues is read-only or overlaps v
+   *     length is not a multiple of the memory's height, or areaValues is read-only or overlaps v
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public void areaValues(Tensor v, Tensor areaValues) {
@@ -492,7 +492,7 @@ public final class AreaAttention {
    * @param noise the noise of key modes that sample in training; other modes ignore it
    * @param areaKeys {@code [batch, heads, areas, dim]}, contiguous. Modified.
    * @throws IllegalArgumentException if types, ranks, shapes, strides or alignment do not fit, the
-   *     length is no multiple of the memory's height, given noise is for other shapes, or areaKeys
+   *     length is not a multiple of the memory's height, given noise has another shape, or areaKeys
    *     is read-only or overlaps k, the noise or a weight
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for features and noise
@@ -764,14 +764,14 @@ public final class AreaAttention {
      * {@code dense_1/bias}; or with {@code dense1.} for {@code dense/}, and {@code dense2.} for
      * {@code dense_1/}. Kernels are {@code [in, out]} and are transposed.
      *
-     * @param file holds the tensors, all of those below the prefix
+     * @param file contains the tensors, and under the prefix no others
      * @param prefix what their names begin with, for example {@code
      *     "….dot_product_area_attention/combine_area_features/"}
      * @param arena for the transposed kernels, and for copies of weights that are not F32 or are
      *     misaligned in the file
      * @return this builder
-     * @throws IllegalArgumentException if a tensor is missing or one is not known, or ranks or
-     *     shapes do not fit
+     * @throws IllegalArgumentException if a tensor is missing or unknown, or ranks or shapes do not
+     *     match
      * @throws IllegalStateException if an arena is closed or confined to another thread
      * @throws OutOfMemoryError if there is no memory for a copy
      */
@@ -790,7 +790,7 @@ public final class AreaAttention {
      *
      * @return an immutable attention with the options chosen so far
      * @throws IllegalArgumentException if the key mode has weights and none are set, or has none
-     *     and some are, if weights do not fit the mode, the areas or one another, or dim is odd
+     *     and some are, if weights do not fit the mode, the areas or each other, or dim is odd
      *     where embeddings are added
      */
     public AreaAttention build() {

@@ -48,7 +48,7 @@ public record Areas(long memoryHeight, long maxHeight, long maxWidth) {
   public static final double DEFAULT_EPSILON = 1e-6;
 
   /**
-   * Takes the sizes.
+   * Checks the sizes.
    *
    * @throws IllegalArgumentException if a size is less than 1
    */
@@ -74,8 +74,8 @@ public record Areas(long memoryHeight, long maxHeight, long maxWidth) {
    *
    * @param length the number of its items; may be 0
    * @return the number of areas
-   * @throws IllegalArgumentException if the length is negative or no multiple of memoryHeight, or
-   *     the number passes 63 bits
+   * @throws IllegalArgumentException if the length is negative or not a multiple of memoryHeight,
+   *     or the number passes 63 bits
    */
   public long count(long length) {
     return count("length", length);
@@ -112,7 +112,7 @@ public record Areas(long memoryHeight, long maxHeight, long maxWidth) {
    * @param arena supplies the memory of the result
    * @param length the number of items of the memory
    * @return {@link DType#I32} {@code [areas]}
-   * @throws IllegalArgumentException if the length is negative or no multiple of memoryHeight
+   * @throws IllegalArgumentException if the length is negative or not a multiple of memoryHeight
    * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public Tensor heights(Arena arena, long length) {
@@ -125,7 +125,7 @@ public record Areas(long memoryHeight, long maxHeight, long maxWidth) {
    * @param arena supplies the memory of the result
    * @param length the number of items of the memory
    * @return {@link DType#I32} {@code [areas]}
-   * @throws IllegalArgumentException if the length is negative or no multiple of memoryHeight
+   * @throws IllegalArgumentException if the length is negative or not a multiple of memoryHeight
    * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public Tensor widths(Arena arena, long length) {
@@ -156,8 +156,8 @@ public record Areas(long memoryHeight, long maxHeight, long maxWidth) {
    *     a number beyond the length means all, a negative one none. Not modified.
    * @param length the number of items of the memory
    * @return {@link DType#BOOL} {@code [batch, areas]}
-   * @throws IllegalArgumentException if type or rank does not fit, or the length is negative or no
-   *     multiple of memoryHeight
+   * @throws IllegalArgumentException if type or rank does not fit, or the length is negative or not
+   *     a multiple of memoryHeight
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if the memory cannot be allocated
    */
@@ -265,14 +265,14 @@ public record Areas(long memoryHeight, long maxHeight, long maxWidth) {
    *
    * @param features {@code [batch, heads, length, dim]} or {@code [batch, length, dim]}. Not
    *     modified.
-   * @param mean {@code [batch, heads, areas, dim]} or {@code [batch, areas, dim]}, rows at one
-   *     distance, as are those of the three that follow; or null if it is not wanted. Modified.
+   * @param mean {@code [batch, heads, areas, dim]} or {@code [batch, areas, dim]}, equally spaced
+   *     rows, like those of the next three; or null if not needed. Modified.
    * @param deviation the standard deviation, or null. Modified.
    * @param sum the sum, or null. Modified.
    * @param max the largest element, or null. Modified.
    * @throws IllegalArgumentException if types, ranks, shapes, strides or alignment do not fit, the
-   *     length is no multiple of memoryHeight, or an output is read-only or overlaps the features
-   *     or another output
+   *     length is not a multiple of memoryHeight, or an output is read-only or overlaps the
+   *     features or another output
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public void features(Tensor features, Tensor mean, Tensor deviation, Tensor sum, Tensor max) {
@@ -285,8 +285,8 @@ public record Areas(long memoryHeight, long maxHeight, long maxWidth) {
    * @param features {@code [batch, heads, length, dim]} or {@code [batch, length, dim]}. Not
    *     modified.
    * @param epsilon what is added to the variance, finite and not negative
-   * @param mean {@code [batch, heads, areas, dim]} or {@code [batch, areas, dim]}, rows at one
-   *     distance, as are those of the three that follow; or null if it is not wanted. Modified.
+   * @param mean {@code [batch, heads, areas, dim]} or {@code [batch, areas, dim]}, equally spaced
+   *     rows, like those of the next three; or null if not needed. Modified.
    * @param deviation the standard deviation, or null. Modified.
    * @param sum the sum, or null. Modified.
    * @param max the largest element, or null. Modified.

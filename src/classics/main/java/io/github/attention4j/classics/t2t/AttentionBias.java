@@ -16,8 +16,8 @@ import java.util.Arrays;
 import java.util.Objects;
 
 /**
- * What tensor2tensor adds to attention's scores: its {@code attention_bias_*} functions and those
- * about padding, by their names and with their values, −10⁹ (float32) for hidden keys. All of them
+ * The tensors that tensor2tensor adds to attention scores: its {@code attention_bias_*} functions
+ * and those about padding, with their names and values, −10⁹ (float32) for hidden keys. All of them
  * can be passed to {@link Mask#bias}.
  *
  * <pre>{@code
@@ -25,16 +25,16 @@ import java.util.Objects;
  * Attention.builder().mask(Mask.bias(bias)).build().forward(q, k, v, out);
  * }</pre>
  *
- * <p>Matrices of length × length are for those who want them: each method names the {@link Mask}
- * that does the same without one, and faster. The two differ in a query that sees no key at all: If
- * every element is −10⁹, the scores are lost to rounding and all weights are equal, while a mask
- * gives output 0 and weights 0.
+ * <p>These methods allocate length × length matrices; prefer the {@link Mask} named on each, which
+ * is faster and needs no matrix. The two differ for a query that sees no key: if every element is
+ * −10⁹, the scores are lost to rounding and all weights are equal, while a mask gives output 0 and
+ * weights 0.
  *
  * <p>Numbers of segments and coordinates, which tensor2tensor has as floats, may also be {@link
  * DType#I32}. Functions, safe for any number of threads.
  */
 public final class AttentionBias {
-  /** What is added to the score of a key that is not to be seen. */
+  /** Added to the score of a hidden key. */
   public static final float HIDDEN = -1e9f;
 
   private AttentionBias() {}
@@ -109,9 +109,9 @@ public final class AttentionBias {
   // ---- Padding ----
 
   /**
-   * Hides padding ({@code attention_bias_ignore_padding}): {@code padding · -10⁹}. This is no
-   * matrix; {@link Mask#padding} and {@link Mask#keyLengths} do the same for padding that is known
-   * by tokens or lengths.
+   * Hides padding ({@code attention_bias_ignore_padding}): {@code padding · -10⁹}. This is not a
+   * length × length matrix; {@link Mask#padding} and {@link Mask#keyLengths} do the same for
+   * padding that is known by tokens or lengths.
    *
    * @param arena supplies the memory of the result
    * @param padding {@link DType#F32} {@code [batch, lenK]}, t2t's {@code memory_padding}: 1 for
@@ -132,7 +132,7 @@ public final class AttentionBias {
   }
 
   /**
-   * Tells padding from a bias ({@code attention_bias_to_padding}), the way back from {@link
+   * Recovers padding from a bias ({@code attention_bias_to_padding}), the inverse of {@link
    * #ignorePadding}: 1 where the bias is less than −1, else 0.
    *
    * @param arena supplies the memory of the result
@@ -156,8 +156,8 @@ public final class AttentionBias {
   }
 
   /**
-   * Tells padding from embeddings ({@code embedding_to_padding}): 1 where all numbers of an
-   * embedding are exactly 0, else 0.
+   * Finds padding in embeddings ({@code embedding_to_padding}): 1 where all numbers of an embedding
+   * are exactly 0, else 0.
    *
    * @param arena supplies the memory of the result
    * @param emb {@link DType#F32} {@code [..., depth]}, of rank 2 or more. Not modified.
@@ -272,9 +272,9 @@ public final class AttentionBias {
   }
 
   /**
-   * Lets all of an input that precedes its target see all of that input, and the target what
-   * precedes it ({@code attention_bias_prepend_inputs_full_attention}). {@link
-   * #prependInputsFullAttentionMask} does the same without a matrix.
+   * Lets an input that precedes its target see all of itself, and the target only what precedes it
+   * ({@code attention_bias_prepend_inputs_full_attention}). {@link #prependInputsFullAttentionMask}
+   * does the same without a matrix.
    *
    * @param arena supplies the memory of the result
    * @param padding {@link DType#F32} {@code [batch, length]}: 1 at the single place that separates
@@ -299,8 +299,8 @@ public final class AttentionBias {
   }
 
   /**
-   * Lets all of an input that precedes its target see all of that input, and the target what
-   * precedes it, like {@link #prependInputsFullAttention} but without a matrix.
+   * Lets an input that precedes its target see all of itself, and the target only what precedes it,
+   * like {@link #prependInputsFullAttention} but without a matrix.
    *
    * @param arena supplies the memory of a table, for as long as the mask is used
    * @param padding {@link DType#F32} {@code [batch, length]}: 1 at the single place that separates
@@ -435,7 +435,7 @@ public final class AttentionBias {
     return matrix;
   }
 
-  /** What is added for a key that is hidden by so much: 0 for 0, without a sign. */
+  /** The bias of a key that is hidden to this degree: +0 for 0. */
   private static float product(float hidden) {
     return hidden == 0 ? 0 : hidden * HIDDEN;
   }

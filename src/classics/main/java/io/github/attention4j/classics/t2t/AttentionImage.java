@@ -22,7 +22,7 @@ import java.util.zip.DeflaterOutputStream;
  * }</pre>
  *
  * <p>It only needs the JDK's base module, and no display. The largest value of a picture has the
- * strongest colour; what is no finite number, or negative, is shown in magenta.
+ * strongest colour; negative and non-finite values are shown in magenta.
  *
  * <p>An immutable value, safe for any number of threads.
  */
@@ -61,14 +61,14 @@ public final class AttentionImage {
 
   /**
    * Draws all heads of the first batch in one picture, as tensor2tensor's {@code
-   * attention_image_summary} does: the number of heads is filled up to a multiple of 3, the first
-   * third of them is red, the second green, the last blue, and each colour is the largest of its
-   * heads' weights, raised to the power of 0.2.
+   * attention_image_summary} does: the number of heads is padded to a multiple of 3; the first
+   * third is red, the second green, the last blue, and each colour is the largest of its heads'
+   * weights, raised to the power of 0.2.
    *
    * @param weights {@code [batch, heads, lenQ, lenK]}. Not modified.
    * @return the picture, {@code lenQ} high and {@code lenK} wide
-   * @throws IllegalArgumentException if the type is not F32, the rank not 4, there is nothing to
-   *     see, or more than an array holds
+   * @throws IllegalArgumentException if the type is not F32, the rank not 4, the picture would be
+   *     empty, or too large for an array
    * @throws IllegalStateException if the tensor's arena is closed or confined to another thread
    */
   public static AttentionImage summary(Tensor weights) {
@@ -83,11 +83,11 @@ public final class AttentionImage {
    * @param weights {@code [batch, heads, lenQ, lenK]}. Not modified.
    * @param imageShapes {@code queryRows, queryCols, memoryRows, memoryCols}, or {@code queryRows,
    *     queryCols, queryChannels, memoryRows, memoryCols, memoryChannels}, the products being lenQ
-   *     and lenK; or nothing, for a row each query. Not modified.
+   *     and lenK; or nothing, for one row per query. Not modified.
    * @return the picture, {@code queryRows · memoryRows · queryChannels} high and {@code queryCols ·
    *     memoryCols · memoryChannels} wide
    * @throws IllegalArgumentException if the type is not F32, the rank not 4, the shapes do not fit,
-   *     there is nothing to see, or more than an array holds
+   *     the picture would be empty, or too large for an array
    * @throws IllegalStateException if the tensor's arena is closed or confined to another thread
    */
   public static AttentionImage summary(Tensor weights, int... imageShapes) {
@@ -132,8 +132,8 @@ public final class AttentionImage {
    * @param weights {@code [lenQ, lenK]}, such as {@code weights.select(0, b).select(0, h)}. Not
    *     modified.
    * @return the picture, {@code lenQ} high and {@code lenK} wide
-   * @throws IllegalArgumentException if the type is not F32, the rank not 2, there is nothing to
-   *     see, or more than an array holds
+   * @throws IllegalArgumentException if the type is not F32, the rank not 2, the picture would be
+   *     empty, or too large for an array
    * @throws IllegalStateException if the tensor's arena is closed or confined to another thread
    */
   public static AttentionImage heatMap(Tensor weights) {
@@ -293,12 +293,12 @@ public final class AttentionImage {
   // ---- PNG ----
 
   /**
-   * Writes the picture, in place of a file that is there.
+   * Writes the picture, replacing an existing file.
    *
    * @param file the file
    * @param pixelsPerCell the width and height of a cell, at least 1
-   * @throws IllegalArgumentException if pixelsPerCell is less than 1, or makes a side longer than
-   *     an int counts
+   * @throws IllegalArgumentException if pixelsPerCell is less than 1, or makes a side too long for
+   *     an int
    * @throws IOException if the file cannot be written
    */
   public void write(Path file, int pixelsPerCell) throws IOException {
@@ -311,8 +311,8 @@ public final class AttentionImage {
    *
    * @param pixelsPerCell the width and height of a cell, at least 1
    * @return the bytes
-   * @throws IllegalArgumentException if pixelsPerCell is less than 1, or makes a side longer than
-   *     an int counts
+   * @throws IllegalArgumentException if pixelsPerCell is less than 1, or makes a side too long for
+   *     an int
    */
   public byte[] toPng(int pixelsPerCell) {
     Checks.positive("pixelsPerCell", pixelsPerCell);
@@ -328,7 +328,7 @@ public final class AttentionImage {
       chunk(out, "IDAT", pixels(pixelsPerCell));
       chunk(out, "IEND", new byte[0]);
     } catch (IOException impossible) {
-      throw new UncheckedIOException("memory does not fail to be written", impossible);
+      throw new UncheckedIOException("writing to memory cannot fail", impossible);
     }
     return png.toByteArray();
   }

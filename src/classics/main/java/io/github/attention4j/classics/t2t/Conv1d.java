@@ -8,20 +8,21 @@ import java.util.Locale;
 import java.util.Objects;
 
 /**
- * A convolution along the length of sequences, which like every network's is a cross-correlation:
+ * A convolution along the length of sequences; as in every neural network, it is a
+ * cross-correlation:
  *
  * <pre>
  *   out[b, t] = Σ_tap  kernel[tap] · x[b, t + tap − left] + bias      rows outside x count as 0
  * </pre>
  *
- * <p>Nothing is unfolded or padded: each tap is a matrix product on shifted views of input and
- * output, which adds to what the taps before it gave.
+ * <p>Nothing is unfolded or padded: each tap is a matrix product over shifted views of input and
+ * output, added to the sum of the taps before it.
  *
  * <p>All tensors are {@link io.github.attention4j.DType#F32}. Immutable and safe for any number of
  * threads.
  */
 public final class Conv1d {
-  /** What surrounds a sequence. */
+  /** How a sequence is padded. */
   public enum Padding {
     /** Nothing: the result is shorter by {@code width - 1} rows. */
     VALID,
@@ -31,7 +32,7 @@ public final class Conv1d {
     LEFT
   }
 
-  /** One projection a tap; the one that begins the sum has the bias. */
+  /** One projection per tap; the first has the bias. */
   private final Linear[] taps;
 
   private final Padding padding;
@@ -50,7 +51,7 @@ public final class Conv1d {
    *     out]} and PyTorch's {@code [out, in, width]} are copied to it with {@link Tensor#copyFrom}
    *     and {@link Tensor#transpose}. Kept, not modified.
    * @param bias {@code [dimOut]}, contiguous; or null if there is none. Kept, not modified.
-   * @param padding what surrounds a sequence
+   * @param padding how a sequence is padded
    * @return the convolution
    * @throws IllegalArgumentException if types, ranks, sizes, strides or alignment do not fit, a
    *     size is 0, or the width is even under padding LEFT
@@ -94,7 +95,7 @@ public final class Conv1d {
   }
 
   /**
-   * Returns what surrounds a sequence.
+   * Returns how sequences are padded.
    *
    * @return the padding that was chosen
    */
@@ -125,7 +126,7 @@ public final class Conv1d {
    *
    * @param len the length of the input
    * @return the same, or under padding VALID {@code len - (width - 1)}
-   * @throws IllegalArgumentException if padding VALID leaves less than nothing
+   * @throws IllegalArgumentException if len is less than {@code width - 1} under padding VALID
    */
   public long lengthOut(long len) {
     if (padding != Padding.VALID) {

@@ -15,8 +15,8 @@ import java.util.Objects;
 
 /**
  * The masks of local (block-local) and dilated attention, by the names that tensor2tensor gives
- * them as {@code attention_type}: which keys a query sees follows from the block that it is in.
- * None of them is a matrix, and attention only costs as much as the visible keys.
+ * them as {@code attention_type}: which keys a query sees depends on its block. None of them is a
+ * matrix, and attention costs only as much as the visible keys.
  *
  * <pre>{@code
  * Mask local = LocalMasks.localUnmasked(k, 128, 100); // or (length, 128, 100), see below
@@ -24,19 +24,18 @@ import java.util.Objects;
  * }</pre>
  *
  * <p>They are for self-attention: queries and keys have one length, and query i is at key i. Blocks
- * start at 0; the last one may be shorter, and what a pattern would take from beyond either end of
- * the sequence does not exist. tensor2tensor's functions take queries that were scaled already,
- * which is {@code scale(1)}.
+ * start at 0; the last one may be shorter, and a pattern sees no keys beyond either end of the
+ * sequence. tensor2tensor's functions take scaled queries, which corresponds to {@code scale(1)}.
  *
- * <p><b>Keys that are zero.</b> tensor2tensor fills its blocks up with zeros, and tells them from
- * keys as padding if they are zero: so it also treats a caller's key as padding if each of its
- * numbers is exactly 0. The methods that are given {@code k} do the same, by reading the keys when
- * the mask is made, mostly the first number of each. Where tensor2tensor adds −10⁹ to the score of
- * such a key, it is hidden here, which is the same to the last bit as long as another key is seen.
- * Where <em>all</em> the keys that a block of queries sees are zero, their scores are all −10⁹
- * there and 0 here, so in both the weights are the same for all of them: {@code 1 / n}, the plain
- * average of their values. (In blocks at the ends of a sequence tensor2tensor counts among the n
- * its own filling, which has value 0; here n are the keys that exist.)
+ * <p><b>Keys that are zero.</b> tensor2tensor pads its blocks with zeros and recognises padding by
+ * its zeros, so it also treats a caller's key as padding if all of its elements are exactly 0. The
+ * methods that take {@code k} do the same: they read the keys, mostly the first element of each,
+ * when the mask is made. Where tensor2tensor adds −10⁹ to the score of such a key, it is hidden
+ * here, which is the same to the last bit as long as another key is seen. Where <em>all</em> the
+ * keys that a block of queries sees are zero, their scores are all −10⁹ there and 0 here, so in
+ * both the weights are the same for all of them: {@code 1 / n}, the plain average of their values.
+ * (In blocks at the ends of a sequence, tensor2tensor's n includes its own padding, whose value is
+ * 0; here n counts the keys that exist.)
  *
  * <p>Functions, safe for any number of threads.
  */
@@ -99,7 +98,7 @@ public final class LocalMasks {
 
   /**
    * Shows each query the keys of its own block, and {@code filterWidth} keys on both sides of it
-   * ({@code local_attention_1d}); for keys of which none is zero.
+   * ({@code local_attention_1d}); if no key is zero.
    *
    * @param length the number of queries, and of keys
    * @param blockLength the queries and keys of a block, t2t's {@code block_length}, at least 1
@@ -120,7 +119,7 @@ public final class LocalMasks {
    *
    * <p>This is the window that tensor2tensor documents. Where {@code filter_width} is a multiple of
    * {@code block_length}, its code pads the keys by one block too many, so that the window is one
-   * block too far to the left; that slip is not repeated here.
+   * block too far to the left; that bug is not reproduced here.
    *
    * @param k the keys {@code [batch, heads, length, dim]} or {@code [batch, length, dim]}, with as
    *     many heads as the queries; read now. Not modified.
@@ -147,7 +146,7 @@ public final class LocalMasks {
 
   /**
    * Shows each query the keys of its own block up to itself, and blocks of keys to the left with
-   * gaps between them ({@code masked_dilated_self_attention_1d}); for keys of which none is zero.
+   * gaps between them ({@code masked_dilated_self_attention_1d}); if no key is zero.
    *
    * <pre>
    *   block t of those to the left, t = 0, 1, …: memoryBlockSize keys from
@@ -198,7 +197,7 @@ public final class LocalMasks {
 
   /**
    * Shows each query the keys of its own block, and blocks of keys on both sides with gaps between
-   * them ({@code dilated_self_attention_1d}); for keys of which none is zero.
+   * them ({@code dilated_self_attention_1d}); if no key is zero.
    *
    * <pre>
    *   block t on the left:  memoryBlockSize keys from s − (t + 1) · (memoryBlockSize + gapSize) on
@@ -346,7 +345,7 @@ public final class LocalMasks {
     }
   }
 
-  /** The keys of a head whose numbers are all exactly 0. */
+  /** The keys of a head whose elements are all exactly 0. */
   private static BitSet zeroKeys(Tensor k, int batch, int head) {
     BitSet zero = new BitSet();
     MemorySegment floats = k.segment();

@@ -8,9 +8,9 @@ import java.util.Arrays;
 import java.util.Objects;
 
 /**
- * A memory of the features that the chunks before the present one had, {@code
- * transformer_memory.RecentTokensMemory} of tensor2tensor; with as many items as a chunk has
- * tokens, the recurrence of Transformer-XL (Dai et al., 2019).
+ * Remembers the features of earlier chunks, {@code transformer_memory.RecentTokensMemory} of
+ * tensor2tensor; with as many items as a chunk has tokens, this is the recurrence of Transformer-XL
+ * (Dai et al., 2019).
  *
  * <p>It determines what a layer of attention reads and with which bias, and keeps what the next
  * chunk will read. The layer, of any type, comes between:
@@ -28,10 +28,10 @@ import java.util.Objects;
  *   keys:  | m0 | m1 | m2 | x0 | x1 | x2 |      a query at x1 is at key numMemoryItems + 1
  * </pre>
  *
- * A sequence whose segment is 0 starts afresh: −10⁹ is added once more to the bias of what is in
- * its memory. As in the original every chunk has the same length; a bias of the chunk that hides a
- * key from all queries hides it in the memory too; and rows of the memory's batch that a call lacks
- * remember zeros.
+ * A sequence whose segment is 0 starts afresh: another −10⁹ is added to the bias of its memory. As
+ * in the original every chunk has the same length; a bias of the chunk that hides a key from all
+ * queries hides it in the memory too; and rows of the memory's batch that a call lacks remember
+ * zeros.
  *
  * <p><b>Threads.</b> Holds state: one thread at a time. The memory belongs to the arena's owner.
  */
@@ -41,7 +41,7 @@ public final class RecentTokensMemory implements RecurrentMemory {
   private final long chunkLength;
   private final int[] segments;
 
-  /** Changes whenever the memory does, so that a chunk is remembered once and in its place. */
+  /** Changes whenever the memory does, so that a chunk is remembered once and in order. */
   private long version;
 
   private RecentTokensMemory(Tensor values, Tensor bias, long chunkLength) {
@@ -53,7 +53,7 @@ public final class RecentTokensMemory implements RecurrentMemory {
   }
 
   /**
-   * Allocates an empty memory of as many items as a chunk has tokens.
+   * Allocates an empty memory with as many items as a chunk has tokens.
    *
    * @param arena supplies the memory and decides how long it lives
    * @param batch the most sequences of a call, {@code recurrent_memory_batch_size}
@@ -130,7 +130,7 @@ public final class RecentTokensMemory implements RecurrentMemory {
   /**
    * Returns the features that the next chunk will read.
    *
-   * @return a read-only view {@code [batch, numMemoryItems, channels]}, which follows what is
+   * @return a read-only view {@code [batch, numMemoryItems, channels]}, which reflects what is
    *     remembered
    */
   public Tensor values() {
@@ -140,7 +140,7 @@ public final class RecentTokensMemory implements RecurrentMemory {
   /**
    * Returns the bias of what is remembered: 0, or −10⁹ and less for hidden items.
    *
-   * @return a read-only view {@code [batch, 1, 1, numMemoryItems]}, which follows what is
+   * @return a read-only view {@code [batch, 1, 1, numMemoryItems]}, which reflects what is
    *     remembered
    */
   public Tensor bias() {
@@ -160,7 +160,7 @@ public final class RecentTokensMemory implements RecurrentMemory {
 
   /**
    * Puts the memory before a chunk. The memory itself does not change until {@link
-   * Chunk#postAttention}, which looks at nothing of the layer's result.
+   * Chunk#postAttention}, which ignores the layer's result.
    *
    * @param arena supplies the memory of the chunk
    * @param chunkNumber for each sequence the number of its chunk, 0 if one begins. Copied.
@@ -219,7 +219,7 @@ public final class RecentTokensMemory implements RecurrentMemory {
     return rememberedBias.getFloat(batch, 0, 0, item) + (segment == 0 ? AttentionBias.HIDDEN : 0);
   }
 
-  /** A chunk's last features take the place of the oldest. */
+  /** The chunk's last features replace the oldest. */
   private void remember(Remembering chunk) {
     if (chunk.madeAt != version) {
       throw new IllegalStateException(
@@ -254,7 +254,7 @@ public final class RecentTokensMemory implements RecurrentMemory {
     version++;
   }
 
-  /** The bias of a key of the chunk for the query that it is least hidden from. */
+  /** The bias of a chunk's key for the query from which it is least hidden. */
   private static float least(Remembering chunk, int batch, long key) {
     Tensor own = chunk.ownBias;
     if (own.size(0) != 1 && batch >= own.size(0)) {

@@ -4,7 +4,7 @@ import io.github.attention4j.Tensor;
 import java.lang.foreign.Arena;
 
 /**
- * What attention remembers of the chunks of a sequence that it has read, {@code
+ * What attention remembers of the earlier chunks of a sequence, {@code
  * transformer_memory.RecurrentMemory} of tensor2tensor. {@link Tensor2TensorAttention} calls it
  * before and after each chunk.
  *
@@ -20,7 +20,7 @@ public interface RecurrentMemory {
    * @param queryAntecedent the chunk, {@code [batch, len, channels]}. Not modified.
    * @param bias what is added to the logits within the chunk, {@code [batch or 1, 1, len or 1,
    *     len]}; null if the memory does not need it. Not modified.
-   * @return the chunk as attention is to see it
+   * @return the chunk as attention should see it
    * @throws IllegalArgumentException if the chunk does not fit the memory
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if the memory cannot be allocated

@@ -84,8 +84,8 @@ import java.util.function.BiConsumer;
  */
 public final class Tensor2TensorAttention {
   /**
-   * The caller's attention, an {@code attention_type} that is a function of q, k and v. It has
-   * neither bias nor cache.
+   * Attention supplied by the caller: an {@code attention_type} that is a function of q, k and v.
+   * It supports neither bias nor cache.
    */
   @FunctionalInterface
   public interface AttentionFunction {
@@ -237,12 +237,12 @@ public final class Tensor2TensorAttention {
   // ---- Training ----
 
   /**
-   * Draws what one step of training draws: dropout with {@code dropout_rate}, along {@code
-   * dropout_broadcast_dims} once, and the noise of {@code gumbel_noise_weight}, as far as the
-   * attention type has them. Masks and numbers that the caller has drawn are given with {@link
-   * Extras#keep} and {@link Extras#gumbelNoise(double, Tensor)} instead.
+   * Draws the random numbers of one training step: dropout with {@code dropout_rate}, shared along
+   * {@code dropout_broadcast_dims}, and the noise of {@code gumbel_noise_weight}, if the attention
+   * type uses them. To supply your own, use {@link Extras#keep} and {@link
+   * Extras#gumbelNoise(double, Tensor)}.
    *
-   * @param seed another one for each step and layer
+   * @param seed different for each step and layer
    * @return extras for one call, to which weights may be added
    */
   public Extras drawn(long seed) {
@@ -250,7 +250,7 @@ public final class Tensor2TensorAttention {
     if (dropoutRate > 0) {
       extras = extras.dropout(Dropout.of(dropoutRate, seed).sharedAlong(dropoutShared));
     }
-    // Another seed: from the same one, a weight would be dropped where its noise is least.
+    // Another seed: with the same one, weights would be dropped where their noise is smallest.
     return gumbelNoiseWeight == 0 ? extras : extras.gumbelNoise(gumbelNoiseWeight, ~seed);
   }
 
@@ -276,10 +276,10 @@ public final class Tensor2TensorAttention {
    * @param queryAntecedent {@code [batch, lenQ, channels]}. Not modified.
    * @param memoryAntecedent what is attended to, {@code [batch, lenM, channelsM]}; null:
    *     self-attention. Not modified.
-   * @param bias what is added to logits or hides keys, of any shape that broadcasts to {@code
-   *     [batch, numHeads, lenQ, lenK]}; null: nothing. Parts that place queries among keys are
-   *     {@link Alignment#TOP_LEFT} if the type is relative. Local and dilated types, and functions,
-   *     have none: it is ignored, as in the original.
+   * @param bias added to the logits, or hides keys; any shape that broadcasts to {@code [batch,
+   *     numHeads, lenQ, lenK]}; null: nothing. Parts that place queries among keys are {@link
+   *     Alignment#TOP_LEFT} if the type is relative. Local and dilated types, and functions, ignore
+   *     it, as in the original.
    * @param out {@code [batch, lengthOut, outputDepth]}. Modified.
    * @throws IllegalArgumentException if types, sizes, strides or alignment do not fit, the bias
    *     does not fit, queries and keys differ in number for a type that is self-attention, or out
@@ -299,7 +299,7 @@ public final class Tensor2TensorAttention {
    * @param bias as in {@link #forward(Tensor, Tensor, Mask, Tensor)}
    * @param out {@code [batch, lengthOut, outputDepth]}. Modified.
    * @param extras weights as {@link #allocateWeights} makes them, scores, dropout; its outputs are
-   *     modified. A function of the caller's own has none.
+   *     modified. Functions supplied by the caller support none.
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Mask, Tensor)}, and if an
    *     extra does not fit
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
@@ -345,7 +345,7 @@ public final class Tensor2TensorAttention {
   }
 
   /**
-   * Makes room for the weights of a call, {@code save_weights_to}.
+   * Allocates a tensor for the weights of a call, {@code save_weights_to}.
    *
    * @param arena supplies the memory and decides how long it lives
    * @param batch the number of sequences
@@ -365,7 +365,7 @@ public final class Tensor2TensorAttention {
   // ---- Caches ----
 
   /**
-   * Makes an empty cache for step by step decoding, {@code {"k": …, "v": …}}.
+   * Makes an empty cache for step-by-step decoding, {@code {"k": …, "v": …}}.
    *
    * @param arena supplies the memory and decides how long it lives
    * @param batch the number of sequences
@@ -386,7 +386,7 @@ public final class Tensor2TensorAttention {
   }
 
   /**
-   * Makes a cache of full length, all of it zero, for steps that write in place: with {@code
+   * Makes a full-length cache of zeros for steps that write in place: with {@code
    * decode_loop_step}.
    *
    * @param arena supplies the memory and decides how long it lives
@@ -438,8 +438,8 @@ public final class Tensor2TensorAttention {
 
   /**
    * Writes one position into a full cache in place and applies the layer to it, {@code
-   * decode_loop_step}. It attends to the whole cache, so that the bias has to hide the later
-   * positions; then the result is that of a cache that grows.
+   * decode_loop_step}. It attends to the whole cache, so the bias must hide the later positions;
+   * the result is then that of a growing cache.
    *
    * @param queryAntecedent the position, {@code [batch, 1, channels]}. Not modified.
    * @param cache as {@link #allocateFullCache} makes it. Modified.
@@ -560,9 +560,9 @@ public final class Tensor2TensorAttention {
   }
 
   /**
-   * Applies the layer to queries that attend to a memory that has been projected. Any part of the
-   * queries gives the same rows as all of them; but not with {@code dot_product_relative}, whose
-   * queries are at the last keys.
+   * Applies the layer to queries that attend to a projected memory. A subset of the queries gives
+   * the same rows as all of them, except with {@code dot_product_relative}, whose queries are at
+   * the last keys.
    *
    * @param queryAntecedent {@code [batch, lenQ, channels]}. Not modified.
    * @param memory as {@link #readMemory} makes it. Not modified.
@@ -591,8 +591,8 @@ public final class Tensor2TensorAttention {
   // ---- Recurrent memory ----
 
   /**
-   * Applies the layer to a chunk of a sequence that also attends to what a memory holds of the
-   * chunks before it, {@code recurrent_memory}; afterwards the memory holds this chunk too.
+   * Applies the layer to a chunk of a sequence that also attends to a memory of earlier chunks,
+   * {@code recurrent_memory}; afterwards the memory includes this chunk.
    *
    * @param queryAntecedent the chunk, {@code [batch, len, channels]}. Not modified.
    * @param memory what has been read so far. Modified.

@@ -72,8 +72,8 @@ public final class Tensor2TensorAttentionBuilder {
   }
 
   /**
-   * Lets a function of the caller's own attend, an {@code attention_type} that is callable. It must
-   * be safe for as many threads as the layer is used by.
+   * Uses a function of the caller's as a callable {@code attention_type}. It must be safe for as
+   * many threads as use the layer.
    *
    * @param function of q, k and v
    * @return this builder
@@ -98,7 +98,7 @@ public final class Tensor2TensorAttentionBuilder {
   }
 
   /**
-   * Says what {@code total_key_depth} the weights have, which they say themselves.
+   * Optional: asserts that the weights have this {@code total_key_depth}.
    *
    * @param totalKeyDepth compared with the weights
    * @return this builder
@@ -111,7 +111,7 @@ public final class Tensor2TensorAttentionBuilder {
   }
 
   /**
-   * Says what {@code total_value_depth} the weights have, which they say themselves.
+   * Optional: asserts that the weights have this {@code total_value_depth}.
    *
    * @param totalValueDepth compared with the weights
    * @return this builder
@@ -124,7 +124,7 @@ public final class Tensor2TensorAttentionBuilder {
   }
 
   /**
-   * Says what {@code output_depth} the weights have, which they say themselves.
+   * Optional: asserts that the weights have this {@code output_depth}.
    *
    * @param outputDepth compared with the weights
    * @return this builder
@@ -541,9 +541,9 @@ public final class Tensor2TensorAttentionBuilder {
    *
    * @return an immutable layer
    * @throws IllegalStateException if numHeads or a projection has not been given
-   * @throws IllegalArgumentException if weights and parameters do not fit one another: numHeads
-   *     does not divide total_key_depth or total_value_depth, a table has other rows than the
-   *     attention type's, a filter is wider than 1 with vars3d, a width is even with padding LEFT
+   * @throws IllegalArgumentException if weights and parameters do not match: numHeads does not
+   *     divide total_key_depth or total_value_depth, a table has other rows than the attention
+   *     type's, a filter is wider than 1 with vars3d, a width is even with padding LEFT
    */
   public Tensor2TensorAttention build() {
     require(numHeads > 0, "numHeads");
@@ -581,14 +581,14 @@ public final class Tensor2TensorAttentionBuilder {
    * {@code q_conv}, {@code q_conv_bias}, {@code output_transform} and so on also work. Kernels are
    * transposed once, here.
    *
-   * @param file holds the tensors, all of those below the prefix
+   * @param file contains the tensors, and under the prefix no others
    * @param prefix the scope, with its final slash, for example {@code
    *     "body/decoder/layer_0/self_attention/multihead_attention/"}
    * @param arena for transposed kernels, and copies of tensors that are not F32 or are misaligned
    * @return an immutable layer
    * @throws IllegalStateException if numHeads has not been set, or an arena is closed or confined
    *     to another thread
-   * @throws IllegalArgumentException if a tensor is missing, one is not known, or as {@link #build}
+   * @throws IllegalArgumentException if a tensor is missing or unknown, or as {@link #build}
    * @throws OutOfMemoryError if there is no memory for a copy
    */
   public Tensor2TensorAttention load(SafeTensors file, String prefix, Arena arena) {

@@ -101,13 +101,13 @@ public final class TransformerMemory {
    * training, {@code memvals}, {@code meanlogits} and {@code segment_number}, may be present and is
    * ignored.
    *
-   * @param file holds the tensors, all of those below the prefix
+   * @param file contains the tensors, and under the prefix no others
    * @param prefix what their names begin with, for example {@code "neural_memory/"}
    * @param sharpenFactor {@code sharpen_factor}, by which cosines become logits; finite
    * @param arena for the transposed weights
    * @return the layer
-   * @throws IllegalArgumentException if a tensor is missing, one is not known, the shapes do not
-   *     fit one another, or the factor is not a finite float
+   * @throws IllegalArgumentException if a tensor is missing or unknown, the shapes do not match
+   *     each other, or the factor is not a finite float
    * @throws IllegalStateException if an arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for the weights
    */
@@ -202,7 +202,7 @@ public final class TransformerMemory {
     }
 
     /**
-     * Returns how much each item has been written lately.
+     * Returns how much has recently been written to each item.
      *
      * @return a read-only view {@code [batch, memorySize]}, which reflects later writes
      */

@@ -37,14 +37,14 @@ public final class TorchMultiheadAttention {
    * widths differ; {@code in_proj_bias}, {@code out_proj.weight} and {@code out_proj.bias}. The
    * biases are optional.
    *
-   * @param file holds the tensors, all of those below the prefix
+   * @param file contains the tensors, and under the prefix no others
    * @param prefix what their names begin with, for example {@code "layers.0.self_attn."}
    * @param numHeads PyTorch's {@code num_heads}
    * @param arena for copies of weights that are not F32 or are misaligned in the file
    * @return a layer without rotary positions or mask; {@link #mask} makes masks for its calls
-   * @throws IllegalArgumentException if a tensor is missing, one is not known, the shapes do not
-   *     fit one another or the number of heads, or there are {@code bias_k} and {@code bias_v},
-   *     which are not supported
+   * @throws IllegalArgumentException if a tensor is missing or unknown, the shapes do not match
+   *     each other or the number of heads, or there are {@code bias_k} and {@code bias_v}, which
+   *     are not supported
    * @throws IllegalStateException if an arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for a copy
    */
