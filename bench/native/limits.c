@@ -9,6 +9,8 @@
  *              latency four needs eight chains in flight; there are 24 of 512 bits (of the 32
  *              registers, the rest hold the two constants), or 12 of 256 bits, or 12 of 128. Each
  *              chain converges to addend / (1 - factor), so that no value ever becomes denormal.
+ * limits_dot   The same of dot products of pairs of bfloat16, which do two multiply-adds a lane; 0
+ *              where the CPU has none.
  * limits_sum   A vectorised sum over two buffers, each cut into one contiguous slice a thread. It
  *              loads every byte once and does nothing else: the least that a decode step must do
  *              with its keys and values.
@@ -18,7 +20,7 @@
  * limits_team, limits_region  Handing nothing to the library's team of threads (its source is
  *              compiled in), and the same to an OpenMP region opened directly.
  *
- * Times are taken inside. For the first two they last from the moment at which the first thread
+ * Times are taken inside. For the first three they last from the moment at which the first thread
  * starts to work to the moment at which the last is done: creating a thread is no part of a limit.
  *
  * The body is written once in vector extensions of the compiler and compiled for each instruction
@@ -29,6 +31,9 @@
 #include "a4j.h"
 #include "team.h"
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -85,15 +90,38 @@ DEFINE_LIMITS(avx2, __attribute__((target("avx2,fma"))), 8, 12)
 /* 128 bits: separate multiply and add on baseline x86-64, FMA on aarch64. */
 DEFINE_LIMITS(base, , 4, 12)
 
+#if defined(__x86_64__)
+/* Pairs of ones and zeros: sums grow by one, and nothing becomes denormal. */
+__attribute__((target("avx512f,avx512bf16"))) static double dot_avx512bf16(int64_t iterations) {
+  enum { CHAINS = 24, LANES = 16 };
+  volatile int32_t ones_source = 0x3f803f80, pair_source = 0x00003f80;
+  const __m512bh ones = (__m512bh)_mm512_set1_epi32(ones_source), pair = (__m512bh)_mm512_set1_epi32(pair_source);
+  __m512 acc[CHAINS];
+#pragma GCC unroll 24
+  for (int c = 0; c < CHAINS; c++) acc[c] = _mm512_set1_ps((float)c);
+  for (int64_t i = 0; i < iterations; i++) {
+#pragma GCC unroll 24
+    for (int c = 0; c < CHAINS; c++) acc[c] = _mm512_dpbf16_ps(acc[c], ones, pair);
+  }
+  __m512 total = _mm512_setzero_ps();
+#pragma GCC unroll 24
+  for (int c = 0; c < CHAINS; c++) total = _mm512_add_ps(total, acc[c]);
+  volatile float sink = _mm512_reduce_add_ps(total);
+  (void)sink;
+  return 4.0 * LANES * CHAINS * (double)iterations;
+}
+#endif
+
 static struct {
   const char *name;
-  fma_fn fma;
+  fma_fn fma, dot; /* dot is NULL where there is none */
   sum_fn sum;
-} isa = {"base", fma_base, sum_base};
+} isa = {"base", fma_base, NULL, sum_base};
 
 static void choose_isa(void) {
 #if defined(__x86_64__)
   __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx512bf16")) isa.dot = dot_avx512bf16;
   if (__builtin_cpu_supports("avx512f")) {
     isa.name = "avx512", isa.fma = fma_avx512, isa.sum = sum_avx512;
   } else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
@@ -126,7 +154,8 @@ struct job {
   int threads;
   atomic_int arrived;
   atomic_int released;
-  int64_t iterations; /* limits_fma if positive, else limits_sum */
+  int64_t iterations; /* of `loop` if positive, else limits_sum */
+  fma_fn loop;
   const float *first, *second;
   int64_t first_count, second_count;
 };
@@ -141,7 +170,7 @@ static void work_on(struct share *share) {
   const struct job *job = share->job;
   share->start = nanos();
   share->work = job->iterations > 0
-                    ? isa.fma(job->iterations)
+                    ? job->loop(job->iterations)
                     : share_of_sum(share, job->first, job->first_count) + share_of_sum(share, job->second, job->second_count);
   share->end = nanos();
 }
@@ -229,12 +258,23 @@ EXPORT const char *limits_isa(void) {
   return isa.name;
 }
 
-/* GFLOP/s of `threads` cores together over `iterations` turns of the loop (24 chains on AVX-512). */
-EXPORT double limits_fma(int32_t threads, int64_t iterations) {
-  struct job job = {.threads = threads, .iterations = iterations};
+static double gflops(int32_t threads, int64_t iterations, fma_fn loop) {
+  struct job job = {.threads = threads, .iterations = iterations, .loop = loop};
   double flops = 0;
   const int64_t elapsed = run(&job, &flops);
   return elapsed > 0 ? flops / (double)elapsed : -1;
+}
+
+/* GFLOP/s of `threads` cores together over `iterations` turns of the loop (24 chains on AVX-512). */
+EXPORT double limits_fma(int32_t threads, int64_t iterations) {
+  pthread_once(&chosen, choose_isa);
+  return gflops(threads, iterations, isa.fma);
+}
+
+/* The same of dot products of bfloat16, or 0. */
+EXPORT double limits_dot(int32_t threads, int64_t iterations) {
+  pthread_once(&chosen, choose_isa);
+  return isa.dot == NULL ? 0 : gflops(threads, iterations, isa.dot);
 }
 
 /* Nanoseconds to read both buffers once with `threads` cores; the sum is stored in *sum. */

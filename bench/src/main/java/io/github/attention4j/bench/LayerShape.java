@@ -15,6 +15,10 @@ record LayerShape(
     return Shape.lines("layer").stream().map(LayerShape::parse).toList();
   }
 
+  static LayerShape named(String name) {
+    return all().stream().filter(shape -> shape.name.equals(name)).findFirst().orElseThrow();
+  }
+
   private static LayerShape parse(String line) {
     String[] words = line.strip().split("\\s+", 7);
     return new LayerShape(

@@ -26,6 +26,8 @@ final class Limits {
   private static final MethodHandle ISA = handle("limits_isa", FunctionDescriptor.of(ADDRESS));
   private static final MethodHandle FMA =
       handle("limits_fma", FunctionDescriptor.of(JAVA_DOUBLE, JAVA_INT, JAVA_LONG));
+  private static final MethodHandle DOT =
+      handle("limits_dot", FunctionDescriptor.of(JAVA_DOUBLE, JAVA_INT, JAVA_LONG));
   private static final MethodHandle SUM =
       handle(
           "limits_sum",
@@ -77,6 +79,15 @@ final class Limits {
   static double fmaGflops(int threads) {
     try {
       return (double) FMA.invokeExact(threads, 600_000L);
+    } catch (Throwable e) {
+      throw unexpected(e);
+    }
+  }
+
+  /** The same of dot products of pairs of bfloat16; 0 if the CPU has none. */
+  static double dotGflops(int threads) {
+    try {
+      return (double) DOT.invokeExact(threads, 600_000L);
     } catch (Throwable e) {
       throw unexpected(e);
     }

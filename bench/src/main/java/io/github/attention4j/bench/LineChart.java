@@ -55,10 +55,11 @@ final class LineChart {
     double top = logarithmic ? Math.pow(10, Math.ceil(Math.log10(most))) : 1.15 * most;
     grid(svg, sizes, bottom, top);
     int s = 0;
+    double room = Math.min(180, (WIDTH - LEFT - RIGHT) / (double) series.size());
     for (Map.Entry<String, List<Point>> entry : series.entrySet()) {
       String colour = Svg.colour(s);
-      svg.rectangle(LEFT + 180.0 * s, 36, 12, 12, colour);
-      svg.text(LEFT + 180.0 * s + 17, 46, Svg.Anchor.START, 12, entry.getKey());
+      svg.rectangle(LEFT + room * s, 36, 12, 12, colour);
+      svg.text(LEFT + room * s + 17, 46, Svg.Anchor.START, 12, entry.getKey());
       Point last = null;
       for (Point point : entry.getValue()) {
         double x = x(point.x, sizes);

@@ -19,7 +19,7 @@ interface Contender {
    * there: a few hundred calls are interpreted, and of code that each has pushed out of the caches.
    */
   default void warmUp() throws Exception {
-    for (Opening opening : ways(new Workload.Prefill(Workload.SMALLEST))) {
+    for (Opening opening : ways(new Workload.Prefill(Workload.SMALLEST, Storage.F32))) {
       try (Way way = opening.open()) {
         long end = System.nanoTime() + WARM_NANOS;
         while (System.nanoTime() < end) {

@@ -36,6 +36,16 @@ final class ContenderMain {
   /** For the outputs of layers, which are about 1. */
   static final double LAYER_TOLERANCE = 1e-4;
 
+  /** In 16 bits, the weights of attention included: of attention and projections, and of layers. */
+  static final double SHORT_TOLERANCE = 2e-2;
+
+  static final double SHORT_LAYER_TOLERANCE = 5e-2;
+
+  /** Mostly the rounding of what is stored. */
+  static final double I8_TOLERANCE = 5e-2;
+
+  static final double I4_TOLERANCE = 0.6;
+
   private static final double TRIAL_NANOS = 1.5e8;
 
   /** For calls so short that it matters how well their Java is compiled, which takes a while. */
@@ -62,10 +72,11 @@ final class ContenderMain {
         switch (name) {
           case Peers.ORT -> new OrtContender(threads);
           case Peers.TORCH -> new TorchContender(threads);
+          case Peers.ONEDNN -> new OneDnnContender(threads);
           case Peers.LANGCHAIN -> new LangChainContender(threads);
           case Peers.VECTOR -> new JavaContender(true, threads);
           case Peers.PLAIN -> new JavaContender(false, threads);
-          case LimitContender.FMA, LimitContender.SUM, LimitContender.SGEMM ->
+          case LimitContender.FMA, LimitContender.DOT, LimitContender.SUM, LimitContender.SGEMM ->
               new LimitContender(name, threads);
           default -> new FusedContender(threads, name.equals(Peers.PARTS));
         };
@@ -172,30 +183,44 @@ final class ContenderMain {
     }
     double wrong =
         switch (workload) {
-          case Workload.Prefill prefill -> plainError(prefill.shape(), result);
-          case Workload.Step step -> plainError(step.shape(), result);
-          case Workload.Pairs pairs -> pairsError(pairs.shape(), result);
+          case Workload.Prefill prefill -> plainError(prefill.shape(), prefill.storage(), result);
+          case Workload.Step step -> plainError(step.shape(), step.storage(), result);
+          case Workload.Pairs pairs -> pairsError(pairs.shape(), pairs.storage(), result);
+          case Workload.Product product -> SharedRows.error(product.shape(), result);
           default -> layerError(result, file);
         };
-    double tolerance =
-        workload instanceof Workload.Prefill
-                || workload instanceof Workload.Step
-                || workload instanceof Workload.Pairs
-            ? SelfCheck.TOLERANCE
-            : LAYER_TOLERANCE;
+    double tolerance = tolerance(workload);
     if (!(wrong <= tolerance)) {
       throw new IllegalStateException("wrong by " + wrong + " on " + workload.name());
     }
     return wrong;
   }
 
-  private static double plainError(Shape shape, float[] out) {
-    Inputs in = SharedInputs.of(shape);
+  /**
+   * What a result may be wrong by: of attention from float64 over the numbers as stored, of a
+   * projection over the numbers as drawn, of layers from ours.
+   */
+  private static double tolerance(Workload workload) {
+    boolean layer =
+        !(workload instanceof Workload.Prefill
+            || workload instanceof Workload.Step
+            || workload instanceof Workload.Pairs
+            || workload instanceof Workload.Product);
+    return switch (workload.storage()) {
+      case F32 -> layer ? LAYER_TOLERANCE : SelfCheck.TOLERANCE;
+      case BF16, F16 -> layer ? SHORT_LAYER_TOLERANCE : SHORT_TOLERANCE;
+      case I8 -> I8_TOLERANCE;
+      case I4 -> I4_TOLERANCE;
+    };
+  }
+
+  private static double plainError(Shape shape, Storage storage, float[] out) {
+    Inputs in = SharedInputs.of(shape, storage);
     return Reference.error(shape, in.q(), in.k(), in.v(), out, SelfCheck.step(shape));
   }
 
-  private static double pairsError(Shape shape, float[] out) {
-    Inputs in = SharedInputs.of(shape.unpaired());
+  private static double pairsError(Shape shape, Storage storage, float[] out) {
+    Inputs in = SharedInputs.of(shape.unpaired(), storage);
     return Reference.differentialError(
         shape, Fused.LAMBDA, in.q(), in.k(), in.v(), out, SelfCheck.step(shape));
   }

@@ -28,15 +28,28 @@ final class FusedContender implements Contender {
   @Override
   public List<Opening> ways(Workload workload) {
     if (parts) {
-      return workload instanceof Workload.Layer layer
+      return workload instanceof Workload.Layer layer && workload.storage() == Storage.F32
           ? List.of(() -> new FusedParts(layer.layer()))
           : List.of();
     }
     return switch (workload) {
-      case Workload.Prefill prefill -> List.of(() -> new OfShape(prefill.shape(), false, false));
-      case Workload.Step step -> List.of(() -> new OfShape(step.shape(), false, true));
-      case Workload.Pairs pairs -> List.of(() -> new OfShape(pairs.shape(), true, false));
-      case Workload.Layer layer -> List.of(() -> FusedBlock.layer(layer.layer()));
+      case Workload.Prefill prefill ->
+          prefill.storage() == Storage.F32
+              ? List.of(() -> new OfShape(prefill.shape(), false, false))
+              : List.of(() -> FusedStored.prefill(prefill, threads));
+      case Workload.Step step ->
+          step.storage() == Storage.F32
+              ? List.of(() -> new OfShape(step.shape(), false, true))
+              : List.of(() -> FusedStored.step(step, threads));
+      case Workload.Pairs pairs ->
+          pairs.storage() == Storage.F32
+              ? List.of(() -> new OfShape(pairs.shape(), true, false))
+              : List.of(() -> FusedStored.pairs(pairs, threads));
+      case Workload.Layer layer ->
+          layer.storage() == Storage.F32
+              ? List.of(() -> FusedBlock.layer(layer.layer()))
+              : List.of(() -> FusedStored.layer(layer));
+      case Workload.Product product -> FusedStored.products(product);
       case Workload.Encoder encoder -> List.of(() -> FusedBlock.encoder(encoder.block()));
       case Workload.Decoder decoder -> List.of(() -> FusedBlock.decoder(decoder.block()));
       case Workload.Texts texts -> List.of(() -> FusedModels.texts(texts.texts()));

@@ -44,6 +44,9 @@ final class JavaContender implements Contender {
 
   @Override
   public List<Opening> ways(Workload workload) {
+    if (workload.storage() != Storage.F32) {
+      return List.of();
+    }
     if (!vector && workload.flops() > MOST_PLAIN_FLOPS_PER_THREAD * team.threads()) {
       return List.of();
     }
@@ -52,6 +55,7 @@ final class JavaContender implements Contender {
       case Workload.Step step -> List.of(() -> new OfShape(step.shape(), false));
       case Workload.Pairs pairs -> List.of(() -> new OfShape(pairs.shape(), true));
       case Workload.Layer layer -> List.of(() -> new OfLayer(layer.layer()));
+      case Workload.Product product -> List.of();
       case Workload.Encoder encoder -> List.of();
       case Workload.Decoder decoder -> List.of();
       case Workload.Texts texts -> List.of();

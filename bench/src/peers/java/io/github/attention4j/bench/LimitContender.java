@@ -7,6 +7,9 @@ final class LimitContender implements Contender {
   /** Multiply-adds that never leave the registers. */
   static final String FMA = "fma";
 
+  /** The same of dot products of pairs of bfloat16, where the CPU has them. */
+  static final String DOT = "dot";
+
   /** A vectorised sum over as many bytes as must be read. */
   static final String SUM = "sum";
 
@@ -25,7 +28,7 @@ final class LimitContender implements Contender {
   /** How much of it. */
   static final double HANDOVER_BYTES = 2 << 20;
 
-  static final List<String> NAMES = List.of(FMA, SUM, SGEMM);
+  static final List<String> NAMES = List.of(FMA, DOT, SUM, SGEMM);
 
   private final String name;
   private final int threads;
@@ -42,16 +45,17 @@ final class LimitContender implements Contender {
    * process of the sum measures memory.
    */
   static boolean ofOurs(Workload workload) {
-    return workload instanceof Workload.Step;
+    return workload instanceof Workload.Step && workload.storage() == Storage.F32;
   }
 
   @Override
   public String about() {
     return switch (name) {
       case FMA -> "multiply-adds in registers, " + Limits.isa();
+      case DOT -> "dot products of bfloat16 in registers, " + Limits.isa();
       case SUM ->
-          "a vectorised sum, D: over the very keys and values, in attention4j's process; T2: over"
-              + " as many bytes, "
+          "a vectorised sum, D: over the very keys and values, in attention4j's process; T2, W and"
+              + " fewer bits: over as many bytes, "
               + Limits.isa();
       default -> sgemm.about();
     };
@@ -69,6 +73,11 @@ final class LimitContender implements Contender {
                   new LimitWay(
                       () -> workload.flops() / Limits.fmaGflops(threads),
                       new LimitWay(Limits::handoverNanos, null)));
+      case DOT ->
+          Limits.dotGflops(1) == 0 || workload.storage() == Storage.F32
+              ? List.of()
+              : List.of(
+                  () -> new LimitWay(() -> workload.flops() / Limits.dotGflops(threads), null));
       case SUM ->
           workload.bytes() == 0
               ? List.of()

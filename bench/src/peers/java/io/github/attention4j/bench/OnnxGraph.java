@@ -11,8 +11,10 @@ import java.util.Map;
  */
 final class OnnxGraph {
   static final int FLOAT = 1;
+  static final int UINT8 = 2;
   static final int INT32 = 6;
   static final int INT64 = 7;
+  static final int FLOAT16 = 10;
 
   /** The domain of ONNX Runtime's own operators. */
   static final String MICROSOFT = "com.microsoft";
@@ -26,6 +28,7 @@ final class OnnxGraph {
 
   private final Protobuf graph = new Protobuf();
   private final Map<String, long[]> outputs = new LinkedHashMap<>();
+  private final Map<String, Integer> types = new LinkedHashMap<>();
   private int names;
 
   /** An argument of the model, by its name. */
@@ -46,6 +49,17 @@ final class OnnxGraph {
       tensor.number(1, size);
     }
     graph.message(5, tensor.number(2, FLOAT).text(8, name).floats(9, values));
+    return name;
+  }
+
+  /** A constant of bytes, in the order of ONNX. */
+  String weight(byte[] values, long... shape) {
+    String name = "b" + names++;
+    Protobuf tensor = new Protobuf();
+    for (long size : shape) {
+      tensor.number(1, size);
+    }
+    graph.message(5, tensor.number(2, UINT8).text(8, name).bytes(9, values));
     return name;
   }
 
@@ -89,8 +103,19 @@ final class OnnxGraph {
 
   /** Makes a result one of the model's. */
   void output(String name, long... shape) {
-    graph.message(12, value(name, FLOAT, shape));
+    output(name, FLOAT, shape);
+  }
+
+  /** The same of another type. */
+  void output(String name, int type, long... shape) {
+    graph.message(12, value(name, type, shape));
     outputs.put(name, shape);
+    types.put(name, type);
+  }
+
+  /** Whether an output is of 16 bits. */
+  boolean isHalf(String output) {
+    return types.get(output) == FLOAT16;
   }
 
   Map<String, long[]> outputs() {

@@ -10,7 +10,8 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * ONNX Runtime: attention through each operator that fits, inputs as that operator likes them best.
+ * ONNX Runtime: attention through each operator that fits, inputs as that operator likes them best;
+ * in 16 bits in float16, for it has no bfloat16 on CPUs.
  */
 final class OrtContender implements Contender {
   /** Operators that keep the whole matrix of scores are skipped if it takes more bytes. */
@@ -33,11 +34,14 @@ final class OrtContender implements Contender {
 
   @Override
   public List<Opening> ways(Workload workload) {
+    Storage storage = workload.storage();
     return switch (workload) {
-      case Workload.Prefill prefill -> prefill(prefill.shape());
-      case Workload.Step step -> step(step.shape());
-      case Workload.Pairs pairs -> pairs(pairs.shape());
-      case Workload.Layer layer -> OrtBlocks.layer(layer.layer(), threads);
+      case Workload.Product product -> OrtProducts.ways(product, threads);
+      case Workload.Prefill prefill -> prefill(prefill.shape(), storage);
+      case Workload.Step step -> storage == Storage.I8 ? List.of() : step(step.shape(), storage);
+      case Workload.Pairs pairs -> storage == Storage.F32 ? pairs(pairs.shape()) : List.of();
+      case Workload.Layer layer ->
+          storage == Storage.F32 ? OrtBlocks.layer(layer.layer(), threads) : List.of();
       case Workload.Encoder encoder -> OrtBlocks.encoder(encoder.block(), threads);
       case Workload.Decoder decoder -> OrtBlocks.decoder(decoder.block(), threads);
       case Workload.Texts texts -> List.of(() -> new OrtTexts(texts.texts(), threads));
@@ -45,34 +49,43 @@ final class OrtContender implements Contender {
     };
   }
 
-  private List<Opening> prefill(Shape shape) {
+  private static int type(Storage storage) {
+    return storage == Storage.F32 ? OnnxGraph.FLOAT : OnnxGraph.FLOAT16;
+  }
+
+  private static String name(String operator, Storage storage) {
+    return storage == Storage.F32 ? operator : operator + " f16";
+  }
+
+  private List<Opening> prefill(Shape shape, Storage storage) {
     List<Opening> ways = new ArrayList<>();
     double scores = 4.0 * shape.batch() * shape.headsQ() * shape.lenQ() * shape.lenK();
     if (!shape.causal() || scores <= MOST_SCORE_BYTES) {
-      ways.add(() -> attention23(shape));
+      ways.add(() -> attention23(shape, storage));
       if (shape.headsQ() == shape.headsK()) {
-        ways.add(() -> multiHead(shape));
+        ways.add(() -> multiHead(shape, storage));
       }
     }
     if (shape.causal()) {
-      ways.add(() -> groupQuery(shape));
+      ways.add(() -> groupQuery(shape, storage, 0));
     }
     return ways;
   }
 
-  private List<Opening> step(Shape shape) {
+  private List<Opening> step(Shape shape, Storage storage) {
     List<Opening> ways = new ArrayList<>();
-    ways.add(() -> attention23(shape));
+    ways.add(() -> attention23(shape, storage));
     if (shape.headsQ() == shape.headsK()) {
-      ways.add(() -> multiHeadCache(shape));
+      ways.add(() -> multiHeadCache(shape, storage));
     }
-    ways.add(() -> groupQueryStep(shape));
+    // One more key and value into a cache that holds all others.
+    ways.add(() -> groupQuery(shape, storage, shape.lenK() - shape.lenQ()));
     return ways;
   }
 
   /** The operator of the ONNX standard. */
-  private OrtWay attention23(Shape s) throws OrtException {
-    Inputs in = SharedInputs.of(s);
+  private OrtWay attention23(Shape s, Storage storage) throws OrtException {
+    Inputs in = SharedInputs.of(s, storage);
     OnnxGraph graph = new OnnxGraph();
     long[] q = {s.batch(), s.headsQ(), s.lenQ(), s.dimQk()};
     long[] k = {s.batch(), s.headsK(), s.lenK(), s.dimQk()};
@@ -81,18 +94,21 @@ final class OrtContender implements Contender {
         graph.node(
             "",
             "Attention",
-            List.of(graph.input("q", q), graph.input("k", k), graph.input("v", v)),
+            List.of(
+                graph.input("q", type(storage), q),
+                graph.input("k", type(storage), k),
+                graph.input("v", type(storage), v)),
             Map.of("is_causal", s.causal() ? 1 : 0, "scale", s.scale()));
-    graph.output(out, s.batch(), s.headsQ(), s.lenQ(), s.dimV());
-    return new OrtWay("Attention23", graph, threads)
-        .with("q", in.q(), q)
-        .with("k", in.k(), k)
-        .with("v", in.v(), v);
+    graph.output(out, type(storage), s.batch(), s.headsQ(), s.lenQ(), s.dimV());
+    return new OrtWay(name("Attention23", storage), graph, threads)
+        .with("q", storage, in.q(), q)
+        .with("k", storage, in.k(), k)
+        .with("v", storage, in.v(), v);
   }
 
   /** Rows of all heads side by side. */
-  private OrtWay multiHead(Shape s) throws OrtException {
-    Inputs in = SharedInputs.of(s);
+  private OrtWay multiHead(Shape s, Storage storage) throws OrtException {
+    Inputs in = SharedInputs.of(s, storage);
     OnnxGraph graph = new OnnxGraph();
     long[] q = {s.batch(), s.lenQ(), (long) s.headsQ() * s.dimQk()};
     long[] k = {s.batch(), s.lenK(), (long) s.headsK() * s.dimQk()};
@@ -101,13 +117,18 @@ final class OrtContender implements Contender {
         graph.node(
             MICROSOFT,
             "MultiHeadAttention",
-            List.of(graph.input("q", q), graph.input("k", k), graph.input("v", v)),
+            List.of(
+                graph.input("q", type(storage), q),
+                graph.input("k", type(storage), k),
+                graph.input("v", type(storage), v)),
             multiHeadAttributes(s));
-    graph.output(out, s.batch(), s.lenQ(), (long) s.headsQ() * s.dimV());
-    return new OrtWay("MHA", graph, threads)
-        .with("q", Layouts.rowsFirst(in.q(), s.batch(), s.headsQ(), s.lenQ(), s.dimQk()), q)
-        .with("k", Layouts.rowsFirst(in.k(), s.batch(), s.headsK(), s.lenK(), s.dimQk()), k)
-        .with("v", Layouts.rowsFirst(in.v(), s.batch(), s.headsV(), s.lenK(), s.dimV()), v)
+    graph.output(out, type(storage), s.batch(), s.lenQ(), (long) s.headsQ() * s.dimV());
+    return new OrtWay(name("MHA", storage), graph, threads)
+        .with(
+            "q", storage, Layouts.rowsFirst(in.q(), s.batch(), s.headsQ(), s.lenQ(), s.dimQk()), q)
+        .with(
+            "k", storage, Layouts.rowsFirst(in.k(), s.batch(), s.headsK(), s.lenK(), s.dimQk()), k)
+        .with("v", storage, Layouts.rowsFirst(in.v(), s.batch(), s.headsV(), s.lenK(), s.dimV()), v)
         .layout(r -> Layouts.headsFirst(r, s.batch(), s.headsQ(), s.lenQ(), s.dimV()));
   }
 
@@ -117,8 +138,8 @@ final class OrtContender implements Contender {
   }
 
   /** Keys and values head by head, as a cache has them. */
-  private OrtWay multiHeadCache(Shape s) throws OrtException {
-    Inputs in = SharedInputs.of(s);
+  private OrtWay multiHeadCache(Shape s, Storage storage) throws OrtException {
+    Inputs in = SharedInputs.of(s, storage);
     OnnxGraph graph = new OnnxGraph();
     long[] q = {s.batch(), s.lenQ(), (long) s.headsQ() * s.dimQk()};
     long[] k = {s.batch(), s.headsK(), s.lenK(), s.dimQk()};
@@ -127,29 +148,26 @@ final class OrtContender implements Contender {
         graph.node(
             MICROSOFT,
             "MultiHeadAttention",
-            List.of(graph.input("q", q), graph.input("k", k), graph.input("v", v)),
+            List.of(
+                graph.input("q", type(storage), q),
+                graph.input("k", type(storage), k),
+                graph.input("v", type(storage), v)),
             multiHeadAttributes(s));
-    graph.output(out, s.batch(), s.lenQ(), (long) s.headsQ() * s.dimV());
-    return new OrtWay("MHA", graph, threads)
-        .with("q", Layouts.rowsFirst(in.q(), s.batch(), s.headsQ(), s.lenQ(), s.dimQk()), q)
-        .with("k", in.k(), k)
-        .with("v", in.v(), v)
+    graph.output(out, type(storage), s.batch(), s.lenQ(), (long) s.headsQ() * s.dimV());
+    return new OrtWay(name("MHA", storage), graph, threads)
+        .with(
+            "q", storage, Layouts.rowsFirst(in.q(), s.batch(), s.headsQ(), s.lenQ(), s.dimQk()), q)
+        .with("k", storage, in.k(), k)
+        .with("v", storage, in.v(), v)
         .layout(r -> Layouts.headsFirst(r, s.batch(), s.headsQ(), s.lenQ(), s.dimV()));
   }
 
-  /** A prompt into an empty cache: causal by nature. */
-  private OrtWay groupQuery(Shape s) throws OrtException {
-    return groupQuery(s, 0);
-  }
-
-  /** One more key and value into a cache that holds all others. */
-  private OrtWay groupQueryStep(Shape s) throws OrtException {
-    return groupQuery(s, s.lenK() - s.lenQ());
-  }
-
-  /** The cache has room for all keys; what is appended is written into it, in place. */
-  private OrtWay groupQuery(Shape s, int past) throws OrtException {
-    Inputs in = SharedInputs.of(s);
+  /**
+   * Causal by nature. The cache has room for all keys; what is appended is written into it, in
+   * place.
+   */
+  private OrtWay groupQuery(Shape s, Storage storage, int past) throws OrtException {
+    Inputs in = SharedInputs.of(s, storage);
     OnnxGraph graph = new OnnxGraph();
     int fresh = s.lenK() - past;
     long[] q = {s.batch(), s.lenQ(), (long) s.headsQ() * s.dimQk()};
@@ -160,30 +178,31 @@ final class OrtContender implements Contender {
         MICROSOFT,
         "GroupQueryAttention",
         List.of(
-            graph.input("q", q),
-            graph.input("k", kv),
-            graph.input("v", kv),
-            graph.input("past_key", cache),
-            graph.input("past_value", cache),
+            graph.input("q", type(storage), q),
+            graph.input("k", type(storage), kv),
+            graph.input("v", type(storage), kv),
+            graph.input("past_key", type(storage), cache),
+            graph.input("past_value", type(storage), cache),
             graph.input("seqlens_k", INT32, s.batch()),
             graph.input("total", INT32, 1)),
         new HashMap<>(
             Map.of("num_heads", s.headsQ(), "kv_num_heads", s.headsK(), "scale", s.scale())),
         List.of(out, "present_key", "present_value"));
-    graph.output(out, s.batch(), s.lenQ(), (long) s.headsQ() * s.dimV());
-    graph.output("present_key", cache);
-    graph.output("present_value", cache);
+    graph.output(out, type(storage), s.batch(), s.lenQ(), (long) s.headsQ() * s.dimV());
+    graph.output("present_key", type(storage), cache);
+    graph.output("present_value", type(storage), cache);
     int[] lengths = new int[s.batch()];
     java.util.Arrays.fill(lengths, s.lenK() - 1);
     int heads = s.batch() * s.headsK();
     float[] freshK = Layouts.rows(in.k(), heads, s.lenK(), s.dimQk(), past, fresh);
     float[] freshV = Layouts.rows(in.v(), heads, s.lenK(), s.dimV(), past, fresh);
-    return new OrtWay("GQA", graph, threads)
-        .with("q", Layouts.rowsFirst(in.q(), s.batch(), s.headsQ(), s.lenQ(), s.dimQk()), q)
-        .with("k", Layouts.rowsFirst(freshK, s.batch(), s.headsK(), fresh, s.dimQk()), kv)
-        .with("v", Layouts.rowsFirst(freshV, s.batch(), s.headsV(), fresh, s.dimV()), kv)
-        .with("past_key", in.k(), cache)
-        .with("past_value", in.v(), cache)
+    return new OrtWay(name("GQA", storage), graph, threads)
+        .with(
+            "q", storage, Layouts.rowsFirst(in.q(), s.batch(), s.headsQ(), s.lenQ(), s.dimQk()), q)
+        .with("k", storage, Layouts.rowsFirst(freshK, s.batch(), s.headsK(), fresh, s.dimQk()), kv)
+        .with("v", storage, Layouts.rowsFirst(freshV, s.batch(), s.headsV(), fresh, s.dimV()), kv)
+        .with("past_key", storage, in.k(), cache)
+        .with("past_value", storage, in.v(), cache)
         .with("seqlens_k", lengths, s.batch())
         .with("total", new int[] {s.lenK()}, 1)
         .inPlace("present_key", "past_key")

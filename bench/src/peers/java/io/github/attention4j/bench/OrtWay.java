@@ -1,13 +1,14 @@
 package io.github.attention4j.bench;
 
+import ai.onnxruntime.OnnxJavaType;
 import ai.onnxruntime.OnnxTensor;
 import ai.onnxruntime.OrtEnvironment;
 import ai.onnxruntime.OrtException;
 import ai.onnxruntime.OrtSession;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
-import java.nio.FloatBuffer;
 import java.nio.IntBuffer;
+import java.nio.ShortBuffer;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.Set;
@@ -25,7 +26,8 @@ final class OrtWay implements Way {
   private final Map<String, OnnxTensor> inputs = new HashMap<>();
   private final Map<String, OnnxTensor> outputs = new HashMap<>();
   private String resultName;
-  private FloatBuffer result;
+  private ByteBuffer result;
+  private boolean half;
   private UnaryOperator<float[]> layout = UnaryOperator.identity();
 
   OrtWay(String name, OnnxGraph graph, int threads) throws OrtException {
@@ -37,10 +39,12 @@ final class OrtWay implements Way {
     options.setOptimizationLevel(OrtSession.SessionOptions.OptLevel.ALL_OPT);
     session = environment().createSession(graph.model(), options);
     for (Map.Entry<String, long[]> output : graph.outputs().entrySet()) {
-      FloatBuffer buffer = floats(count(output.getValue()));
-      outputs.put(output.getKey(), tensor(buffer, output.getValue()));
+      boolean isHalf = graph.isHalf(output.getKey());
+      ByteBuffer buffer = bytes((isHalf ? 2 : 4) * count(output.getValue()));
+      outputs.put(output.getKey(), tensor(buffer, isHalf, output.getValue()));
       if (result == null) {
         result = buffer;
+        half = isHalf;
         resultName = output.getKey();
       }
     }
@@ -51,7 +55,24 @@ final class OrtWay implements Way {
   }
 
   OrtWay with(String input, float[] values, long... shape) throws OrtException {
-    inputs.put(input, tensor(floats(values.length).put(0, values), shape));
+    ByteBuffer buffer = bytes(4 * values.length);
+    buffer.asFloatBuffer().put(0, values);
+    inputs.put(input, tensor(buffer, false, shape));
+    return this;
+  }
+
+  /** The same, in float16 unless it is stored in float32. */
+  OrtWay with(String input, Storage storage, float[] values, long... shape) throws OrtException {
+    return storage == Storage.F32 ? with(input, values, shape) : withHalf(input, values, shape);
+  }
+
+  private OrtWay withHalf(String input, float[] values, long... shape) throws OrtException {
+    ByteBuffer buffer = bytes(2 * values.length);
+    ShortBuffer halves = buffer.asShortBuffer();
+    for (int i = 0; i < values.length; i++) {
+      halves.put(i, Float.floatToFloat16(values[i]));
+    }
+    inputs.put(input, tensor(buffer, true, shape));
     return this;
   }
 
@@ -73,12 +94,10 @@ final class OrtWay implements Way {
     return this;
   }
 
-  private static OnnxTensor tensor(FloatBuffer values, long[] shape) throws OrtException {
-    return OnnxTensor.createTensor(environment(), values, shape);
-  }
-
-  private static FloatBuffer floats(int count) {
-    return bytes(4 * count).asFloatBuffer();
+  private static OnnxTensor tensor(ByteBuffer values, boolean half, long[] shape)
+      throws OrtException {
+    return OnnxTensor.createTensor(
+        environment(), values, shape, half ? OnnxJavaType.FLOAT16 : OnnxJavaType.FLOAT);
   }
 
   private static ByteBuffer bytes(int size) {
@@ -112,8 +131,15 @@ final class OrtWay implements Way {
 
   @Override
   public float[] result() {
-    float[] values = new float[result.capacity()];
-    result.get(0, values);
+    float[] values = new float[result.capacity() / (half ? 2 : 4)];
+    if (half) {
+      ShortBuffer halves = result.asShortBuffer();
+      for (int i = 0; i < values.length; i++) {
+        values[i] = Float.float16ToFloat(halves.get(i));
+      }
+    } else {
+      result.asFloatBuffer().get(0, values);
+    }
     return layout.apply(values);
   }
 

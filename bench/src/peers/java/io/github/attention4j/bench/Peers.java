@@ -10,8 +10,8 @@ import java.util.Locale;
 import java.util.Map;
 
 /**
- * Question: how fast is attention4j beside ONNX Runtime and PyTorch, beside Java, and beside what
- * the machine can do at all?
+ * Question: how fast is attention4j beside ONNX Runtime, PyTorch and oneDNN, beside Java, and
+ * beside what the machine can do at all?
  *
  * <p>Expected: ahead of the best of them on every workload.
  *
@@ -28,6 +28,7 @@ final class Peers {
 
   static final String ORT = "onnxruntime";
   static final String TORCH = "pytorch";
+  static final String ONEDNN = "onednn";
   static final String LANGCHAIN = "langchain4j";
   static final String VECTOR = "vector";
   static final String PLAIN = "plain";
@@ -122,11 +123,13 @@ final class Peers {
             OPENMP,
             ORT,
             TORCH,
+            ONEDNN,
             LANGCHAIN,
             VECTOR,
             PLAIN,
             PARTS,
             LimitContender.FMA,
+            LimitContender.DOT,
             LimitContender.SUM,
             LimitContender.SGEMM));
     return all;

@@ -39,7 +39,7 @@ final class PeersCheck {
         "aims that are met",
         met(aims).toString(),
         "[true, true, true, false, false, false, false, false, false]");
-    require("the mean of ratios", got(aims, "ahead of the faster .* mean .*"), "1.04 x");
+    require("the mean of ratios", got(aims, "ahead of the fastest .* mean .*"), "1.04 x");
     require("recorded", got(aims, "share, over the best .* P4"), "0.98 x (java-vector)");
     require("unsupported", got(aims, "wish: .* P4"), "none");
     keepsWhatItReads(ahead.outcome());

@@ -18,7 +18,7 @@ final class PeersGoals {
   /** Times that are equal but for the clock's grain and the scheduler. */
   private static final double NO_SLOWER = 0.97;
 
-  private static final String FASTEST = "ahead of the faster of ONNX Runtime and PyTorch, ";
+  private static final String FASTEST = "ahead of the fastest peer, ";
   private static final String SHIPPED = "share, over the best recorded one as shipped, ";
   private static final String UNSUPPORTED = "wish: the same beside MKL told of another CPU, ";
 
@@ -63,11 +63,16 @@ final class PeersGoals {
   }
 
   private void add(PeersRow row) {
+    if (row.isReduced()) {
+      reduced(row);
+      return;
+    }
     switch (row.workload()) {
       case Workload.Prefill prefill -> prefill(row, prefill.shape());
       case Workload.Step step -> step(row);
       case Workload.Pairs pairs -> pairs(row);
       case Workload.Layer layer -> layer(row);
+      case Workload.Product product -> {}
       case Workload.Encoder encoder -> fastest(row, 1);
       case Workload.Decoder decoder -> fastest(row, 1);
       case Workload.Texts texts -> texts(row);
@@ -139,6 +144,31 @@ final class PeersGoals {
             "share, over the recorded Vector API version's, " + row.name(),
             recorded.ahead(Recorded.VECTOR, row),
             1.4));
+  }
+
+  /** Beside oneDNN in bfloat16, beside ourselves in float32, and beside reading. */
+  private void reduced(PeersRow row) {
+    String name = row.name();
+    if (row.has(LimitContender.DOT) && name.matches("[PM]\\d+-bf16")) {
+      boolean causal = name.matches("(P2|P4|P5|P7|P9|M3)-bf16");
+      fastest(row, causal ? 1.5 : name.startsWith("M") ? 1 : 1.15);
+      recorded(row, causal ? 1.5 : name.startsWith("M") ? 1 : 1.15, SHIPPED, true);
+      rows.stream()
+          .filter(one -> one.threads() == row.threads() && name.equals(one.name() + "-bf16"))
+          .filter(one -> one.name().matches("P[3-7]|M[1-3]"))
+          .forEach(
+              one ->
+                  add(
+                      row,
+                      Goal.ahead(
+                          "ahead of our float32, " + name,
+                          one.millis(Peers.OURS) / row.millis(Peers.OURS),
+                          1.8)));
+    }
+    if (row.workload().bytes() > 0) {
+      add(row, Goal.share("share of the memory limit, " + name, row.share(Peers.OURS), 0.9));
+      fastest(row, 1);
+    }
   }
 
   /** Sentences, passages and one sentence, by the number of threads. */

@@ -19,8 +19,18 @@ import java.util.stream.Collectors;
 /** Figures, and the tables and the chart made of them. */
 final class PeersReport {
   private static final Path DIRECTORY = Path.of("results");
+
+  /** Before the tables of numbers in fewer bits. */
+  private static final String REDUCED =
+      """
+      P, M and X: everything stored in bfloat16 (ONNX Runtime: float16). D: a float32 query over a cache in
+      so many bits. W: projections of 2048 to 4096 by weights in so many bits. A sum of W1 and D is one
+      over as many bytes, from memory.
+
+      """;
+
   private static final List<String> CHARTED =
-      List.of(Peers.OURS, Peers.ORT, Peers.TORCH, Peers.VECTOR);
+      List.of(Peers.OURS, Peers.ORT, Peers.TORCH, Peers.ONEDNN, Peers.VECTOR);
 
   private final Map<String, String> contenders = new TreeMap<>();
   private final List<PeersRow> rows = new ArrayList<>();
@@ -32,7 +42,7 @@ final class PeersReport {
     line.append(
         String.format(
             Locale.ROOT,
-            "%5.0f s  %-3s %d thread%s %2d rounds%s ",
+            "%5.0f s  %-8s %d thread%s %2d rounds%s ",
             seconds,
             row.name(),
             row.threads(),
@@ -106,13 +116,14 @@ final class PeersReport {
 
         Written by `bench/peers`; how it measures stands in `bench/README.md`. Each contender has a
         process of its own and gets its turns while all others are stopped. Times are medians over
-        rounds; shares and ratios are taken within a round, and their medians stand here. All
-        float32.
+        rounds; shares and ratios are taken within a round, and their medians stand here. Float32,
+        and in tables of their own 16, 8 and 4 bits.
 
-        *of the limit*: share of the multiply-add peak of as many cores, or, for D and T2, the time
-        of a plain sum over the same bytes over ours; below it the quartiles of the rounds. *ahead*:
-        how many times faster attention4j is than the faster of ONNX Runtime and PyTorch; beside
-        their figures stands the operator or composition that was their fastest. *Vector API, ours*
+        *of the limit*: share of the multiply-add peak of as many cores, or, for D, W1 and T2, the
+        time of a plain sum over as many bytes over ours; in 16 bits, of the peak of dot products of
+        bfloat16, where the CPU has them; below it the quartiles of the rounds. *ahead*: how many
+        times faster attention4j is than the fastest of ONNX Runtime, PyTorch and oneDNN; beside their
+        figures stands the operator or composition that was their fastest. *Vector API, ours*
         is no peer: it is a port of attention4j's own design, at %s of the peak on a long prompt, and
         nobody can be 1.25 times as fast as what has more than 80 %%. It shows what Java itself can
         do. "–": took no part, or cannot compute it.
@@ -130,7 +141,7 @@ final class PeersReport {
     text.append("\n## Aims\n\n");
     text.append(
         """
-        *ahead of the faster of ONNX Runtime and PyTorch*: measured here, in the same rounds.
+        *ahead of the fastest peer*: measured here, in the same rounds.
         *share, over the best recorded one*: our share of this machine's limit over the largest that
         any of those in `bench/shapes/recorded.txt` had of the limit of its machine.
 
@@ -143,8 +154,16 @@ final class PeersReport {
         text.append(
             "![share of the limit, %s](%s)\n\n"
                 .formatted(threads(threads), chartName(name, threads)));
-        table(text, rows(threads));
-        recorded(text, rows(threads), threads);
+        List<PeersRow> whole = rows(threads).stream().filter(row -> !row.isReduced()).toList();
+        List<PeersRow> reduced = rows(threads).stream().filter(PeersRow::isReduced).toList();
+        table(text, whole);
+        recorded(text, whole, threads, false);
+        if (!reduced.isEmpty()) {
+          text.append("\n### Numbers in 16, 8 and 4 bits, %s\n\n".formatted(threads(threads)));
+          text.append(REDUCED);
+          table(text, reduced);
+          recorded(text, reduced, threads, true);
+        }
       }
     }
     return text.toString();
@@ -186,14 +205,21 @@ final class PeersReport {
   private String tolerance() {
     double worst =
         rows.stream()
+            .filter(row -> !row.isReduced())
             .flatMap(row -> row.outcome().ready().values().stream())
             .mapToDouble(ContenderProcess.Ready::error)
             .max()
             .orElse(0);
     return "in absolute terms: attention alone at most %.0e from float64, layers and blocks at most"
             .formatted(SelfCheck.TOLERANCE)
-        + " %.0e from ours; the worst of all was %.1e"
-            .formatted(ContenderMain.LAYER_TOLERANCE, worst);
+        + " %.0e from ours; the worst of all was %.1e; in 16 bits %.0e and %.0e, of weights in 8 and"
+            .formatted(
+                ContenderMain.LAYER_TOLERANCE,
+                worst,
+                ContenderMain.SHORT_TOLERANCE,
+                ContenderMain.SHORT_LAYER_TOLERANCE)
+        + " 4 bits %.0e and %.0e for each root of the inputs, over the numbers before they were stored"
+            .formatted(ContenderMain.I8_TOLERANCE, ContenderMain.I4_TOLERANCE);
   }
 
   private static String heading(String who) {
@@ -246,7 +272,7 @@ final class PeersReport {
   /** What the limits were meanwhile. */
   private static void limits(StringBuilder text, List<PeersRow> chosen) {
     List<String> words = new ArrayList<>();
-    for (String who : List.of(LimitContender.FMA, LimitContender.SGEMM)) {
+    for (String who : List.of(LimitContender.FMA, LimitContender.DOT, LimitContender.SGEMM)) {
       double[] peaks =
           chosen.stream().filter(row -> row.has(who)).mapToDouble(row -> row.gflops(who)).toArray();
       if (peaks.length > 0) {
@@ -289,7 +315,7 @@ final class PeersReport {
   }
 
   /** What was recorded elsewhere: shares only. */
-  private void recorded(StringBuilder text, List<PeersRow> chosen, int threads) {
+  private void recorded(StringBuilder text, List<PeersRow> chosen, int threads, boolean reduced) {
     RecordedRows beside = new RecordedRows(recorded);
     if (chosen.stream().noneMatch(row -> beside.best(row, true).isPresent())) {
       return;
@@ -301,14 +327,15 @@ final class PeersReport {
         the speed of memory (here: a sum over 256 MiB), from milliseconds in `bench/shapes/recorded.txt`.
         *mkl512* is libtorch with MKL told that the CPU is another one, which nobody supports. A core
         here does twice the multiply-adds of a core there, so all that is no multiply-add weighs about
-        twice as much: *here* is the share that ONNX Runtime and PyTorch have on this machine.
+        twice as much: *here* is the share that the peers have on this machine.
 
-        | | attention4j | best as shipped | ahead | best of all | ahead | onnxruntime here | pytorch here |\
+        | | attention4j | best as shipped | ahead | best of all | ahead |\
         """);
-    List<String> names = recorded.names();
+    PeersRow.PEERS.forEach(who -> text.append(" %s here |".formatted(who)));
+    List<String> names = recorded.names(reduced);
     names.forEach(who -> text.append(" %s |".formatted(who)));
-    text.append("\n|---|---:|---:|---:|---:|---:|---:|---:|");
-    text.append("---:|".repeat(names.size())).append('\n');
+    text.append("\n|---|---:|---:|---:|---:|---:|");
+    text.append("---:|".repeat(PeersRow.PEERS.size() + names.size())).append('\n');
     for (PeersRow row : chosen) {
       if (beside.best(row, true).isPresent()) {
         text.append("| %s | %s |".formatted(row.name(), percent(beside.share(row, Peers.OURS))));
@@ -341,7 +368,7 @@ final class PeersReport {
           lines.add(where + "%s takes %s of our time".formatted(who, percent(row.ahead(who))));
         }
       }
-      for (String who : recorded.names()) {
+      for (String who : recorded.names(row.isReduced())) {
         double ahead = beside.ahead(who, row);
         if (ahead < 1) {
           lines.add(
@@ -377,7 +404,7 @@ final class PeersReport {
             "of the multiply-add peak; D and T2: of the speed at which memory can be read",
             CHARTED.stream().map(PeersReport::heading).toList());
     for (PeersRow row : rows(threads)) {
-      if (!row.name().equals(Workload.SMALLEST.name())) {
+      if (!row.name().equals(Workload.SMALLEST.name()) && !row.isReduced()) {
         chart.add(row.name(), CHARTED.stream().mapToDouble(row::share).toArray());
       }
     }

@@ -14,7 +14,7 @@ import java.util.Optional;
  */
 record PeersRow(Contenders.Outcome outcome) {
   /** Those that a user could take instead of attention4j. */
-  static final List<String> PEERS = List.of(Peers.ORT, Peers.TORCH);
+  static final List<String> PEERS = List.of(Peers.ORT, Peers.TORCH, Peers.ONEDNN);
 
   /** Ours as well: what Java itself can do. */
   static final List<String> OWN = List.of(Peers.VECTOR, Peers.PLAIN);
@@ -28,6 +28,11 @@ record PeersRow(Contenders.Outcome outcome) {
 
   Workload workload() {
     return outcome.workload();
+  }
+
+  /** Whether its numbers are stored in fewer bits than float32's. */
+  boolean isReduced() {
+    return workload().storage() != Storage.F32;
   }
 
   int threads() {
@@ -51,7 +56,10 @@ record PeersRow(Contenders.Outcome outcome) {
     return has(who) && has(Peers.OURS) ? outcome.result().ratio(who, Peers.OURS) : Double.NaN;
   }
 
-  /** The share of the limit that counts here: reading for a step, else multiply-adds. */
+  /**
+   * The share of the limit that counts here: reading for a step, else multiply-adds or, in 16 bits,
+   * dot products of bfloat16. Weights of 8 and 4 bits count by the multiply-adds.
+   */
   double share(String who) {
     String limit = bound();
     return has(who) && has(Peers.OURS) && has(limit)
@@ -67,7 +75,10 @@ record PeersRow(Contenders.Outcome outcome) {
   }
 
   private String bound() {
-    return workload().bytes() > 0 ? LimitContender.SUM : LimitContender.FMA;
+    if (workload().bytes() > 0) {
+      return LimitContender.SUM;
+    }
+    return workload().storage() == Storage.BF16 ? LimitContender.DOT : LimitContender.FMA;
   }
 
   Optional<Best> best() {

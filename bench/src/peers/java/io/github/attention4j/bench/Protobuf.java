@@ -43,7 +43,7 @@ final class Protobuf {
     return bytes(field, raw.array());
   }
 
-  private Protobuf bytes(int field, byte[] value) {
+  Protobuf bytes(int field, byte[] value) {
     varint((long) field << 3 | BYTES);
     varint(value.length);
     out.writeBytes(value);

@@ -24,6 +24,9 @@ final class RecordedRows {
     if (row.workload().bytes() == 0) {
       return row.share(who);
     }
+    if (row.workload().storage() != Storage.F32) {
+      return row.share(who); // those sums come from as much memory
+    }
     return row.has(LimitContender.MEMORY) && row.has(who)
         ? row.outcome().result().ratio(LimitContender.MEMORY, Peers.OURS) / row.ahead(who)
         : Double.NaN;

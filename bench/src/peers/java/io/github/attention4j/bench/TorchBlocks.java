@@ -9,19 +9,32 @@ import java.util.List;
 final class TorchBlocks {
   private TorchBlocks() {}
 
-  static List<Contender.Opening> layer(LayerShape shape) {
+  static List<Contender.Opening> layer(LayerShape shape, Storage storage) {
     return shape.causal()
-        ? List.of(() -> composedLayer(shape))
-        : List.of(() -> composedLayer(shape), () -> nativeLayer(shape));
+        ? List.of(() -> composedLayer(shape, storage))
+        : List.of(() -> composedLayer(shape, storage), () -> nativeLayer(shape, storage));
   }
 
-  private static TorchWay composedLayer(LayerShape shape) throws IOException {
-    return layerArguments("sdpa", shape, new JavaLayer.Weights(shape))
+  /** A projection, its weights as PyTorch keeps them. */
+  static Way product(Workload.Product product) throws Exception {
+    Projection shape = product.shape();
+    Storage storage = product.storage();
+    return RotatingWay.of(
+        product,
+        () ->
+            new TorchWay("")
+                .with("x", storage, SharedRows.x(shape), shape.rows(), shape.dimIn())
+                .with("w", storage, SharedRows.weight(shape), shape.dimOut(), shape.dimIn())
+                .program("return torch.linear(x, w)"));
+  }
+
+  private static TorchWay composedLayer(LayerShape shape, Storage storage) throws IOException {
+    return layerArguments("sdpa", shape, storage, new JavaLayer.Weights(shape))
         .program(attention(shape, shape.causal()) + "return y");
   }
 
-  private static TorchWay nativeLayer(LayerShape shape) throws IOException {
-    return layerArguments("native_mha", shape, new JavaLayer.Weights(shape))
+  private static TorchWay nativeLayer(LayerShape shape, Storage storage) throws IOException {
+    return layerArguments("native_mha", shape, storage, new JavaLayer.Weights(shape))
         .program(
             """
             y, w = torch._native_multi_head_attention(\
@@ -31,14 +44,15 @@ final class TorchBlocks {
                 .formatted(shape.width(), shape.heads()));
   }
 
-  private static TorchWay layerArguments(String name, LayerShape shape, JavaLayer.Weights weights) {
+  private static TorchWay layerArguments(
+      String name, LayerShape shape, Storage storage, JavaLayer.Weights weights) {
     int width = shape.width();
     return new TorchWay(name)
-        .with("x", weights.x(), shape.batch(), shape.length(), width)
-        .with("wqkv", FusedBlock.first3(weights.weight()), 3L * width, width)
-        .with("bqkv", FusedBlock.first3(weights.bias()), 3L * width)
-        .with("wo", weights.weight()[3], width, width)
-        .with("bo", weights.bias()[3], width);
+        .with("x", storage, weights.x(), shape.batch(), shape.length(), width)
+        .with("wqkv", storage, FusedBlock.first3(weights.weight()), 3L * width, width)
+        .with("bqkv", storage, FusedBlock.first3(weights.bias()), 3L * width)
+        .with("wo", storage, weights.weight()[3], width, width)
+        .with("bo", storage, weights.bias()[3], width);
   }
 
   /** Statements that make y of x, wqkv, bqkv, wo, bo. */
@@ -94,7 +108,7 @@ final class TorchBlocks {
     EncoderShape.Weights w = new EncoderShape.Weights(shape);
     int width = shape.width();
     int hidden = shape.hidden();
-    return layerArguments(name, shape.attention(), w.attention())
+    return layerArguments(name, shape.attention(), Storage.F32, w.attention())
         .with("n1w", w.norm1Weight(), width)
         .with("n1b", w.norm1Bias(), width)
         .with("up", w.up(), hidden, width)

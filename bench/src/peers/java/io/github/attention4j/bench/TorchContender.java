@@ -32,11 +32,16 @@ final class TorchContender implements Contender {
 
   @Override
   public List<Opening> ways(Workload workload) {
+    Storage storage = workload.storage();
+    if (storage != Storage.F32 && storage != Storage.BF16) {
+      return List.of();
+    }
     return switch (workload) {
-      case Workload.Prefill prefill -> prefill(prefill.shape());
-      case Workload.Step step -> step(step.shape());
-      case Workload.Pairs pairs -> pairs(pairs.shape());
-      case Workload.Layer layer -> TorchBlocks.layer(layer.layer());
+      case Workload.Prefill prefill -> prefill(prefill.shape(), storage);
+      case Workload.Step step -> step(step.shape(), storage);
+      case Workload.Pairs pairs -> storage == Storage.F32 ? pairs(pairs.shape()) : List.of();
+      case Workload.Layer layer -> TorchBlocks.layer(layer.layer(), storage);
+      case Workload.Product product -> List.of(() -> TorchBlocks.product(product));
       case Workload.Encoder encoder -> TorchBlocks.encoder(encoder.block());
       case Workload.Decoder decoder -> TorchBlocks.decoder(decoder.block());
       case Workload.Texts texts -> List.of();
@@ -58,19 +63,19 @@ final class TorchContender implements Contender {
     return "torch.matmul(torch.softmax(%s, -1), %s)".formatted(scores, v);
   }
 
-  private static TorchWay arguments(String name, Shape s) {
-    Inputs in = SharedInputs.of(s);
+  private static TorchWay arguments(String name, Shape s, Storage storage) {
+    Inputs in = SharedInputs.of(s, storage);
     return new TorchWay(name)
-        .with("q", in.q(), s.batch(), s.headsQ(), s.lenQ(), s.dimQk())
-        .with("k", in.k(), s.batch(), s.headsK(), s.lenK(), s.dimQk())
-        .with("v", in.v(), s.batch(), s.headsV(), s.lenK(), s.dimV());
+        .with("q", storage, in.q(), s.batch(), s.headsQ(), s.lenQ(), s.dimQk())
+        .with("k", storage, in.k(), s.batch(), s.headsK(), s.lenK(), s.dimQk())
+        .with("v", storage, in.v(), s.batch(), s.headsV(), s.lenK(), s.dimV());
   }
 
-  private static Opening way(String name, Shape shape, String body) {
-    return () -> arguments(name, shape).program(body);
+  private static Opening way(String name, Shape shape, Storage storage, String body) {
+    return () -> arguments(name, shape, storage).program(body);
   }
 
-  private List<Opening> prefill(Shape s) {
+  private List<Opening> prefill(Shape s, Storage storage) {
     List<Opening> ways = new ArrayList<>();
     if (s.headsQ() != s.headsK()) {
       int group = s.headsQ() / s.headsK();
@@ -78,13 +83,14 @@ final class TorchContender implements Contender {
           way(
               "rep",
               s,
+              storage,
               "return " + sdpa("q", repeated("k", group), repeated("v", group), s.causal())));
-      ways.add(way("gqa", s, "return " + grouped("q", "k", "v", s.causal())));
+      ways.add(way("gqa", s, storage, "return " + grouped("q", "k", "v", s.causal())));
     } else {
-      ways.add(way("sdpa", s, "return " + sdpa("q", "k", "v", s.causal())));
+      ways.add(way("sdpa", s, storage, "return " + sdpa("q", "k", "v", s.causal())));
     }
     if (!s.causal() && s.lenK() <= 1024) {
-      ways.add(way("bmm", s, "return " + composed("q", "k", "v", s.scale())));
+      ways.add(way("bmm", s, storage, "return " + composed("q", "k", "v", s.scale())));
     }
     return ways;
   }
@@ -100,11 +106,11 @@ final class TorchContender implements Contender {
   }
 
   /** The heads of a group become rows of one matrix: they share keys and values. */
-  private List<Opening> step(Shape s) {
+  private List<Opening> step(Shape s, Storage storage) {
     List<Opening> ways = new ArrayList<>();
     if (s.headsQ() == s.headsK()) {
-      ways.add(way("sdpa", s, "return " + sdpa("q", "k", "v", false)));
-      ways.add(way("bmm", s, "return " + composed("q", "k", "v", s.scale())));
+      ways.add(way("sdpa", s, storage, "return " + sdpa("q", "k", "v", false)));
+      ways.add(way("bmm", s, storage, "return " + composed("q", "k", "v", s.scale())));
       return ways;
     }
     String fold =
@@ -112,8 +118,8 @@ final class TorchContender implements Contender {
             .formatted(s.batch(), s.headsK(), s.headsQ() / s.headsK(), s.dimQk());
     String unfold =
         "\nreturn torch.reshape(o, [%d, %d, 1, %d])".formatted(s.batch(), s.headsQ(), s.dimV());
-    ways.add(way("fold", s, fold + "o = " + sdpa("f", "k", "v", false) + unfold));
-    ways.add(way("bmm", s, fold + "o = " + composed("f", "k", "v", s.scale()) + unfold));
+    ways.add(way("fold", s, storage, fold + "o = " + sdpa("f", "k", "v", false) + unfold));
+    ways.add(way("bmm", s, storage, fold + "o = " + composed("f", "k", "v", s.scale()) + unfold));
     return ways;
   }
 

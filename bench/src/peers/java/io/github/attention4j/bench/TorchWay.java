@@ -37,7 +37,17 @@ final class TorchWay implements Way {
 
   /** Adds an argument of the program. */
   TorchWay with(String argument, float[] values, long... shape) {
+    return with(argument, Storage.F32, values, shape);
+  }
+
+  /** The same, in bfloat16 unless it is stored in float32. */
+  TorchWay with(String argument, Storage storage, float[] values, long... shape) {
     PtNDArray array = manager.create(FloatBuffer.wrap(values), new Shape(shape), DataType.FLOAT32);
+    if (storage != Storage.F32) {
+      PtNDArray floats = array;
+      array = floats.toType(DataType.BFLOAT16, false);
+      floats.close();
+    }
     arguments.add(IValue.from(array));
     names.add(argument + ": Tensor");
     return this;
@@ -74,8 +84,9 @@ final class TorchWay implements Way {
 
   @Override
   public float[] result() {
-    try (PtNDArray array = last.toTensor(manager)) {
-      return layout.apply(array.toFloatArray());
+    try (PtNDArray array = last.toTensor(manager);
+        PtNDArray floats = array.toType(DataType.FLOAT32, true)) {
+      return layout.apply(floats.toFloatArray());
     }
   }
 

@@ -2,6 +2,7 @@ package io.github.attention4j.bench;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.stream.Stream;
 
 /** One problem that all contenders solve, by the name that the tables use. */
 sealed interface Workload {
@@ -21,11 +22,16 @@ sealed interface Workload {
   /** What a step must read once, keys and values and weights; 0 where arithmetic decides. */
   double bytes();
 
+  /** How its numbers are stored. */
+  default Storage storage() {
+    return Storage.F32;
+  }
+
   /** Only attention, many queries. */
-  record Prefill(Shape shape) implements Workload {
+  record Prefill(Shape shape, Storage storage) implements Workload {
     @Override
     public String name() {
-      return shape.name();
+      return shape.name() + storage.suffix();
     }
 
     @Override
@@ -45,10 +51,10 @@ sealed interface Workload {
   }
 
   /** Only attention, one query for each sequence. */
-  record Step(Shape shape) implements Workload {
+  record Step(Shape shape, Storage storage) implements Workload {
     @Override
     public String name() {
-      return shape.name();
+      return shape.name() + storage.suffix();
     }
 
     @Override
@@ -63,15 +69,15 @@ sealed interface Workload {
 
     @Override
     public double bytes() {
-      return shape.cacheBytes();
+      return storage.cacheBytes(shape);
     }
   }
 
   /** Differential attention; the shape counts pairs. */
-  record Pairs(Shape shape) implements Workload {
+  record Pairs(Shape shape, Storage storage) implements Workload {
     @Override
     public String name() {
-      return shape.name();
+      return shape.name() + storage.suffix();
     }
 
     @Override
@@ -91,10 +97,10 @@ sealed interface Workload {
   }
 
   /** Multi-head attention with its projections. */
-  record Layer(LayerShape layer) implements Workload {
+  record Layer(LayerShape layer, Storage storage) implements Workload {
     @Override
     public String name() {
-      return layer.name();
+      return layer.name() + storage.suffix();
     }
 
     @Override
@@ -110,6 +116,36 @@ sealed interface Workload {
     @Override
     public double bytes() {
       return 0;
+    }
+  }
+
+  /** A projection without bias. */
+  record Product(Projection shape, Storage storage) implements Workload {
+    /** Up to here a call is bound by reading its weights. */
+    private static final int FEW_ROWS = 4;
+
+    @Override
+    public String name() {
+      return shape.name() + storage.suffix();
+    }
+
+    @Override
+    public String source() {
+      return shape.source();
+    }
+
+    @Override
+    public double flops() {
+      return shape.flops();
+    }
+
+    @Override
+    public double bytes() {
+      return shape.rows() > FEW_ROWS ? 0 : weightBytes();
+    }
+
+    double weightBytes() {
+      return storage.weightBytes((double) shape.dimIn() * shape.dimOut());
     }
   }
 
@@ -208,22 +244,39 @@ sealed interface Workload {
   /** Those of the peers' table: the odd shapes of the other comparison are left to it. */
   static List<Workload> all() {
     List<Workload> all = new ArrayList<>();
-    all.add(new Prefill(SMALLEST));
+    all.add(new Prefill(SMALLEST, Storage.F32));
     Shape.all("prefill").stream()
         .filter(shape -> number(shape.name()) <= 11)
-        .map(Prefill::new)
+        .map(shape -> new Prefill(shape, Storage.F32))
         .forEach(all::add);
     Shape.all("decode").stream()
         .filter(shape -> number(shape.name()) <= 4)
-        .map(Step::new)
+        .map(shape -> new Step(shape, Storage.F32))
         .forEach(all::add);
-    LayerShape.all().stream().map(Layer::new).forEach(all::add);
-    all.add(new Pairs(Shape.named("differential", "X1")));
+    LayerShape.all().stream().map(shape -> new Layer(shape, Storage.F32)).forEach(all::add);
+    all.add(new Pairs(Shape.named("differential", "X1"), Storage.F32));
     EncoderShape.all().stream().map(Encoder::new).forEach(all::add);
     DecoderShape.all().stream().map(Decoder::new).forEach(all::add);
     TextShape.all().stream().map(Texts::new).forEach(all::add);
     ModelShape.all().stream().map(Model::new).forEach(all::add);
+    Shape.lines("reduced").forEach(line -> addReduced(line.strip().split("\\s+"), all));
     return all;
+  }
+
+  /** A problem with its numbers stored in some ways. */
+  private static void addReduced(String[] words, List<Workload> all) {
+    String name = words[0];
+    for (Storage storage : Stream.of(words).skip(1).map(Storage::valueOf).toList()) {
+      all.add(
+          switch (name.charAt(0)) {
+            case 'P' -> new Prefill(Shape.named("prefill", name), storage);
+            case 'D' -> new Step(Shape.named("decode", name), storage);
+            case 'X' -> new Pairs(Shape.named("differential", name), storage);
+            case 'M' -> new Layer(LayerShape.named(name), storage);
+            case 'W' -> new Product(Projection.named("rows", name), storage);
+            default -> throw new IllegalArgumentException("no problem is called " + name);
+          });
+    }
   }
 
   /** The one of that name. */
