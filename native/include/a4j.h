@@ -583,12 +583,13 @@ enum a4j_combine {
 
 /*
  * Linear projection: out[r] = combine(out[r], activation(weight x[r] + bias)), weight as PyTorch keeps it, [dim_out, dim_in].
- * Activation and combination are applied while the sums are in the cache, with the bits that a4j_elementwise gives.
+ * Activation and combination are applied while the sums are in the cache, with the bits that a4j_elementwise gives. x of 16 bits is
+ * widened before, an out of 16 bits is what float32 gives, rounded once; out[r] is read as it is stored.
  */
 typedef struct a4j_linear_desc {
   int32_t size_bytes;
   int32_t abi_version;
-  int32_t dtype; /* of x and out: A4J_F32 */
+  int32_t dtype; /* of x: A4J_F32, A4J_BF16 or A4J_F16 */
   int32_t threads;
   a4j_storage weight; /* quantised weights are packed, and product is A4J_PRODUCT_OWN */
   int32_t product;    /* enum a4j_product */
@@ -597,6 +598,7 @@ typedef struct a4j_linear_desc {
   int32_t arithmetic; /* enum a4j_arithmetic */
   int64_t rows, dim_in, dim_out;
   int64_t x_stride_row, weight_stride_row, out_stride_row; /* each at least its row's width; packed weights have no stride */
+  int32_t out_dtype;                                       /* like dtype */
 } a4j_linear_desc;
 
 /* Scratch for a4j_linear with this descriptor, or minus a status. */
@@ -658,19 +660,26 @@ A4J_API int32_t a4j_quantize(const a4j_quantized_desc *desc, const void *x, void
 /* out [rows, dim] = the weights of rows from first_row on, scale * code rounded to float32, + minimum rounded again. */
 A4J_API int32_t a4j_dequantize(const a4j_quantized_desc *desc, const void *packed, void *out);
 
+/*
+ * Layers take and return rows of 16 bits as well: they widen x, compute as with float32, and round the result once. Norms keep a
+ * row of 16 bits on the stack, and take no wider ones than this.
+ */
+enum { A4J_SHORT_ROW = 16384 };
+
 /* RMS normalisation (Zhang and Sennrich 2019): out[r] = x[r] / sqrt(mean(x[r]^2) + epsilon) * weight * scale. */
 typedef struct a4j_rms_norm_desc {
   int32_t size_bytes;
   int32_t abi_version;
-  int32_t dtype; /* A4J_F32 */
+  int32_t dtype; /* of x: A4J_F32, A4J_BF16 or A4J_F16 */
   int32_t threads;
   int64_t rows, dim;
   int64_t x_stride_row, out_stride_row;
   float epsilon;
-  float scale; /* 1 for the usual one; 1 - lambda_init behind differential attention */
+  float scale;       /* 1 for the usual one; 1 - lambda_init behind differential attention */
+  int32_t out_dtype; /* like dtype */
 } a4j_rms_norm_desc;
 
-/* x, out [rows, dim], weight [dim] or NULL for ones. out may be x (with its stride). */
+/* x, out [rows, dim], weight [dim] or NULL for ones. out may be x (with its stride and type). */
 A4J_API int32_t a4j_rms_norm(const a4j_rms_norm_desc *desc, const void *x, const float *weight, void *out);
 
 /*
@@ -680,15 +689,16 @@ A4J_API int32_t a4j_rms_norm(const a4j_rms_norm_desc *desc, const void *x, const
 typedef struct a4j_layer_norm_desc {
   int32_t size_bytes;
   int32_t abi_version;
-  int32_t dtype; /* A4J_F32 */
+  int32_t dtype; /* of x: A4J_F32, A4J_BF16 or A4J_F16 */
   int32_t threads;
   int64_t rows, dim;
   int64_t x_stride_row, out_stride_row;
   float epsilon;
+  int32_t out_dtype; /* like dtype */
 } a4j_layer_norm_desc;
 
 /*
- * x, out [rows, dim], weight [dim] or NULL for ones, bias [dim] or NULL for zeros. out may be x (with its stride).
+ * x, out [rows, dim], weight [dim] or NULL for ones, bias [dim] or NULL for zeros. out may be x (with its stride and type).
  * mean, inv_std [rows], contiguous: each row's mean and 1 / sqrt(variance + epsilon); each may be NULL.
  */
 A4J_API int32_t a4j_layer_norm(const a4j_layer_norm_desc *desc, const void *x, const float *weight, const float *bias,
@@ -707,7 +717,7 @@ enum a4j_rope_style {
 typedef struct a4j_rope_desc {
   int32_t size_bytes;
   int32_t abi_version;
-  int32_t dtype; /* A4J_F32 */
+  int32_t dtype; /* of x: A4J_F32, A4J_BF16 or A4J_F16 */
   int32_t threads;
   int64_t batch, heads, len, dim;
   int64_t rotary_dim; /* even, <= dim */
@@ -718,10 +728,11 @@ typedef struct a4j_rope_desc {
   int64_t positions_offset;       /* int32_t in the tail, position of row i of batch b at [b * positions_stride_batch + i] */
   int64_t positions_stride_batch; /* len, or 0 where all batches share one list */
   int32_t style;                  /* enum a4j_rope_style */
+  int32_t out_dtype;              /* like dtype */
 } a4j_rope_desc;
 
 /*
- * x, out [batch, heads, len, dim]; cos, sin [table_rows, rotary_dim / 2], contiguous. out may be x (with its strides).
+ * x, out [batch, heads, len, dim]; cos, sin [table_rows, rotary_dim / 2], contiguous. out may be x (with its strides and type).
  * Checks all positions before it writes: A4J_BAD_POSITION.
  */
 A4J_API int32_t a4j_rope(const a4j_rope_desc *desc, const void *x, const float *cos, const float *sin, void *out);
@@ -771,16 +782,17 @@ A4J_API int32_t a4j_pair_scores(const a4j_pair_scores_desc *desc, const void *q,
 typedef struct a4j_elementwise_desc {
   int32_t size_bytes;
   int32_t abi_version;
-  int32_t dtype; /* A4J_F32 */
+  int32_t dtype; /* of x: A4J_F32, A4J_BF16 or A4J_F16 */
   int32_t threads;
   int32_t activation; /* enum a4j_activation */
   int32_t combine;    /* enum a4j_combine */
   int64_t rows, dim;
   int64_t x_stride_row, y_stride_row, out_stride_row;
-  float scale; /* finite; only read by A4J_ADD */
+  float scale;                /* finite; only read by A4J_ADD */
+  int32_t y_dtype, out_dtype; /* like dtype */
 } a4j_elementwise_desc;
 
-/* x, y, out [rows, dim]; y may be NULL with A4J_SET. out may be x or y (with its stride). */
+/* x, y, out [rows, dim]; y may be NULL with A4J_SET. out may be x or y (with its stride and type). */
 A4J_API int32_t a4j_elementwise(const a4j_elementwise_desc *desc, const void *x, const void *y, void *out);
 
 /* Conversion of numbers; see enum a4j_dtype. */

@@ -43,7 +43,7 @@ static const struct line lines[] = {
     CONSTANT(A4J_HARDEN_SUBTRACT), CONSTANT(A4J_SHARED_BATCH), CONSTANT(A4J_SHARED_HEAD), CONSTANT(A4J_SHARED_ROW),
     CONSTANT(A4J_SHARED_KEY), CONSTANT(A4J_LAMBDA_AS_GIVEN), CONSTANT(A4J_LAMBDA_SIGMOID),
     CONSTANT(A4J_KEY_PAIRS), CONSTANT(A4J_KEY_HEADS), CONSTANT(A4J_ROPE_HALF), CONSTANT(A4J_ROPE_INTERLEAVED),
-    CONSTANT(A4J_PRODUCT_OWN), CONSTANT(A4J_PRODUCT_BLAS), CONSTANT(A4J_PRODUCT_PACKED), CONSTANT(A4J_PANEL),
+    CONSTANT(A4J_PRODUCT_OWN), CONSTANT(A4J_PRODUCT_BLAS), CONSTANT(A4J_PRODUCT_PACKED), CONSTANT(A4J_PANEL), CONSTANT(A4J_SHORT_ROW),
     CONSTANT(A4J_PAIR_ADDITIVE), CONSTANT(A4J_PAIR_GAUSSIAN), CONSTANT(A4J_PAIR_BOXCAR), CONSTANT(A4J_PAIR_EPANECHIKOV),
     CONSTANT(A4J_EMPTY_UNSEEN), CONSTANT(A4J_EMPTY_ALIKE), CONSTANT(A4J_IDENTITY), CONSTANT(A4J_RELU),
     CONSTANT(A4J_GELU), CONSTANT(A4J_GELU_TANH), CONSTANT(A4J_SILU), CONSTANT(A4J_SIGMOID), CONSTANT(A4J_TANH), CONSTANT(A4J_SET),
@@ -111,24 +111,24 @@ static const struct line lines[] = {
 
 #define OWNER a4j_linear_desc
     STRUCT, FIELD(size_bytes), FIELD(abi_version), FIELD(dtype), FIELD(threads), FIELD(weight), FIELD(product), FIELD(activation), FIELD(combine), FIELD(arithmetic),
-    FIELD(rows), FIELD(dim_in), FIELD(dim_out), FIELD(x_stride_row), FIELD(weight_stride_row), FIELD(out_stride_row),
+    FIELD(rows), FIELD(dim_in), FIELD(dim_out), FIELD(x_stride_row), FIELD(weight_stride_row), FIELD(out_stride_row), FIELD(out_dtype),
 #undef OWNER
 
 #define OWNER a4j_rms_norm_desc
     STRUCT, FIELD(size_bytes), FIELD(abi_version), FIELD(dtype), FIELD(threads), FIELD(rows), FIELD(dim), FIELD(x_stride_row),
-    FIELD(out_stride_row), FIELD(epsilon), FIELD(scale),
+    FIELD(out_stride_row), FIELD(epsilon), FIELD(scale), FIELD(out_dtype),
 #undef OWNER
 
 #define OWNER a4j_layer_norm_desc
     STRUCT, FIELD(size_bytes), FIELD(abi_version), FIELD(dtype), FIELD(threads), FIELD(rows), FIELD(dim), FIELD(x_stride_row),
-    FIELD(out_stride_row), FIELD(epsilon),
+    FIELD(out_stride_row), FIELD(epsilon), FIELD(out_dtype),
 #undef OWNER
 
 #define OWNER a4j_rope_desc
     STRUCT, FIELD(size_bytes), FIELD(abi_version), FIELD(dtype), FIELD(threads), FIELD(batch),
     FIELD(heads), FIELD(len), FIELD(dim), FIELD(rotary_dim), FIELD(table_rows), FIELD(x_stride_batch), FIELD(x_stride_head),
     FIELD(x_stride_row), FIELD(out_stride_batch), FIELD(out_stride_head), FIELD(out_stride_row), FIELD(position_start),
-    FIELD(positions_offset), FIELD(positions_stride_batch), FIELD(style),
+    FIELD(positions_offset), FIELD(positions_stride_batch), FIELD(style), FIELD(out_dtype),
 #undef OWNER
 
 #define OWNER a4j_pair_scores_desc
@@ -140,7 +140,7 @@ static const struct line lines[] = {
 
 #define OWNER a4j_elementwise_desc
     STRUCT, FIELD(size_bytes), FIELD(abi_version), FIELD(dtype), FIELD(threads), FIELD(activation), FIELD(combine), FIELD(rows),
-    FIELD(dim), FIELD(x_stride_row), FIELD(y_stride_row), FIELD(out_stride_row), FIELD(scale),
+    FIELD(dim), FIELD(x_stride_row), FIELD(y_stride_row), FIELD(out_stride_row), FIELD(scale), FIELD(y_dtype), FIELD(out_dtype),
 #undef OWNER
 
 #define OWNER a4j_convert_desc

@@ -26,15 +26,21 @@ static inline int32_t a4j_check_version(const void *desc, size_t struct_bytes) {
   return A4J_OK;
 }
 
-/* The same, and the element type. */
+/* Whether a dtype is of real numbers that are stored one by one. */
+static inline int a4j_is_float(int32_t dtype) { return dtype >= A4J_F32 && dtype <= A4J_F16; }
+
+/* The types of what a layer reads and writes; the version was checked, so that there is an out_dtype. */
+static inline int32_t a4j_check_layer(const void *desc, int32_t out_dtype) {
+  const struct a4j_desc_head *head = desc;
+  return a4j_is_float(head->dtype) && a4j_is_float(out_dtype) ? A4J_OK : A4J_UNSUPPORTED_DTYPE;
+}
+
+/* The head, and the element type of an operation that has float32 only. */
 static inline int32_t a4j_check_head(const void *desc, size_t struct_bytes) {
   const int32_t status = a4j_check_version(desc, struct_bytes);
   if (status != A4J_OK) return status;
   return ((const struct a4j_desc_head *)desc)->dtype == A4J_F32 ? A4J_OK : A4J_UNSUPPORTED_DTYPE;
 }
-
-/* Whether a dtype is of real numbers that are stored one by one. */
-static inline int a4j_is_float(int32_t dtype) { return dtype >= A4J_F32 && dtype <= A4J_F16; }
 
 /* Points *array at count int32_t of the tail, or at NULL where offset is 0. */
 static inline int32_t a4j_check_tail(const void *desc, size_t struct_bytes, int64_t offset, int64_t count,

@@ -20,6 +20,7 @@
 #include "quantized.h"
 #include "rows.h"
 #include "sizes.h"
+#include "stored.h"
 #include "team.h"
 
 /* cblas_sgemm, LP64; enum arguments are ints. */
@@ -104,19 +105,40 @@ static void pack(const struct call *call, int64_t col, int64_t d, int64_t depth,
 /* ---- From sums to results ---- */
 
 /*
- * Sums either become results by themselves, or pass through an activation or a multiplication at the end. If out is only to be
- * replaced, sums are built and activated in its own memory; otherwise it still holds an operand, and sums are built in a block
- * beside it. The block is small enough to stay in the cache.
+ * Sums either become results by themselves, or pass through an activation or a multiplication at the end, or are rounded to 16 bits.
+ * If an out of float32 is only to be replaced, sums are built and activated in its own memory; otherwise it still holds an operand or
+ * has no room for them, and sums are built in a block beside it. The block is small enough to stay in the cache.
  */
-static int finishes(const a4j_linear_desc *desc) { return desc->activation != A4J_IDENTITY || desc->combine == A4J_MULTIPLY; }
-static int needs_block(const a4j_linear_desc *desc) { return finishes(desc) && desc->combine != A4J_SET; }
+static int finishes(const a4j_linear_desc *desc) {
+  return desc->activation != A4J_IDENTITY || desc->combine == A4J_MULTIPLY || desc->out_dtype != A4J_F32;
+}
+static int needs_block(const a4j_linear_desc *desc) {
+  return finishes(desc) && (desc->combine != A4J_SET || desc->out_dtype != A4J_F32);
+}
 
 /* Whether the first part of a sum is added to what out holds. */
 static int accumulates(const a4j_linear_desc *desc) { return !finishes(desc) && desc->combine == A4J_ADD; }
 
+/* The same into an out of 16 bits, some numbers at a time. */
+static void finish_short(const struct call *call, int64_t at, int64_t cols, const float *sums) {
+  enum { PART = 256 };
+  const a4j_linear_desc *desc = call->desc;
+  float room[PART];
+  for (int64_t c = 0; c < cols; c += PART) {
+    const int64_t n = smaller(PART, cols - c);
+    if (desc->combine != A4J_SET) a4j_widen(call->kernels, desc->out_dtype, call->out, at + c, n, room);
+    call->kernels->combine(n, desc->activation, desc->combine, 1.0f, sums + c, room, room);
+    a4j_round(call->kernels, desc->out_dtype, call->out, at + c, n, room);
+  }
+}
+
 static void finish(const struct call *call, int64_t row, int64_t rows, int64_t col, int64_t cols, const float *sums,
                    int64_t sums_stride) {
   const a4j_linear_desc *desc = call->desc;
+  if (desc->out_dtype != A4J_F32) {
+    for (int64_t r = 0; r < rows; r++) finish_short(call, (row + r) * desc->out_stride_row + col, cols, sums + r * sums_stride);
+    return;
+  }
   for (int64_t r = 0; r < rows; r++) {
     float *out = call->out + (row + r) * desc->out_stride_row + col;
     call->kernels->combine(cols, desc->activation, desc->combine, 1.0f, sums + r * sums_stride, out, out);
@@ -471,7 +493,8 @@ int32_t a4j_use_blas(const void *cblas_sgemm) {
 }
 
 static int32_t check(const a4j_linear_desc *desc) {
-  int32_t status = a4j_check_head(desc, sizeof *desc);
+  int32_t status = a4j_check_version(desc, sizeof *desc);
+  if (status == A4J_OK) status = a4j_check_layer(desc, desc->out_dtype);
   if (status != A4J_OK) return status;
   if (!a4j_is_activation(desc->activation) || !a4j_is_combine(desc->combine) || desc->product < A4J_PRODUCT_OWN ||
       desc->product > A4J_PRODUCT_PACKED || desc->arithmetic < A4J_ARITHMETIC_EXACT || desc->arithmetic > A4J_ARITHMETIC_BF16)
@@ -496,10 +519,35 @@ static int32_t check_strides(const a4j_linear_desc *desc) {
 }
 
 /* For as many threads as any tier would take: a workspace stays large enough when another is selected. */
-static int64_t workspace_bytes(const a4j_linear_desc *desc) {
+static int64_t product_bytes(const a4j_linear_desc *desc) {
   if (a4j_is_quantized(desc->weight.dtype)) return desc->dim_out > 0 ? desc->rows * quantized_row_bytes(desc) : 0;
   if (!takes_panels(desc)) return 0;
   return (panel_threads(desc, A4J_LANES_MIN) * scratch_floats(desc) + x_pair_floats(desc)) * (int64_t)sizeof(float);
+}
+
+/* Where rows of x in 16 bits are widened: after what products need, in whole lines. */
+static int64_t wide_x_offset(const a4j_linear_desc *desc) {
+  return ceil_div(product_bytes(desc), A4J_WORKSPACE_ALIGNMENT) * A4J_WORKSPACE_ALIGNMENT;
+}
+
+static int widens_x(const a4j_linear_desc *desc) { return desc->dtype != A4J_F32 && desc->dim_in > 0 && desc->dim_out > 0; }
+
+static int64_t workspace_bytes(const a4j_linear_desc *desc) {
+  return widens_x(desc) ? wide_x_offset(desc) + desc->rows * desc->dim_in * (int64_t)sizeof(float) : product_bytes(desc);
+}
+
+struct widening {
+  const struct a4j_kernels *kernels;
+  const a4j_linear_desc *desc;
+  const void *x;
+  float *wide;
+};
+
+static void widen_rows(const void *context, int64_t row, int64_t row_end) {
+  const struct widening *w = context;
+  const int64_t dim = w->desc->dim_in;
+  for (; row < row_end; row++)
+    a4j_widen(w->kernels, w->desc->dtype, w->x, row * w->desc->x_stride_row, dim, w->wide + row * dim);
 }
 
 int64_t a4j_linear_workspace_bytes(const a4j_linear_desc *desc) {
@@ -524,6 +572,15 @@ int32_t a4j_linear(const a4j_linear_desc *desc, const void *x, const void *weigh
 
   struct call call = {.kernels = a4j_kernels_active(), .desc = desc, .x = x, .weight = weight, .bias = bias, .out = out};
   if (needed > 0) call.workspace = workspace;
+  a4j_linear_desc wide = *desc;
+  if (widens_x(desc)) {
+    const struct widening widening = {call.kernels, desc, x, (float *)(void *)((char *)workspace + wide_x_offset(desc))};
+    a4j_rows_run(desc->threads, desc->rows, 5 + 0.1 * (double)desc->dim_in, widen_rows, &widening);
+    wide.dtype = A4J_F32;
+    wide.x_stride_row = desc->dim_in;
+    call.desc = desc = &wide;
+    call.x = widening.wide;
+  }
   if (a4j_is_quantized(desc->weight.dtype) && desc->dim_in > 0)
     run_quantized(&call);
   else if (takes_panels(desc))

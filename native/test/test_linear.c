@@ -509,7 +509,8 @@ static void shouldRefuseWhatTheDescriptorCannotMean(void) {
   REFUSES(d.size_bytes--, A4J_BAD_DESCRIPTOR);
   REFUSES(d.size_bytes = 0, A4J_BAD_DESCRIPTOR);
   REFUSES(d.abi_version++, A4J_BAD_ABI);
-  REFUSES(d.dtype = 1, A4J_UNSUPPORTED_DTYPE);
+  REFUSES(d.dtype = A4J_I8, A4J_UNSUPPORTED_DTYPE);
+  REFUSES(d.out_dtype = A4J_I8, A4J_UNSUPPORTED_DTYPE);
   REFUSES(d.threads = 0, A4J_BAD_OPTION);
   REFUSES(d.combine = 3, A4J_BAD_OPTION);
   REFUSES(d.combine = -1, A4J_BAD_OPTION);

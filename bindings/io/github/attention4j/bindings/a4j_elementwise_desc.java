@@ -27,6 +27,8 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int64_t y_stride_row;
  *     int64_t out_stride_row;
  *     float scale;
+ *     int32_t y_dtype;
+ *     int32_t out_dtype;
  * }
  * }
  */
@@ -49,6 +51,8 @@ public class a4j_elementwise_desc {
         a4j_h.C_LONG.withName("y_stride_row"),
         a4j_h.C_LONG.withName("out_stride_row"),
         a4j_h.C_FLOAT.withName("scale"),
+        a4j_h.C_INT.withName("y_dtype"),
+        a4j_h.C_INT.withName("out_dtype"),
         MemoryLayout.paddingLayout(4)
     ).withName("a4j_elementwise_desc");
 
@@ -585,6 +589,94 @@ public class a4j_elementwise_desc {
      */
     public static void scale(MemorySegment struct, float fieldValue) {
         struct.set(scale$LAYOUT, scale$OFFSET, fieldValue);
+    }
+
+    private static final OfInt y_dtype$LAYOUT = (OfInt)$LAYOUT.select(groupElement("y_dtype"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int32_t y_dtype
+     * }
+     */
+    public static final OfInt y_dtype$layout() {
+        return y_dtype$LAYOUT;
+    }
+
+    private static final long y_dtype$OFFSET = $LAYOUT.byteOffset(groupElement("y_dtype"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int32_t y_dtype
+     * }
+     */
+    public static final long y_dtype$offset() {
+        return y_dtype$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int32_t y_dtype
+     * }
+     */
+    public static int y_dtype(MemorySegment struct) {
+        return struct.get(y_dtype$LAYOUT, y_dtype$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int32_t y_dtype
+     * }
+     */
+    public static void y_dtype(MemorySegment struct, int fieldValue) {
+        struct.set(y_dtype$LAYOUT, y_dtype$OFFSET, fieldValue);
+    }
+
+    private static final OfInt out_dtype$LAYOUT = (OfInt)$LAYOUT.select(groupElement("out_dtype"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int32_t out_dtype
+     * }
+     */
+    public static final OfInt out_dtype$layout() {
+        return out_dtype$LAYOUT;
+    }
+
+    private static final long out_dtype$OFFSET = $LAYOUT.byteOffset(groupElement("out_dtype"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int32_t out_dtype
+     * }
+     */
+    public static final long out_dtype$offset() {
+        return out_dtype$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int32_t out_dtype
+     * }
+     */
+    public static int out_dtype(MemorySegment struct) {
+        return struct.get(out_dtype$LAYOUT, out_dtype$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int32_t out_dtype
+     * }
+     */
+    public static void out_dtype(MemorySegment struct, int fieldValue) {
+        struct.set(out_dtype$LAYOUT, out_dtype$OFFSET, fieldValue);
     }
 
     /**

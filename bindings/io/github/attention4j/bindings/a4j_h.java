@@ -2836,6 +2836,15 @@ public class a4j_h extends a4j_h$shared {
            throw new AssertionError("should not reach here", ex$);
         }
     }
+    private static final int A4J_SHORT_ROW = (int)16384L;
+    /**
+     * {@snippet lang=c :
+     * enum enum (unnamed at ./native/include/a4j.h:667:1).A4J_SHORT_ROW = 16384
+     * }
+     */
+    public static int A4J_SHORT_ROW() {
+        return A4J_SHORT_ROW;
+    }
 
     private static class a4j_rms_norm {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(

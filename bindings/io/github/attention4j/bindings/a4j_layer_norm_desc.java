@@ -24,6 +24,7 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int64_t x_stride_row;
  *     int64_t out_stride_row;
  *     float epsilon;
+ *     int32_t out_dtype;
  * }
  * }
  */
@@ -43,7 +44,7 @@ public class a4j_layer_norm_desc {
         a4j_h.C_LONG.withName("x_stride_row"),
         a4j_h.C_LONG.withName("out_stride_row"),
         a4j_h.C_FLOAT.withName("epsilon"),
-        MemoryLayout.paddingLayout(4)
+        a4j_h.C_INT.withName("out_dtype")
     ).withName("a4j_layer_norm_desc");
 
     /**
@@ -447,6 +448,50 @@ public class a4j_layer_norm_desc {
      */
     public static void epsilon(MemorySegment struct, float fieldValue) {
         struct.set(epsilon$LAYOUT, epsilon$OFFSET, fieldValue);
+    }
+
+    private static final OfInt out_dtype$LAYOUT = (OfInt)$LAYOUT.select(groupElement("out_dtype"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int32_t out_dtype
+     * }
+     */
+    public static final OfInt out_dtype$layout() {
+        return out_dtype$LAYOUT;
+    }
+
+    private static final long out_dtype$OFFSET = $LAYOUT.byteOffset(groupElement("out_dtype"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int32_t out_dtype
+     * }
+     */
+    public static final long out_dtype$offset() {
+        return out_dtype$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int32_t out_dtype
+     * }
+     */
+    public static int out_dtype(MemorySegment struct) {
+        return struct.get(out_dtype$LAYOUT, out_dtype$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int32_t out_dtype
+     * }
+     */
+    public static void out_dtype(MemorySegment struct, int fieldValue) {
+        struct.set(out_dtype$LAYOUT, out_dtype$OFFSET, fieldValue);
     }
 
     /**

@@ -30,6 +30,7 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int64_t x_stride_row;
  *     int64_t weight_stride_row;
  *     int64_t out_stride_row;
+ *     int32_t out_dtype;
  * }
  * }
  */
@@ -54,7 +55,9 @@ public class a4j_linear_desc {
         a4j_h.C_LONG.withName("dim_out"),
         a4j_h.C_LONG.withName("x_stride_row"),
         a4j_h.C_LONG.withName("weight_stride_row"),
-        a4j_h.C_LONG.withName("out_stride_row")
+        a4j_h.C_LONG.withName("out_stride_row"),
+        a4j_h.C_INT.withName("out_dtype"),
+        MemoryLayout.paddingLayout(4)
     ).withName("a4j_linear_desc");
 
     /**
@@ -722,6 +725,50 @@ public class a4j_linear_desc {
      */
     public static void out_stride_row(MemorySegment struct, long fieldValue) {
         struct.set(out_stride_row$LAYOUT, out_stride_row$OFFSET, fieldValue);
+    }
+
+    private static final OfInt out_dtype$LAYOUT = (OfInt)$LAYOUT.select(groupElement("out_dtype"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int32_t out_dtype
+     * }
+     */
+    public static final OfInt out_dtype$layout() {
+        return out_dtype$LAYOUT;
+    }
+
+    private static final long out_dtype$OFFSET = $LAYOUT.byteOffset(groupElement("out_dtype"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int32_t out_dtype
+     * }
+     */
+    public static final long out_dtype$offset() {
+        return out_dtype$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int32_t out_dtype
+     * }
+     */
+    public static int out_dtype(MemorySegment struct) {
+        return struct.get(out_dtype$LAYOUT, out_dtype$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int32_t out_dtype
+     * }
+     */
+    public static void out_dtype(MemorySegment struct, int fieldValue) {
+        struct.set(out_dtype$LAYOUT, out_dtype$OFFSET, fieldValue);
     }
 
     /**

@@ -35,6 +35,7 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int64_t positions_offset;
  *     int64_t positions_stride_batch;
  *     int32_t style;
+ *     int32_t out_dtype;
  * }
  * }
  */
@@ -65,7 +66,7 @@ public class a4j_rope_desc {
         a4j_h.C_LONG.withName("positions_offset"),
         a4j_h.C_LONG.withName("positions_stride_batch"),
         a4j_h.C_INT.withName("style"),
-        MemoryLayout.paddingLayout(4)
+        a4j_h.C_INT.withName("out_dtype")
     ).withName("a4j_rope_desc");
 
     /**
@@ -953,6 +954,50 @@ public class a4j_rope_desc {
      */
     public static void style(MemorySegment struct, int fieldValue) {
         struct.set(style$LAYOUT, style$OFFSET, fieldValue);
+    }
+
+    private static final OfInt out_dtype$LAYOUT = (OfInt)$LAYOUT.select(groupElement("out_dtype"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int32_t out_dtype
+     * }
+     */
+    public static final OfInt out_dtype$layout() {
+        return out_dtype$LAYOUT;
+    }
+
+    private static final long out_dtype$OFFSET = $LAYOUT.byteOffset(groupElement("out_dtype"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int32_t out_dtype
+     * }
+     */
+    public static final long out_dtype$offset() {
+        return out_dtype$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int32_t out_dtype
+     * }
+     */
+    public static int out_dtype(MemorySegment struct) {
+        return struct.get(out_dtype$LAYOUT, out_dtype$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int32_t out_dtype
+     * }
+     */
+    public static void out_dtype(MemorySegment struct, int fieldValue) {
+        struct.set(out_dtype$LAYOUT, out_dtype$OFFSET, fieldValue);
     }
 
     /**

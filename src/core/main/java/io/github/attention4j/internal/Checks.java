@@ -50,6 +50,22 @@ public final class Checks {
     }
   }
 
+  /** A norm's row of 16 bits, which native code keeps on its stack, is not too wide. */
+  public static void shortRow(String name, Tensor tensor, long dim) {
+    if (tensor.dtype() != DType.F32 && dim > Descriptor.SHORT_ROW) {
+      throw new IllegalArgumentException(
+          name
+              + ".dim must be at most "
+              + Descriptor.SHORT_ROW
+              + " if it is "
+              + tensor.dtype()
+              + ": "
+              + name
+              + ".dim="
+              + dim);
+    }
+  }
+
   private static void real(String name, Tensor tensor) {
     if (!tensor.dtype().isFloat()) {
       throw new IllegalArgumentException(
@@ -328,7 +344,8 @@ public final class Checks {
   }
 
   private static boolean sameView(Tensor a, Tensor b) {
-    return address(a) == address(b)
+    return a.dtype() == b.dtype()
+        && address(a) == address(b)
         && Arrays.equals(a.shape(), b.shape())
         && Arrays.equals(a.strides(), b.strides());
   }

@@ -64,6 +64,10 @@ public final class Descriptor {
   public static final int PRODUCT_BLAS = 1;
   public static final int PRODUCT_PACKED = 2;
   public static final int PANEL = 48;
+
+  /** The most elements of a row of 16 bits that norms take. */
+  public static final int SHORT_ROW = 16384;
+
   public static final int PAIR_ADDITIVE = 0;
   public static final int PAIR_GAUSSIAN = 1;
   public static final int PAIR_BOXCAR = 2;
@@ -502,6 +506,8 @@ public final class Descriptor {
   public static MemorySegment linear(
       Workspaces.Lease lease,
       int threads,
+      DType x,
+      DType out,
       Storage weight,
       int arithmetic,
       int product,
@@ -516,7 +522,8 @@ public final class Descriptor {
     MemorySegment d = lease.descriptor(Struct.LINEAR_BYTES);
     a4j_linear_desc.size_bytes(d, (int) Struct.LINEAR_BYTES);
     a4j_linear_desc.abi_version(d, Struct.ABI_VERSION);
-    a4j_linear_desc.dtype(d, Struct.F32);
+    a4j_linear_desc.dtype(d, code(x));
+    a4j_linear_desc.out_dtype(d, code(out));
     a4j_linear_desc.threads(d, threads);
     put(a4j_linear_desc.weight(d), weight);
     a4j_linear_desc.arithmetic(d, arithmetic);
@@ -578,6 +585,8 @@ public final class Descriptor {
   public static MemorySegment rmsNorm(
       Workspaces.Lease lease,
       int threads,
+      DType x,
+      DType out,
       long rows,
       long dim,
       long xStrideRow,
@@ -587,7 +596,8 @@ public final class Descriptor {
     MemorySegment d = lease.descriptor(Struct.RMS_NORM_BYTES);
     a4j_rms_norm_desc.size_bytes(d, (int) Struct.RMS_NORM_BYTES);
     a4j_rms_norm_desc.abi_version(d, Struct.ABI_VERSION);
-    a4j_rms_norm_desc.dtype(d, Struct.F32);
+    a4j_rms_norm_desc.dtype(d, code(x));
+    a4j_rms_norm_desc.out_dtype(d, code(out));
     a4j_rms_norm_desc.threads(d, threads);
     a4j_rms_norm_desc.rows(d, rows);
     a4j_rms_norm_desc.dim(d, dim);
@@ -601,6 +611,8 @@ public final class Descriptor {
   public static MemorySegment layerNorm(
       Workspaces.Lease lease,
       int threads,
+      DType x,
+      DType out,
       long rows,
       long dim,
       long xStrideRow,
@@ -609,7 +621,8 @@ public final class Descriptor {
     MemorySegment d = lease.descriptor(Struct.LAYER_NORM_BYTES);
     a4j_layer_norm_desc.size_bytes(d, (int) Struct.LAYER_NORM_BYTES);
     a4j_layer_norm_desc.abi_version(d, Struct.ABI_VERSION);
-    a4j_layer_norm_desc.dtype(d, Struct.F32);
+    a4j_layer_norm_desc.dtype(d, code(x));
+    a4j_layer_norm_desc.out_dtype(d, code(out));
     a4j_layer_norm_desc.threads(d, threads);
     a4j_layer_norm_desc.rows(d, rows);
     a4j_layer_norm_desc.dim(d, dim);
@@ -623,6 +636,8 @@ public final class Descriptor {
   public static MemorySegment rotary(
       Workspaces.Lease lease,
       int threads,
+      DType x,
+      DType out,
       int style,
       long rotaryDim,
       long tableRows,
@@ -630,7 +645,8 @@ public final class Descriptor {
     MemorySegment d = lease.descriptor(withTail(Struct.ROTARY_BYTES, positions));
     a4j_rope_desc.size_bytes(d, (int) d.byteSize());
     a4j_rope_desc.abi_version(d, Struct.ABI_VERSION);
-    a4j_rope_desc.dtype(d, Struct.F32);
+    a4j_rope_desc.dtype(d, code(x));
+    a4j_rope_desc.out_dtype(d, code(out));
     a4j_rope_desc.threads(d, threads);
     a4j_rope_desc.style(d, style);
     a4j_rope_desc.rotary_dim(d, rotaryDim);
@@ -719,6 +735,9 @@ public final class Descriptor {
   public static MemorySegment elementwise(
       Workspaces.Lease lease,
       int threads,
+      DType x,
+      DType y,
+      DType out,
       int activation,
       int combine,
       float scale,
@@ -730,7 +749,9 @@ public final class Descriptor {
     MemorySegment d = lease.descriptor(Struct.ELEMENTWISE_BYTES);
     a4j_elementwise_desc.size_bytes(d, (int) Struct.ELEMENTWISE_BYTES);
     a4j_elementwise_desc.abi_version(d, Struct.ABI_VERSION);
-    a4j_elementwise_desc.dtype(d, Struct.F32);
+    a4j_elementwise_desc.dtype(d, code(x));
+    a4j_elementwise_desc.y_dtype(d, code(y));
+    a4j_elementwise_desc.out_dtype(d, code(out));
     a4j_elementwise_desc.threads(d, threads);
     a4j_elementwise_desc.activation(d, activation);
     a4j_elementwise_desc.combine(d, combine);

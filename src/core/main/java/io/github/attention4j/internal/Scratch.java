@@ -38,25 +38,30 @@ public final class Scratch implements AutoCloseable {
 
   /** A tensor with arbitrary content, to be overwritten before it is read. */
   public Tensor room(long... shape) {
+    return room(DType.F32, shape);
+  }
+
+  /** The same of another type. */
+  public Tensor room(DType dtype, long... shape) {
     if (!borrowed) {
       block = borrow();
       borrowed = true;
     }
-    long bytes = bytesOf(shape);
+    long bytes = bytesOf(dtype, shape);
     if (bytes <= MOST_BYTES_KEPT) {
       wanted += Math.ceilDiv(bytes, ALIGNMENT_BYTES) * ALIGNMENT_BYTES;
     }
     if (bytes == 0 || bytes > block.byteSize() - used) {
-      return floats(shape);
+      return Tensor.allocate(arena, dtype, shape);
     }
-    Tensor room = Tensor.of(block.asSlice(used, bytes), DType.F32, shape);
+    Tensor room = Tensor.of(block.asSlice(used, bytes), dtype, shape);
     used = Math.min(block.byteSize(), wanted);
     return room;
   }
 
   /** The size of a tensor in bytes, or more than that of any block. */
-  private static long bytesOf(long[] shape) {
-    long bytes = Float.BYTES;
+  private static long bytesOf(DType dtype, long[] shape) {
+    long bytes = dtype.bytes();
     for (long size : shape) {
       if (size > 0 && bytes > MOST_BYTES_KEPT / size) {
         return Long.MAX_VALUE;

@@ -1,6 +1,5 @@
 package io.github.attention4j.layer;
 
-import io.github.attention4j.DType;
 import io.github.attention4j.Differential;
 import io.github.attention4j.Extras;
 import io.github.attention4j.KvCache;
@@ -197,7 +196,7 @@ public final class DifferentialAttention {
   /**
    * Applies the layer to whole sequences.
    *
-   * @param x {@link DType#F32} {@code [batch, len, dimModel]}. Not modified.
+   * @param x {@code [batch, len, dimModel]}. Not modified.
    * @param out of the same batch and length, {@code [batch, len, dimModel]}. Modified.
    * @throws IllegalArgumentException if types, sizes, strides or alignment do not fit, len exceeds
    *     the rotary table, the mask does not fit, or out is read-only or overlaps x or a weight
@@ -210,7 +209,7 @@ public final class DifferentialAttention {
   /**
    * Applies the layer to whole sequences, with optional outputs.
    *
-   * @param x {@link DType#F32} {@code [batch, len, dimModel]}. Not modified.
+   * @param x {@code [batch, len, dimModel]}. Not modified.
    * @param out of the same batch and length, {@code [batch, len, dimModel]}. Modified.
    * @param taps the optional outputs; its tensors are modified
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor)}, and if a tap does not fit
@@ -242,7 +241,7 @@ public final class DifferentialAttention {
    * Appends new tokens to a cache and applies the layer to them; each sees the tokens up to itself.
    * Rotary positions continue from the cache's lengths.
    *
-   * @param x the new tokens, {@link DType#F32} {@code [batch, len, dimModel]}. Not modified.
+   * @param x the new tokens, {@code [batch, len, dimModel]}. Not modified.
    * @param cache as {@link #allocateCache} makes it. Modified.
    * @param out {@code [batch, len, dimModel]}. Modified.
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor)}, or if the cache has
@@ -258,7 +257,7 @@ public final class DifferentialAttention {
    * Appends new tokens to a cache and applies the layer to them, with optional outputs; weights
    * have as many keys as the cache's longest length, including the new tokens.
    *
-   * @param x the new tokens, {@link DType#F32} {@code [batch, len, dimModel]}. Not modified.
+   * @param x the new tokens, {@code [batch, len, dimModel]}. Not modified.
    * @param cache as {@link #allocateCache} makes it. Modified.
    * @param out {@code [batch, len, dimModel]}. Modified.
    * @param taps the optional outputs; its tensors are modified
@@ -297,7 +296,7 @@ public final class DifferentialAttention {
     Checks.rank("out", Objects.requireNonNull(out, "out"), 3);
     Checks.equal("out", "x", "batch", out.size(0), x.size(0));
     Checks.equal("out", "x", "len", out.size(1), x.size(1));
-    Checks.output("out", out);
+    Checks.realOutput("out", out);
     Checks.disjoint("out", out, "x", x);
   }
 

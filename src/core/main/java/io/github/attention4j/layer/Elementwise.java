@@ -11,9 +11,11 @@ import java.lang.foreign.MemorySegment;
 /**
  * Sums and products of tensors, element by element. Activations are in {@link Activation}.
  *
- * <p>All tensors are {@link io.github.attention4j.DType#F32} and have one shape, {@code [..., dim]}
- * with rows at one distance, at least within each index of the first dimension. The output may be
- * one of the inputs. Safe for any number of threads.
+ * <p>Tensors are {@link io.github.attention4j.DType#F32}, {@link io.github.attention4j.DType#BF16}
+ * or {@link io.github.attention4j.DType#F16}, each of its own: inputs are widened exactly, and what
+ * float32 gives is rounded once. All have one shape, {@code [..., dim]} with rows at one distance,
+ * at least within each index of the first dimension. The output may be one of the inputs. Safe for
+ * any number of threads.
  */
 public final class Elementwise {
   private Elementwise() {}
@@ -76,13 +78,13 @@ public final class Elementwise {
       Tensor out) {
     Checks.hasRows(nameX, x);
     Checks.hasRows("out", out);
-    Checks.input(nameX, x);
-    Checks.output("out", out);
+    Checks.realInput(nameX, x);
+    Checks.realOutput("out", out);
     Checks.shape("out", out, "the shape of " + nameX, x.shape());
     Checks.sameOrDisjoint("out", out, nameX, x);
     if (combine != Descriptor.SET) {
       Checks.hasRows(nameY, y);
-      Checks.input(nameY, y);
+      Checks.realInput(nameY, y);
       Checks.shape(nameY, y, "the shape of " + nameX, x.shape());
       Checks.sameOrDisjoint("out", out, nameY, y);
     }
@@ -116,6 +118,9 @@ public final class Elementwise {
           Descriptor.elementwise(
               lease,
               A4j.threads(),
+              x.dtype(),
+              y == null ? x.dtype() : y.dtype(),
+              out.dtype(),
               activation,
               combine,
               scale,

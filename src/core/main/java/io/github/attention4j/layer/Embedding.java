@@ -18,13 +18,13 @@ public final class Embedding {
   /**
    * Makes an embedding from its table.
    *
-   * @param weight {@link DType#F32} {@code [vocabulary, dim]}, contiguous. Kept, not modified.
+   * @param weight {@code [vocabulary, dim]} of F32, BF16 or F16, contiguous. Kept, not modified.
    * @return the embedding
    * @throws IllegalArgumentException if type, rank, strides or alignment do not fit
    */
   public static Embedding of(Tensor weight) {
     Checks.rank("weight", Objects.requireNonNull(weight, "weight"), 2);
-    Checks.input("weight", weight);
+    Checks.realInput("weight", weight);
     Checks.contiguous("weight", weight);
     return new Embedding(weight);
   }
@@ -67,7 +67,8 @@ public final class Embedding {
    * Looks up tokens.
    *
    * @param tokens {@link DType#I32} {@code [batch, len]}, each in [0, vocabulary). Not modified.
-   * @param out {@link DType#F32} {@code [batch, len, dim]}, contiguous. Modified.
+   * @param out {@code [batch, len, dim]} of F32, BF16 or F16, contiguous; rounded if that is
+   *     shorter than the table. Modified.
    * @throws IllegalArgumentException if types, shapes or strides do not fit, a token is not in the
    *     vocabulary, or out is read-only or overlaps the weight
    */
@@ -75,7 +76,7 @@ public final class Embedding {
     Checks.rank("tokens", Objects.requireNonNull(tokens, "tokens"), 2);
     Objects.requireNonNull(out, "out");
     Checks.dtype("tokens", tokens, DType.I32);
-    Checks.output("out", out);
+    Checks.realOutput("out", out);
     Checks.contiguous("out", out);
     Checks.shape("out", out, "[batch, len, dim]", tokens.size(0), tokens.size(1), dim());
     Checks.reachable("weight", weight);
@@ -94,9 +95,20 @@ public final class Embedding {
                 + vocabulary());
       }
     }
+    if (weight.dtype() == out.dtype()) {
+      copy(numbers, out);
+    } else {
+      Tensor rows = out.reshape(numbers.length, dim());
+      for (int i = 0; i < numbers.length; i++) {
+        rows.select(0, i).copyFrom(weight.select(0, numbers[i]));
+      }
+    }
+  }
+
+  private void copy(int[] numbers, Tensor out) {
     MemorySegment from = Checks.first(weight);
     MemorySegment to = Checks.first(out);
-    long bytes = dim() * Float.BYTES;
+    long bytes = dim() * weight.dtype().bytes();
     for (int i = 0; i < numbers.length; i++) {
       MemorySegment.copy(from, numbers[i] * bytes, to, i * bytes, bytes);
     }

@@ -27,7 +27,9 @@ import java.util.Arrays;
  * norm.forward(x, x); // in place
  * }</pre>
  *
- * <p>All tensors are {@link DType#F32}.
+ * <p>x and out are {@link DType#F32}, {@link DType#BF16} or {@link DType#F16}, each of its own: x
+ * is widened exactly, and what float32 gives is rounded once. Rows of 16 bits have at most 16 384
+ * elements. All other tensors are F32.
  */
 public final class LayerNorm {
   /** The default epsilon of PyTorch and ONNX, 1e-5. */
@@ -123,8 +125,8 @@ public final class LayerNorm {
   public void forward(Tensor x, Tensor out, Tensor mean, Tensor invStdDev) {
     Checks.hasRows("x", x);
     Checks.hasRows("out", out);
-    Checks.input("x", x);
-    Checks.output("out", out);
+    Checks.realInput("x", x);
+    Checks.realOutput("out", out);
     Checks.shape("out", out, "the shape of x", x.shape());
     int first = NormAxis.first(axis, x);
     checkParameter("weight", weight, x, first, out);
@@ -137,6 +139,8 @@ public final class LayerNorm {
     }
     Tensor flat = NormAxis.flat("x", x, first);
     Checks.positive("x.dim", flat.size(-1));
+    Checks.shortRow("x", x, flat.size(-1));
+    Checks.shortRow("out", out, flat.size(-1));
     if (x.count() == 0) {
       return;
     }
@@ -193,7 +197,15 @@ public final class LayerNorm {
     try (Workspaces.Lease lease = Workspaces.lease()) {
       MemorySegment d =
           Descriptor.layerNorm(
-              lease, A4j.threads(), Checks.rows(x), x.size(-1), xStrideRow, outStrideRow, epsilon);
+              lease,
+              A4j.threads(),
+              x.dtype(),
+              out.dtype(),
+              Checks.rows(x),
+              x.size(-1),
+              xStrideRow,
+              outStrideRow,
+              epsilon);
       Downcalls.layerNorm(
           d,
           Checks.first(x),

@@ -19,8 +19,9 @@ import java.util.Objects;
  * <p>The weight is {@link DType#F32}, {@link DType#BF16} or {@link DType#F16}, and may be part of a
  * mapped file. 16-bit weights are widened as they are read, which is exact: the result has the same
  * bits as with a widened copy, no copy is made, and few rows take half the time. 8-bit and 4-bit
- * weights are {@link QuantizedWeights}. x, bias and out are {@link DType#F32}. Safe for any number
- * of threads.
+ * weights are {@link QuantizedWeights}. x and out are F32, BF16 or F16, each of its own: x is
+ * widened exactly, and what float32 gives is rounded once. The bias is F32. Safe for any number of
+ * threads.
  */
 public final class Linear {
   /** Null if the weight is quantised. */
@@ -182,6 +183,8 @@ public final class Linear {
           Descriptor.linear(
               lease,
               A4j.threads(),
+              DType.F32,
+              DType.F32,
               Descriptor.Storage.of(weight.dtype()),
               arithmetic(),
               Descriptor.PRODUCT_PACKED,
@@ -351,8 +354,8 @@ public final class Linear {
   private void run(Tensor x, Tensor out, int combine) {
     Checks.hasRows("x", x);
     Checks.hasRows("out", out);
-    Checks.input("x", x);
-    Checks.output("out", out);
+    Checks.realInput("x", x);
+    Checks.realOutput("out", out);
     Checks.equal("x.dim", x.size(-1), "weight.dimIn", dimIn);
     Checks.equal("out.dim", out.size(-1), "weight.dimOut", dimOut);
     long rows = Checks.rows(x);
@@ -381,6 +384,8 @@ public final class Linear {
           Descriptor.linear(
               lease,
               A4j.threads(),
+              x.dtype(),
+              out.dtype(),
               quantized != null
                   ? quantized.quantization().storage()
                   : Descriptor.Storage.of(weight.dtype()),

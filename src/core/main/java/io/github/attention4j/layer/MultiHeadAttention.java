@@ -32,6 +32,11 @@ import java.util.Objects;
  * }</pre>
  *
  * <p>Heads are views of the projections, never copies.
+ *
+ * <p>x and out are {@link DType#F32}, {@link DType#BF16} or {@link DType#F16}. If all inputs have
+ * one 16-bit type, queries, keys, values and the heads' results are rounded to it in between, as
+ * PyTorch does, so that attention computes with 16-bit keys and values. With a {@link KvCache} or a
+ * memory they stay F32.
  */
 public final class MultiHeadAttention {
   /** An attention that the caller supplies, between the projections. */
@@ -182,7 +187,7 @@ public final class MultiHeadAttention {
   /**
    * Applies the layer to whole sequences that attend to themselves.
    *
-   * @param x {@link DType#F32} {@code [batch, len, dimModel]}. Not modified.
+   * @param x {@code [batch, len, dimModel]}. Not modified.
    * @param out of the same batch and length, {@code [batch, len, dimModel]}. Modified.
    * @throws IllegalArgumentException if types, sizes, strides or alignment do not fit, len exceeds
    *     the rotary table, the mask does not fit, or out is read-only or overlaps x or a weight
@@ -196,7 +201,7 @@ public final class MultiHeadAttention {
    * Applies the layer to sequences that attend to others, or to themselves if both are the same
    * tensor.
    *
-   * @param x {@link DType#F32} {@code [batch, len, dimModel]}. Not modified.
+   * @param x {@code [batch, len, dimModel]}. Not modified.
    * @param memory the sequences attended to, {@code [batch, lenK, dimMemory]}. Not modified.
    * @param out {@code [batch, len, dimModel]}. Modified.
    * @param extras logsumexp {@code [batch, heads, len]}, weights {@code [batch, heads, len, lenK]},
@@ -209,7 +214,7 @@ public final class MultiHeadAttention {
     check(x, out);
     Checks.rank("memory", Objects.requireNonNull(memory, "memory"), 3);
     Checks.equal("memory", "x", "batch", memory.size(0), x.size(0));
-    Checks.input("memory", memory);
+    Checks.realInput("memory", memory);
     Checks.disjoint("out", out, "memory", memory);
     run(x, memory, memory, out, (q, k, v, result) -> attention.forward(q, k, v, result, extras));
   }
@@ -218,7 +223,7 @@ public final class MultiHeadAttention {
    * Appends new tokens to a cache and applies the layer to them; each sees the tokens up to itself.
    * Rotary positions continue from the cache's lengths.
    *
-   * @param x the new tokens, {@link DType#F32} {@code [batch, len, dimModel]}. Not modified.
+   * @param x the new tokens, {@code [batch, len, dimModel]}. Not modified.
    * @param cache as {@link #allocateCache} makes it. Modified.
    * @param out {@code [batch, len, dimModel]}. Modified.
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor)}, or if the cache has
@@ -234,7 +239,7 @@ public final class MultiHeadAttention {
    * Appends new tokens to a cache and applies the layer to them, with extras; weights have as many
    * keys as the cache's longest length, including the new tokens.
    *
-   * @param x the new tokens, {@link DType#F32} {@code [batch, len, dimModel]}. Not modified.
+   * @param x the new tokens, {@code [batch, len, dimModel]}. Not modified.
    * @param cache as {@link #allocateCache} makes it. Modified.
    * @param out {@code [batch, len, dimModel]}. Modified.
    * @param extras logsumexp, weights, dropout; its outputs are modified
@@ -247,7 +252,7 @@ public final class MultiHeadAttention {
     Objects.requireNonNull(cache, "cache");
     check(x, out);
     try (Scratch scratch = new Scratch()) {
-      Projected projected = project(scratch, x, x, x);
+      Projected projected = project(scratch, DType.F32, x, x, x);
       Tensor q = projected.q;
       if (rotary != null) {
         int[] starts = cache.lengths();
@@ -265,7 +270,7 @@ public final class MultiHeadAttention {
    * Applies the layer to separate queries, keys and values, with another attention between its
    * projections.
    *
-   * @param queries {@link DType#F32} {@code [batch, lenQ, dimQueries]}. Not modified.
+   * @param queries {@code [batch, lenQ, dimQueries]}. Not modified.
    * @param keys {@code [batch, lenK, dimKeys]}. Not modified.
    * @param values {@code [batch, lenK, dimValues]}. Not modified.
    * @param attend computes the heads, in place of {@link #attention}
@@ -284,7 +289,7 @@ public final class MultiHeadAttention {
    * Applies the layer to separate queries, keys and values with an additional mask, as PyTorch's
    * {@code nn.MultiheadAttention} does.
    *
-   * @param queries {@link DType#F32} {@code [batch, lenQ, dimQueries]}. Not modified.
+   * @param queries {@code [batch, lenQ, dimQueries]}. Not modified.
    * @param keys {@code [batch, lenK, dimKeys]}. Not modified.
    * @param values {@code [batch, lenK, dimValues]}. Not modified.
    * @param mask hides keys in addition to the layer's own mask
@@ -316,11 +321,11 @@ public final class MultiHeadAttention {
    */
   public KvCache readMemory(Arena arena, Tensor memory) {
     Checks.rank("memory", Objects.requireNonNull(memory, "memory"), 3);
-    Checks.input("memory", memory);
+    Checks.realInput("memory", memory);
     KvCache cache = allocateCache(arena, memory.size(0), memory.size(1));
     try (Scratch scratch = new Scratch()) {
-      Tensor k = project(scratch, keyProjection, memory, headsKv);
-      Tensor v = project(scratch, valueProjection, memory, headsKv);
+      Tensor k = project(scratch, DType.F32, keyProjection, memory, headsKv);
+      Tensor v = project(scratch, DType.F32, valueProjection, memory, headsKv);
       if (rotary != null) {
         rotary.forward(k, k, 0);
       }
@@ -332,7 +337,7 @@ public final class MultiHeadAttention {
   /**
    * Applies the layer to queries that attend to a projected memory.
    *
-   * @param x {@link DType#F32} {@code [batch, len, dimModel]}. Not modified.
+   * @param x {@code [batch, len, dimModel]}. Not modified.
    * @param memory as {@link #readMemory} makes it. Not modified.
    * @param attend computes the heads, in place of {@link #attention}
    * @param out {@code [batch, len, dimModel]}. Modified.
@@ -345,7 +350,7 @@ public final class MultiHeadAttention {
     Objects.requireNonNull(attend, "attend");
     check(x, out);
     try (Scratch scratch = new Scratch()) {
-      Tensor q = project(scratch, queryProjection, x, heads);
+      Tensor q = project(scratch, DType.F32, queryProjection, x, heads);
       if (rotary != null) {
         rotary.forward(q, q, 0);
       }
@@ -373,12 +378,14 @@ public final class MultiHeadAttention {
 
   private void run(Tensor queries, Tensor keys, Tensor values, Tensor out, HeadAttention attend) {
     try (Scratch scratch = new Scratch()) {
-      Projected projected = project(scratch, queries, keys, values);
+      DType between = between(queries, keys, values);
+      Projected projected = project(scratch, between, queries, keys, values);
       if (rotary != null) {
         rotary.forward(projected.q, projected.q, 0);
         rotary.forward(projected.k, projected.k, 0);
       }
-      Tensor result = scratch.room(queries.size(0), queries.size(1), outProjection.dimIn());
+      Tensor result =
+          scratch.room(between, queries.size(0), queries.size(1), outProjection.dimIn());
       attend.forward(projected.q, projected.k, projected.v, result.splitHeads(heads));
       outProjection.forward(result, out);
     }
@@ -389,7 +396,7 @@ public final class MultiHeadAttention {
     Checks.rank("out", Objects.requireNonNull(out, "out"), 3);
     Checks.equal("out", "queries", "batch", out.size(0), queries.size(0));
     Checks.equal("out", "queries", "len", out.size(1), queries.size(1));
-    Checks.output("out", out);
+    Checks.realOutput("out", out);
     Checks.disjoint("out", out, "queries", queries);
     checkMemory("keys", keys, queries, out);
     checkMemory("values", values, queries, out);
@@ -399,7 +406,7 @@ public final class MultiHeadAttention {
   private static void checkMemory(String name, Tensor memory, Tensor queries, Tensor out) {
     Checks.rank(name, Objects.requireNonNull(memory, name), 3);
     Checks.equal(name, "queries", "batch", memory.size(0), queries.size(0));
-    Checks.input(name, memory);
+    Checks.realInput(name, memory);
     Checks.disjoint("out", out, name, memory);
   }
 
@@ -408,21 +415,28 @@ public final class MultiHeadAttention {
     Checks.rank("out", Objects.requireNonNull(out, "out"), 3);
     Checks.equal("out", "x", "batch", out.size(0), x.size(0));
     Checks.equal("out", "x", "len", out.size(1), x.size(1));
-    Checks.output("out", out);
+    Checks.realOutput("out", out);
     Checks.disjoint("out", out, "x", x);
   }
 
   /** Each is {@code [batch, heads, len, dim]}, in writable memory. */
   private record Projected(Tensor q, Tensor k, Tensor v) {}
 
-  private Projected project(Scratch scratch, Tensor queries, Tensor keys, Tensor values) {
+  /** The type of what the projections make: that of the inputs if all have the same. */
+  private static DType between(Tensor queries, Tensor keys, Tensor values) {
+    DType dtype = queries.dtype();
+    return keys.dtype() == dtype && values.dtype() == dtype ? dtype : DType.F32;
+  }
+
+  private Projected project(
+      Scratch scratch, DType dtype, Tensor queries, Tensor keys, Tensor values) {
     if (packedProjection == null || queries != keys || keys != values) {
       return new Projected(
-          project(scratch, queryProjection, queries, heads),
-          project(scratch, keyProjection, keys, headsKv),
-          project(scratch, valueProjection, values, headsKv));
+          project(scratch, dtype, queryProjection, queries, heads),
+          project(scratch, dtype, keyProjection, keys, headsKv),
+          project(scratch, dtype, valueProjection, values, headsKv));
     }
-    Tensor rows = scratch.room(queries.size(0), queries.size(1), packedProjection.dimOut());
+    Tensor rows = scratch.room(dtype, queries.size(0), queries.size(1), packedProjection.dimOut());
     packedProjection.forward(queries, rows);
     long widthQ = queryProjection.dimOut();
     long widthKv = keyProjection.dimOut();
@@ -432,8 +446,9 @@ public final class MultiHeadAttention {
         rows.slice(2, widthQ + widthKv, widthKv).splitHeads(headsKv));
   }
 
-  private static Tensor project(Scratch scratch, Linear projection, Tensor x, long heads) {
-    Tensor rows = scratch.room(x.size(0), x.size(1), projection.dimOut());
+  private static Tensor project(
+      Scratch scratch, DType dtype, Linear projection, Tensor x, long heads) {
+    Tensor rows = scratch.room(dtype, x.size(0), x.size(1), projection.dimOut());
     projection.forward(x, rows);
     return rows.splitHeads(heads);
   }

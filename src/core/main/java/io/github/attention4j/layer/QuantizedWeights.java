@@ -75,8 +75,25 @@ public final class QuantizedWeights {
               weights.columns,
               strideRow);
       Downcalls.quantize(d, Checks.first(weight), Checks.first(weights.packed));
+    } catch (IllegalArgumentException refused) {
+      requireFinite(weight, refused);
+      throw refused;
     }
     return weights;
+  }
+
+  /** Names the first element that is not finite, if there is one. */
+  private static void requireFinite(Tensor weight, IllegalArgumentException refused) {
+    for (long row = 0; row < weight.size(0); row++) {
+      for (long column = 0; column < weight.size(1); column++) {
+        float value = weight.getFloat(row, column);
+        if (!Float.isFinite(value)) {
+          String name = "weight[" + row + ", " + column + "]";
+          throw new IllegalArgumentException(
+              name + " must be finite to be quantised: " + name + "=" + value, refused);
+        }
+      }
+    }
   }
 
   /**

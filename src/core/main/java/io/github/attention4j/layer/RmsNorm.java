@@ -18,7 +18,10 @@ import java.lang.foreign.MemorySegment;
  * <p>A row is the last dimension or, if the weight has a higher rank or {@link #withAxis} says so,
  * several of the last dimensions taken as one; ONNX RMSNormalization computes the same.
  *
- * <p>All tensors are {@link io.github.attention4j.DType#F32}.
+ * <p>x and out are {@link io.github.attention4j.DType#F32}, {@link
+ * io.github.attention4j.DType#BF16} or {@link io.github.attention4j.DType#F16}, each of its own: x
+ * is widened exactly, and what float32 gives is rounded once. Rows of 16 bits have at most 16 384
+ * elements. The weight is F32.
  */
 public final class RmsNorm {
   private final Tensor weight;
@@ -93,8 +96,8 @@ public final class RmsNorm {
   public void forward(Tensor x, Tensor out) {
     Checks.hasRows("x", x);
     Checks.hasRows("out", out);
-    Checks.input("x", x);
-    Checks.output("out", out);
+    Checks.realInput("x", x);
+    Checks.realOutput("out", out);
     int first = NormAxis.first(axis, x);
     if (first < x.rank() - 1) {
       Checks.shape("out", out, "the shape of x", x.shape());
@@ -116,6 +119,8 @@ public final class RmsNorm {
   private void run(Tensor x, Tensor out) {
     long dim = x.size(-1);
     Checks.positive("x.dim", dim);
+    Checks.shortRow("x", x, dim);
+    Checks.shortRow("out", out, dim);
     Checks.equal("out.dim", out.size(-1), "x.dim", dim);
     long rows = Checks.rows(x);
     Checks.equal("out.rows", Checks.rows(out), "x.rows", rows);
@@ -133,7 +138,16 @@ public final class RmsNorm {
     try (Workspaces.Lease lease = Workspaces.lease()) {
       MemorySegment d =
           Descriptor.rmsNorm(
-              lease, A4j.threads(), rows, dim, xStrideRow, outStrideRow, epsilon, scale);
+              lease,
+              A4j.threads(),
+              x.dtype(),
+              out.dtype(),
+              rows,
+              dim,
+              xStrideRow,
+              outStrideRow,
+              epsilon,
+              scale);
       Downcalls.rmsNorm(d, Checks.first(x), Checks.firstOrNull(weight), Checks.first(out));
     }
   }

@@ -23,6 +23,9 @@ import java.util.Objects;
  * rotary.forward(q, q, 0); // in place
  * }</pre>
  *
+ * <p>x and out are {@link DType#F32}, {@link DType#BF16} or {@link DType#F16}, each of its own: x
+ * is widened exactly, and what float32 gives is rounded once. Tables are F32.
+ *
  * <p>ONNX RotaryEmbedding computes the same. Apply {@link Tensor#splitHeads} to its input of rank
  * 3, {@code [batch, length, heads · dim]}; its tables without position ids have a row for each row
  * of {@code x}, for {@link RotaryTable#of} and {@link #forward(Tensor, Tensor)}.
@@ -78,8 +81,8 @@ public final class RotaryEmbedding {
   /**
    * Rotates row i by row i of the table, of the same batch if the table has rows for each batch.
    *
-   * @param x {@link DType#F32} {@code [batch, heads, len, dim]} or {@code [batch, len, dim]}, rows
-   *     contiguous. Not modified, unless it is out.
+   * @param x {@code [batch, heads, len, dim]} or {@code [batch, len, dim]}, rows contiguous. Not
+   *     modified, unless it is out.
    * @param out of the same shape; may be x. Modified.
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, long)}
    */
@@ -90,8 +93,8 @@ public final class RotaryEmbedding {
   /**
    * Rotates rows at consecutive positions: row i is at {@code start + i}.
    *
-   * @param x {@link DType#F32} {@code [batch, heads, len, dim]} or {@code [batch, len, dim]}, rows
-   *     contiguous. Not modified, unless it is out.
+   * @param x {@code [batch, heads, len, dim]} or {@code [batch, len, dim]}, rows contiguous. Not
+   *     modified, unless it is out.
    * @param out of the same shape; may be x. Modified.
    * @param start the position of the first row
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, rotaryDim
@@ -135,8 +138,8 @@ public final class RotaryEmbedding {
    * Rotates rows at consecutive positions, each batch from its own start: row i of batch b is at
    * {@code starts[b] + i}. The lengths of a {@link io.github.attention4j.KvCache} are such starts.
    *
-   * @param x {@link DType#F32} {@code [batch, heads, len, dim]} or {@code [batch, len, dim]}, rows
-   *     contiguous. Not modified, unless it is out.
+   * @param x {@code [batch, heads, len, dim]} or {@code [batch, len, dim]}, rows contiguous. Not
+   *     modified, unless it is out.
    * @param out of the same shape; may be x. Modified.
    * @param starts for each batch the position of its first row. Not modified.
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, long)}, and if the number
@@ -165,8 +168,8 @@ public final class RotaryEmbedding {
   /**
    * Rotates rows at given positions.
    *
-   * @param x {@link DType#F32} {@code [batch, heads, len, dim]} or {@code [batch, len, dim]}, rows
-   *     contiguous. Not modified, unless it is out.
+   * @param x {@code [batch, heads, len, dim]} or {@code [batch, len, dim]}, rows contiguous. Not
+   *     modified, unless it is out.
    * @param out of the same shape; may be x. Modified.
    * @param positions {@link DType#I32} or {@link DType#I64} {@code [batch, len]}, or {@code [len]}
    *     for all batches. Not modified.
@@ -230,9 +233,9 @@ public final class RotaryEmbedding {
 
   private void check(Tensor x, Tensor out) {
     Checks.rankOf3Or4("x", Objects.requireNonNull(x, "x"));
-    Checks.input("x", x);
+    Checks.realInput("x", x);
     Checks.packedRows("x", x);
-    Checks.output("out", Objects.requireNonNull(out, "out"));
+    Checks.realOutput("out", Objects.requireNonNull(out, "out"));
     Checks.shape("out", out, "the shape of x", x.shape());
     Checks.packedRows("out", out);
     if (table.isPerBatch()) {
@@ -263,7 +266,15 @@ public final class RotaryEmbedding {
           case INTERLEAVED -> Descriptor.ROPE_INTERLEAVED;
         };
     MemorySegment d =
-        Descriptor.rotary(lease, A4j.threads(), option, table.rotaryDim(), table.rows(), positions);
+        Descriptor.rotary(
+            lease,
+            A4j.threads(),
+            x.dtype(),
+            out.dtype(),
+            option,
+            table.rotaryDim(),
+            table.rows(),
+            positions);
     boolean heads = x.rank() == 4;
     Descriptor.rotarySizes(d, x.size(0), heads ? x.size(1) : 1, x.size(-2), x.size(-1));
     Descriptor.rotaryStridesX(d, x.stride(0), heads ? x.stride(1) : 0, x.stride(-2));

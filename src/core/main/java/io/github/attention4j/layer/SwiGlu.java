@@ -12,7 +12,9 @@ import java.util.Objects;
  *   out = down(silu(gate(x)) · up(x)),   silu(a) = a · sigmoid(a)
  * </pre>
  *
- * <p>All tensors are {@link io.github.attention4j.DType#F32}. Safe for any number of threads.
+ * <p>x and out are {@link io.github.attention4j.DType#F32}, {@link
+ * io.github.attention4j.DType#BF16} or {@link io.github.attention4j.DType#F16}, each of its own;
+ * the hidden rows are F32. Safe for any number of threads.
  */
 public final class SwiGlu {
   /** Includes the activation. */

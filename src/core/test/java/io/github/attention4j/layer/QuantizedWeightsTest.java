@@ -248,6 +248,10 @@ class QuantizedWeightsTest {
         "scales must be F32 or F16 to quantise numbers: scales=NESTED",
         () -> QuantizedWeights.quantize(arena, x, new Quantization(4, 32, Scales.NESTED, false)));
     x.setFloat(Float.NaN, 2, 33);
+    refuse(
+        "weight[2, 33] must be finite to be quantised: weight[2, 33]=NaN",
+        () -> QuantizedWeights.quantize(arena, x, Quantization.symmetric(8)));
+    x.setFloat(1e9f, 2, 33);
     assertTrue(
         assertThrows(
                 IllegalArgumentException.class,
