@@ -3,28 +3,27 @@
  *
  * The contract in one page
  * ------------------------
- * Attention is a function of its arguments. Each operation takes a descriptor (plain data: sizes, strides, options), then one
- * pointer for every buffer, then a workspace where it needs one, and returns a status: zero is success.
+ * Attention is a function of its arguments. Each operation takes a descriptor (plain data: sizes, strides, options), one pointer for
+ * each buffer, and a workspace if it needs one. It returns a status: zero is success.
  *
- * - Descriptors. They begin with their own size in bytes and the ABI version that the caller was compiled for; a descriptor of
- *   another version is refused. Small arrays that vary from call to call (lengths, positions) follow the struct in the same
- *   block of memory, its "tail": a field `..._offset` holds the distance in bytes from the start of the descriptor to the
- *   array, a multiple of 4, or 0 where there is none; size_bytes counts the tail. Nothing is written to a descriptor.
- * - Sizes are counts of elements, int64_t. Strides are distances in elements, may be any value that keeps each access inside
- *   the caller's buffer (0 repeats, negative runs backwards), and the last dimension (dim) always has stride 1 unless it has
- *   a stride field of its own. Outputs must not overlap themselves or an input, except where a function says so.
+ * - Descriptors begin with their own size in bytes and the ABI version that the caller was compiled for; any other version is
+ *   refused. Small arrays that vary from call to call (lengths, positions) follow the struct in the same block of memory, its "tail":
+ *   a field `..._offset` is the distance in bytes from the start of the descriptor to the array, a multiple of 4, or 0 if there is no
+ *   array; size_bytes includes the tail. Descriptors are never written to.
+ * - Sizes are counts of elements, int64_t. Strides are distances in elements and may have any value that keeps each access inside the
+ *   caller's buffer (0 repeats, a negative one runs backwards). The last dimension (dim) always has stride 1 unless it has a stride
+ *   field. An output must not overlap itself or an input, unless the function allows it.
  * - Pointers need the alignment of their element (4 bytes for float, 1 for masks); a workspace needs A4J_WORKSPACE_ALIGNMENT.
- *   What is absent is NULL. The library keeps no pointer after it returns.
- * - Memory belongs to the caller. `..._workspace_bytes` tells how much scratch a call needs for its thread count (or minus a
- *   status); the call is told how much there is. Kernels allocate nothing.
- * - Threads. Every function may be called from any number of threads at once, with different outputs and workspaces.
- *   `threads` is the most threads that one call may use; small problems use fewer. The process owns one team: a call that
- *   finds it busy computes on its own thread. Results have the same bits for every thread count.
- * - Nothing here prints, exits, aborts, raises signals or throws. Checks are cheap ones: sizes, versions, NULL. Whether a
- * buffer
- *   is as long as its strides say is the caller's to know.
+ *   A buffer that is absent is NULL. The library keeps no pointer after a call returns.
+ * - Memory belongs to the caller. `..._workspace_bytes` returns how much scratch a call needs for its thread count (or minus a
+ *   status); the call is passed the size of the workspace. Kernels allocate nothing.
+ * - Threads. Every function may be called from any number of threads at once, with different outputs and workspaces. `threads` is the
+ *   most threads that a call may use; small problems use fewer. The process has one team: a call that finds it busy computes on its
+ *   own thread. Results have the same bits for every thread count.
+ * - Nothing here prints, exits, aborts, raises signals or throws. Arguments are validated cheaply (sizes, versions, NULL). Buffer
+ *   lengths are not checked: the caller must size buffers to match the strides.
  *
- * Names: batch; heads_q, heads_kv query and key/value heads; len_q, len_k rows and keys; dim_qk, dim_v widths of a head.
+ * Names: batch; heads_q and heads_kv: query and key/value heads; len_q and len_k: rows and keys; dim_qk and dim_v: widths of a head.
  * Query head h reads key/value head h / (heads_q / heads_kv).
  */
 #ifndef A4J_H
@@ -94,14 +93,14 @@ enum a4j_arithmetic {
 };
 
 /*
- * How the rows of a tensor with heads lie in memory: rows of `dim` elements side by side, and the distances from one row, map,
- * head and batch to the next, in elements. What a tensor does not have (maps, pages, scales) is 0.
+ * The layout of the rows of a tensor with heads: each row is `dim` contiguous elements, and the strides are the distances from one row,
+ * map, head and batch to the next, in elements. Fields for what a tensor does not have (maps, pages, scales) are 0.
  *
  * The keys and values of attention may come in pages of page_rows rows each: row j of batch b is row j % page_rows of page number
- * pages[b * pages_stride_batch + j / page_rows], and stride_batch is the distance from one page to the next. `pages` counts the
- * pages that there are.
+ * pages[b * pages_stride_batch + j / page_rows], and stride_batch is the distance from one page to the next. `pages` is the
+ * number of pages.
  *
- * Scales are float32, one a row, laid out by strides of their own. Row times scale is what the row stands for.
+ * Scales are float32, one for each row, with strides of their own. A row stands for its elements times its scale.
  */
 typedef struct a4j_view {
   int32_t dtype;     /* enum a4j_dtype */
@@ -111,33 +110,33 @@ typedef struct a4j_view {
   int64_t pages, pages_stride_batch;
 } a4j_view;
 
-/* Pages hold a multiple of so many rows. */
+/* The number of rows in a page is a multiple of this. */
 enum { A4J_PAGE_ROWS = 64 };
 
-/* Where row i stands among the keys: its position p is i + offset. n is the number of keys of its batch. */
+/* The position of row i among the keys is p = i + offset. n is the number of keys of its batch. */
 enum a4j_align {
-  A4J_ALIGN_TOP_LEFT = 0,     /* offset 0: the first row stands at the first key */
-  A4J_ALIGN_BOTTOM_RIGHT = 1, /* offset n - len_q: the last row stands at the last key */
+  A4J_ALIGN_TOP_LEFT = 0,     /* offset 0: the first row is at the first key */
+  A4J_ALIGN_BOTTOM_RIGHT = 1, /* offset n - len_q: the last row is at the last key */
   A4J_ALIGN_OFFSETS = 2       /* offset row_offsets[b] */
 };
 
-/* A window bound that is not there. */
+/* No window bound on this side. */
 enum { A4J_UNBOUNDED = -1 };
 
 /* What a4j_attention writes to `scores`: the stages of ONNX's qk_matmul_output_mode. The fourth, probabilities, is `weights`. */
 enum a4j_stage {
   A4J_STAGE_SCALED = 0, /* scale * q k^T, of every key, seen or not */
   A4J_STAGE_CAPPED = 1, /* after soft-capping, of every key, seen or not */
-  A4J_STAGE_LOGITS = 2  /* what the softmax takes: after bias, ALiBi and score program; -infinity where a row does not see */
+  A4J_STAGE_LOGITS = 2  /* the input of the softmax: after bias, ALiBi and score program; -infinity for keys not seen */
 };
 
-/* The row of a table of relative positions that a distance beyond its ends has. */
+/* What a table of relative positions gives for a distance beyond its ends. */
 enum a4j_beyond {
-  A4J_BEYOND_CLIP = 0, /* the nearest row that there is (Shaw et al. 2018) */
+  A4J_BEYOND_CLIP = 0, /* its first or last row (Shaw et al. 2018) */
   A4J_BEYOND_ZERO = 1  /* a row of zeros */
 };
 
-/* What becomes of the weights of a row between softmax and values; they are divided by their sum afterwards. */
+/* What is done to the weights of a row between softmax and values; they are divided by their sum afterwards. */
 enum a4j_harden {
   A4J_HARDEN_NONE = 0,
   A4J_HARDEN_TOP_K = 1,   /* weights less than the k-th largest become 0; those that equal it all stay */
@@ -145,10 +144,10 @@ enum a4j_harden {
                              attention): k - 1 of them survive */
 };
 
-/* Dimensions along which a drawn dropout mask is the same everywhere; flags. */
+/* Flags: dimensions along which a drawn dropout mask does not vary. */
 enum a4j_shared { A4J_SHARED_BATCH = 1, A4J_SHARED_HEAD = 2, A4J_SHARED_ROW = 4, A4J_SHARED_KEY = 8 };
 
-/* How lambda is kept. */
+/* What lambda is. */
 enum a4j_lambda_form {
   A4J_LAMBDA_AS_GIVEN = 0,
   A4J_LAMBDA_SIGMOID = 1 /* the factor is 1 / (1 + exp(-lambda)) (Differential Transformer V2) */
@@ -169,7 +168,7 @@ A4J_API int32_t a4j_abi_version(void);
 A4J_API const char *a4j_version(void);
 
 /*
- * What the compiler made of this header: a line per constant `NAME value`, per struct `struct NAME size`, and per field
+ * The layout of this header as compiled: a line per constant `NAME value`, per struct `struct NAME size`, and per field
  * `NAME.field offset size`, separated by '\n'. Generated bindings are compared with it. Static storage.
  */
 A4J_API const char *a4j_abi_layout(void);
@@ -178,16 +177,17 @@ A4J_API const char *a4j_abi_layout(void);
 A4J_API const char *a4j_status_name(int32_t status);
 A4J_API const char *a4j_status_message(int32_t status);
 
-/* The kernel tiers that were compiled, best first: their number, their names, whether this machine can run them (1 or 0). */
+/* The kernel tiers of this library, best first: their number, their names, and whether this machine can run them (1 or 0). */
 A4J_API int32_t a4j_isa_count(void);
 A4J_API const char *a4j_isa_name(int32_t index);
 A4J_API int32_t a4j_isa_available(int32_t index);
 
-/* The tier in use. At first the best that CPU and operating system allow. */
+/* The tier in use; initially the best that CPU and operating system support. */
 A4J_API const char *a4j_isa_active(void);
 
 /*
- * Takes another tier, for the whole process; calls that run meanwhile finish on the old one. Tiers differ in their last bits.
+ * Selects another tier for the whole process; calls in progress finish on the old one. Results of different tiers differ in their last
+ * bits.
  * A4J_NULL_POINTER, A4J_ISA_UNKNOWN, A4J_ISA_UNAVAILABLE.
  */
 A4J_API int32_t a4j_isa_select(const char *name);
@@ -197,27 +197,27 @@ A4J_API int32_t a4j_isa_select(const char *name);
  *   void run(int32_t threads, void (*fn)(void *context, int32_t thread, int32_t threads), void *context)
  * which calls fn(context, thread, n) once for each thread in [0, n), for some n in [1, threads], thread 0 on the calling thread,
  * and returns when all are done. It is called by one thread at a time. a4j_openmp_run of liba4j-openmp.so is such a function.
- * NULL is refused with A4J_NULL_POINTER. To be called before the first call that computes.
+ * NULL is refused with A4J_NULL_POINTER. Must be called before the first call that computes.
  */
 A4J_API int32_t a4j_use_team(const void *run);
 
-/* How many threads the team has so far, the caller's own included, 0 before its first use; and why not more, or NULL. */
+/* How many threads the team has so far, including the caller's, or 0 before its first use; and why it has no more, or NULL. */
 A4J_API int32_t a4j_team_threads(void);
 A4J_API const char *a4j_team_failure(void);
 
-/* How often, since the library was loaded, a call was shared among the team, and how often one found it busy and ran alone. */
+/* Since the library was loaded: how many calls ran on the team, and how many found it busy and ran on one thread. */
 A4J_API int64_t a4j_team_shared_calls(void);
 A4J_API int64_t a4j_team_busy_calls(void);
 
 /*
- * What the calls of this thread since its last question got: the threads of the last one that wanted more than one; -1 if it
+ * About the calls of this thread since it last asked: the number of threads of the last one that wanted more than one; -1 if that one
  * found the team busy; 0 if none wanted more than one.
  */
 A4J_API int32_t a4j_team_last(void);
 
 /*
  * Registers the address of cblas_sgemm (LP64 interface). It must be callable from several threads at once and should not start
- * threads of its own. NULL is refused with A4J_NULL_POINTER. To be called before the first a4j_linear.
+ * threads of its own. NULL is refused with A4J_NULL_POINTER. Must be called before the first a4j_linear.
  */
 A4J_API int32_t a4j_use_blas(const void *cblas_sgemm);
 
@@ -234,8 +234,8 @@ A4J_API int32_t a4j_use_blas(const void *cblas_sgemm);
  *   W           = harden(A_1 + noise_weight * g)  where asked for, over the keys that the row sees
  *   out[b,h,i]  = sum over j of W[j] * keep[b,h,i,j] * keep_scale * (v[b,h',j] + F[h,j-p])
  *
- * Positions. Row i stands at position p = i + offset among the keys (enum a4j_align). Batch b has n keys: key_lengths[b] where
- * there is one a batch, else len_k (or, packed, its own number of keys).
+ * Positions. Row i has position p = i + offset among the keys (enum a4j_align). Batch b has n keys: key_lengths[b] if there is one
+ * length per batch, else len_k (or, if packed, its own number of keys).
  *
  * A row sees key j iff all of these hold:
  *   - j < n, and j < key_lengths[b,i] where lengths are given for each row, and j < key_limit;
@@ -244,8 +244,8 @@ A4J_API int32_t a4j_use_blas(const void *cblas_sgemm);
  *   - one of the key ranges of the row's block holds j, where there are ranges;
  *   - mask[b,h,i,j] and key_mask[b,j] are not 0, the mask program gives true, and bias[b,h,i,j] is not -infinity.
  * A row that sees no key has output 0, weights 0 and logsumexp -infinity (with a sink: the sink); in the differential form this
- * holds for each map. What a row does not see never touches it, NaN and infinity included; what it sees does, as IEEE
- * arithmetic has it. Blocks of keys that none of a tile's rows see are not computed.
+ * holds for each map. Keys that a row does not see never affect it, even if they are NaN or infinite; those that it
+ * sees do, by the rules of IEEE arithmetic. Blocks of keys that no row of a tile sees are skipped.
  *
  * Relative positions. Where relative_rows is not 0, E and F are rows of the tables relative_keys and relative_values, one table a
  * head (or one for all, head stride 0): row relative_zero + (j - p), and beyond the tables what enum a4j_beyond says. Either may
@@ -387,7 +387,7 @@ A4J_API int32_t a4j_attention_full(const a4j_attention_desc *desc, const void *q
                                    const void *table_3, void *out, float *lse, float *weights, float *scores, int64_t *work,
                                    void *workspace, int64_t workspace_bytes);
 
-/* The mask of the dropout that a4j_attention draws with the same sizes, seed, rate and shared dimensions. */
+/* The dropout mask that a4j_attention draws for the same sizes, seed, rate and shared dimensions. */
 typedef struct a4j_dropout_desc {
   int32_t size_bytes;
   int32_t abi_version;
@@ -399,7 +399,7 @@ typedef struct a4j_dropout_desc {
   int64_t batch, heads, len_q, len_k;
 } a4j_dropout_desc;
 
-/* keep [batch, heads, len_q, len_k] bytes, contiguous: 1 where the weight is kept, 0 where it is dropped. */
+/* keep [batch, heads, len_q, len_k] bytes, contiguous: 1 if the weight is kept, 0 if it is dropped. */
 A4J_API int32_t a4j_dropout(const a4j_dropout_desc *desc, uint8_t *keep);
 
 /* ---- Programs --------------------------------------------------------------------------------------------------------- */
@@ -472,7 +472,7 @@ enum a4j_op {
 /*
  * Merges two attention results over disjoint sets of keys into the result over their union:
  *   lse = log(exp(lse_a) + exp(lse_b)),  out = out_a * exp(lse_a - lse) + out_b * exp(lse_b - lse)
- * Where one lse is -infinity the other side is taken as it is; where both are, the result is 0 and -infinity.
+ * If one lse is -infinity, the result is the other side; if both are, it is 0 and -infinity.
  */
 typedef struct a4j_merge_desc {
   int32_t size_bytes;
@@ -675,7 +675,7 @@ typedef struct a4j_rms_norm_desc {
   int64_t rows, dim;
   int64_t x_stride_row, out_stride_row;
   float epsilon;
-  float scale;       /* 1 for the usual one; 1 - lambda_init behind differential attention */
+  float scale;       /* usually 1; 1 - lambda_init after differential attention */
   int32_t out_dtype; /* like dtype */
 } a4j_rms_norm_desc;
 
@@ -704,15 +704,15 @@ typedef struct a4j_layer_norm_desc {
 A4J_API int32_t a4j_layer_norm(const a4j_layer_norm_desc *desc, const void *x, const float *weight, const float *bias,
                                void *out, float *mean, float *inv_std);
 
-/* Which channels of the rotated part make a pair. */
+/* Which channels of the rotated part form a pair. */
 enum a4j_rope_style {
   A4J_ROPE_HALF = 0,       /* (i, i + rotary_dim / 2), GPT-NeoX and Hugging Face Llama */
   A4J_ROPE_INTERLEAVED = 1 /* (2 i, 2 i + 1), the paper */
 };
 
 /*
- * Rotary position embedding (Su et al. 2021): pair i of the row at position p turns by the angle whose cosine and sine stand in
- * row p of the tables; channels from rotary_dim on pass through.
+ * Rotary position embedding (Su et al. 2021): pair i of the row at position p is rotated by the angle whose cosine and sine are in
+ * row p of the tables; channels from rotary_dim on are copied.
  */
 typedef struct a4j_rope_desc {
   int32_t size_bytes;
@@ -739,7 +739,7 @@ A4J_API int32_t a4j_rope(const a4j_rope_desc *desc, const void *x, const float *
 
 /* ---- Recurrent and additive attention --------------------------------------------------------------------------------- */
 
-/* How a query and a key score where the score is no product of the two; x = scale * (q - k). */
+/* Scores of a query and a key that are not their product; x = scale * (q - k). */
 enum a4j_pair_form {
   A4J_PAIR_ADDITIVE = 0,   /* <v, tanh(q + k)> (Bahdanau et al. 2015), of q and k as they are projected */
   A4J_PAIR_GAUSSIAN = 1,   /* -|x|^2 / 2: the logarithm of a Nadaraya-Watson kernel, as the two that follow */
@@ -747,13 +747,13 @@ enum a4j_pair_form {
   A4J_PAIR_EPANECHIKOV = 3 /* log(max(1 - |x|, 0)) */
 };
 
-/* What stands in the row of a query that has no valid key. */
+/* The scores of a query that has no valid key. */
 enum a4j_empty_rows {
   A4J_EMPTY_UNSEEN = 0, /* -infinity: attention sees no key */
-  A4J_EMPTY_ALIKE = 1   /* 0: attention averages all keys, as where each score was replaced by one number */
+  A4J_EMPTY_ALIKE = 1   /* 0: attention averages all keys, as if every score had been replaced by the same number */
 };
 
-/* Scores of every query with every key, to be the bias of an a4j_attention whose queries are 0. */
+/* Scores of every query with every key, for use as the bias of an a4j_attention whose queries are 0. */
 typedef struct a4j_pair_scores_desc {
   int32_t size_bytes;
   int32_t abi_version;
@@ -770,8 +770,8 @@ typedef struct a4j_pair_scores_desc {
 } a4j_pair_scores_desc;
 
 /*
- * q [batch, len_q, dim], k [batch, len_k, dim], v [dim] or NULL where the form has none, scores [batch, len_q, len_k] float,
- * contiguous, written whole. No key behind its length is read.
+ * q [batch, len_q, dim], k [batch, len_k, dim], v [dim] or NULL if the form has none, scores [batch, len_q, len_k] float,
+ * contiguous, all of it written. No key from its length on is read.
  */
 A4J_API int32_t a4j_pair_scores(const a4j_pair_scores_desc *desc, const void *q, const void *k, const float *v, float *scores);
 
@@ -874,7 +874,7 @@ A4J_API int32_t a4j_area_features(const a4j_area_desc *desc, const void *x, cons
 
 /* ---- Linear attention -------------------------------------------------------------------------------------------------- */
 
-/* How a token with key k and value v changes the state S of its head; D is the diagonal matrix of exp(decay). */
+/* How a token with key k and value v updates the state S of its head; D is the diagonal matrix of exp(decay). */
 enum a4j_update {
   A4J_UPDATE_LINEAR = 0,     /* S = S + k v^T */
   A4J_UPDATE_GATED = 1,      /* S = D S + k v^T */

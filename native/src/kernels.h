@@ -1,8 +1,8 @@
 /*
  * The kernels of one tier, and what each slot promises.
  *
- * Every kernel is serial, allocates nothing, prints nothing and never aborts; its arguments were checked by the exported
- * function. The bodies stand in kernels/<name>.inc and are compiled once a tier, in the words of its kernels/vec_<tier>.h.
+ * Every kernel is serial, allocates nothing, prints nothing and never aborts; the exported function has checked its arguments. The
+ * bodies are in kernels/<name>.inc and are compiled once per tier, in the words of its kernels/vec_<isa>.h.
  */
 #ifndef A4J_KERNELS_H
 #define A4J_KERNELS_H
@@ -13,24 +13,24 @@
 #include "program.h"
 
 enum {
-  A4J_KEY_BLOCK = 64,      /* keys that one step of the online softmax takes */
-  A4J_KEY_STRIP = 256,     /* keys that a group of tiles walks, one tile after the other, before it goes on */
-  A4J_LANES_MIN = 4,       /* the fewest lanes of any tier */
-  A4J_LINE_FLOATS = 16,    /* floats in a line of the cache */
-  A4J_STORAGES = 4,        /* types of stored keys and values, enum a4j_dtype */
-  A4J_TILE_MAX = 48,       /* the most rows of any tier's attention tile */
-  A4J_TILE_GROUP = 4,      /* the most tiles of a group */
-  A4J_FEW_ROWS = 8,        /* the most rows of each map that attention_rows takes */
-  A4J_RELATIVE_RING = 128, /* distances of relative positions that a tile keeps at a time */
+  A4J_KEY_BLOCK = 64,                                    /* keys of one step of the online softmax */
+  A4J_KEY_STRIP = 256,                                   /* keys that each tile of a group walks before the next tile does */
+  A4J_LANES_MIN = 4,                                     /* the fewest lanes of any tier */
+  A4J_LINE_FLOATS = 16,                                  /* floats in a line of the cache */
+  A4J_STORAGES = 4,                                      /* types of stored keys and values, enum a4j_dtype */
+  A4J_TILE_MAX = 48,                                     /* the most rows of any tier's attention tile */
+  A4J_TILE_GROUP = 4,                                    /* the most tiles of a group */
+  A4J_FEW_ROWS = 8,                                      /* the most rows of each map that attention_rows takes */
+  A4J_RELATIVE_RING = 128,                               /* distances of relative positions that a tile keeps at a time */
   A4J_RELATIVE_ROWS = 2 * A4J_RELATIVE_RING + 3 * 8 + 2, /* rows of a tile's width that this takes */
-  A4J_HELD_BLOCK_FLOATS = 12,                            /* what a block of a tile that holds its rows takes beside them */
-  A4J_LINEAR_ROWS = 32,                                  /* rows that linear takes at the most */
-  A4J_STATE_VECS = 4,                                    /* vectors of columns of a state that linear attention holds */
+  A4J_HELD_BLOCK_FLOATS = 12,                            /* floats of the list entry of a block in harden.inc */
+  A4J_LINEAR_ROWS = 32,                                  /* the most rows of one call of linear */
+  A4J_STATE_VECS = 4,   /* vectors of columns of a state that linear attention works on at a time */
   A4J_QUANTIZED_X = 16, /* columns of x that share a scale in products with quantised weights */
   A4J_PANEL_DEPTH = 512 /* how much of a panel of packed weights is in use at a time */
 };
 
-/* What one call of attention was given: the checked descriptor, its tensors, and the arrays of its tail (NULL for none). */
+/* The arguments of one call of attention: the checked descriptor, its tensors, and the arrays of its tail (NULL for none). */
 struct a4j_attention_call {
   const a4j_attention_desc *desc;
   const void *q, *k, *v;
@@ -58,20 +58,20 @@ struct a4j_rows {
 };
 
 /*
- * Rows of q that share their keys and values: one unit of work of attention. Lane r of the tile is row x / stack of head and
- * batch number x % stack, heads before batches, where x = row_begin + r.
+ * Rows of q that share their keys and values: one unit of work of attention. With x = row_begin + r, lane r of the tile is row
+ * x / stack of number x % stack of the heads and batches that are stacked, heads before batches.
  */
 struct a4j_tile {
   const struct a4j_attention_call *call;
   struct a4j_rows k[2], v[2]; /* the keys of each map, the parts of the values */
   int64_t batch, head;        /* the first of the stack */
-  int64_t stack, stack_heads; /* rows of heads and batches that lie side by side; how many of them are heads of one batch */
+  int64_t stack, stack_heads; /* how many heads and batches are stacked; how many of them are heads of one batch */
   int64_t len_q, len_k;       /* rows and keys of the batch */
   int64_t q_begin;            /* its first row, in a packed batch */
   int64_t row_begin;          /* first row of the tile, counted over the stack */
   int32_t rows;               /* how many, at least 1 */
-  int64_t key_begin, key_end; /* the keys to be taken: all, or a chunk of them */
-  float *partial;             /* NULL; or where the result over a chunk goes, for x = map * rows + lane:
+  int64_t key_begin, key_end; /* the keys to process: all, or a chunk */
+  float *partial;             /* NULL, or where the result for a chunk goes; for x = map * rows + lane:
                                  { o[x][dim_v] sum of values, m[x] running maximum, l[x] sum } */
   int64_t work;               /* scores computed, added up here */
   int32_t *program_room;      /* for struct a4j_patch; NULL if the call has no program */
@@ -90,7 +90,7 @@ struct a4j_weights {
   int64_t dim;           /* columns, to the end of the rows */
 };
 
-/* What one call of area features was given. */
+/* The arguments of one call of area features. */
 struct a4j_area_call {
   const a4j_area_desc *desc;
   const float *x, *noise;
@@ -98,18 +98,18 @@ struct a4j_area_call {
   int64_t areas;                       /* of one head */
 };
 
-/* What one call of linear attention was given; decay and beta are NULL if the rule has none. */
+/* The arguments of one call of linear attention; decay and beta are NULL if the rule has none. */
 struct a4j_linear_attention_call {
   const a4j_linear_attention_desc *desc;
   const float *q, *k, *v, *decay, *beta;
   float *state, *out;
 };
 
-/* `scratch` is the calling thread's own, as large as attention.c plans it, aligned to 64 bytes. */
+/* `scratch` belongs to the calling thread, has the size that attention.c plans, and is aligned to 64 bytes. */
 struct a4j_kernels {
   const char *isa;
   int32_t lanes;     /* floats in a vector */
-  int32_t tile_rows; /* rows of a tile at the most */
+  int32_t tile_rows; /* the most rows of a tile */
   /* Attention for up to A4J_TILE_GROUP tiles of the same keys and values, by their storage: to out, lse, weights and scores, or to
      partial. */
   void (*attention_tiles[A4J_STORAGES])(struct a4j_tile *tiles, int count, float *scratch);
@@ -122,9 +122,9 @@ struct a4j_kernels {
      counter is (j / 4, counter[0], counter[1], counter[2]). */
   void (*uniform_numbers)(uint64_t seed, const uint32_t counter[3], int64_t j0, int64_t keys, float *numbers);
 
-  /* score = program(score) on a patch, the room behind its inner axis included. */
+  /* score = program(score) on a patch, including the padding of its inner axis. */
   void (*program_score)(const struct a4j_program *program, const struct a4j_patch *patch);
-  /* Takes from each row's set of keys, a bit a key of the patch, those for which the program gives false. */
+  /* Removes from each row's set of keys, one bit for each key of the patch, those for which the program returns false. */
   void (*program_mask)(const struct a4j_program *program, const struct a4j_patch *patch, uint64_t *sets);
 
   /* out[r][c] = (accumulate ? out[r][c] : 0) + bias[c] + <x[r], weight[c]>; bias may be NULL. The bits of a result do not
@@ -134,8 +134,8 @@ struct a4j_kernels {
   /* panel[d][c] = weight[c][d] for d in [0, depth) and columns [0, cols), at most A4J_PANEL; 0 for the columns after them.
      Weights are not quantised. */
   void (*pack_panel)(int64_t cols, int64_t depth, const struct a4j_weights *weights, float *panel);
-  /* out[r][c] = (accumulate ? out[r][c] : 0) + bias[c] + sum over d of x[r][d] * panel[d][c]; bias may be NULL. The same holds.
-     The panel at `next` is brought near meanwhile; it need not be there. */
+  /* out[r][c] = (accumulate ? out[r][c] : 0) + bias[c] + sum over d of x[r][d] * panel[d][c]; bias may be NULL. The same holds
+     for its bits. The panel at `next` is prefetched meanwhile; it need not exist. */
   void (*panel_product)(int64_t rows, int64_t cols, int64_t depth, const float *x, int64_t x_stride_row, const float *panel,
                         const float *next, const float *bias, int accumulate, float *out, int64_t out_stride_row);
   /* The same with the inputs in pairs of bfloat16: panel[d / 2][c] is the pair of inputs d and d + 1, 0 beyond the last. */
@@ -146,8 +146,8 @@ struct a4j_kernels {
      products of pairs. */
   void (*pair_product)(int64_t rows, int64_t cols, int64_t depth, const float *x, int64_t x_stride_row, const float *panel,
                        const float *next, const float *bias, int accumulate, float *out, int64_t out_stride_row);
-  /* Rounds a row of x to integers of 16 bits, with a scale and a sum for each A4J_QUANTIZED_X columns, in the form that this tier
-     multiplies; takes 2 * dim + 8 * (dim / A4J_QUANTIZED_X) bytes. The scale of columns that are not finite is NaN. */
+  /* Rounds a row of x to 16-bit integers, with a scale and a sum for each A4J_QUANTIZED_X columns, in the form that this tier
+     multiplies: 2 * dim + 8 * (dim / A4J_QUANTIZED_X) bytes. Columns that are not finite have the scale NaN. */
   void (*quantize_row)(int64_t dim, const float *x, void *row);
   /* out[r][c] = (accumulate ? out[r][c] : 0) + bias[c] + <x[r], weight[c]> for rows of x from quantize_row, x_bytes apart; bias may be
      NULL. The bits of a result do not depend on the other rows and columns of the call. */

@@ -1,22 +1,21 @@
 /*
- * One team of threads for the process: the caller is its thread 0, workers are plain threads that sleep until there are
- * tickets.
+ * One team of threads for the process: the caller is thread 0, workers are plain threads that sleep until there are tickets.
  *
- * A call publishes `threads` tickets in one word, runs ticket 0 itself, and whoever is awake claims the others by counting the
- * word up. All tickets take their work from one shared counter, so when ticket 0 returns nothing is left to begin: the caller
- * runs the tickets that nobody has claimed yet, which costs nothing, and waits only for those that were. Hence a call never
- * waits for a thread to wake up, and short work costs no more than doing it alone and one futex call. A caller that finds the
- * team busy computes alone: any number of callers shares `threads` - 1 workers and never queues.
+ * A call publishes `threads` tickets in one word and runs ticket 0 itself; workers that are awake claim the others by incrementing the
+ * word. All tickets take their work from one shared counter, so when ticket 0 returns, no work is left to start: the caller runs the
+ * unclaimed tickets, which costs nothing, and waits only for the claimed ones. So a call never waits for a thread to wake up, and short
+ * work costs no more than doing it on one thread plus one futex call. A caller that finds the team busy computes on its own thread: any
+ * number of callers share `threads` - 1 workers and never queue.
  *
  * OpenMP can take the place of these workers (a4j_use_team). It is not the default for three reasons, all measured with 2
  * threads on 2 virtual processors of a KVM guest, Linux 6.18, gcc 12; microseconds; "work" is 20 pieces of 1 us:
  *
- *  - libgomp ends the process when it cannot create a thread. Creating as many as a trial first does not help when others
- *    create threads too: of 100 processes started twenty at once, each with a team of 8 under `ulimit -u 100`, 29 died in
- *    libgomp, each after a successful trial. None died with this team: a refused thread is a smaller team and a sentence.
- *  - libgomp spins after each region, by default about 7 ms, which keeps a processor busy for every caller that comes back
- *    sooner. Only an environment variable changes it, read when libgomp is loaded, and a JVM must not be made to setenv.
- *  - With its spinning tuned to 100 us it waits for threads that the kernel has put on the caller's own processor:
+ *  - libgomp ends the process if it cannot create a thread. Creating the same number of threads first, as a trial, does not help if
+ *    other processes create threads too: of 100 processes started twenty at a time, each with a team of 8 under `ulimit -u 100`, 29
+ *    died in libgomp, each after a successful trial. None died with this team: if a thread is refused, the team is smaller and says why.
+ *  - libgomp spins after each region, for about 7 ms by default, which keeps a processor busy for every caller that returns sooner.
+ *    Only an environment variable changes that; it is read when libgomp is loaded, and a JVM must not call setenv.
+ *  - With spinning limited to 100 us, it waits for threads that the kernel has placed on the caller's own processor:
  *
  *                                   calls back to back           1 ms of sleep between calls     processors kept busy
  *                                   empty        20 us of work   empty        20 us of work      in that sleep
@@ -43,10 +42,10 @@ enum { MAX_THREADS = 1024 };
 /* How long a thread looks for work, or for the end of a call, before it sleeps. */
 static const int64_t SPIN_NANOS = 100 * 1000;
 
-/* With more threads than processors whoever spins keeps another from working. */
+/* With more threads than processors, a spinning thread keeps another from working. */
 static const int64_t SPIN_NANOS_CROWDED = 1000;
 
-/* After a refusal the system is asked again at most this often. */
+/* After the system refused a thread, it is asked again at most this often. */
 static const int64_t RETRY_NANOS = 1000 * 1000 * 1000;
 
 /*
@@ -85,13 +84,12 @@ static struct {
   _Atomic int64_t busy_calls;
 } team;
 
-/* What a4j_team_last answers on this thread. */
+/* What a4j_team_last returns on this thread. */
 static _Thread_local int32_t last;
 
 /*
- * Spins until the word is no longer `old` or the time is over; returns what it saw last. It yields now and then (0.4 us if
- * nobody waits), because the thread that it spins for may be waiting for this very processor: without, one call in ten of 20 us
- * took 75.
+ * Spins until the word is no longer `old` or the time is over; returns the last value seen. It yields now and then (0.4 us if no other
+ * thread is ready), because the thread that it waits for may need this processor: without that, one call in ten of 20 us took 75 us.
  */
 static uint32_t await_change(_Atomic uint32_t *word, uint32_t old) {
   int64_t deadline = 0;
@@ -126,7 +124,7 @@ static bool claim(uint32_t *seen) {
 static void run_ticket(uint32_t word) { team.fn(team.context, (int32_t)(word & 0xffff), (int32_t)(word >> 16)); }
 
 static void work(void) {
-  /* Otherwise the workers would compute in the mode of the thread that happened to start them. */
+  /* Otherwise workers would have the floating-point mode of the thread that happened to start them. */
   a4j_floats_enter();
   for (;;) {
     uint32_t word;
@@ -138,7 +136,7 @@ static void work(void) {
     }
     if (word == STOP) return;
 
-    /* On the caller's processor spinning would be in its way; sleeping leads away from there. */
+    /* On the caller's processor, spinning would be in its way; a sleeping worker moves to another one. */
     const int32_t caller = atomic_load_explicit(&team.caller_processor, memory_order_relaxed);
     if (a4j_os_processor() == caller || await_change(&team.tickets, word) == word)
       a4j_os_wait_elsewhere(&team.tickets, word, &team.sleepers,
@@ -147,14 +145,14 @@ static void work(void) {
 }
 
 static void forked(void) {
-  /* Busy for ever: the child has none of the threads, and must not start any before it execs. */
+  /* Busy forever: the child has none of the threads, and must not start any before it calls exec. */
   atomic_store(&team.busy, true);
   atomic_store(&team.size, 1);
   atomic_store(&team.other_size, 1);
   atomic_store(&team.problem, "this process is a fork and has no team of threads");
 }
 
-/* Before the first call that wants more than one thread. Called when busy is held. */
+/* Before the first call that wants more than one thread. Called while busy is held. */
 static void prepare(void) {
   if (team.prepared) return;
   a4j_os_at_fork(forked);
@@ -162,7 +160,7 @@ static void prepare(void) {
   team.prepared = true;
 }
 
-/* Lets the team have `threads` threads, or as many as the system gives. Called when busy is held. */
+/* Grows the team to `threads` threads, or to as many as the system allows. Called while busy is held. */
 static void grow(int32_t wanted) {
   int32_t threads = wanted < MAX_THREADS ? wanted : MAX_THREADS;
   int32_t size = atomic_load(&team.size);
@@ -232,7 +230,7 @@ struct other_call {
   _Atomic int32_t threads; /* as many as the other team gave */
 };
 
-/* Its threads come with the floating-point mode of whoever started them. */
+/* Its threads have the floating-point mode of the thread that started them. */
 static void run_share(void *context, int32_t thread, int32_t threads) {
   struct other_call *call = context;
   A4J_DEFAULT_FLOATS;
@@ -267,7 +265,7 @@ void a4j_team_run(int32_t threads, void (*fn)(void *context, int32_t thread, int
     return;
   }
 
-  /* A caller cancelled half way would leave workers with a context that is gone. */
+  /* A caller that is cancelled in the middle would leave workers with a context that no longer exists. */
   const int cancel = a4j_os_forbid_cancel();
   prepare();
   a4j_team_fn *other = atomic_load_explicit(&team.other, memory_order_acquire);
@@ -312,9 +310,8 @@ int32_t a4j_team_last(void) {
 const char *a4j_team_failure(void) { return atomic_load(&team.problem); }
 
 /*
- * When the library is unloaded (its class loader is gone) or the process ends: no thread may be left in code that is no longer
- * there. Busy at this moment means that the process ends during a call, or that it is a fork; then there is nothing to wait
- * for.
+ * When the library is unloaded (its class loader was collected) or the process ends: no thread may still run code that is about to be
+ * unmapped. If the team is busy at this moment, the process is ending during a call or is a fork, and there is nothing to wait for.
  */
 __attribute__((destructor)) static void stop(void) {
   if (atomic_exchange(&team.busy, true)) return;
