@@ -189,7 +189,7 @@ struct a4j_kernels {
 /* The tier in use; stays valid for the life of the process. */
 const struct a4j_kernels *a4j_kernels_active(void);
 
-/* Tables of the tiers that were compiled, best first; A4J_TIERS is the list of their names, from CMake. */
+/* The tables of the tiers; each architecture has those that dispatch.c lists. */
 extern const struct a4j_kernels a4j_kernels_avx512bf16, a4j_kernels_avx512, a4j_kernels_avx2, a4j_kernels_neon,
     a4j_kernels_baseline;
 

@@ -1,6 +1,6 @@
 /*
- * One call or more of every function that computes, with inputs of a fixed seed, for tests of what must hold for all of them:
- * the same bits in every floating-point mode and on every team, a small stack.
+ * At least one call of every function that computes, with inputs from a fixed seed, for tests of what must hold for all functions: the
+ * same bits in every floating-point mode and on every team, and a small stack.
  */
 #ifndef A4J_CALLS_H
 #define A4J_CALLS_H

@@ -1,4 +1,4 @@
-/* Assertions for the native tests: each says what was wanted and what was got, and counts. */
+/* Assertions for the native tests: a failure prints what was wanted and what was got, and is counted. */
 #ifndef A4J_CHECK_H
 #define A4J_CHECK_H
 
@@ -11,7 +11,7 @@
 
 static int check_failures;
 
-/* What random tests begin with: A4J_TEST_SEED, or 1. */
+/* The seed of random tests: A4J_TEST_SEED, or 1. */
 static inline uint64_t check_seed(void) {
   const char *text = getenv("A4J_TEST_SEED");
   return text == NULL ? 1 : strtoull(text, NULL, 10);
@@ -34,7 +34,7 @@ static inline uint64_t check_seed(void) {
     CHECK(check_got == check_wanted, "wanted %" PRId64 ", got %" PRId64, check_wanted, check_got);                             \
   } while (0)
 
-/* NaN agrees with nothing, so a NaN always fails. */
+/* NaN equals nothing, so a NaN always fails. */
 #define CHECK_NEAR(got, wanted, tolerance)                                                                                     \
   do {                                                                                                                         \
     double check_got = (got), check_wanted = (wanted), check_tolerance = (tolerance);                                          \
@@ -49,7 +49,7 @@ static inline uint64_t check_seed(void) {
           check_got == NULL ? "(null)" : check_got);                                                                           \
   } while (0)
 
-/* Names a test, runs it, and says whether it held. */
+/* Runs a test and prints its name and whether it passed. */
 #define RUN(test)                                                                                                              \
   do {                                                                                                                         \
     int check_before = check_failures;                                                                                         \

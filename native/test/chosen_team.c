@@ -1,6 +1,6 @@
 /*
- * Every test runs on the library's own team, or on the one of the library that A4J_TEST_TEAM names. A library that cannot be
- * used ends the test: it must not pass on the wrong team.
+ * Every test runs on the library's own team, or on that of the library that A4J_TEST_TEAM names. If that library cannot be used, the
+ * test ends with an error rather than pass on the wrong team.
  */
 #include "a4j.h"
 

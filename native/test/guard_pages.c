@@ -1,7 +1,7 @@
 /*
- * Every block of memory ends at a page that nobody may touch (linked with --wrap=malloc and so on; CMakeLists.txt). A kernel that
- * reads or writes one byte beyond a buffer dies there, at full speed and with the vector loads of the released library, which
- * AddressSanitizer's build does not have. A write before a block is found when the block is freed.
+ * Every block of memory ends at an inaccessible page (linked with --wrap=malloc and so on, see CMakeLists.txt). A kernel that reads or
+ * writes one byte beyond a buffer crashes, at full speed and with the same vector loads as the released library, unlike a build with
+ * AddressSanitizer. A write before a block is detected when the block is freed.
  */
 #define _GNU_SOURCE
 #include <stdint.h>
@@ -12,7 +12,7 @@
 
 enum { PAGE = 65536 }; /* a multiple of every page size that we meet */
 
-/* Lies before the block, unaligned. */
+/* Precedes the block, unaligned. */
 struct head {
   uint64_t magic;
   void *base;

@@ -1,4 +1,4 @@
-/* Numbers of 16 bits by their definition: the oracle of conversions, and numbers for tests of storage. */
+/* 16-bit numbers computed from their definition: the oracle for conversions, and numbers for tests of storage. */
 #ifndef A4J_TEST_HALF_H
 #define A4J_TEST_HALF_H
 
@@ -18,7 +18,7 @@ static inline double half_value(int dtype, uint16_t bits) {
   return sign * ldexp(1 + ldexp(fraction, -fraction_bits), exponent - bias);
 }
 
-/* The bits nearest to a number that is not NaN, the even ones of two: found among all, which are in order. */
+/* The bits of the nearest 16-bit number, ties to even, by a search among all of them, which are in order. x is not NaN. */
 static inline uint16_t half_nearest(int dtype, double x) {
   const uint16_t infinite = dtype == A4J_BF16 ? 0x7f80 : 0x7c00, sign = signbit(x) ? 0x8000 : 0;
   const double size = fabs(x);
@@ -31,7 +31,7 @@ static inline uint16_t half_nearest(int dtype, double x) {
     else
       high = middle;
   }
-  /* Beyond the largest, the next step counts as if the exponents went on. */
+  /* Beyond the largest number, rounding works as if there were one more exponent. */
   const double below = half_value(dtype, (uint16_t)low);
   const double above =
       high == infinite ? 2 * below - half_value(dtype, (uint16_t)(low - 1)) : half_value(dtype, (uint16_t)high);

@@ -1,4 +1,4 @@
-/* What the tests of layers share: seeded numbers, strided tensors between guard zones, and the rule for errors. */
+/* Shared by the tests of layers: seeded numbers, strided tensors between guard zones, and the bound for errors. */
 #ifndef A4J_LAYER_CASES_H
 #define A4J_LAYER_CASES_H
 

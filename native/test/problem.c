@@ -1,4 +1,4 @@
-/* Draws problems, and lays their tensors out. */
+/* Generates random problems and lays out their tensors. */
 #include "problem.h"
 
 #include <math.h>

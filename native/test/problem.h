@@ -1,9 +1,9 @@
 /*
- * Problems for a4j_attention: seeded random inputs in any layout, options that are put on one by one, outputs between guard
- * zones, and the comparison with the textbook formula.
+ * Problems for a4j_attention: seeded random inputs in any layout, options that are added one by one, outputs between guard zones, and
+ * the comparison with the textbook formula.
  *
- * Whatever a problem's tensors do not address is NaN in the inputs and must stay untouched in the outputs; every buffer ends
- * where its last element does, so that AddressSanitizer sees any access beyond.
+ * Memory that a problem's tensors do not address is NaN in inputs and must stay untouched in outputs. Every buffer ends with its last
+ * element, so that AddressSanitizer detects any access beyond it.
  */
 #ifndef A4J_PROBLEM_H
 #define A4J_PROBLEM_H
@@ -14,7 +14,7 @@
 #include "a4j.h"
 #include "reference.h"
 
-/* Splitmix64: the whole of a test's randomness. */
+/* Splitmix64, the only source of randomness in a test. */
 extern uint64_t seed;
 uint64_t next(void);
 int64_t up_to(int64_t n); /* 0 to n */
@@ -71,13 +71,13 @@ enum pattern {
   SECOND_HALF /* the second half of the keys hidden */
 };
 
-/* Options, in problem.c like all above. with_key_limit comes before masks and bias: they are as wide as it says. */
+/* Options, in problem.c like everything above. with_key_limit must precede masks and bias, whose width it sets. */
 void with_lengths(struct problem *p);
 void with_row_lengths(struct problem *p, bool shared);
 void with_offsets(struct problem *p);
 void with_key_limit(struct problem *p, int64_t limit);
 void with_ranges(struct problem *p, int64_t range_rows, bool each_batch, bool each_head);
-/* The same list for all, of these ranges. */
+/* One list of these ranges, for all rows. */
 void with_one_list(struct problem *p, int count, const int32_t (*ranges)[2]);
 void with_mask(struct problem *p, int spread, enum pattern pattern);
 void with_key_mask(struct problem *p, bool shared, enum pattern pattern);
@@ -96,12 +96,12 @@ void with_scores(struct problem *p, int stage);
 /* logsumexp as [maps, heads, batch, len] with a gap after each row, instead of [batch, heads, maps, len]. */
 void with_lse_turned(struct problem *p);
 
-/* Storage, in stored.c: rounds what is stored to what it can stand for. Pages and packed keys exclude each other. */
+/* Storage, in stored.c: rounds the numbers to those that the type can represent. Pages and packed keys exclude each other. */
 void with_query_storage(struct problem *p, int q_storage, int out_storage);
 void with_kv_storage(struct problem *p, int storage);
 void with_pages(struct problem *p, int64_t page_rows);
 
-/* Appends an array to the descriptor's tail; its offset. */
+/* Appends an array to the descriptor's tail and returns its offset. */
 int64_t append(struct problem *p, const void *array, int64_t bytes);
 
 /* ---- Running and checking: problem_checks.c ---- */
@@ -117,7 +117,7 @@ void put_nan(struct problem *p);
    reason. */
 int32_t status_of(struct problem *p);
 
-/* Runs and compares: NULL, or a sentence that says what is wrong and names seed and options. Valid until the next call. */
+/* Runs and compares. Returns NULL, or a sentence that says what is wrong and names seed and options, valid until the next call. */
 const char *fault_of(struct problem *p);
 
 /*
@@ -130,7 +130,7 @@ const char *work_fault_of(const struct problem *p);
    them. */
 int32_t run_stored(struct problem *p, float *out, float *lse, float *weights, float *scores);
 
-/* Of all bits of all outputs. */
+/* A hash of all bits of all outputs. */
 uint64_t hash_of(const struct problem *p);
 
 float out_at(const struct problem *p, int64_t b, int64_t h, int64_t i, int64_t e);

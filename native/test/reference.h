@@ -1,4 +1,4 @@
-/* The textbook formulas, three plain passes, in double (the oracle) and in float (the error that a plain program makes). */
+/* The textbook formula in three plain passes: in double, the oracle, and in float, to measure the error of a plain program. */
 #ifndef A4J_REFERENCE_H
 #define A4J_REFERENCE_H
 
@@ -7,7 +7,7 @@
 
 #include "a4j.h"
 
-/* What attention is a function of: the inputs of a4j_attention, with the strides of the descriptor. */
+/* The inputs of a4j_attention, with the strides of the descriptor. */
 struct attention_call {
   const a4j_attention_desc *d;
   const float *q, *k, *v;
@@ -53,9 +53,8 @@ bool keeps(const struct attention_call *c, int64_t b, int64_t h, int64_t i, int6
  * weights [batch, heads_q, len_q, len_k], scores [batch, heads_q, maps, len_q, len_k]; the last three may be NULL. Of a packed
  * sequence the first rows_of(d, b).count rows are written.
  *
- * Hardening is not a continuous function of the weights. hardness [batch, heads_q, len_q], if not NULL, is by how much
- * it makes their errors grow, at least 1; INFINITY where two of them are so near each other that an error may change which
- * weights survive.
+ * Hardening is not a continuous function of the weights. hardness [batch, heads_q, len_q], if not NULL, is the factor by which it
+ * increases their errors, at least 1; INFINITY if two weights are so close that an error may change which of them survive.
  */
 void reference_attention_f64(const struct attention_call *c, double *out, double *lse, double *weights, double *scores,
                              double *hardness);

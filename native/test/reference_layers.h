@@ -1,4 +1,4 @@
-/* The textbook formulas of the layers, in double (the oracle) and in float (the error that a plain program makes). */
+/* The textbook formulas of the layers: in double, the oracle, and in float, to measure the error of a plain program. */
 #ifndef A4J_REFERENCE_LAYERS_H
 #define A4J_REFERENCE_LAYERS_H
 
@@ -6,8 +6,8 @@
 
 /*
  * Each reads its inputs with the strides of the descriptor and writes out contiguously: [rows, dim_out] or [rows, dim], and
- * [batch, heads, len, dim] for rotary positions and for the merge. before is what out held, contiguous as out; it does not
- * count if combine is A4J_SET.
+ * [batch, heads, len, dim] for rotary positions and for the merge. `before` is what out held, contiguous like out; it is not
+ * read if combine is A4J_SET.
  */
 void reference_linear_f64(const a4j_linear_desc *d, const float *x, const float *weight, const float *bias, const float *before,
                           double *out);

@@ -1,4 +1,4 @@
-/* Problems whose tensors are stored in fewer bits or in pages: copies of the floats, made anew for each run. */
+/* Problems whose tensors are stored in fewer bits or in pages: the floats are copied for each run. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +29,7 @@ void with_query_storage(struct problem *p, int q_storage, int out_storage) {
   round_all(q_storage, p->q, p->q_count);
 }
 
-/* Every row of a view: fn(its offset). */
+/* Calls fn with the offset of every row of a view. */
 static void each_row(const a4j_attention_desc *d, const a4j_view *view, int maps, int64_t shift,
                      void (*fn)(void *context, int64_t at), void *context) {
   for (int64_t b = 0; b < d->batch; b++)
@@ -45,7 +45,7 @@ struct scaling {
   int64_t width;
 };
 
-/* A scale of few bits, so that its products with 8 bits are floats. */
+/* A scale of few bits, so that its products with 8-bit integers are exact in float. */
 static void scale_row(void *context, int64_t at) {
   const struct scaling *s = context;
   if (s->scales[at] != 0) return; /* a row that several heads or batches share */
@@ -79,7 +79,7 @@ static void store(int storage, void *to, int64_t at, float x, float scale) {
     ((uint16_t *)to)[at] = half_of(storage, x);
 }
 
-/* k or v as it is stored, and what the descriptor says of it. */
+/* k or v as it is stored, and its view in the descriptor. */
 struct copy {
   int storage;
   const float *from, *scales;
@@ -165,7 +165,7 @@ static void copy_pages(const a4j_attention_desc *d, struct copy *c, int64_t page
   free(order);
 }
 
-/* Bits of 16 that no kernel writes: a NaN with a payload of its own. */
+/* 16 bits that no kernel writes: a NaN with a special payload. */
 static uint16_t untouched(int storage) { return storage == A4J_BF16 ? 0x7fa5 : 0x7da5; }
 
 /* The call, with a workspace of the size that it asks for. */

@@ -1,4 +1,4 @@
-/* What the library says of itself: statuses in words, and the layout text that the generated bindings are compared with. */
+/* What the library reports about itself: names and messages of statuses, and the layout that the bindings are compared with. */
 #include <ctype.h>
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,9 +1,9 @@
 /*
  * The options of a4j_attention, on every tier that this machine runs: seeded random combinations of all of them against the
- * textbook formula in double, each way of hiding with NaN in what is hidden, what must not matter (threads, packing, cuts), and the
- * count of work.
+ * textbook formula in double; each way of hiding keys, with NaN in what is hidden; what must not change results (threads, packing,
+ * cuts); and the count of work.
  *
- * Every random problem also has NaN and infinity wherever no row looks, guard zones, and its work count bounded.
+ * Every random problem also has NaN and infinity in everything that no row sees, guard zones, and a bound for its count of work.
  */
 #include <stdlib.h>
 

@@ -1,4 +1,4 @@
-/* a4j_convert on every tier: each number of 16 bits, roundings at and beside every tie, what is not finite, and views. */
+/* a4j_convert on every tier: all 16-bit numbers, rounding at and next to every tie, numbers that are not finite, and views. */
 #include "half.h"
 #include "layer_cases.h"
 

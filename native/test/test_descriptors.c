@@ -1,11 +1,11 @@
 /*
- * Descriptors that are wrong in every way, given to every function together with NULL for what it needs: the answer is a status
- * of the header, never a crash, a read outside the descriptor or a loop without end.
+ * Invalid descriptors of every kind, passed to every function with NULL for its buffers. The result must be a status of the header,
+ * never a crash, a read outside the descriptor or an endless loop.
  *
- * Each trial takes a valid descriptor and spoils a few of its fields, so that it passes most checks and reaches the others. It
- * is in a block of exactly size_bytes, so that AddressSanitizer sees any access beyond it. Fields come from a4j_abi_layout, so a
- * new one is tried as soon as it exists. Attention, whose tail holds most, starts from random options with true arrays, of
- * which entries are spoilt as well.
+ * Each trial corrupts a few fields of a valid descriptor, so that it passes most checks and reaches the rest. The descriptor is in a
+ * block of exactly size_bytes, so that AddressSanitizer detects any access beyond it. Fields are taken from a4j_abi_layout, so new ones
+ * are included automatically. Attention, which has the largest tail, starts from random options with valid arrays, whose entries are
+ * corrupted as well.
  */
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,5 @@
 /*
- * The choice of a tier on machines that this one is not: dispatch.c once more, with names of its own, on a CPU that lacks the
- * first tiers.
+ * The choice of a tier on other machines: dispatch.c is compiled again, under other names, for a CPU that lacks the first tiers.
  */
 #define a4j_cpu_runs other_cpu_runs
 #define a4j_kernels_active other_kernels_active

@@ -1,7 +1,7 @@
 /*
  * a4j_linear against the formula in double, on every tier: sizes around lanes, tiles and parts, strides, bias and accumulation;
  * what it must not read or write, and what must not change its bits. The BLAS is the one that the environment variable
- * A4J_TEST_BLAS names, or of a plain sgemm.
+ * A4J_TEST_BLAS names, or a plain sgemm.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -12,7 +12,7 @@
 #include "layer_cases.h"
 #include "reference_layers.h"
 
-/* Rows that surely are many. */
+/* More rows than any kernel for few rows takes. */
 enum { MANY = 1024 };
 
 /* An epilogue, as one number: activation * EPILOGUES_PER_ACTIVATION + combination. */

@@ -1,6 +1,6 @@
 /*
  * The caller's programs: every instruction against an interpreter that takes one element at a time, random programs along both
- * axes of a patch, and words that mean nothing. Whole calls of attention: test_attention_options.c.
+ * axes of a patch, and words that are not a program. Whole calls of attention: test_attention_options.c.
  */
 #include <stdlib.h>
 

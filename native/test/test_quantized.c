@@ -1,6 +1,6 @@
 /*
- * Quantised weights on every tier: their layout against its definition, what the quantiser makes of numbers, and products against the
- * exact ones of the stored weights, in double.
+ * Quantised weights on every tier: their layout against its definition, the results of the quantiser, and products against those of the
+ * stored weights, computed in double.
  */
 #include "half.h"
 #include "layer_cases.h"

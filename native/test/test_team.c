@@ -1,6 +1,6 @@
 /*
- * The team: who runs what, how many threads there are, and what happens when there cannot be any. On another team
- * (chosen_team.c) those tests run that hold for any.
+ * The team: which thread runs what, how many threads there are, and what happens if none can be created. On another team
+ * (chosen_team.c), only the tests that hold for any team run.
  */
 #define _GNU_SOURCE
 #include "check.h"

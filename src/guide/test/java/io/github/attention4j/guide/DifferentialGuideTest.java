@@ -44,7 +44,7 @@ class DifferentialGuideTest {
   }
 
   @Test
-  void shouldBeTheFoundingVersion() throws Exception {
+  void shouldBeTheBasicForm() throws Exception {
     SafeTensors seed = golden("E_diff_seed_e32_h4_depth0");
     Tensor lambdaQ1 = seed.get("w.lambda_q1");
     Tensor lambdaK1 = seed.get("w.lambda_k1");
