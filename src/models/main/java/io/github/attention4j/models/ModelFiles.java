@@ -37,6 +37,7 @@ import java.util.Set;
 record ModelFiles(
     Path directory, Path onnx, ClassLoader loader, String onnxResource, String tokenizerResource) {
   private static final String CONFIG = "config.json";
+  private static final String TOKENIZER = "tokenizer.json";
 
   /** Families whose exports hold no constants but those of BERT's formulas. */
   private static final Set<String> PLAIN =
@@ -93,7 +94,11 @@ record ModelFiles(
 
   HuggingFaceTokenizer openTokenizer() throws IOException {
     if (loader == null) {
-      return HuggingFaceTokenizer.open(directory.resolve("tokenizer.json"));
+      if (!has(TOKENIZER)) {
+        throw new FileNotFoundException(
+            directory + " must have a " + TOKENIZER + " to turn text into tokens");
+      }
+      return HuggingFaceTokenizer.open(directory.resolve(TOKENIZER));
     }
     if (tokenizerResource == null) {
       throw new IllegalArgumentException(
@@ -123,6 +128,10 @@ record ModelFiles(
     // Only this thread reads the files; the weights are for all.
     try (Arena files = Arena.ofConfined()) {
       if (loader == null && onnx == null) {
+        if (!has(CONFIG)) {
+          throw new FileNotFoundException(
+              directory + " must hold a model: it has neither a config.json nor a model.onnx");
+        }
         EncoderSpec spec = Family.spec(Settings.read(directory.resolve(CONFIG)));
         Checkpoint checkpoint = Checkpoint.open(directory, files);
         return TextEncoder.of(source(), spec, checkpoint, storage);

@@ -5,10 +5,10 @@ import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParseException;
 import com.google.gson.JsonParser;
+import java.io.FileNotFoundException;
 import java.io.IOException;
 import java.io.Reader;
 import java.nio.file.Files;
-import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 
 /** What a model is for. */
@@ -17,10 +17,13 @@ enum Kind {
   RERANKER,
   EMBEDDER;
 
-  /** Looks at a path: a GGUF file writes; of a directory, {@code architectures} says. */
+  /**
+   * Looks at a path: a GGUF file writes; of a directory, {@code architectures} says, and if it has
+   * none, an ONNX file in it is an encoder.
+   */
   static Kind of(Path path) throws IOException {
     if (!Files.exists(path)) {
-      throw new NoSuchFileException(path.toString());
+      throw new FileNotFoundException(path + " must be a directory or a file: it is missing");
     }
     if (!Files.isDirectory(path)) {
       return path.toString().endsWith(".gguf") ? DECODER : EMBEDDER;
@@ -31,7 +34,7 @@ enum Kind {
     }
     Path config = path.resolve("config.json");
     if (!Files.exists(config)) {
-      throw new NoSuchFileException(config.toString());
+      return EMBEDDER;
     }
     JsonElement json;
     try (Reader reader = Files.newBufferedReader(config)) {

@@ -236,20 +236,31 @@ public final class Main {
     return String.format(Locale.ROOT, "%,d", number);
   }
 
-  /** The bytes of a file, or of the weights in a directory. */
+  /** The bytes of a file, or of the weights in a directory: safetensors, or else an ONNX export. */
   private static String size(Path path) throws IOException {
     long bytes = 0;
     if (Files.isDirectory(path)) {
-      try (var files = Files.list(path)) {
-        for (Path file : files.toList()) {
-          String name = file.getFileName().toString();
-          bytes += name.endsWith(".safetensors") || name.endsWith(".onnx") ? Files.size(file) : 0;
+      bytes = bytes(path, ".safetensors");
+      for (Path place : List.of(path, path.resolve("onnx"))) {
+        if (bytes == 0 && Files.exists(place.resolve("model.onnx"))) {
+          bytes = Files.size(place.resolve("model.onnx")) + bytes(place, "model.onnx_data");
         }
       }
     } else {
       bytes = Files.size(path);
     }
     return String.format(Locale.ROOT, "%,d bytes of weights", bytes);
+  }
+
+  /** The bytes of the files in a directory whose names end so. */
+  private static long bytes(Path directory, String end) throws IOException {
+    long bytes = 0;
+    try (Stream<Path> files = Files.list(directory)) {
+      for (Path file : files.toList()) {
+        bytes += file.getFileName().toString().endsWith(end) ? Files.size(file) : 0;
+      }
+    }
+    return bytes;
   }
 
   // ---- embed and rerank ----

@@ -15,8 +15,11 @@ import io.github.attention4j.models.text.TextGenerator;
 import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
+import java.io.InputStream;
 import java.io.PrintStream;
 import java.net.URI;
+import java.net.URL;
+import java.net.URLClassLoader;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
@@ -32,6 +35,7 @@ import org.junit.jupiter.api.io.TempDir;
 
 class MainTest {
   private static final Path MODELS = Path.of("src/models/test/resources/golden-models");
+  private static final Path MINILM = Path.of("src/models/target/minilm/minilm.jar");
   private static final Path WRITER = MODELS.resolve("gguf/models/qwen3-bpe-f32.gguf");
   private static final Path EMBEDDER = MODELS.resolve("encoder/bert_st_mean");
   private static final Path RERANKER = MODELS.resolve("encoder/bert_cross_encoder");
@@ -176,7 +180,40 @@ class MainTest {
     assertEquals(1, run("", "info", directory));
     assertTrue(err().contains("mamba"), err());
     assertEquals(1, run("", "info", directory.resolve("nothing")));
-    assertTrue(err().contains("NoSuchFileException"), err());
+    assertTrue(err().contains("nothing must be a directory or a file: it is missing"), err());
+  }
+
+  @Test
+  void shouldSayWhatADirectoryLacks(@TempDir Path directory) throws IOException {
+    String model = directory + " must hold a model: it has neither a config.json nor a model.onnx";
+    for (String command : List.of("info", "embed")) {
+      assertEquals(1, run("text", command, directory));
+      assertTrue(err().contains(model), err());
+    }
+    for (String name : List.of("config.json", "model.safetensors")) {
+      Files.copy(EMBEDDER.resolve(name), directory.resolve(name));
+    }
+    assertEquals(1, run("text", "embed", directory));
+    assertTrue(err().contains(directory + " must have a tokenizer.json to turn text"), err());
+  }
+
+  /** An export needs no config.json. */
+  @Test
+  void shouldSayWhatAnExportIs(@TempDir Path directory) throws IOException {
+    try (URLClassLoader loader = new URLClassLoader(new URL[] {MINILM.toUri().toURL()}, null)) {
+      Files.createDirectories(directory.resolve("onnx"));
+      copy(loader, "all-minilm-l6-v2.onnx", directory.resolve("onnx/model.onnx"));
+      copy(loader, "all-minilm-l6-v2-tokenizer.json", directory.resolve("tokenizer.json"));
+    }
+    assertEquals(0, run("", "info", directory), err());
+    assertTrue(out().contains("parameters  22,565,376"), out());
+    assertTrue(out().contains("size        90,387,606 bytes of weights"), out());
+  }
+
+  private static void copy(URLClassLoader loader, String resource, Path to) throws IOException {
+    try (InputStream in = loader.getResourceAsStream(resource)) {
+      Files.copy(in, to);
+    }
   }
 
   @Test
