@@ -13,6 +13,13 @@
 /* 12 accumulators, 3 vectors of queries and one broadcast fill the 16 registers. */
 #define A4J_TILE_VECS 3
 #define A4J_TILE_KEYS 4
+/*
+ * The matrix product has 12 accumulators, 2 vectors of weights and one broadcast. Its 16 columns are one cache line of each row of
+ * a panel, so that a part of 384 inputs, 24 KiB, stays in the first-level cache while the rows pass by; 24 columns would come from
+ * the second level for every four rows.
+ */
+#define A4J_PRODUCT_VECS 2
+#define A4J_PRODUCT_ROWS 6
 /* Keys whose exponentials are taken side by side. */
 #define A4J_SIDE_KEYS 1
 
