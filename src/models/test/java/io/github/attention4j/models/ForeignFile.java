@@ -2,6 +2,7 @@ package io.github.attention4j.models;
 
 import io.github.attention4j.DType;
 import io.github.attention4j.io.SafeTensors;
+import io.github.attention4j.models.files.Checkpoint;
 import io.github.attention4j.models.files.OnnxFile;
 import io.github.attention4j.models.files.OnnxGraph;
 import io.github.attention4j.models.files.OnnxWeights;
@@ -148,9 +149,10 @@ enum ForeignFile {
           () -> {
             try (Arena arena = Arena.ofConfined()) {
               OnnxWeights weights = new OnnxWeights(onnx);
-              for (String name : onnx.initializers().keySet()) {
-                if (weights.contains(name)) {
-                  weights.get(name, arena);
+              Checkpoint checkpoint = weights.checkpoint();
+              for (String name : checkpoint.names()) {
+                if (checkpoint.get(name).isReadable()) {
+                  checkpoint.get(name).floats(arena);
                 }
               }
               new OnnxGraph(onnx).settings(weights);
