@@ -6,7 +6,8 @@ package io.github.attention4j.models;
 public enum WeightStorage {
   /**
    * Float32, packed for the matrix product. Matrices that the files have in bfloat16 keep their 16
-   * bits, which changes no result.
+   * bits, which changes no result. Those in float16 and those of int8 exports are widened, to twice
+   * and four times what the file takes: {@link #BF16} and {@link #INT8} avoid that.
    */
   FLOAT32,
 
