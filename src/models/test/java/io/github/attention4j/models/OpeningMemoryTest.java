@@ -14,17 +14,19 @@ import java.net.URLClassLoader;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Iterator;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.SplittableRandom;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /**
- * Opening takes no more memory than the weights as they are stored and 64 MB, at any moment:
- * measured as what the process has that is not a mapped file, in a JVM whose heap is there from the
- * beginning.
+ * Opening takes no more memory than the weights as they are stored and 64 MB, at any moment, and a
+ * stream of texts no more than its first thousand: measured as what the process has that is not a
+ * mapped file, in a JVM whose heap is there from the beginning.
  */
 class OpeningMemoryTest {
   private static final long MB = 1 << 20;
@@ -33,6 +35,9 @@ class OpeningMemoryTest {
   private static final int WIDTH = 768;
   private static final int LAYERS = 5;
   private static final int WORDS = 4000;
+
+  /** Of a stream. */
+  private static final int TEXTS = 100_000;
 
   @TempDir Path directory;
 
@@ -86,6 +91,41 @@ class OpeningMemoryTest {
     }
   }
 
+  /** Embeds a stream of texts, and prints by how many bytes it grew the JVM after a thousand. */
+  static final class Streaming {
+    private Streaming() {}
+
+    public static void main(String[] args) throws Exception {
+      try (TextEmbedder embedder = TextEmbedder.open(Path.of(args[0]))) {
+        Iterator<TextEmbedder.Result> results =
+            embedder.embedAll(IntStream.range(0, TEXTS).mapToObj(Streaming::text).iterator(), null);
+        long before = 0;
+        long most = 0;
+        for (int i = 0; i < TEXTS; i++) {
+          results.next();
+          if (i == 1000) {
+            before = Opening.anonymousBytes();
+          } else if (i > 1000 && i % 1000 == 0) {
+            most = Math.max(most, Opening.anonymousBytes());
+          }
+        }
+        System.out.println(most - before);
+      }
+    }
+
+    /** From 2 to 13 words. */
+    private static String text(int i) {
+      return "water " + "level ".repeat(i % 12) + i;
+    }
+  }
+
+  /** The compiler of the JVM needs a few megabytes until it has seen everything. */
+  @Test
+  void shouldStreamTextsInConstantMemory() throws Exception {
+    long grown = child(Streaming.class, OnnxTest.golden("bert_st_mean").toString());
+    assertTrue(grown <= 16 * MB, TEXTS + " texts took " + grown / MB + " MB");
+  }
+
   @Test
   void shouldTakeTheWeightsOnceFromFloat32() throws Exception {
     long stored = write(DType.F32);
@@ -129,9 +169,14 @@ class OpeningMemoryTest {
   }
 
   private static long opening(String... args) throws Exception {
+    return child(Opening.class, args);
+  }
+
+  /** What a class of this test prints in a JVM of its own. */
+  private static long child(Class<?> main, String... args) throws Exception {
     List<String> command = new ArrayList<>(ChildJvm.CLASS_PATH);
     command.addAll(List.of("-Xms64m", "-Xmx64m", "-XX:+AlwaysPreTouch", "-XX:+UseSerialGC"));
-    command.add(Opening.class.getName());
+    command.add(main.getName());
     command.addAll(List.of(args));
     ChildJvm child = ChildJvm.start(Map.of(), command).await();
     assertEquals(0, child.exit(), child.err());
