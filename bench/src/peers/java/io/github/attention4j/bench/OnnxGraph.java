@@ -103,11 +103,11 @@ final class OnnxGraph {
 
   /** Makes a result one of the model's. */
   void output(String name, long... shape) {
-    output(name, FLOAT, shape);
+    output(FLOAT, name, shape);
   }
 
   /** The same of another type. */
-  void output(String name, int type, long... shape) {
+  void output(int type, String name, long... shape) {
     graph.message(12, value(name, type, shape));
     outputs.put(name, shape);
     types.put(name, type);

@@ -99,7 +99,7 @@ final class OrtContender implements Contender {
                 graph.input("k", type(storage), k),
                 graph.input("v", type(storage), v)),
             Map.of("is_causal", s.causal() ? 1 : 0, "scale", s.scale()));
-    graph.output(out, type(storage), s.batch(), s.headsQ(), s.lenQ(), s.dimV());
+    graph.output(type(storage), out, s.batch(), s.headsQ(), s.lenQ(), s.dimV());
     return new OrtWay(name("Attention23", storage), graph, threads)
         .with("q", storage, in.q(), q)
         .with("k", storage, in.k(), k)
@@ -122,7 +122,7 @@ final class OrtContender implements Contender {
                 graph.input("k", type(storage), k),
                 graph.input("v", type(storage), v)),
             multiHeadAttributes(s));
-    graph.output(out, type(storage), s.batch(), s.lenQ(), (long) s.headsQ() * s.dimV());
+    graph.output(type(storage), out, s.batch(), s.lenQ(), (long) s.headsQ() * s.dimV());
     return new OrtWay(name("MHA", storage), graph, threads)
         .with(
             "q", storage, Layouts.rowsFirst(in.q(), s.batch(), s.headsQ(), s.lenQ(), s.dimQk()), q)
@@ -153,7 +153,7 @@ final class OrtContender implements Contender {
                 graph.input("k", type(storage), k),
                 graph.input("v", type(storage), v)),
             multiHeadAttributes(s));
-    graph.output(out, type(storage), s.batch(), s.lenQ(), (long) s.headsQ() * s.dimV());
+    graph.output(type(storage), out, s.batch(), s.lenQ(), (long) s.headsQ() * s.dimV());
     return new OrtWay(name("MHA", storage), graph, threads)
         .with(
             "q", storage, Layouts.rowsFirst(in.q(), s.batch(), s.headsQ(), s.lenQ(), s.dimQk()), q)
@@ -188,9 +188,9 @@ final class OrtContender implements Contender {
         new HashMap<>(
             Map.of("num_heads", s.headsQ(), "kv_num_heads", s.headsK(), "scale", s.scale())),
         List.of(out, "present_key", "present_value"));
-    graph.output(out, type(storage), s.batch(), s.lenQ(), (long) s.headsQ() * s.dimV());
-    graph.output("present_key", type(storage), cache);
-    graph.output("present_value", type(storage), cache);
+    graph.output(type(storage), out, s.batch(), s.lenQ(), (long) s.headsQ() * s.dimV());
+    graph.output(type(storage), "present_key", cache);
+    graph.output(type(storage), "present_value", cache);
     int[] lengths = new int[s.batch()];
     java.util.Arrays.fill(lengths, s.lenK() - 1);
     int heads = s.batch() * s.headsK();

@@ -34,18 +34,25 @@ final class OrtProducts {
   /** Computed in float32, or with x rounded to 8 bits: the operator's levels of accuracy. */
   private static List<Contender.Opening> quantized(
       Workload.Product product, int bits, int threads) {
-    Projection shape = product.shape();
     return List.of(
-        () -> RotatingWay.of(product, () -> quantized(shape, bits, 1, "float32", threads)),
-        () -> RotatingWay.of(product, () -> quantized(shape, bits, 4, "x of 8 bits", threads)));
+        () -> quantized(product, bits, 1, "float32", threads),
+        () -> quantized(product, bits, 4, "x of 8 bits", threads));
   }
 
-  private static OrtWay quantized(Projection s, int bits, int accuracy, String name, int threads)
+  private static Way quantized(
+      Workload.Product product, int bits, int accuracy, String name, int threads) throws Exception {
+    Projection s = product.shape();
+    byte[] codes = new byte[s.dimOut() * s.dimIn() * bits / 8];
+    float[] scales = new float[s.dimOut() * s.dimIn() / GROUP];
+    quantize(SharedRows.weight(s), bits, codes, scales);
+    return RotatingWay.of(
+        product, () -> quantized(s, bits, accuracy, codes, scales, name, threads));
+  }
+
+  private static OrtWay quantized(
+      Projection s, int bits, int accuracy, byte[] codes, float[] scales, String name, int threads)
       throws OrtException {
     int groups = s.dimIn() / GROUP;
-    byte[] codes = new byte[s.dimOut() * s.dimIn() * bits / 8];
-    float[] scales = new float[s.dimOut() * groups];
-    quantize(SharedRows.weight(s), bits, codes, scales);
     OnnxGraph graph = new OnnxGraph();
     long[] size = {s.rows(), s.dimIn()};
     String y =

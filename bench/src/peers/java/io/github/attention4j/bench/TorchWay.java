@@ -10,6 +10,7 @@ import ai.djl.pytorch.engine.PtSymbolBlock;
 import ai.djl.pytorch.jni.IValue;
 import ai.djl.pytorch.jni.JniUtils;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.FloatBuffer;
 import java.util.ArrayList;
 import java.util.List;
@@ -17,6 +18,11 @@ import java.util.function.UnaryOperator;
 
 /** One TorchScript program in libtorch, with its arguments. */
 final class TorchWay implements Way {
+  /** Numbers of PyTorch's types. */
+  private static final int FLOAT32 = 6;
+
+  private static final int BFLOAT16 = 15;
+
   private final String name;
   private final PtNDManager manager;
   private final List<IValue> arguments = new ArrayList<>();
@@ -43,14 +49,21 @@ final class TorchWay implements Way {
   /** The same, in bfloat16 unless it is stored in float32. */
   TorchWay with(String argument, Storage storage, float[] values, long... shape) {
     PtNDArray array = manager.create(FloatBuffer.wrap(values), new Shape(shape), DataType.FLOAT32);
-    if (storage != Storage.F32) {
-      PtNDArray floats = array;
-      array = floats.toType(DataType.BFLOAT16, false);
-      floats.close();
-    }
-    arguments.add(IValue.from(array));
+    IValue floats = IValue.from(array);
+    arguments.add(storage == Storage.F32 ? floats : cast(floats, BFLOAT16));
     names.add(argument + ": Tensor");
     return this;
+  }
+
+  /** PyTorch's own conversion: DJL knows no bfloat16 here. */
+  private IValue cast(IValue tensor, int type) {
+    String body = "    return torch.to(x, %d, False, False)".formatted(type);
+    try {
+      return JniUtils.loadModule(manager, TorchScript.archive("x: Tensor", body), false, false)
+          .forward(tensor);
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
   }
 
   /** Compiles the program; each line of its body is a statement. */
@@ -84,9 +97,9 @@ final class TorchWay implements Way {
 
   @Override
   public float[] result() {
-    try (PtNDArray array = last.toTensor(manager);
-        PtNDArray floats = array.toType(DataType.FLOAT32, true)) {
-      return layout.apply(floats.toFloatArray());
+    try (IValue floats = cast(last, FLOAT32);
+        PtNDArray array = floats.toTensor(manager)) {
+      return layout.apply(array.toFloatArray());
     }
   }
 
