@@ -56,6 +56,8 @@ struct problem {
   float *k_scales, *v_scales; /* of A4J_I8: laid out as k and v, each row's at its first element */
   int64_t page_rows;          /* 0: k and v are not paged */
   bool without_lse;           /* which lets tiles multiply pairs of bfloat16 */
+  /* Of the last comparison: the largest error of out, that of the float formula, and the largest number wanted. */
+  double error, plain_error, largest_out;
 };
 
 struct problem *make(struct shape shape);
@@ -104,6 +106,14 @@ void with_pages(struct problem *p, int64_t page_rows);
 /* Appends an array to the descriptor's tail and returns its offset. */
 int64_t append(struct problem *p, const void *array, int64_t bytes);
 
+/* ---- Random problems: random_problem.c ---- */
+
+/* Lengths of `count` packed sequences: none, one, a few, or up to `most`. */
+void random_lens(int32_t *lens, int64_t count, int64_t most);
+
+/* Any combination of options, of sizes that reach every path and cost the reference little. All in float32. */
+struct problem *random_problem(void);
+
 /* ---- Running and checking: problem_checks.c ---- */
 
 /* Fills with NaN and infinities every row of k, v and the tables of relative positions, and every bias, that no row sees, and
@@ -116,6 +126,9 @@ void put_nan(struct problem *p);
 /* a4j_attention with fresh outputs and a workspace full of NaN; -1 where a4j_attention_workspace_bytes refuses for another
    reason. */
 int32_t status_of(struct problem *p);
+
+/* A sentence of `what` and of the problem's seed, sizes and options. Valid until the next call. */
+const char *described(const struct problem *p, const char *what);
 
 /* Runs and compares. Returns NULL, or a sentence that says what is wrong and names seed and options, valid until the next call. */
 const char *fault_of(struct problem *p);

@@ -196,7 +196,7 @@ uint64_t hash_of(const struct problem *p) {
 
 static char sentence[1024];
 
-static const char *fault(const struct problem *p, const char *what) {
+const char *described(const struct problem *p, const char *what) {
   const a4j_attention_desc *d = p->d;
   snprintf(sentence, sizeof sentence,
            "%s; seed=%" PRIu64 " storage=%d,%d,%d pages=%" PRId64
@@ -267,20 +267,20 @@ static const char *judge(const struct problem *p, struct agreement *a, double sl
     snprintf(what, sizeof what,
              "%s is off by %.3g, the plain float program by %.3g: element %" PRId64 ", wanted %.9g, got %.9g", a->name,
              a->error, a->plain, a->worst - GUARD, a->worst_wanted, a->got[a->worst]);
-    result = fault(p, what);
+    result = described(p, what);
   }
   for (int64_t at = 0; result == NULL && at < a->count + 2 * GUARD; at++)
     if (!a->compared[at] && a->got[at] != GUARD_VALUE) {
       snprintf(what, sizeof what, "%s: element %" PRId64 " of %" PRId64 " is none of its rows, but was written: %g", a->name,
                at - GUARD, a->count, a->got[at]);
-      result = fault(p, what);
+      result = described(p, what);
     }
   return result;
 }
 
 const char *fault_of(struct problem *p) {
   const int32_t status = status_of(p);
-  if (status != A4J_OK) return fault(p, a4j_status_name(status));
+  if (status != A4J_OK) return described(p, a4j_status_name(status));
 
   const a4j_attention_desc *d = p->d;
   const int64_t rows = d->batch * d->heads_q * d->len_q, full = rows * d->len_k;
@@ -317,6 +317,10 @@ const char *fault_of(struct problem *p) {
         for (int64_t j = 0; p->weights && j < d->len_k; j++)
           add(&all[2], GUARD + row * d->len_k + j, weights32[row * d->len_k + j], weights[row * d->len_k + j], hardness[row]);
       }
+
+  p->error = all[0].error;
+  p->plain_error = all[0].plain;
+  p->largest_out = all[0].largest;
 
   /* A few ulp of the result, and what an error of 2 ulp in the largest logit does to it. */
   const double slack = 4e-7 + 0x1p-22 * all[1].largest;
@@ -387,5 +391,5 @@ const char *work_fault_of(const struct problem *p) {
   char what[128];
   snprintf(what, sizeof what, "computed %" PRId64 " scores of %" PRId64 " that are seen, %" PRId64 " in whole blocks", p->work,
            least, most);
-  return fault(p, what);
+  return described(p, what);
 }

@@ -13,72 +13,11 @@
 
 #include "a4j.h"
 #include "check.h"
+#include "descriptor_calls.h"
 
 enum { TRIALS = 200000, MOST_FIELDS = 160, MOST_TAIL = 24, MOST_BYTES = 4096, MOST_SPOILT = 4 };
 
-/* Splitmix64, seeded anew for each function. */
-static uint64_t state;
-
-static uint64_t draw(void) {
-  uint64_t z = (state += 0x9E3779B97F4A7C15u);
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-  return z ^ (z >> 31);
-}
-
 static uint64_t below(uint64_t bound) { return draw() % bound; }
-
-/* A buffer that is never read or written, because something else that the call needs is NULL. */
-static _Alignas(A4J_WORKSPACE_ALIGNMENT) char anything[4096];
-
-static void *maybe(void) { return draw() & 1 ? anything : NULL; }
-
-static int64_t try_attention_workspace(const void *desc) {
-  int64_t bytes = a4j_attention_workspace_bytes(desc);
-  return bytes > 0 ? A4J_OK : -bytes;
-}
-
-static int64_t try_attention(const void *desc) {
-  int64_t workspace_bytes = draw() & 1 ? (int64_t)sizeof anything : (int64_t)draw();
-  return a4j_attention_full(desc, NULL, NULL, NULL, maybe(), maybe(), maybe(), maybe(), maybe(), maybe(), maybe(), maybe(),
-                            maybe(), maybe(), maybe(), maybe(), maybe(), maybe(), maybe(), maybe(), NULL, maybe(), maybe(),
-                            maybe(), NULL, maybe(), workspace_bytes);
-}
-
-static int64_t try_merge(const void *desc) { return a4j_merge(desc, NULL, NULL, NULL, NULL, NULL, maybe()); }
-
-static int64_t try_kv_append(const void *desc) { return a4j_kv_append(desc, NULL, NULL, NULL, NULL); }
-
-static int64_t try_linear(const void *desc) { return a4j_linear(desc, NULL, NULL, maybe(), NULL, NULL, 0); }
-static int64_t try_linear_workspace(const void *desc) {
-  const int64_t bytes = a4j_linear_workspace_bytes(desc);
-  return bytes < 0 ? -bytes : A4J_OK;
-}
-static int64_t try_linear_pack(const void *desc) { return a4j_linear_pack(desc, NULL, NULL); }
-
-static int64_t try_rms_norm(const void *desc) { return a4j_rms_norm(desc, NULL, maybe(), NULL); }
-
-static int64_t try_layer_norm(const void *desc) { return a4j_layer_norm(desc, NULL, maybe(), maybe(), NULL, maybe(), maybe()); }
-
-static int64_t try_rope(const void *desc) { return a4j_rope(desc, NULL, NULL, NULL, NULL); }
-
-static int64_t try_elementwise(const void *desc) { return a4j_elementwise(desc, NULL, NULL, NULL); }
-
-static int64_t try_convert(const void *desc) { return a4j_convert(desc, NULL, NULL); }
-
-static int64_t try_quantized_bytes(const void *desc) {
-  const int64_t bytes = a4j_quantized_bytes(desc);
-  return bytes < 0 ? -bytes : A4J_OK;
-}
-static int64_t try_quantized_pack(const void *desc) {
-  return a4j_quantized_pack(desc, NULL, maybe(), maybe(), maybe(), maybe(), NULL);
-}
-static int64_t try_quantize(const void *desc) { return a4j_quantize(desc, NULL, NULL); }
-static int64_t try_dequantize(const void *desc) { return a4j_dequantize(desc, NULL, NULL); }
-
-static int64_t try_dropout(const void *desc) { return a4j_dropout(desc, NULL); }
-
-static int64_t try_area(const void *desc) { return a4j_area_features(desc, NULL, NULL, NULL, NULL, NULL, NULL); }
 
 struct field {
   char name[64];
@@ -303,13 +242,14 @@ static char *make_valid(const char *struct_name, const struct layout *layout, bo
   return memcpy(whole, desc, (size_t)size_bytes);
 }
 
-static void spoil(const char *struct_name, int64_t (*try)(const void *desc)) {
+static void spoil(const struct descriptor_call *of) {
+  const char *struct_name = of->desc;
   const struct layout layout = layout_of(struct_name);
   CHECK(layout.bytes > 16 && layout.fields > 4 && layout.fields < MOST_FIELDS, "%s: %d bytes, %d fields", struct_name,
         layout.bytes, layout.fields);
   const int failures = check_failures;
   int answers[64] = {0};
-  state = check_seed();
+  descriptor_draws = check_seed();
   for (int trial = 0; trial < TRIALS && check_failures == failures; trial++) {
     char *whole = make_valid(struct_name, &layout, trial == 0);
     int32_t size_bytes;
@@ -335,7 +275,7 @@ static void spoil(const char *struct_name, int64_t (*try)(const void *desc)) {
       memcpy(desc, &end, sizeof end);
     }
 
-    int64_t status = try(desc);
+    int64_t status = of->call(desc);
     CHECK(status >= 0 && status < 64 && strcmp(a4j_status_name((int32_t)status), "A4J_UNKNOWN_STATUS") != 0,
           "%s, trial %d: %" PRId64, struct_name, trial, status);
     if (desc != whole) {
@@ -345,11 +285,7 @@ static void spoil(const char *struct_name, int64_t (*try)(const void *desc)) {
     } else if (status >= 0 && status < 64) {
       answers[status]++;
     }
-    if (trial == 0)
-      CHECK_TEXT(a4j_status_name((int32_t)status),
-                 try == try_attention_workspace || try == try_linear_workspace || try == try_quantized_bytes
-                     ? "A4J_OK"
-                     : "A4J_NULL_POINTER");
+    if (trial == 0) CHECK_TEXT(a4j_status_name((int32_t)status), of->answers_bytes ? "A4J_OK" : "A4J_NULL_POINTER");
     free(whole);
   }
   if (check_failures != failures) return;
@@ -364,12 +300,12 @@ static void spoil(const char *struct_name, int64_t (*try)(const void *desc)) {
 /* What a trial of attention starts from is refused for nothing but the NULL pointers, or masks of a packed batch. */
 static void attention_takes_every_valid_option(void) {
   const struct layout layout = layout_of("a4j_attention_desc");
-  state = check_seed();
+  descriptor_draws = check_seed();
   for (int trial = 0; trial < TRIALS / 10; trial++) {
     char *desc = make_valid("a4j_attention_desc", &layout, false);
     const bool packed = ((const a4j_attention_desc *)desc)->q_begins_offset != 0;
-    CHECK_TEXT(a4j_status_name((int32_t)try_attention_workspace(desc)), "A4J_OK");
-    const int64_t status = try_attention(desc);
+    CHECK_TEXT(a4j_status_name((int32_t)descriptor_call("attention_workspace_bytes")->call(desc)), "A4J_OK");
+    const int64_t status = descriptor_call("attention")->call(desc);
     CHECK(status == A4J_NULL_POINTER || (packed && status == A4J_BAD_OPTION), "trial %d: %s", trial,
           a4j_status_name((int32_t)status));
     free(desc);
@@ -377,42 +313,13 @@ static void attention_takes_every_valid_option(void) {
   }
 }
 
-static void attention_workspace_answers_every_descriptor(void) { spoil("a4j_attention_desc", try_attention_workspace); }
-static void attention_answers_every_descriptor(void) { spoil("a4j_attention_desc", try_attention); }
-static void merge_answers_every_descriptor(void) { spoil("a4j_merge_desc", try_merge); }
-static void kv_append_answers_every_descriptor(void) { spoil("a4j_kv_append_desc", try_kv_append); }
-static void linear_answers_every_descriptor(void) {
-  spoil("a4j_linear_desc", try_linear);
-  spoil("a4j_linear_desc", try_linear_workspace);
-  spoil("a4j_linear_desc", try_linear_pack);
-}
-static void rms_norm_answers_every_descriptor(void) { spoil("a4j_rms_norm_desc", try_rms_norm); }
-static void layer_norm_answers_every_descriptor(void) { spoil("a4j_layer_norm_desc", try_layer_norm); }
-static void rope_answers_every_descriptor(void) { spoil("a4j_rope_desc", try_rope); }
-static void elementwise_answers_every_descriptor(void) { spoil("a4j_elementwise_desc", try_elementwise); }
-static void quantized_answers_every_descriptor(void) {
-  spoil("a4j_quantized_desc", try_quantized_bytes);
-  spoil("a4j_quantized_desc", try_quantized_pack);
-  spoil("a4j_quantized_desc", try_quantize);
-  spoil("a4j_quantized_desc", try_dequantize);
-}
-static void convert_answers_every_descriptor(void) { spoil("a4j_convert_desc", try_convert); }
-static void dropout_answers_every_descriptor(void) { spoil("a4j_dropout_desc", try_dropout); }
-static void area_answers_every_descriptor(void) { spoil("a4j_area_desc", try_area); }
-
 static void no_descriptor_is_a_null_pointer(void) {
-  CHECK_INT(try_attention_workspace(NULL), A4J_NULL_POINTER);
-  CHECK_INT(try_attention(NULL), A4J_NULL_POINTER);
-  CHECK_INT(try_merge(NULL), A4J_NULL_POINTER);
-  CHECK_INT(try_kv_append(NULL), A4J_NULL_POINTER);
-  CHECK_INT(try_linear(NULL), A4J_NULL_POINTER);
-  CHECK_INT(try_rms_norm(NULL), A4J_NULL_POINTER);
-  CHECK_INT(try_layer_norm(NULL), A4J_NULL_POINTER);
-  CHECK_INT(try_rope(NULL), A4J_NULL_POINTER);
-  CHECK_INT(try_elementwise(NULL), A4J_NULL_POINTER);
-  CHECK_INT(try_convert(NULL), A4J_NULL_POINTER);
-  CHECK_INT(try_area(NULL), A4J_NULL_POINTER);
-  CHECK_INT(try_dropout(NULL), A4J_NULL_POINTER);
+  for (int i = 0; i < descriptor_call_count; i++)
+    CHECK(descriptor_calls[i].call(NULL) == A4J_NULL_POINTER, "%s", descriptor_calls[i].name);
+}
+
+static void every_descriptor_is_answered(void) {
+  for (int i = 0; i < descriptor_call_count; i++) spoil(&descriptor_calls[i]);
 }
 
 /* Each size is fine, and so are their products; the scratch of that many threads is not. */
@@ -425,25 +332,13 @@ static void a_workspace_beyond_63_bits_is_refused(void) {
   desc.dim_qk = (int64_t)1 << 30;
   desc.threads = INT32_MAX;
   CHECK_INT(a4j_attention_workspace_bytes(&desc), -A4J_SIZE_OVERFLOW);
-  CHECK_INT(try_attention(&desc), A4J_SIZE_OVERFLOW);
+  CHECK_INT(descriptor_call("attention")->call(&desc), A4J_SIZE_OVERFLOW);
 }
 
 int main(void) {
   RUN(no_descriptor_is_a_null_pointer);
   RUN(attention_takes_every_valid_option);
-  RUN(attention_workspace_answers_every_descriptor);
   RUN(a_workspace_beyond_63_bits_is_refused);
-  RUN(attention_answers_every_descriptor);
-  RUN(merge_answers_every_descriptor);
-  RUN(kv_append_answers_every_descriptor);
-  RUN(linear_answers_every_descriptor);
-  RUN(rms_norm_answers_every_descriptor);
-  RUN(layer_norm_answers_every_descriptor);
-  RUN(rope_answers_every_descriptor);
-  RUN(elementwise_answers_every_descriptor);
-  RUN(convert_answers_every_descriptor);
-  RUN(quantized_answers_every_descriptor);
-  RUN(area_answers_every_descriptor);
-  RUN(dropout_answers_every_descriptor);
+  RUN(every_descriptor_is_answered);
   return CHECK_RESULT();
 }
