@@ -79,6 +79,18 @@ final class AttentionCall {
     this.v = v;
     this.out = out;
     this.rank = q.rank();
+    checkTypes();
+    batch = q.size(0);
+    lenQ = q.size(-2);
+    lenK = k.size(-2);
+    dimQk = q.size(-1);
+    checkSizes();
+  }
+
+  // The JIT compiler inlines no constructor that is as long as both of these together, and then
+  // makes the call an object.
+
+  private void checkTypes() {
     Checks.rankOf3Or4("q", q);
     checkMember("k", k);
     checkMember("v", v);
@@ -91,10 +103,9 @@ final class AttentionCall {
       throw new IllegalArgumentException(
           "v.dtype must equal k.dtype: v.dtype=" + v.dtype() + ", k.dtype=" + k.dtype());
     }
-    batch = q.size(0);
-    lenQ = q.size(-2);
-    lenK = k.size(-2);
-    dimQk = q.size(-1);
+  }
+
+  private void checkSizes() {
     Checks.equal("k", "q", "batch", k.size(0), batch);
     Checks.equal("v", "k", "batch", v.size(0), k.size(0));
     Checks.equal("out", "q", "batch", out.size(0), batch);
@@ -190,9 +201,9 @@ final class AttentionCall {
    * JIT compiler is finished with it much sooner.
    */
   private void runPlain(Options options) {
-    Checks.disjoint("out", out, "q", q);
-    Checks.disjoint("out", out, "k", k);
-    Checks.disjoint("out", out, "v", v);
+    Checks.disjointReachable("out", out, "q", q);
+    Checks.disjointReachable("out", out, "k", k);
+    Checks.disjointReachable("out", out, "v", v);
     if (out.count() == 0) {
       return;
     }

@@ -308,6 +308,11 @@ public final class Checks {
   public static void disjoint(String outName, Tensor out, String name, Tensor tensor) {
     reachable(outName, out);
     reachable(name, tensor);
+    disjointReachable(outName, out, name, tensor);
+  }
+
+  /** As {@link #disjoint}, for tensors that have just been found reachable. */
+  public static void disjointReachable(String outName, Tensor out, String name, Tensor tensor) {
     if (out.count() == 0 || tensor.count() == 0) {
       return;
     }

@@ -2,6 +2,7 @@ package io.github.attention4j.internal;
 
 import java.lang.foreign.GroupLayout;
 import java.lang.foreign.MemorySegment;
+import jdk.jfr.FlightRecorder;
 
 /**
  * Events of Java Flight Recorder. The module {@code jdk.jfr} may be absent from a runtime image;
@@ -17,9 +18,12 @@ final class Recording {
 
   private Recording() {}
 
-  /** Whether somebody records calls. */
+  /**
+   * Whether somebody records calls. Loading an event's class starts much of Flight Recorder, which
+   * a process that records nothing need not wait for.
+   */
   static boolean isOn() {
-    return POSSIBLE && CallEvent.isOn();
+    return POSSIBLE && FlightRecorder.isInitialized() && CallEvent.isOn();
   }
 
   static Object begin() {
