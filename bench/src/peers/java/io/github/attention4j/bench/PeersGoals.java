@@ -45,6 +45,7 @@ final class PeersGoals {
       List<PeersRow> prefill =
           ours.stream()
               .filter(row -> row.threads() == count && row.name().startsWith("P"))
+              .filter(row -> !row.isReduced())
               .toList();
       mean(FASTEST, prefill, count, row -> row.best().map(PeersRow.Best::ahead).orElse(Double.NaN));
       mean(SHIPPED, prefill, count, row -> aheadOfRecorded(row, true));
