@@ -8,6 +8,12 @@ public final class FileKind {
   /** The number of bytes that {@link #of} looks at. */
   public static final int PREFIX_BYTES = 512;
 
+  /** What {@link #of} calls a GGUF file. */
+  public static final String GGUF = "a GGUF file";
+
+  /** What {@link #of} calls a file with the beginning of a safetensors file. */
+  public static final String SAFETENSORS = "a safetensors file";
+
   private static final int PICKLE = 0x80;
 
   private FileKind() {}
@@ -25,7 +31,7 @@ public final class FileKind {
       return "a Git LFS pointer, not the content (run: git lfs pull)";
     }
     if (text.startsWith("GGUF")) {
-      return "a GGUF file";
+      return GGUF;
     }
     if (text.startsWith("PK\3\4")) {
       return "a zip archive, such as a PyTorch checkpoint (pytorch_model.bin)";
@@ -48,6 +54,12 @@ public final class FileKind {
     }
     if (start.startsWith("{")) {
       return "JSON text, such as config.json or model.safetensors.index.json";
+    }
+    if (length > Long.BYTES && prefix[Long.BYTES] == '{') {
+      return SAFETENSORS;
+    }
+    if (length == PREFIX_BYTES && text.chars().allMatch(c -> c == 0)) {
+      return "filled with zeros, perhaps an unfinished download";
     }
     return null;
   }

@@ -386,8 +386,8 @@ public final class SafeTensors implements AutoCloseable {
       // Reads on until the prefix is complete or the file ends.
     }
     String kind = FileKind.of(Arrays.copyOf(buffer.array(), buffer.position()));
-    return malformed(
-        path, kind == null ? message : "file must be a safetensors file: it is " + kind);
+    boolean other = kind != null && !kind.equals(FileKind.SAFETENSORS);
+    return malformed(path, other ? "file must be a safetensors file: it is " + kind : message);
   }
 
   private static ByteBuffer readFully(Path path, FileChannel channel, int bytes)

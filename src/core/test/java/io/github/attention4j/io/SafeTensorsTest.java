@@ -341,6 +341,15 @@ class SafeTensorsTest {
   }
 
   @Test
+  void shouldSayThatAFileIsFilledWithZeros() throws IOException {
+    Path path = directory.resolve("model.safetensors");
+    Files.write(path, new byte[1000]);
+    assertMalformed(
+        "file must be a safetensors file: it is filled with zeros, perhaps an unfinished download",
+        path);
+  }
+
+  @Test
   void shouldSayThatFilesInsideArchivesCannotBeMapped() throws IOException {
     Path zip = directory.resolve("models.zip");
     try (FileSystem archive = FileSystems.newFileSystem(zip, Map.of("create", "true"))) {

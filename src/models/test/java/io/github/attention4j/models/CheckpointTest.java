@@ -593,13 +593,11 @@ class CheckpointTest {
   @CsvSource(
       delimiter = '|',
       value = {
-        "version https://git-lfs.github.com/spec/v1 oid | a git-LFS pointer, not the file itself:"
-            + " fetch it with git lfs pull",
-        "<!DOCTYPE html><html> | an HTML page, probably what a download answered instead of the"
-            + " file",
-        "PK\u0003\u0004xxxxxxxx | a zip archive, as pytorch_model.bin is one: convert it to"
-            + " safetensors",
-        "GGUFxxxxxxxx | a GGUF file: open it as a file rather than its directory",
+        "version https://git-lfs.github.com/spec/v1 oid | a Git LFS pointer, not the content (run:"
+            + " git lfs pull)",
+        "<!DOCTYPE html><html> | an HTML page, perhaps the error page of a failed download",
+        "PK\u0003\u0004xxxxxxxx | a zip archive, such as a PyTorch checkpoint (pytorch_model.bin)",
+        "GGUFxxxxxxxx | a GGUF file",
       })
   void shouldSayWhatAFileIsInsteadOfSafetensors(String content, String wanted) throws IOException {
     TinyCheckpoint.of("llama").write(directory);
@@ -607,7 +605,7 @@ class CheckpointTest {
     Files.delete(file);
     Files.writeString(file, content);
     assertEquals(
-        file + " must be a safetensors file: it is " + wanted,
+        file + ": file must be a safetensors file: it is " + wanted,
         assertThrows(IOException.class, () -> CausalLm.open(directory)).getMessage());
   }
 

@@ -1,16 +1,13 @@
 package io.github.attention4j.models.files;
 
 import io.github.attention4j.Tensor;
+import io.github.attention4j.internal.FileKind;
 import io.github.attention4j.internal.Json;
 import io.github.attention4j.io.SafeTensors;
-import io.github.attention4j.io.SafeTensorsException;
 import io.github.attention4j.layer.QuantizedWeights;
 import java.io.IOException;
 import java.io.InputStream;
 import java.lang.foreign.Arena;
-import java.nio.ByteBuffer;
-import java.nio.ByteOrder;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
@@ -18,7 +15,6 @@ import java.util.ArrayList;
 import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 
@@ -44,11 +40,6 @@ public final class Checkpoint {
           "tf_model.h5",
           "flax_model.msgpack",
           "snapshots");
-
-  private static final int MOST_FIRST_BYTES = 64;
-
-  private static final String SAFETENSORS = "a safetensors file";
-  private static final String GGUF = "a GGUF file";
 
   private final Map<String, Stored> tensors;
 
@@ -174,16 +165,9 @@ public final class Checkpoint {
             + Json.show(value));
   }
 
-  /** Maps a file; one that is no safetensors file at all is called what it is. */
   private static SafeTensors openFile(Path file, Arena arena) throws IOException {
     try {
       return SafeTensors.open(file, arena);
-    } catch (SafeTensorsException malformed) {
-      String found = recognise(file);
-      if (found == null || found.startsWith(SAFETENSORS)) {
-        throw malformed;
-      }
-      throw new IOException(file + " must be a safetensors file: it is " + found, malformed);
     } catch (UnsupportedOperationException e) {
       throw new IOException(
           file
@@ -193,55 +177,12 @@ public final class Checkpoint {
     }
   }
 
-  /** What a file that should be GGUF is instead, or null. */
+  /** What a file that should be GGUF is instead, or null if it is not recognised. */
   public static String insteadOfGguf(Path file) throws IOException {
-    String found = recognise(file);
-    return found == null || found.startsWith(GGUF) ? null : found;
-  }
-
-  /**
-   * Says what a file is by its first bytes.
-   *
-   * @return what follows "it is", or null if the bytes say nothing
-   */
-  private static String recognise(Path file) throws IOException {
-    byte[] first;
     try (InputStream in = Files.newInputStream(file)) {
-      first = in.readNBytes(MOST_FIRST_BYTES);
+      String kind = FileKind.of(in.readNBytes(FileKind.PREFIX_BYTES));
+      return FileKind.GGUF.equals(kind) ? null : kind;
     }
-    String text = new String(first, StandardCharsets.ISO_8859_1);
-    String trimmed = text.stripLeading().toLowerCase(Locale.ROOT);
-    if (text.startsWith("version https://git-lfs")) {
-      return "a git-LFS pointer, not the file itself: fetch it with git lfs pull";
-    } else if (trimmed.startsWith("<!doctype html") || trimmed.startsWith("<html")) {
-      return "an HTML page, probably what a download answered instead of the file";
-    } else if (text.startsWith("PK\3\4")) {
-      return "a zip archive, as pytorch_model.bin is one: convert it to safetensors";
-    } else if (text.startsWith("GGUF")) {
-      return GGUF + ": open it as a file rather than its directory";
-    } else if (first.length > 8 && first[8] == '{') {
-      return SAFETENSORS + ": open its directory";
-    } else if (text.startsWith("\u001f\u008b")) {
-      return "compressed by gzip";
-    } else if (text.startsWith("\u0089HDF")) {
-      return "an HDF5 file: convert it to safetensors";
-    } else if (text.startsWith("\u0080\2") || text.startsWith("\u0080\3")) {
-      return "a Python pickle: convert it to safetensors";
-    } else if (first.length >= 8
-        && ByteBuffer.wrap(first).order(ByteOrder.LITTLE_ENDIAN).getLong() == 0
-        && isAllZero(first)) {
-      return "filled with zeros, probably a download that was not finished";
-    }
-    return null;
-  }
-
-  private static boolean isAllZero(byte[] bytes) {
-    for (byte b : bytes) {
-      if (b != 0) {
-        return false;
-      }
-    }
-    return true;
   }
 
   /** The names of all tensors. */
