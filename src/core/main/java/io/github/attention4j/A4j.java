@@ -130,8 +130,8 @@ public final class A4j {
   }
 
   /**
-   * Lets at most so many calls of all threads compute at once; the others wait. Each call uses at
-   * least its own thread, so this bounds the processors and the workspaces that a service with many
+   * Limits how many calls of all threads compute at once; the others wait. Each call uses at least
+   * its own thread, so this bounds the processors and the workspaces that a service with many
    * request threads uses. A virtual thread that waits does not occupy its carrier.
    *
    * @param most at least 1, or 0 for any number, as at first; for calls that begin later

@@ -72,7 +72,7 @@ public final class Attention {
   /**
    * Returns this attention with another mask.
    *
-   * @param mask replaces the present mask
+   * @param mask replaces the current mask
    * @return a new attention
    * @throws IllegalArgumentException if the mask places the queries among the keys differently than
    *     ALiBi, the score or the relative positions do, or the expressions of mask and score read
@@ -222,8 +222,8 @@ public final class Attention {
 
   /**
    * Computes attention over the keys and values of a cache. The queries are the last ones of their
-   * batch, whose keys have been appended already; each sees the keys up to its own. The present
-   * mask applies too; its lenK is the longest length in the cache.
+   * batch, whose keys have been appended already; each sees the keys up to its own. The current
+   * mask also applies; its lenK is the longest length in the cache.
    *
    * @param q queries {@code [batch, headsQ, lenQ, dim]}. Not modified.
    * @param cache keys and values. Not modified.

@@ -120,7 +120,7 @@ public final class Differential {
   /**
    * Returns this attention with another mask.
    *
-   * @param mask replaces the present mask
+   * @param mask replaces the current mask
    * @return a new attention
    * @throws IllegalArgumentException if the mask places the queries among the keys differently than
    *     ALiBi or the score do, or the expressions of mask and score read more than 4 tables

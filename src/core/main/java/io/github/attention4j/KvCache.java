@@ -157,7 +157,7 @@ public final class KvCache {
    * Makes an empty cache that takes its memory from a pool, page by page. A batch can hold as many
    * rows as there are pages for it.
    *
-   * @param pool supplies the pages, and says how rows are stored
+   * @param pool supplies the pages, and determines how rows are stored
    * @param batch the number of sequences
    * @return an empty cache, which holds no page
    * @throws IllegalArgumentException if the batch is negative
@@ -169,7 +169,7 @@ public final class KvCache {
   /**
    * Makes an empty cache that takes its memory from a pool, page by page, up to a limit of its own.
    *
-   * @param pool supplies the pages, and says how rows are stored
+   * @param pool supplies the pages, and determines how rows are stored
    * @param batch the number of sequences
    * @param capacity the most rows for each sequence; more than the pool has pages for counts as
    *     that

@@ -233,7 +233,7 @@ final class Options {
     /**
      * Sets the mask, which hides keys from queries.
      *
-     * @param mask replaces the present mask
+     * @param mask replaces the current mask
      * @return this builder
      */
     public B mask(Mask mask) {

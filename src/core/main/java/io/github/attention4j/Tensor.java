@@ -70,7 +70,7 @@ public final class Tensor {
   private static final ValueLayout.OfLong LONG = ValueLayout.JAVA_LONG_UNALIGNED;
   private static final ValueLayout.OfByte BYTE = ValueLayout.JAVA_BYTE;
 
-  /** From so many elements on, a conversion is worth a native call on several threads. */
+  /** The fewest elements for which a conversion is worth a native call on several threads. */
   private static final long LONG_RUN = 4096;
 
   private final MemorySegment segment;
@@ -408,7 +408,7 @@ public final class Tensor {
   /**
    * Inserts a dimension of size 1.
    *
-   * @param dim the index of the new dimension, from 0 to the present rank; negative counts from the
+   * @param dim the index of the new dimension, from 0 to the current rank; negative counts from the
    *     end of the new shape, so that -1 appends it
    * @return a view with one more dimension
    * @throws IllegalArgumentException if the new shape has no such dimension

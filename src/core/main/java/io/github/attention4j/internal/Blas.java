@@ -14,8 +14,8 @@ import java.util.List;
  */
 public record Blas(MemorySegment sgemm, String name, String core, String path) {
   /**
-   * OpenBLAS starts its workers when it is loaded, and raises SIGINT if the system has no more
-   * threads to give; told so beforehand, it starts none.
+   * OpenBLAS starts its workers when it is loaded, and raises SIGINT if the system has no threads
+   * left. With this variable it starts none.
    */
   private static final String THREADS_VARIABLE = "OPENBLAS_NUM_THREADS";
 

@@ -7,8 +7,7 @@ import java.net.URL;
  * a service; nothing else in the library knows it.
  *
  * <p>The jar has a folder for each platform, named as {@link NativeLibrary} names them, with an
- * index as {@link NativeCache} reads it: libraries in the order in which they need one another, the
- * BLAS last.
+ * index as {@link NativeCache} reads it: libraries in dependency order, the BLAS last.
  */
 public interface BlasBundle {
   /**

@@ -6,9 +6,9 @@ import java.util.concurrent.Semaphore;
 import java.util.concurrent.atomic.LongAdder;
 
 /**
- * One native call from its begin to its end: it is counted, waits if more calls than allowed
- * compute at once, and is an event if somebody records it. Without a limit and without a recording
- * all calls share one object, and beginning one costs a few nanoseconds.
+ * One native call from beginning to end: it is counted, waits if the limit of concurrent calls is
+ * reached, and becomes an event if a recording asks for it. Without a limit and a recording, all
+ * calls share one object, and beginning one costs a few nanoseconds.
  */
 final class Call implements AutoCloseable {
   private static final LongAdder COUNT = new LongAdder();
@@ -55,7 +55,7 @@ final class Call implements AutoCloseable {
         : beginSlowly(now, recorded, function, layout, descriptor);
   }
 
-  /** What a call waits for belongs to the event: its time is that of the caller. */
+  /** The event includes the wait, so its duration is what the caller sees. */
   private static Call beginSlowly(
       Semaphore permit,
       boolean recorded,
@@ -84,13 +84,13 @@ final class Call implements AutoCloseable {
     return COUNT.sum();
   }
 
-  /** How many calls wait for others to end. */
+  /** How many calls are waiting for others to end. */
   static int waiting() {
     Semaphore now = limit;
     return now == null ? 0 : now.getQueueLength();
   }
 
-  /** Lets at most so many calls compute at once; 0 for any number. */
+  /** Limits how many calls compute at once; 0 for no limit. */
   static void limit(int most) {
     limit = most == 0 ? null : new Semaphore(most);
   }

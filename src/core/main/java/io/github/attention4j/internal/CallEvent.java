@@ -52,7 +52,7 @@ final class CallEvent extends Event {
   }
 
   static CallEvent started() {
-    a4j_h.a4j_team_last(); // forgets what calls before this one got
+    a4j_h.a4j_team_last(); // discards what earlier calls left
     CallEvent event = new CallEvent();
     event.begin();
     return event;

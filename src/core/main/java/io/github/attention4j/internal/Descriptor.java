@@ -129,8 +129,8 @@ public final class Descriptor {
   // ---- Attention ----
 
   /**
-   * The arrays that will follow an attention descriptor, one behind the other. They are collected
-   * first, because their lengths decide how long the descriptor is.
+   * The arrays that follow an attention descriptor. They are collected first, because their lengths
+   * determine the size of the descriptor.
    */
   public static final class Tail {
     private final List<Object> arrays = new ArrayList<>();

@@ -25,8 +25,7 @@ import java.lang.foreign.MemorySegment;
  * asks it about itself.
  *
  * <p>Every buffer is an argument of its own, so that the JVM keeps its arena open for the duration
- * of the call. What is absent is {@link MemorySegment#NULL}. Nothing is checked here but the
- * status.
+ * of the call. Absent buffers are {@link MemorySegment#NULL}. Only the status is checked here.
  *
  * <p>Safe for any number of threads.
  */
@@ -36,10 +35,7 @@ public final class Downcalls {
 
   private Downcalls() {}
 
-  /**
-   * Whether projections of many rows are multiplied by the BLAS, as was chosen for the process; it
-   * is loaded by then.
-   */
+  /** Whether projections of many rows are multiplied by a BLAS. If so, it is loaded now. */
   public static boolean multipliesByBlas() {
     boolean chosen = NativeLibrary.load().multipliesByBlas();
     if (chosen) {
@@ -58,7 +54,7 @@ public final class Downcalls {
     return bytes;
   }
 
-  /** The buffers of one attention; NULL where nobody puts one. */
+  /** The buffers of one attention; NULL if absent. */
   public static final class AttentionBuffers {
     public MemorySegment q = MemorySegment.NULL;
     public MemorySegment k = MemorySegment.NULL;
@@ -119,7 +115,8 @@ public final class Downcalls {
 
   /**
    * Runs one attention whose descriptor is in the lease, which also supplies the workspace. It
-   * tries the one that is there first: to ask how large it must be costs a plan of the whole call.
+   * first tries the current workspace, because asking for the required size costs a plan of the
+   * whole call.
    */
   public static void attention(
       Workspaces.Lease lease, MemorySegment descriptor, AttentionBuffers buffers) {
@@ -221,7 +218,7 @@ public final class Downcalls {
     }
   }
 
-  /** The bytes of packed rows, which the descriptor says. */
+  /** The size in bytes of the packed rows that the descriptor describes. */
   public static long quantizedBytes(MemorySegment descriptor) {
     NativeLibrary.load();
     long bytes = a4j_h.a4j_quantized_bytes(descriptor);

@@ -31,7 +31,7 @@ public final class LazyMemory {
   private LazyMemory() {}
 
   /**
-   * Allocates memory with whatever content, aligned to 64 bytes, that the arena frees.
+   * Allocates memory with arbitrary content, aligned to 64 bytes, that the arena frees.
    *
    * @throws OutOfMemoryError if the memory cannot be allocated
    */

@@ -204,7 +204,7 @@ final class NativeCache {
 
   /**
    * Removes what processes left behind that were killed while they wrote. Nothing depends on it, so
-   * a directory that cannot be listed and a file that cannot be deleted are ignored.
+   * directories that cannot be listed and files that cannot be deleted are ignored.
    */
   private static void deleteAbandoned(Path directory) {
     Instant limit = Instant.now().minus(ABANDONED);

@@ -462,8 +462,8 @@ public final class NativeLibrary {
    *
    * @param os the property {@code os.name}
    * @param arch the property {@code os.arch}
-   * @param maps the lines of the process's {@code /proc/self/maps}, if it has one; musl is told
-   *     from glibc by its loader, which is mapped into every process that runs on it
+   * @param maps the lines of the process's {@code /proc/self/maps}, if it has one; musl is
+   *     recognised by its loader, which is mapped into every process that uses it
    */
   static String platform(String os, String arch, Stream<String> maps) {
     String name = os.toLowerCase(Locale.ROOT);

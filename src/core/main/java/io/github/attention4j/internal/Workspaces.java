@@ -17,7 +17,7 @@ import java.util.concurrent.atomic.AtomicReferenceArray;
  * <p>Safe for any number of threads; a lease belongs to the thread that took it.
  */
 public final class Workspaces {
-  /** The most that a returned lease keeps; more is rare, and is released at once. */
+  /** The most memory that a returned lease keeps; anything larger is rare, and released at once. */
   private static final long MOST_BYTES_KEPT = 64L << 20;
 
   private static final int SLOTS = Runtime.getRuntime().availableProcessors();
@@ -38,7 +38,7 @@ public final class Workspaces {
     return new Lease();
   }
 
-  /** Bytes of the leases that wait in the pool; those that are lent out are not counted. */
+  /** Bytes of the leases in the pool; those in use are not counted. */
   static long bytesKept() {
     long bytes = 0;
     for (int i = 0; i < SLOTS; i++) {
@@ -75,7 +75,10 @@ public final class Workspaces {
     private MemorySegment workspace = MemorySegment.NULL;
     private int uses;
 
-    /** Every call begins with a lease: what cannot be loaded is said before anything else fails. */
+    /**
+     * Every call begins with a lease, so a library that cannot be loaded is reported before
+     * anything else fails.
+     */
     private Lease() {
       NativeLibrary.load();
     }
@@ -105,7 +108,7 @@ public final class Workspaces {
       return inputs;
     }
 
-    /** Returns the present workspace, with arbitrary content; NULL if there is none yet. */
+    /** Returns the current workspace, with arbitrary content; NULL if there is none yet. */
     public MemorySegment workspace() {
       return workspace;
     }

@@ -51,7 +51,7 @@ public enum Activation {
   /**
    * Applies the function to each element.
    *
-   * @param x {@code [..., dim]}, rows at one distance. Not modified, unless it is out.
+   * @param x {@code [..., dim]}, equally spaced rows. Not modified, unless it is out.
    * @param out of the same shape, likewise; may be x. Modified.
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, or out is
    *     read-only or overlaps x without being it
@@ -66,7 +66,7 @@ public enum Activation {
    * #SILU} it is SwiGLU, with {@link #GELU} or {@link #GELU_TANH} GEGLU, with {@link #SIGMOID} the
    * original GLU (Shazeer, "GLU Variants Improve Transformer", 2020).
    *
-   * @param gate {@code [..., dim]}, rows at one distance. Not modified, unless it is out.
+   * @param gate {@code [..., dim]}, equally spaced rows. Not modified, unless it is out.
    * @param up of the same shape, likewise. Not modified, unless it is out.
    * @param out of the same shape, likewise; may be gate or up. Modified.
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, or out is

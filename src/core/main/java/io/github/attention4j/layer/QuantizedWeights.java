@@ -240,7 +240,7 @@ public final class QuantizedWeights {
    * @param firstRow the first row, counted from 0
    * @param out {@code [count, columns]} of F32, BF16 or F16, rows contiguous. Modified.
    * @throws IllegalArgumentException if types, sizes, strides or alignment do not fit, there are
-   *     not so many rows, or out is read-only
+   *     too few rows, or out is read-only
    * @throws IllegalStateException if an arena is closed or confined to another thread
    */
   public void dequantize(long firstRow, Tensor out) {
