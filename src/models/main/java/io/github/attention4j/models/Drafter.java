@@ -4,7 +4,7 @@ import io.github.attention4j.Tensor;
 import java.util.Arrays;
 import java.util.Objects;
 
-/** Guesses how a text goes on, so that a model can read several tokens at a time. */
+/** Guesses how a text continues, so that a model can read several tokens at a time. */
 @FunctionalInterface
 public interface Drafter {
   /**

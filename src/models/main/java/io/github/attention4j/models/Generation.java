@@ -128,7 +128,7 @@ public final class Generation {
     }
 
     /**
-     * Goes on after tokens that end a text by the model's files.
+     * Continues after tokens that would end a text according to the model's files.
      *
      * @return this builder
      */
@@ -138,7 +138,7 @@ public final class Generation {
     }
 
     /**
-     * Gives the caller a say in each token.
+     * Lets the caller influence each token.
      *
      * @param processor changes the logits before penalties, biases and sampling
      * @return this builder
@@ -154,7 +154,7 @@ public final class Generation {
      * @param likeliest how many of the likeliest tokens to list beside the one that is chosen, from
      *     0 to {@link GeneratedToken#MOST_ALTERNATIVES}
      * @return this builder
-     * @throws IllegalArgumentException if the number lies outside its range
+     * @throws IllegalArgumentException if the number is out of range
      */
     public Builder logProbabilities(int likeliest) {
       Checks.inRange("logProbabilities", likeliest, 0, GeneratedToken.MOST_ALTERNATIVES);

@@ -26,7 +26,7 @@ import java.util.regex.Pattern;
  * SentencePiece has them ({@code llama}). It gives the tokens that llama.cpp gives.
  *
  * <p>First the text is cut at special tokens: user-defined ones always, control tokens if they are
- * to be recognised. What lies between is tokenized piece by piece: from single characters, the
+ * to be recognised. The text between them is tokenized piece by piece: from single characters, the
  * neighbours that make the best token are merged until none do.
  *
  * <p>Immutable and safe for any number of threads.

@@ -33,7 +33,7 @@ import java.util.concurrent.locks.StampedLock;
  *
  * <p><b>Nothing is downloaded or reported.</b> The native library comes out of its own jar, into
  * {@code ~/.djl.ai} or the directory that the environment variable or system property {@code
- * DJL_CACHE_DIR} names. The file alone is read: no file beside it.
+ * DJL_CACHE_DIR} names. Only this file is read, none of its neighbours.
  *
  * <p><b>Warnings.</b> The library loads native code through JNI, which JDK 25 reports as a
  * restricted method of {@code java.lang.System} unless Java runs with {@code

@@ -39,7 +39,7 @@ record ModelFiles(
   private static final String CONFIG = "config.json";
   private static final String TOKENIZER = "tokenizer.json";
 
-  /** Families whose exports hold no constants but those of BERT's formulas. */
+  /** Families whose exports contain only the constants of BERT's formulas. */
   private static final Set<String> PLAIN =
       Set.of("bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra", "albert");
 

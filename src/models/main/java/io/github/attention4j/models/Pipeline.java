@@ -20,7 +20,7 @@ import java.util.function.IntUnaryOperator;
 
 /**
  * What sentence-transformers does to a text's hidden states: the modules of {@code modules.json}
- * behind the Transformer. Without that file: mean pooling and division by the norm.
+ * after the Transformer. Without that file: mean pooling and division by the norm.
  *
  * @param pooling several are put side by side
  * @param includePrompt whether the prompt's tokens are pooled too

@@ -47,7 +47,7 @@ public enum Pooling {
   }
 
   /**
-   * Pools each of several texts that lie one behind the other.
+   * Pools each of several concatenated texts.
    *
    * @param arena supplies the memory of the result
    * @param hidden {@link DType#F32} {@code [tokens of all texts, width]}, contiguous. Not modified.

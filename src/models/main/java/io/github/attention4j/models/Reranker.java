@@ -45,7 +45,7 @@ public final class Reranker implements AutoCloseable {
   /**
    * Opens a checkpoint directory.
    *
-   * @param directory holds the files, which are not needed any more afterwards
+   * @param directory contains the files, which are not needed afterwards
    * @return the reranker, to be closed
    * @throws IOException if a file is missing, cannot be read, or is malformed
    * @throws IllegalArgumentException as {@link TextClassifier#open(Path)}, and if the model has not

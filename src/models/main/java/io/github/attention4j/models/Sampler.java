@@ -163,7 +163,7 @@ public final class Sampler {
         });
   }
 
-  /** What choosing needs beside the logits; kept by whoever chooses again and again. */
+  /** What sampling needs besides the logits; kept by callers that sample repeatedly. */
   static final class Scratch {
     private double[] weights = {};
     private long[] keys = {};
@@ -395,7 +395,7 @@ public final class Sampler {
      *
      * @param p above 0, at most 1, which keeps all
      * @return this builder
-     * @throws IllegalArgumentException if p lies outside (0, 1]
+     * @throws IllegalArgumentException if p is outside (0, 1]
      */
     public Builder topP(double p) {
       if (!(p > 0 && p <= 1)) {
@@ -411,7 +411,7 @@ public final class Sampler {
      *
      * @param p at least 0, which keeps all, and less than 1
      * @return this builder
-     * @throws IllegalArgumentException if p lies outside [0, 1)
+     * @throws IllegalArgumentException if p is outside [0, 1)
      */
     public Builder minP(double p) {
       if (!(p >= 0 && p < 1)) {

@@ -27,8 +27,8 @@ import java.util.concurrent.CompletableFuture;
  *
  * <p><b>Steps.</b> Between two steps of the texts that are being continued, one part of one prompt
  * is read: the others wait for a part, never for a whole prompt. Parts are cut at multiples of the
- * same number whoever else is there, and a step gives each text the logits that it gets alone, so a
- * text's tokens do not depend on its company.
+ * same number whatever else is running, and a step gives each text the logits that it gets alone,
+ * so a text's tokens do not depend on its company.
  *
  * <p><b>Failures.</b> What a listener, processor or sampler throws ends its own text.
  *
@@ -125,7 +125,7 @@ public final class Scheduler implements AutoCloseable {
      *
      * @param sessions from 1 to 1024; 8 by default
      * @return this builder
-     * @throws IllegalArgumentException if the number lies outside its range
+     * @throws IllegalArgumentException if the number is out of range
      */
     public Builder sessions(int sessions) {
       this.sessions = inRange("sessions", sessions, 1024);
@@ -138,7 +138,7 @@ public final class Scheduler implements AutoCloseable {
      *
      * @param tokens from 1 to 512; 128 by default
      * @return this builder
-     * @throws IllegalArgumentException if the number lies outside its range
+     * @throws IllegalArgumentException if the number is out of range
      */
     public Builder promptPart(int tokens) {
       this.promptPart = inRange("promptPart", tokens, CausalLm.MOST_ROWS);
@@ -236,7 +236,7 @@ public final class Scheduler implements AutoCloseable {
   }
 
   /**
-   * Tells whether there is memory for a text if it is alone.
+   * Tells whether there is memory for a text when no other is running.
    *
    * @param length its tokens, those of the prompt included
    * @return whether {@link #submit} accepts it
@@ -250,8 +250,8 @@ public final class Scheduler implements AutoCloseable {
    *
    * @param prompt at least one token. Copied.
    * @param generation how; a drafter is not used, since the weights are shared already
-   * @param listener is told of each new token in the scheduler's thread, and should be quick; what
-   *     it throws ends the text
+   * @param listener is called with each new token in the scheduler's thread, and should be quick;
+   *     what it throws ends the text
    * @return the new tokens and why it ended. Cancelling it ends the text.
    * @throws IllegalArgumentException if the prompt is empty, one of its tokens is not in the
    *     vocabulary, or prompt and new tokens are more than the context or the memory holds

@@ -83,7 +83,7 @@ public final class TextClassifier implements AutoCloseable {
    * Opens a checkpoint directory: what {@link TextEncoder#open} reads, and {@code tokenizer.json},
    * without which only the methods for token numbers work.
    *
-   * @param directory holds the files, which are not needed any more afterwards
+   * @param directory contains the files, which are not needed afterwards
    * @return the classifier, to be closed
    * @throws IOException if a file is missing, cannot be read, or is malformed
    * @throws IllegalArgumentException as {@link TextEncoder#open}, and if the checkpoint has no
@@ -114,7 +114,7 @@ public final class TextClassifier implements AutoCloseable {
     }
 
     /**
-     * Refuses texts that are too long rather than cutting them.
+     * Refuses texts that are too long instead of cutting them.
      *
      * @return this builder
      */

@@ -3,8 +3,8 @@ package io.github.attention4j.models;
 /**
  * Turns text into the token numbers that a model reads, and back.
  *
- * <p>{@link HuggingFaceTokenizer} reads a {@code tokenizer.json}. Whoever has token numbers already
- * needs no tokenizer: every model also takes {@code int[]}.
+ * <p>{@link HuggingFaceTokenizer} reads a {@code tokenizer.json}. Callers that already have token
+ * ids need no tokenizer: every model also accepts {@code int[]}.
  *
  * <p>An implementation must be safe for any number of threads, must neither pad nor truncate, and
  * must accept every Java string, including empty ones and unpaired surrogates.

@@ -31,9 +31,9 @@ import scala.collection.mutable.ArraySeq;
  * }</pre>
  *
  * <p>The new column is an {@code array<float>}, null where the text is null. A text's vector has
- * the same bits in whatever partition or batch it comes, on however many threads. Texts that are
- * too long are cut as the model's files say, unless {@link Builder#refuseTruncation} refuses them,
- * which ends the job.
+ * the same bits whatever its partition or batch, on any number of threads. Texts that are too long
+ * are cut as the model's files say, unless {@link Builder#refuseTruncation} refuses them, which
+ * ends the job.
  *
  * <p>Immutable, serialisable, and safe for any number of threads.
  */
@@ -116,11 +116,10 @@ public final class TextEmbedding implements Serializable {
   }
 
   /**
-   * Adds the column of vectors. Opens no model: that is for the executors, when the result is asked
-   * for.
+   * Adds the column of vectors. Opens no model: the executors do, when the result is computed.
    *
    * @param rows have the input column, of strings
-   * @return the same rows with the output column, {@code array<float>}, behind the others
+   * @return the same rows with the output column, {@code array<float>}, after the others
    * @throws IllegalArgumentException if the input column is missing or holds no strings, or there
    *     is an output column already
    */
@@ -134,7 +133,7 @@ public final class TextEmbedding implements Serializable {
    * Returns the schema of what {@link #transform} returns.
    *
    * @param schema has the input column, of strings
-   * @return the schema with the output column, {@code array<float>}, behind the others
+   * @return the schema with the output column, {@code array<float>}, after the others
    * @throws IllegalArgumentException as {@link #transform}
    */
   public StructType transformSchema(StructType schema) {
@@ -187,7 +186,7 @@ public final class TextEmbedding implements Serializable {
     return "TextEmbedding[" + inputColumn + " -> " + outputColumn + ", " + settings.path() + "]";
   }
 
-  /** Collects what is to be other than the model's files say. Not safe for several threads. */
+  /** Collects settings that override those of the model's files. Not safe for several threads. */
   public static final class Builder extends ModelBuilder<Builder> {
     private String inputColumn = "text";
     private Kind kind = Kind.DEFAULT;
@@ -246,7 +245,7 @@ public final class TextEmbedding implements Serializable {
     }
 
     /**
-     * Pools in another way than the files say.
+     * Overrides how the files say to pool.
      *
      * @param pooling see {@link TextEmbedder.Builder#pooling}
      * @return this builder
@@ -268,7 +267,7 @@ public final class TextEmbedding implements Serializable {
     }
 
     /**
-     * Keeps the first elements of each vector only.
+     * Keeps only the first elements of each vector.
      *
      * @param dimensions see {@link TextEmbedder.Builder#dimensions}
      * @return this builder

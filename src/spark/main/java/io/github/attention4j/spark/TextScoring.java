@@ -26,8 +26,8 @@ import org.apache.spark.sql.types.StructType;
  * }</pre>
  *
  * <p>The new column is a {@code float}, higher for passages that answer the query better, and null
- * where either text is null. A pair's score has the same bits in whatever partition or batch it
- * comes, on however many threads.
+ * where either text is null. A pair's score has the same bits whatever its partition or batch, on
+ * any number of threads.
  *
  * <p>Immutable, serialisable, and safe for any number of threads.
  */
@@ -73,11 +73,10 @@ public final class TextScoring implements Serializable {
   }
 
   /**
-   * Adds the column of scores. Opens no model: that is for the executors, when the result is asked
-   * for.
+   * Adds the column of scores. Opens no model: the executors do, when the result is computed.
    *
    * @param rows have the columns of queries and passages, of strings
-   * @return the same rows with the output column, {@code float}, behind the others
+   * @return the same rows with the output column, {@code float}, after the others
    * @throws IllegalArgumentException if a column of texts is missing or holds no strings, or there
    *     is an output column already
    */
@@ -95,7 +94,7 @@ public final class TextScoring implements Serializable {
    * Returns the schema of what {@link #transform} returns.
    *
    * @param schema has the columns of queries and passages, of strings
-   * @return the schema with the output column, {@code float}, behind the others
+   * @return the schema with the output column, {@code float}, after the others
    * @throws IllegalArgumentException as {@link #transform}
    */
   public StructType transformSchema(StructType schema) {
@@ -153,7 +152,7 @@ public final class TextScoring implements Serializable {
         + "]";
   }
 
-  /** Collects what is to be other than the model's files say. Not safe for several threads. */
+  /** Collects settings that override those of the model's files. Not safe for several threads. */
   public static final class Builder extends ModelBuilder<Builder> {
     private String queryColumn = "query";
     private String passageColumn = "passage";

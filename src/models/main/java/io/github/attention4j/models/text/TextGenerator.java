@@ -237,7 +237,7 @@ public final class TextGenerator {
     }
 
     /**
-     * Gives the caller a say in each token, such as a grammar.
+     * Lets the caller influence each token, for example with a grammar.
      *
      * @param processor makes a processor for the call
      * @return this builder
@@ -265,7 +265,7 @@ public final class TextGenerator {
      * @param likeliest how many of the likeliest tokens to list beside the one that is chosen, from
      *     0 to {@link GeneratedToken#MOST_ALTERNATIVES}
      * @return this builder
-     * @throws IllegalArgumentException if the number lies outside its range
+     * @throws IllegalArgumentException if the number is out of range
      */
     public Builder logProbabilities(int likeliest) {
       Checks.inRange("logProbabilities", likeliest, 0, GeneratedToken.MOST_ALTERNATIVES);
