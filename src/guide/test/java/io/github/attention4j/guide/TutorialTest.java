@@ -128,7 +128,7 @@ class TutorialTest {
         documents.setInt(i / 50, i);
       }
 
-      // ALiBi with learned slopes, within documents that were packed into one row.
+      // ALiBi with learned slopes, within documents packed into one row.
       IntTable document = Score.ints(documents); // [length]: the document of each token
       FloatTable slope = Score.floats(slopes); // [heads]
       IntExpression distance = Score.query().minus(Score.key());
@@ -332,10 +332,10 @@ class TutorialTest {
       Tensor nextOut = pieces.slice(2, 128, 1);
 
       KvCache cache = KvCache.allocate(arena, 1, 8, 4096, 64); // batch, heads, capacity, dim
-      Attention attention = Attention.builder().build(); // causal is what a cache implies
+      Attention attention = Attention.builder().build(); // over a cache it is causal
       cache.append(promptK, promptV);
       attention.forward(promptQ, cache, promptOut);
-      cache.append(nextK, nextV); // one token more, as often as there is room
+      cache.append(nextK, nextV); // one more token, while there is room
       attention.forward(nextQ, cache, nextOut);
 
       assertArrayEquals(whole.toFloatArray(), pieces.toFloatArray(), 1e-5f);
