@@ -162,7 +162,7 @@ final class ContenderProcess implements AutoCloseable {
           return answer;
         }
         if (!process.isAlive()) {
-          throw new IllegalStateException(this + " has ended");
+          throw new IllegalStateException(this + " has ended, status " + process.exitValue());
         }
       }
     } catch (InterruptedException e) {

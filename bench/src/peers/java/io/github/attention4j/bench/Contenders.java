@@ -43,6 +43,10 @@ final class Contenders implements AutoCloseable {
   private final int threads;
   private final Path directory;
   private final List<ContenderProcess> processes = new ArrayList<>();
+
+  /** Why a contender did not start, by name. */
+  private final Map<String, String> absent = new LinkedHashMap<>();
+
   private final Others others;
   private final Thread hook = new Thread(this::killAll);
 
@@ -92,7 +96,16 @@ final class Contenders implements AutoCloseable {
     for (String name : names) {
       processes.add(new ContenderProcess(name, threads, directory));
     }
-    processes.forEach(ContenderProcess::awaitStart);
+    for (ContenderProcess process : List.copyOf(processes)) {
+      try {
+        process.awaitStart();
+      } catch (IllegalStateException e) {
+        System.out.println(process.name() + " does not take part: " + e.getMessage());
+        absent.put(process.name(), e.getMessage());
+        processes.remove(process);
+        process.close();
+      }
+    }
     others =
         new Others(
             Stream.concat(
@@ -105,7 +118,7 @@ final class Contenders implements AutoCloseable {
   Outcome compare(Workload workload, PeersOptions options) {
     Map<String, String> about = new LinkedHashMap<>();
     Map<String, ContenderProcess.Ready> ready = new LinkedHashMap<>();
-    Map<String, String> failures = new LinkedHashMap<>();
+    Map<String, String> failures = new LinkedHashMap<>(absent);
     List<Entry> entries = new ArrayList<>();
     for (ContenderProcess process : processes) {
       about.put(process.name(), process.about());
