@@ -83,7 +83,8 @@ enum a4j_dtype {
   A4J_BF16 = 1,
   A4J_F16 = 2,
   A4J_I8 = 3, /* integers of 8 bits with scales: quantised numbers */
-  A4J_I4 = 4  /* integers of 4 bits with scales */
+  A4J_I4 = 4, /* integers of 4 bits with scales */
+  A4J_I6 = 5  /* integers of 6 bits with scales */
 };
 
 /* In which numbers attention and linear layers multiply. */
@@ -533,11 +534,11 @@ enum a4j_product {
 enum { A4J_PANEL = 48 };
 
 /*
- * How weights are stored. A4J_F32, A4J_BF16 and A4J_F16 are numbers one by one, and the other fields are 0. A4J_I8 and A4J_I4 are
- * quantised: `group` columns of a row share a scale, and codes are integers of 8 or 4 bits:
+ * How weights are stored. A4J_F32, A4J_BF16 and A4J_F16 are numbers one by one, and the other fields are 0. A4J_I8, A4J_I6 and
+ * A4J_I4 are quantised: `group` columns of a row share a scale, and codes are integers of 8, 6 or 4 bits:
  *
- *   weight = scale * code             code in [-128, 127] or [-8, 7], if minimums is 0
- *   weight = scale * code + minimum   code in [0, 255] or [0, 15], if minimums is 1
+ *   weight = scale * code             code in [-128, 127], [-32, 31] or [-8, 7], if minimums is 0
+ *   weight = scale * code + minimum   code in [0, 255], [0, 63] or [0, 15], if minimums is 1
  *
  * Scales and minimums are A4J_F32 or A4J_F16; or nested, A4J_I8: a signed byte for each group, times a number of A4J_F16 for each
  * span of A4J_QUANTIZED_SPAN columns, whose product in float32 is exact.
@@ -551,8 +552,10 @@ enum { A4J_PANEL = 48 };
  *   codes of A4J_I8: for each 4 columns 64 bytes, at 4 * row + column the code, + 128 if signed
  *   codes of A4J_I4: for each 8 columns 64 bytes, at 4 * row + column % 4 the code, + 8 if signed; in the low four bits that of
  *                    columns 0 to 3, in the high ones that of columns 4 to 7
+ *   codes of A4J_I6: for each 16 columns the low four bits of the codes, + 32 if signed, as A4J_I4 has them, and then 64 bytes with the
+ *                    high two bits: at 4 * row + column % 4, from bit 2 * (column / 4) on
  *
- * Bytes for a weight, in groups of 32 with F16 scales: 1.0625 and 0.5625.
+ * Bytes for a weight, in groups of 32 with F16 scales: 1.0625, 0.8125 and 0.5625.
  */
 typedef struct a4j_storage {
   int32_t dtype;       /* enum a4j_dtype */
@@ -650,14 +653,15 @@ A4J_API int32_t a4j_quantized_pack(const a4j_quantized_desc *desc, const void *c
                                    const void *outer_scales, const void *outer_minimums, void *packed);
 
 /*
- * Quantises x [rows, dim] into `packed`, likewise; scales are not nested. A scale is the largest |x| of its group / 127 or / 7, or
- * with minimums (largest - minimum) / 255 or / 15, rounded to its type; codes are rounded to the nearest, ties to even. So an error is
+ * Quantises x [rows, dim] into `packed`, likewise; scales are not nested. A scale is the largest |x| of its group / 127, / 31 or
+ * / 7, or with minimums (largest - minimum) / 255, / 63 or / 15, rounded to its type; codes are rounded to the nearest, ties to even. So an error is
  * at most half a step, but for the rounding of scale and minimum. A4J_BAD_VALUE if an x is infinite or NaN or a scale too large for
  * its type; blocks may be written then.
  */
 A4J_API int32_t a4j_quantize(const a4j_quantized_desc *desc, const void *x, void *packed);
 
-/* out [rows, dim] = the weights of rows from first_row on, scale * code rounded to float32, + minimum rounded again. */
+/* out [rows, dim] = the weights of rows from first_row on, scale * code rounded to float32, + minimum rounded again. Nested minimums are
+   subtracted with the other sign, so that a zero has the sign that formats of files define. */
 A4J_API int32_t a4j_dequantize(const a4j_quantized_desc *desc, const void *packed, void *out);
 
 /*
@@ -665,6 +669,50 @@ A4J_API int32_t a4j_dequantize(const a4j_quantized_desc *desc, const void *packe
  * row of 16 bits on the stack, and take no wider ones than this.
  */
 enum { A4J_SHORT_ROW = 16384 };
+
+/*
+ * Blocks that GGUF files keep weights in, row after row: 32 columns of a row, or 256 for formats that end in K and for IQ4_XS. d and m
+ * are F16; bits come as ggml's source defines them. Packed, codes and numbers are those of the file, in this storage:
+ *
+ *   format      bytes of a block   weight                          storage: dtype, group, scale_dtype, minimums
+ *   Q4_0        18                 d * (q - 8)                     I4, 32, F16
+ *   Q4_1        20                 d * q + m                       I4, 32, F16, minimums
+ *   Q5_0        22                 d * (q - 16)                    I6, 32, F16
+ *   Q5_1        24                 d * q + m                       I6, 32, F16, minimums
+ *   Q8_0        34                 d * q                           I8, 32, F16
+ *   Q2_K        84                 d * s * q - m * t               I4, 16, I8, minimums
+ *   Q3_K        110                d * (s - 32) * (q - 4)          I4, 16, I8
+ *   Q4_K        144                d * s * q - m * t               I4, 32, I8, minimums
+ *   Q5_K        176                d * s * q - m * t               I6, 32, I8, minimums
+ *   Q6_K        210                d * s * (q - 32)                I6, 16, I8
+ *   IQ4_NL      18                 d * table[q]                    I8, 32, F16
+ *   IQ4_XS      136                d * (s - 32) * table[q]         I8, 32, I8
+ *   MXFP4       17                 2^(e - 128) * table[q]          I8, 32, F32
+ */
+enum a4j_block_format {
+  A4J_Q4_0 = 0,
+  A4J_Q4_1 = 1,
+  A4J_Q5_0 = 2,
+  A4J_Q5_1 = 3,
+  A4J_Q8_0 = 4,
+  A4J_Q2_K = 5,
+  A4J_Q3_K = 6,
+  A4J_Q4_K = 7,
+  A4J_Q5_K = 8,
+  A4J_Q6_K = 9,
+  A4J_IQ4_NL = 10,
+  A4J_IQ4_XS = 11,
+  A4J_MXFP4 = 12
+};
+
+/*
+ * Packs the blocks of rows first_row to first_row + rows, which need no alignment, as a4j_quantized_pack does. A4J_BAD_OPTION unless
+ * desc.storage is that of the format, A4J_BAD_SIZE unless a block divides dim. Each thread reads its blocks and writes its rows once.
+ */
+A4J_API int32_t a4j_blocks_pack(const a4j_quantized_desc *desc, int32_t format, const void *blocks, void *packed);
+
+/* out [rows, dim] = the weights of rows of blocks, the first one first, each rounded once at most; first_row does not count. */
+A4J_API int32_t a4j_blocks_widen(const a4j_quantized_desc *desc, int32_t format, const void *blocks, void *out);
 
 /* RMS normalisation (Zhang and Sennrich 2019): out[r] = x[r] / sqrt(mean(x[r]^2) + epsilon) * weight * scale. */
 typedef struct a4j_rms_norm_desc {

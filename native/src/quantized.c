@@ -13,7 +13,13 @@
 #include "rows.h"
 #include "sizes.h"
 
-enum { ROWS = A4J_QUANTIZED_ROWS };
+enum { ROWS = A4J_QUANTIZED_ROWS, MOST_GROUP = 128 };
+
+/* Unsigned codes of a group of a row. */
+union codes {
+  uint8_t each[MOST_GROUP];
+  uint32_t words[MOST_GROUP / 4];
+};
 
 struct call {
   const struct a4j_kernels *kernels;
@@ -29,22 +35,6 @@ static uint8_t *block_of(const struct call *call, int64_t row) {
   return call->packed + row / ROWS * a4j_block_bytes(&desc->storage, desc->dim);
 }
 
-/* What is added to a signed code so that it is stored unsigned. */
-static int zero_point(const a4j_storage *s) { return s->minimums ? 0 : s->dtype == A4J_I8 ? 128 : 8; }
-
-/* Puts an unsigned code into the codes of a group, which begin as zeros, and reads it. */
-static void put_code(const a4j_storage *s, uint8_t *codes, int row, int64_t column, int code) {
-  if (s->dtype == A4J_I8)
-    codes[column / 4 * 64 + row * 4 + column % 4] = (uint8_t)code;
-  else
-    codes[column / 8 * 64 + row * 4 + column % 4] |= (uint8_t)(column % 8 < 4 ? code : code << 4);
-}
-static int get_code(const a4j_storage *s, const uint8_t *codes, int row, int64_t column) {
-  if (s->dtype == A4J_I8) return codes[column / 4 * 64 + row * 4 + column % 4];
-  const int both = codes[column / 8 * 64 + row * 4 + column % 4];
-  return column % 8 < 4 ? both & 15 : both >> 4;
-}
-
 /* ---- Packing ---- */
 
 /* Copies one number of `bytes` bytes for each row of a block from [rows][count] at number `index`. */
@@ -58,7 +48,7 @@ static void pack_blocks(const void *context, int64_t block, int64_t block_end) {
   const a4j_storage *s = &desc->storage;
   const int64_t groups = desc->dim / s->group, spans = desc->dim / A4J_QUANTIZED_SPAN;
   const int64_t numbers = a4j_scales_bytes(s) / ROWS;
-  const int zero = zero_point(s), most = s->dtype == A4J_I8 ? 255 : 15;
+  const int zero = a4j_zero_point(s), most = (1 << a4j_code_bits(s)) - 1;
   for (; block < block_end; block++) {
     const int64_t row = block * ROWS, rows = smaller(ROWS, desc->rows - row);
     uint8_t *to = block_of(call, desc->first_row + row);
@@ -72,11 +62,13 @@ static void pack_blocks(const void *context, int64_t block, int64_t block_end) {
       }
       for (int64_t r = 0; r < rows; r++) {
         const char *from = call->codes + (row + r) * desc->dim + g * s->group;
+        union codes all;
         for (int64_t c = 0; c < s->group; c++) {
           const int code = (s->minimums ? (uint8_t)from[c] : (int8_t)from[c]) + zero;
           if (code < 0 || code > most) atomic_store_explicit(&call->bad, 1, memory_order_relaxed);
-          put_code(s, codes, (int)r, c, code & most);
+          all.each[c] = (uint8_t)(code & most);
         }
+        a4j_put_codes(s, codes, (int)r, all.words);
       }
       put_numbers(scales, call->scales, rows, row, groups, g, numbers);
       if (s->minimums) put_numbers(scales + a4j_scales_bytes(s), call->minimums, rows, row, groups, g, numbers);
@@ -102,7 +94,7 @@ static void put_number(const struct call *call, uint8_t *numbers, int row, float
 
 static void quantize_group(struct call *call, const float *x, int row, uint8_t *codes) {
   const a4j_storage *s = &call->desc->storage;
-  const int bits = s->dtype == A4J_I8 ? 8 : 4, zero = zero_point(s);
+  const int bits = a4j_code_bits(s), zero = a4j_zero_point(s);
   const int most = s->minimums ? (1 << bits) - 1 : (1 << (bits - 1)) - 1, least = s->minimums ? 0 : -most;
   float low = x[0], high = x[0];
   int finite = 1;
@@ -118,11 +110,13 @@ static void quantize_group(struct call *call, const float *x, int row, uint8_t *
     atomic_store_explicit(&call->bad, 1, memory_order_relaxed);
     return;
   }
+  union codes all;
   for (int64_t c = 0; c < s->group; c++) {
     const float steps = scale > 0 ? (x[c] - minimum) / scale : 0;
     const float code = nearbyintf(steps < (float)least ? (float)least : steps > (float)most ? (float)most : steps);
-    put_code(s, codes, row, c, (int)code + zero);
+    all.each[c] = (uint8_t)((int)code + zero);
   }
+  a4j_put_codes(s, codes, row, all.words);
   put_number(call, codes + a4j_codes_bytes(s), row, scale);
   if (s->minimums) put_number(call, codes + a4j_codes_bytes(s) + a4j_scales_bytes(s), row, minimum);
 }
@@ -137,7 +131,7 @@ static void quantize_blocks(const void *context, int64_t block, int64_t block_en
     memset(to, 0, (size_t)a4j_block_bytes(s, desc->dim));
     for (int64_t r = 0; r < rows; r++)
       for (int64_t g = 0; g < desc->dim / s->group; g++) {
-        float x[128];
+        float x[MOST_GROUP];
         const char *from = call->x + ((row + r) * desc->stride_row + g * s->group) * a4j_dtype_bytes(desc->dtype);
         call->kernels->convert(s->group, desc->dtype, from, A4J_F32, x);
         quantize_group(call, x, (int)r, to + a4j_group_offset(s, g));
@@ -147,39 +141,28 @@ static void quantize_blocks(const void *context, int64_t block, int64_t block_en
 
 /* ---- Widening ---- */
 
-static float number_at(const struct call *call, int32_t dtype, const uint8_t *numbers, int row) {
-  float x;
-  if (dtype == A4J_I8) return (float)(int8_t)numbers[row];
-  call->kernels->convert(1, dtype, numbers + row * a4j_dtype_bytes(dtype), A4J_F32, &x);
-  return x;
-}
-
 static void widen_rows(const void *context, int64_t index, int64_t index_end) {
   const struct call *call = context;
   const a4j_quantized_desc *desc = call->desc;
   const a4j_storage *s = &desc->storage;
-  const int zero = zero_point(s);
+  const int64_t number = a4j_scales_bytes(s) / ROWS;
   for (; index < index_end; index++) {
     const int64_t row = desc->first_row + index;
     const int lane = (int)(row % ROWS);
     const uint8_t *block = block_of(call, row);
     float outer = 1, outer_minimum = 1;
     for (int64_t g = 0; g < desc->dim / s->group; g++) {
-      const uint8_t *codes = block + a4j_group_offset(s, g), *scales = codes + a4j_codes_bytes(s);
+      const uint8_t *codes = block + a4j_group_offset(s, g), *scales = codes + a4j_codes_bytes(s) + lane * number;
       if (a4j_scales_are_nested(s) && g * s->group % A4J_QUANTIZED_SPAN == 0) {
-        outer = number_at(call, A4J_F16, codes - a4j_outer_bytes(s), lane);
-        if (s->minimums) outer_minimum = number_at(call, A4J_F16, codes - ROWS * 2, lane);
+        outer = a4j_number(call->kernels, A4J_F16, codes - a4j_outer_bytes(s) + lane * 2);
+        if (s->minimums) outer_minimum = a4j_number(call->kernels, A4J_F16, codes - ROWS * 2 + lane * 2);
       }
-      float x[128], scale = number_at(call, s->scale_dtype, scales, lane), minimum = 0;
-      if (a4j_scales_are_nested(s)) scale *= outer;
-      if (s->minimums) {
-        minimum = number_at(call, s->scale_dtype, scales + a4j_scales_bytes(s), lane);
-        if (a4j_scales_are_nested(s)) minimum *= outer_minimum;
-      }
-      for (int64_t c = 0; c < s->group; c++) {
-        x[c] = scale * (float)(get_code(s, codes, lane, c) - zero);
-        if (s->minimums) x[c] += minimum;
-      }
+      const float scale = a4j_number(call->kernels, s->scale_dtype, scales);
+      const float minimum = s->minimums ? a4j_number(call->kernels, s->scale_dtype, scales + a4j_scales_bytes(s)) : 0;
+      union codes all;
+      float x[MOST_GROUP];
+      a4j_get_codes(s, codes, lane, all.words);
+      a4j_widen_group(s, scale, outer, minimum, outer_minimum, all.words, x);
       char *to = call->out + (index * desc->stride_row + g * s->group) * a4j_dtype_bytes(desc->dtype);
       call->kernels->convert(s->group, A4J_F32, x, desc->dtype, to);
     }
@@ -187,20 +170,6 @@ static void widen_rows(const void *context, int64_t index, int64_t index_end) {
 }
 
 /* ---- Exported ---- */
-
-static int32_t check(const a4j_quantized_desc *desc) {
-  int32_t status = a4j_check_version(desc, sizeof *desc);
-  if (status != A4J_OK) return status;
-  if (!a4j_is_float(desc->dtype)) return A4J_UNSUPPORTED_DTYPE;
-  if (desc->first_row < 0 || desc->rows < 0 || desc->dim < 0) return A4J_BAD_SIZE;
-  status = a4j_check_quantized(&desc->storage, desc->dim);
-  if (status != A4J_OK) return status;
-  int64_t rows;
-  if (__builtin_add_overflow(desc->first_row, desc->rows, &rows) || __builtin_add_overflow(rows, ROWS, &rows))
-    return A4J_SIZE_OVERFLOW;
-  /* A weight with its scales never takes more than the bytes of a float and a half. */
-  return a4j_check_sizes(3, (const int64_t[]){rows, desc->dim, 2});
-}
 
 static int32_t run(struct call *call, int64_t units, double nanos, void (*fn)(const void *, int64_t, int64_t)) {
   call->kernels = a4j_kernels_active();
@@ -211,7 +180,7 @@ static int32_t run(struct call *call, int64_t units, double nanos, void (*fn)(co
 
 int64_t a4j_quantized_bytes(const a4j_quantized_desc *desc) {
   A4J_DEFAULT_FLOATS;
-  const int32_t status = check(desc);
+  const int32_t status = a4j_check_quantized_rows(desc);
   if (status != A4J_OK) return -(int64_t)status;
   return ceil_div(desc->first_row + desc->rows, ROWS) * a4j_block_bytes(&desc->storage, desc->dim);
 }
@@ -219,7 +188,7 @@ int64_t a4j_quantized_bytes(const a4j_quantized_desc *desc) {
 int32_t a4j_quantized_pack(const a4j_quantized_desc *desc, const void *codes, const void *scales, const void *minimums,
                            const void *outer_scales, const void *outer_minimums, void *packed) {
   A4J_DEFAULT_FLOATS;
-  const int32_t status = check(desc);
+  const int32_t status = a4j_check_quantized_rows(desc);
   if (status != A4J_OK) return status;
   if (desc->first_row % ROWS != 0) return A4J_BAD_POSITION;
   if (desc->rows == 0 || desc->dim == 0) return A4J_OK;
@@ -238,7 +207,7 @@ int32_t a4j_quantized_pack(const a4j_quantized_desc *desc, const void *codes, co
 
 int32_t a4j_quantize(const a4j_quantized_desc *desc, const void *x, void *packed) {
   A4J_DEFAULT_FLOATS;
-  const int32_t status = check(desc);
+  const int32_t status = a4j_check_quantized_rows(desc);
   if (status != A4J_OK) return status;
   if (a4j_scales_are_nested(&desc->storage)) return A4J_UNSUPPORTED_DTYPE;
   if (desc->first_row % ROWS != 0) return A4J_BAD_POSITION;
@@ -250,7 +219,7 @@ int32_t a4j_quantize(const a4j_quantized_desc *desc, const void *x, void *packed
 
 int32_t a4j_dequantize(const a4j_quantized_desc *desc, const void *packed, void *out) {
   A4J_DEFAULT_FLOATS;
-  const int32_t status = check(desc);
+  const int32_t status = a4j_check_quantized_rows(desc);
   if (status != A4J_OK) return status;
   if (desc->rows == 0 || desc->dim == 0) return A4J_OK;
   if (packed == NULL || out == NULL) return A4J_NULL_POINTER;

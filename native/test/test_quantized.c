@@ -11,9 +11,21 @@ static const a4j_storage storages[] = {
     {A4J_I8, 16, A4J_F16, 0}, {A4J_I8, 32, A4J_F16, 0},  {A4J_I8, 64, A4J_F32, 0}, {A4J_I8, 128, A4J_F16, 0},
     {A4J_I8, 32, A4J_F32, 1}, {A4J_I8, 16, A4J_I8, 0},   {A4J_I8, 32, A4J_I8, 1},  {A4J_I4, 16, A4J_F32, 0},
     {A4J_I4, 32, A4J_F16, 0}, {A4J_I4, 32, A4J_F16, 1},  {A4J_I4, 64, A4J_F32, 1}, {A4J_I4, 128, A4J_F32, 0},
-    {A4J_I4, 32, A4J_I8, 1},  {A4J_I4, 128, A4J_F16, 1}, {A4J_I4, 128, A4J_I8, 0},
+    {A4J_I4, 32, A4J_I8, 1},  {A4J_I4, 128, A4J_F16, 1}, {A4J_I4, 128, A4J_I8, 0}, {A4J_I6, 16, A4J_I8, 0},
+    {A4J_I6, 32, A4J_I8, 1},  {A4J_I6, 32, A4J_F16, 0},  {A4J_I6, 64, A4J_F32, 1},
 };
 enum { STORAGES = sizeof storages / sizeof *storages };
+
+static int bits_of(a4j_storage s) { return s.dtype == A4J_I8 ? 8 : s.dtype == A4J_I6 ? 6 : 4; }
+
+/* The code of a row and column of a group, as the header draws it. */
+static int code_at(a4j_storage s, const uint8_t *codes, int64_t r, int64_t c) {
+  if (s.dtype == A4J_I8) return codes[c / 4 * 64 + 4 * r + c % 4];
+  if (s.dtype == A4J_I6) codes += c / 16 * 192;
+  const int64_t column = s.dtype == A4J_I6 ? c % 16 : c;
+  const int both = codes[column / 8 * 64 + 4 * r + c % 4], low = c % 8 < 4 ? both & 15 : both >> 4;
+  return s.dtype == A4J_I6 ? low + 16 * (codes[128 + 4 * r + c % 4] >> 2 * (column / 4) & 3) : low;
+}
 
 /* Quantised rows: what they are packed from, packed, and the exact value of each weight. */
 struct weights {
@@ -53,7 +65,7 @@ static a4j_quantized_desc desc_of(a4j_storage s, int64_t rows, int64_t dim) {
 
 static struct weights make_weights(a4j_storage s, int64_t rows, int64_t dim) {
   const int64_t groups = dim / s.group, spans = dim / A4J_QUANTIZED_SPAN;
-  const int bits = s.dtype == A4J_I8 ? 8 : 4, nested = s.scale_dtype == A4J_I8;
+  const int bits = bits_of(s), nested = s.scale_dtype == A4J_I8;
   struct weights w = {.d = desc_of(s, rows, dim)};
   w.codes = malloc((size_t)(rows * dim));
   w.scales = malloc(sizeof(float) * (size_t)(rows * groups));
@@ -104,7 +116,7 @@ static void layoutOnThisTier(void) {
     enum { ROW_COUNT = 35, DIM = 512 };
     struct weights w = make_weights(s, ROW_COUNT, DIM);
     const int numbers = s.scale_dtype == A4J_F32 ? 4 : s.scale_dtype == A4J_F16 ? 2 : 1, nested = s.scale_dtype == A4J_I8;
-    const int zero = s.minimums ? 0 : s.dtype == A4J_I8 ? 128 : 8;
+    const int zero = s.minimums ? 0 : 1 << (bits_of(s) - 1);
     int wrong = 0;
     const uint8_t *p = w.packed;
     for (int64_t block = 0; block < (ROW_COUNT + 15) / 16; block++)
@@ -117,18 +129,16 @@ static void layoutOnThisTier(void) {
               memcpy(&got, p, 2);
               wrong += got != want;
             }
-        const int64_t per_64 = s.dtype == A4J_I8 ? 4 : 8;
         for (int64_t c = 0; c < s.group; c++)
           for (int64_t r = 0; r < 16; r++) {
             const int64_t row = block * 16 + r;
-            const int byte = p[c / per_64 * 64 + 4 * r + c % 4];
-            const int got = s.dtype == A4J_I8 ? byte : c % 8 < 4 ? byte & 15 : byte >> 4;
+            const int got = code_at(s, p, r, c);
             if (row < ROW_COUNT) {
               const int8_t code = w.codes[row * DIM + g * s.group + c];
               wrong += got != (s.minimums ? (uint8_t)code : code) + zero;
             }
           }
-        p += 16 * s.group / (s.dtype == A4J_I8 ? 1 : 2);
+        p += 2 * s.group * bits_of(s);
         for (int kind = 0; kind <= s.minimums; kind++)
           for (int64_t r = 0; r < 16; r++, p += numbers) {
             const int64_t row = block * 16 + r;
@@ -210,7 +220,7 @@ static void quantizeOnThisTier(void) {
       a4j_quantized_desc back = d;
       back.stride_row = 256;
       CHECK_INT(a4j_dequantize(&back, packed, out), A4J_OK);
-      const double levels = s.dtype == A4J_I8 ? (s.minimums ? 255 : 127) : (s.minimums ? 15 : 7);
+      const double levels = (1 << (bits_of(s) - 1 + s.minimums)) - 1;
       /* Rounded numbers of scales: relative, and absolute where F16 is denormal. */
       const double relative = s.scale_dtype == A4J_F16 ? 0x1p-11 : 0x1p-23, absolute = s.scale_dtype == A4J_F16 ? 0x1p-25 : 0;
       for (int64_t r = 0; r < 19; r++)

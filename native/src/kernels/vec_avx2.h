@@ -136,6 +136,12 @@ static inline vu u_mul(vu a, uint32_t m, vu *high) {
 }
 static inline vu u_add(vu a, vu b) { return _mm256_add_epi32(a, b); }
 /* Of each byte its low and its high four bits. */
+/* a, whose bytes are below 16, with the two bits of each byte of pairs from bit 2 PLACE on as its bits 4 and 5. */
+static inline vu u_or_pairs(vu a, vu pairs, const int PLACE) {
+  if (PLACE < 2) pairs = _mm256_slli_epi16(pairs, PLACE == 0 ? 4 : 2);
+  if (PLACE == 3) pairs = _mm256_srli_epi16(pairs, 2);
+  return _mm256_or_si256(a, _mm256_and_si256(pairs, _mm256_set1_epi8(0x30)));
+}
 static inline vu u_low_nibbles(vu a) { return _mm256_and_si256(a, _mm256_set1_epi8(15)); }
 static inline vu u_high_nibbles(vu a) { return _mm256_and_si256(_mm256_srli_epi16(a, 4), _mm256_set1_epi8(15)); }
 /* Signed integers as numbers, and those nearest to numbers, ties to even. */

@@ -126,6 +126,13 @@ static inline vu u_mul(vu a, uint32_t m, vu *high) {
 }
 static inline vu u_add(vu a, vu b) { return vaddq_u32(a, b); }
 /* Of each byte its low and its high four bits. */
+/* a, whose bytes are below 16, with the two bits of each byte of pairs from bit 2 PLACE on as its bits 4 and 5. */
+static inline vu u_or_pairs(vu a, vu pairs, const int PLACE) {
+  if (PLACE < 2) pairs = vshlq_n_u32(pairs, 2);
+  if (PLACE == 0) pairs = vshlq_n_u32(pairs, 2);
+  if (PLACE == 3) pairs = vshrq_n_u32(pairs, 2);
+  return vorrq_u32(a, vandq_u32(pairs, vdupq_n_u32(0x30303030)));
+}
 static inline vu u_low_nibbles(vu a) { return vandq_u32(a, vdupq_n_u32(0x0f0f0f0f)); }
 static inline vu u_high_nibbles(vu a) { return vandq_u32(vshrq_n_u32(a, 4), vdupq_n_u32(0x0f0f0f0f)); }
 /* Signed integers as numbers, and those nearest to numbers, ties to even. */

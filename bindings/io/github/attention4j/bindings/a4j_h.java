@@ -230,6 +230,15 @@ public class a4j_h extends a4j_h$shared {
     public static int A4J_I4() {
         return A4J_I4;
     }
+    private static final int A4J_I6 = (int)5L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_dtype.A4J_I6 = 5
+     * }
+     */
+    public static int A4J_I6() {
+        return A4J_I6;
+    }
     private static final int A4J_ARITHMETIC_EXACT = (int)0L;
     /**
      * {@snippet lang=c :
@@ -251,7 +260,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_PAGE_ROWS = (int)64L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:115:1).A4J_PAGE_ROWS = 64
+     * enum enum (unnamed at ./native/include/a4j.h:116:1).A4J_PAGE_ROWS = 64
      * }
      */
     public static int A4J_PAGE_ROWS() {
@@ -287,7 +296,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_UNBOUNDED = (int)-1L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:125:1).A4J_UNBOUNDED = -1
+     * enum enum (unnamed at ./native/include/a4j.h:126:1).A4J_UNBOUNDED = -1
      * }
      */
     public static int A4J_UNBOUNDED() {
@@ -1713,7 +1722,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_PROGRAM_MAX = (int)64L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:421:1).A4J_PROGRAM_MAX = 64
+     * enum enum (unnamed at ./native/include/a4j.h:422:1).A4J_PROGRAM_MAX = 64
      * }
      */
     public static int A4J_PROGRAM_MAX() {
@@ -1722,7 +1731,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_PROGRAM_LIVE = (int)32L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:421:1).A4J_PROGRAM_LIVE = 32
+     * enum enum (unnamed at ./native/include/a4j.h:422:1).A4J_PROGRAM_LIVE = 32
      * }
      */
     public static int A4J_PROGRAM_LIVE() {
@@ -2284,7 +2293,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_PANEL = (int)48L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:533:1).A4J_PANEL = 48
+     * enum enum (unnamed at ./native/include/a4j.h:534:1).A4J_PANEL = 48
      * }
      */
     public static int A4J_PANEL() {
@@ -2293,7 +2302,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_QUANTIZED_ROWS = (int)16L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:564:1).A4J_QUANTIZED_ROWS = 16
+     * enum enum (unnamed at ./native/include/a4j.h:567:1).A4J_QUANTIZED_ROWS = 16
      * }
      */
     public static int A4J_QUANTIZED_ROWS() {
@@ -2302,7 +2311,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_QUANTIZED_SPAN = (int)256L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:564:1).A4J_QUANTIZED_SPAN = 256
+     * enum enum (unnamed at ./native/include/a4j.h:567:1).A4J_QUANTIZED_SPAN = 256
      * }
      */
     public static int A4J_QUANTIZED_SPAN() {
@@ -2839,11 +2848,254 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_SHORT_ROW = (int)16384L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:667:1).A4J_SHORT_ROW = 16384
+     * enum enum (unnamed at ./native/include/a4j.h:671:1).A4J_SHORT_ROW = 16384
      * }
      */
     public static int A4J_SHORT_ROW() {
         return A4J_SHORT_ROW;
+    }
+    private static final int A4J_Q4_0 = (int)0L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_block_format.A4J_Q4_0 = 0
+     * }
+     */
+    public static int A4J_Q4_0() {
+        return A4J_Q4_0;
+    }
+    private static final int A4J_Q4_1 = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_block_format.A4J_Q4_1 = 1
+     * }
+     */
+    public static int A4J_Q4_1() {
+        return A4J_Q4_1;
+    }
+    private static final int A4J_Q5_0 = (int)2L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_block_format.A4J_Q5_0 = 2
+     * }
+     */
+    public static int A4J_Q5_0() {
+        return A4J_Q5_0;
+    }
+    private static final int A4J_Q5_1 = (int)3L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_block_format.A4J_Q5_1 = 3
+     * }
+     */
+    public static int A4J_Q5_1() {
+        return A4J_Q5_1;
+    }
+    private static final int A4J_Q8_0 = (int)4L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_block_format.A4J_Q8_0 = 4
+     * }
+     */
+    public static int A4J_Q8_0() {
+        return A4J_Q8_0;
+    }
+    private static final int A4J_Q2_K = (int)5L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_block_format.A4J_Q2_K = 5
+     * }
+     */
+    public static int A4J_Q2_K() {
+        return A4J_Q2_K;
+    }
+    private static final int A4J_Q3_K = (int)6L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_block_format.A4J_Q3_K = 6
+     * }
+     */
+    public static int A4J_Q3_K() {
+        return A4J_Q3_K;
+    }
+    private static final int A4J_Q4_K = (int)7L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_block_format.A4J_Q4_K = 7
+     * }
+     */
+    public static int A4J_Q4_K() {
+        return A4J_Q4_K;
+    }
+    private static final int A4J_Q5_K = (int)8L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_block_format.A4J_Q5_K = 8
+     * }
+     */
+    public static int A4J_Q5_K() {
+        return A4J_Q5_K;
+    }
+    private static final int A4J_Q6_K = (int)9L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_block_format.A4J_Q6_K = 9
+     * }
+     */
+    public static int A4J_Q6_K() {
+        return A4J_Q6_K;
+    }
+    private static final int A4J_IQ4_NL = (int)10L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_block_format.A4J_IQ4_NL = 10
+     * }
+     */
+    public static int A4J_IQ4_NL() {
+        return A4J_IQ4_NL;
+    }
+    private static final int A4J_IQ4_XS = (int)11L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_block_format.A4J_IQ4_XS = 11
+     * }
+     */
+    public static int A4J_IQ4_XS() {
+        return A4J_IQ4_XS;
+    }
+    private static final int A4J_MXFP4 = (int)12L;
+    /**
+     * {@snippet lang=c :
+     * enum a4j_block_format.A4J_MXFP4 = 12
+     * }
+     */
+    public static int A4J_MXFP4() {
+        return A4J_MXFP4;
+    }
+
+    private static class a4j_blocks_pack {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            a4j_h.C_INT,
+            a4j_h.C_POINTER,
+            a4j_h.C_INT,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("a4j_blocks_pack");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t a4j_blocks_pack(const a4j_quantized_desc *desc, int32_t format, const void *blocks, void *packed)
+     * }
+     */
+    public static FunctionDescriptor a4j_blocks_pack$descriptor() {
+        return a4j_blocks_pack.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t a4j_blocks_pack(const a4j_quantized_desc *desc, int32_t format, const void *blocks, void *packed)
+     * }
+     */
+    public static MethodHandle a4j_blocks_pack$handle() {
+        return a4j_blocks_pack.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t a4j_blocks_pack(const a4j_quantized_desc *desc, int32_t format, const void *blocks, void *packed)
+     * }
+     */
+    public static MemorySegment a4j_blocks_pack$address() {
+        return a4j_blocks_pack.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t a4j_blocks_pack(const a4j_quantized_desc *desc, int32_t format, const void *blocks, void *packed)
+     * }
+     */
+    public static int a4j_blocks_pack(MemorySegment desc, int format, MemorySegment blocks, MemorySegment packed) {
+        var mh$ = a4j_blocks_pack.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("a4j_blocks_pack", desc, format, blocks, packed);
+            }
+            return (int)mh$.invokeExact(desc, format, blocks, packed);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class a4j_blocks_widen {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            a4j_h.C_INT,
+            a4j_h.C_POINTER,
+            a4j_h.C_INT,
+            a4j_h.C_POINTER,
+            a4j_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("a4j_blocks_widen");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t a4j_blocks_widen(const a4j_quantized_desc *desc, int32_t format, const void *blocks, void *out)
+     * }
+     */
+    public static FunctionDescriptor a4j_blocks_widen$descriptor() {
+        return a4j_blocks_widen.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t a4j_blocks_widen(const a4j_quantized_desc *desc, int32_t format, const void *blocks, void *out)
+     * }
+     */
+    public static MethodHandle a4j_blocks_widen$handle() {
+        return a4j_blocks_widen.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t a4j_blocks_widen(const a4j_quantized_desc *desc, int32_t format, const void *blocks, void *out)
+     * }
+     */
+    public static MemorySegment a4j_blocks_widen$address() {
+        return a4j_blocks_widen.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t a4j_blocks_widen(const a4j_quantized_desc *desc, int32_t format, const void *blocks, void *out)
+     * }
+     */
+    public static int a4j_blocks_widen(MemorySegment desc, int format, MemorySegment blocks, MemorySegment out) {
+        var mh$ = a4j_blocks_widen.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("a4j_blocks_widen", desc, format, blocks, out);
+            }
+            return (int)mh$.invokeExact(desc, format, blocks, out);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
     }
 
     private static class a4j_rms_norm {

@@ -581,6 +581,7 @@ public final class Descriptor {
     public static final int F16 = 2;
     public static final int I8 = 3;
     public static final int I4 = 4;
+    public static final int I6 = 5;
 
     /** Numbers one by one. */
     public static Storage of(DType dtype) {

@@ -256,6 +256,20 @@ public final class Downcalls {
     }
   }
 
+  public static void blocksPack(
+      MemorySegment descriptor, int format, MemorySegment blocks, MemorySegment packed) {
+    try (Call _ = Call.begin("a4j_blocks_pack", a4j_quantized_desc.layout(), descriptor)) {
+      check("a4j_blocks_pack", a4j_h.a4j_blocks_pack(descriptor, format, blocks, packed));
+    }
+  }
+
+  public static void blocksWiden(
+      MemorySegment descriptor, int format, MemorySegment blocks, MemorySegment out) {
+    try (Call _ = Call.begin("a4j_blocks_widen", a4j_quantized_desc.layout(), descriptor)) {
+      check("a4j_blocks_widen", a4j_h.a4j_blocks_widen(descriptor, format, blocks, out));
+    }
+  }
+
   public static void rmsNorm(
       MemorySegment descriptor, MemorySegment x, MemorySegment weight, MemorySegment out) {
     try (Call _ = Call.begin("a4j_rms_norm", a4j_rms_norm_desc.layout(), descriptor)) {

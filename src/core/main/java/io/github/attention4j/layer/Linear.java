@@ -18,7 +18,7 @@ import java.util.Objects;
  *
  * <p>The weight is {@link DType#F32}, {@link DType#BF16} or {@link DType#F16}, and may be part of a
  * mapped file. 16-bit weights are widened as they are read, which is exact: the result has the same
- * bits as with a widened copy, no copy is made, and few rows take half the time. 8-bit and 4-bit
+ * bits as with a widened copy, no copy is made, and few rows take half the time. 8-, 6- and 4-bit
  * weights are {@link QuantizedWeights}. x and out are F32, BF16 or F16, each of its own: x is
  * widened exactly, and what float32 gives is rounded once. The bias is F32. Safe for any number of
  * threads.

@@ -8,11 +8,11 @@ import java.util.Objects;
  * numbers that scale them.
  *
  * <pre>
- *   weight = scale · code              code in [-128, 127] or [-8, 7]
- *   weight = scale · code + minimum    code in [0, 255] or [0, 15], with minimums
+ *   weight = scale · code              code in [-128, 127], [-32, 31] or [-8, 7]
+ *   weight = scale · code + minimum    code in [0, 255], [0, 63] or [0, 15], with minimums
  * </pre>
  *
- * @param bits of a code: 8 or 4
+ * @param bits of a code: 8, 6 or 4
  * @param group columns that share a scale: 16, 32, 64 or 128. It divides the columns.
  * @param scales how scales and minimums are stored
  * @param minimums whether groups have minimums
@@ -47,8 +47,8 @@ public record Quantization(int bits, int group, Scales scales, boolean minimums)
   /** Checks the sizes. */
   public Quantization {
     Objects.requireNonNull(scales, "scales");
-    if (bits != 8 && bits != 4) {
-      throw new IllegalArgumentException("bits must be 8 or 4: bits=" + bits);
+    if (bits != 8 && bits != 6 && bits != 4) {
+      throw new IllegalArgumentException("bits must be 8, 6 or 4: bits=" + bits);
     }
     if (group != 16 && group != 32 && group != 64 && group != 128) {
       throw new IllegalArgumentException("group must be 16, 32, 64 or 128: group=" + group);
@@ -56,9 +56,9 @@ public record Quantization(int bits, int group, Scales scales, boolean minimums)
   }
 
   /**
-   * Symmetric codes in groups of 32 with scales of 16 bits: 8.5 or 4.5 bits a weight.
+   * Symmetric codes in groups of 32 with scales of 16 bits: 8.5, 6.5 or 4.5 bits a weight.
    *
-   * @param bits 8 or 4
+   * @param bits 8, 6 or 4
    * @return the format
    */
   public static Quantization symmetric(int bits) {
@@ -66,10 +66,10 @@ public record Quantization(int bits, int group, Scales scales, boolean minimums)
   }
 
   /**
-   * Codes above a minimum in groups of 32 with scales and minimums of 16 bits: 9 or 5 bits a
+   * Codes above a minimum in groups of 32 with scales and minimums of 16 bits: 9, 7 or 5 bits a
    * weight.
    *
-   * @param bits 8 or 4
+   * @param bits 8, 6 or 4
    * @return the format
    */
   public static Quantization withMinimums(int bits) {
@@ -77,7 +77,12 @@ public record Quantization(int bits, int group, Scales scales, boolean minimums)
   }
 
   Descriptor.Storage storage() {
-    int dtype = bits == 8 ? Descriptor.Storage.I8 : Descriptor.Storage.I4;
+    int dtype =
+        switch (bits) {
+          case 8 -> Descriptor.Storage.I8;
+          case 6 -> Descriptor.Storage.I6;
+          default -> Descriptor.Storage.I4;
+        };
     return new Descriptor.Storage(dtype, group, scales.code, minimums ? 1 : 0);
   }
 }

@@ -12,7 +12,7 @@ import java.lang.foreign.MemorySegment;
 import java.util.Objects;
 
 /**
- * A matrix of 8 or 4 bits a weight, packed for the product of a {@link Linear} layer: {@link
+ * A matrix of 8, 6 or 4 bits a weight, packed for the product of a {@link Linear} layer: {@link
  * Linear#of(QuantizedWeights)}.
  *
  * <p>They are packed once, when a model is loaded: from a file's own blocks ({@link
@@ -40,9 +40,9 @@ public final class QuantizedWeights {
   }
 
   /**
-   * Quantises numbers: each group's scale is its largest magnitude over 127 or 7, or with minimums
-   * its range over 255 or 15, and codes are rounded to the nearest, ties to even. An error is at
-   * most half a step, but for the rounding of scale and minimum.
+   * Quantises numbers: each group's scale is its largest magnitude over 127, 31 or 7, or with
+   * minimums its range over 255, 63 or 15, and codes are rounded to the nearest, ties to even. An
+   * error is at most half a step, but for the rounding of scale and minimum.
    *
    * @param arena where the packed weights live
    * @param weight {@code [rows, columns]} of F32, BF16 or F16, rows contiguous. Not modified.
@@ -107,7 +107,7 @@ public final class QuantizedWeights {
    * @param parts what the weights are made of. Not modified.
    * @return the packed weights
    * @throws IllegalArgumentException if a size is 0, the group does not divide the columns, an
-   *     array is missing, not wanted or of another size, or a code of 4 bits does not fit
+   *     array is missing, not wanted or of another size, or a code of 6 or 4 bits does not fit
    * @throws IllegalStateException if an arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for the packed weights
    */

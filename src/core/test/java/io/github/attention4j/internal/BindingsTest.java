@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.attention4j.bindings.a4j_h;
+import io.github.attention4j.layer.BlockFormat;
 import java.io.IOException;
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.GroupLayout;
@@ -101,7 +102,7 @@ class BindingsTest {
                     }));
   }
 
-  /** Descriptor and Op repeat the header's numbers as literals, so that they always initialise. */
+  /** Descriptor, Op and BlockFormat repeat the header's numbers, so that they always initialise. */
   @Test
   void shouldRepeatTheConstantsOfTheHeaderRightly() throws Exception {
     for (Field field : Descriptor.class.getFields()) {
@@ -112,6 +113,12 @@ class BindingsTest {
     }
     for (Op op : Op.values()) {
       assertEquals(a4j_h.class.getMethod("A4J_OP_" + op.name()).invoke(null), op.code(), op.name());
+    }
+    for (BlockFormat format : BlockFormat.values()) {
+      assertEquals(
+          a4j_h.class.getMethod("A4J_" + format.name()).invoke(null),
+          format.ordinal(),
+          format.name());
     }
     assertEquals(a4j_h.A4J_PROGRAM_MAX(), Op.MOST);
     assertEquals(a4j_h.A4J_PROGRAM_LIVE(), Op.MOST_LIVE);

@@ -53,6 +53,16 @@ class QuantizedWeightsTest {
     return block.get(index) & 0xff;
   }
 
+  private static final int[] UNEVEN = {
+    -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113
+  };
+  private static final float[] E2M1 = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
+
+  /** The two bits of column i of 256, four columns to a byte, 32 apart. */
+  private static int twoBits(ByteBuffer block, int at, int i) {
+    return at(block, at + i / 128 * 32 + i % 32) >> 2 * (i % 128 / 32) & 3;
+  }
+
   /** Number i of the weights of a block, in float32 as the format's authors compute it. */
   private static float weight(BlockFormat format, ByteBuffer b, int i) {
     int j = i % 16;
@@ -89,13 +99,41 @@ class QuantizedWeightsTest {
           }
           return half(b, 0) * scale * code - half(b, 2) * minimum;
         }
-      default:
+      case Q6_K:
         {
           int quarter = i % 128 / 32;
           int low = at(b, i / 128 * 64 + quarter % 2 * 32 + i % 32);
-          int high = at(b, 128 + i / 128 * 32 + i % 32) >> 2 * quarter & 3;
-          int code = (quarter < 2 ? low % 16 : low / 16) + 16 * high - 32;
+          int code = (quarter < 2 ? low % 16 : low / 16) + 16 * twoBits(b, 128, i) - 32;
           return half(b, 208) * b.get(192 + i / 16) * code;
+        }
+      case Q2_K:
+        {
+          int numbers = at(b, i / 16);
+          return half(b, 80) * (numbers % 16) * twoBits(b, 16, i) - half(b, 82) * (numbers / 16);
+        }
+      case Q3_K:
+        {
+          int group = i / 16;
+          int low = group < 8 ? at(b, 96 + group) % 16 : at(b, 88 + group) / 16;
+          int high = at(b, 104 + group % 4) >> group / 4 * 2 & 3;
+          int code = twoBits(b, 32, i) + (at(b, i % 32) >> i / 32 & 1) * 4 - 4;
+          return half(b, 108) * (low + 16 * high - 32) * code;
+        }
+      case IQ4_NL:
+        return half(b, 0) * UNEVEN[i < 16 ? at(b, 2 + j) % 16 : at(b, 2 + j) / 16];
+      case IQ4_XS:
+        {
+          int group = i / 32;
+          int low = at(b, 4 + group / 2) >> group % 2 * 4 & 15;
+          int high = b.getShort(2) >> 2 * group & 3;
+          int both = at(b, 8 + 16 * group + j);
+          return half(b, 0) * (low + 16 * high - 32) * UNEVEN[i % 32 < 16 ? both % 16 : both / 16];
+        }
+      default:
+        {
+          int code = i < 16 ? at(b, 1 + j) % 16 : at(b, 1 + j) / 16;
+          float value = Math.scalb(E2M1[code % 8], at(b, 0) - 127);
+          return code > 8 ? -value : value;
         }
     }
   }
@@ -111,8 +149,17 @@ class QuantizedWeightsTest {
       // Scales of a size that weights have.
       for (int k = 0; k < 2; k++) {
         short scale = Float.floatToFloat16((random.nextFloat() - 0.5f) / 50);
-        long at = i * format.blockBytes() + (format == BlockFormat.Q6_K ? 208 : 2 * k);
-        if (k == 0 || format.quantization().minimums()) {
+        int first =
+            switch (format) {
+              case Q2_K -> 80;
+              case Q3_K -> 108;
+              case Q6_K -> 208;
+              default -> 0;
+            };
+        long at = i * format.blockBytes() + first + 2 * k;
+        if (format == BlockFormat.MXFP4) {
+          blocks.set(ValueLayout.JAVA_BYTE, i * format.blockBytes(), (byte) (115 + k));
+        } else if (k == 0 || format.quantization().minimums()) {
           blocks.set(ValueLayout.JAVA_SHORT_UNALIGNED, at, scale);
         }
       }
@@ -129,6 +176,9 @@ class QuantizedWeightsTest {
       QuantizedWeights weights = format.read(arena, blocks, rows, columns);
       Tensor wide = floats(rows, columns);
       weights.dequantize(0, wide);
+      Tensor direct = floats(rows, columns);
+      format.widen(blocks, direct);
+      assertArrayEquals(wide.toFloatArray(), direct.toFloatArray(), format.toString());
       ByteBuffer bytes = blocks.asByteBuffer().order(ByteOrder.LITTLE_ENDIAN);
       for (int r = 0; r < rows; r++) {
         for (int c = 0; c < columns; c++) {
@@ -138,8 +188,7 @@ class QuantizedWeightsTest {
                   .slice(block * format.blockBytes(), format.blockBytes())
                   .order(ByteOrder.LITTLE_ENDIAN);
           float wanted = weight(format, one, c % format.blockColumns());
-          assertEquals(
-              wanted + 0.0f, wide.getFloat(r, c) + 0.0f, format + " (" + r + ", " + c + ")");
+          assertEquals(wanted, wide.getFloat(r, c), format + " (" + r + ", " + c + ")");
         }
       }
       requireProduct(weights, wide);
@@ -177,7 +226,7 @@ class QuantizedWeightsTest {
   @Test
   void shouldQuantizeWithinHalfAStep() {
     for (Scales scales : new Scales[] {Scales.F32, Scales.F16}) {
-      for (int bits : new int[] {8, 4}) {
+      for (int bits : new int[] {8, 6, 4}) {
         for (boolean minimums : new boolean[] {false, true}) {
           for (DType dtype : new DType[] {DType.F32, DType.BF16}) {
             Quantization format = new Quantization(bits, 64, scales, minimums);
@@ -237,7 +286,7 @@ class QuantizedWeightsTest {
   @Test
   void shouldRefuseWhatDoesNotFit() {
     Tensor x = random(arena, random, 4, 64);
-    refuse("bits must be 8 or 4: bits=5", () -> new Quantization(5, 32, Scales.F16, false));
+    refuse("bits must be 8, 6 or 4: bits=5", () -> new Quantization(5, 32, Scales.F16, false));
     refuse(
         "group must be 16, 32, 64 or 128: group=48",
         () -> new Quantization(4, 48, Scales.F16, false));
@@ -285,6 +334,16 @@ class QuantizedWeightsTest {
         "blocks.byteSize must equal rows * columns / 32 * 34: blocks.byteSize=256, "
             + "rows * columns / 32 * 34=272",
         () -> BlockFormat.Q8_0.read(arena, codes, 4, 64));
+    refuse(
+        "blocks.byteSize must equal rows * columns / 32 * 18: blocks.byteSize=256, "
+            + "rows * columns / 32 * 18=144",
+        () -> BlockFormat.Q4_0.widen(codes, floats(4, 64)));
+    assertTrue(
+        assertThrows(
+                IllegalArgumentException.class,
+                () -> BlockFormat.Q4_0.read(arena, MemorySegment.ofArray(new byte[18]), 1, 32))
+            .getMessage()
+            .startsWith("blocks must be off-heap: "));
     QuantizedWeights weights =
         QuantizedWeights.quantize(arena, random(arena, random, 4, 64), format);
     refuse(

@@ -17,7 +17,7 @@ public final class LoadOptions {
   public enum Weights {
     /**
      * As the file stores them: F32, BF16 and F16 where they are mapped, blocks of GGUF files as
-     * integers of 8 or 4 bits with the file's own scales.
+     * integers of 8, 6 or 4 bits with the file's own scales.
      */
     AS_STORED,
 

@@ -2,6 +2,7 @@ package io.github.attention4j.models.gguf;
 
 import io.github.attention4j.DType;
 import io.github.attention4j.Tensor;
+import io.github.attention4j.layer.BlockFormat;
 import io.github.attention4j.layer.QuantizedWeights;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -14,6 +15,9 @@ import java.util.Objects;
  * threads.
  */
 public final class GgufTensor {
+  /** Single values that are decoded at a time. */
+  private static final long MOST_AT_ONCE = 8192;
+
   private final String name;
   private final GgufType type;
   private final long[] shape;
@@ -77,7 +81,7 @@ public final class GgufTensor {
 
   /**
    * Packs a quantised matrix for products, with the file's own codes and scales: nothing is lost,
-   * and nothing gained. Types of 5 and 6 bits, and those of 4 with uneven codes, take 8 bits.
+   * and nothing gained; {@link BlockFormat} says what each type takes.
    *
    * @param arena supplies the memory
    * @return the packed weights, or null unless this is a quantised matrix
@@ -88,14 +92,7 @@ public final class GgufTensor {
     if (shape.length != 2 || shape[0] == 0 || shape[1] == 0) {
       return null;
     }
-    if (type.format() != null) {
-      return type.format().read(arena, segment, shape[0], shape[1]);
-    }
-    return switch (type) {
-      case Q2_K, Q3_K, IQ4_NL, IQ4_XS, MXFP4 ->
-          OtherBlocks.pack(arena, type, segment, shape[0], shape[1]);
-      default -> null;
-    };
+    return type.format() == null ? null : type.format().read(arena, segment, shape[0], shape[1]);
   }
 
   /**
@@ -109,7 +106,7 @@ public final class GgufTensor {
   public Tensor floats(Arena arena) {
     requireDecoded();
     Tensor floats = Tensor.allocate(arena, DType.F32, shape);
-    decode(0, floats.count(), floats.segment(), 0);
+    decode(0, floats);
     return floats;
   }
 
@@ -136,7 +133,7 @@ public final class GgufTensor {
               + out);
     }
     Objects.checkIndex(row, shape[0]);
-    decode(row * shape[1], shape[1], out.segment(), out.offset());
+    decode(row * shape[1], out);
   }
 
   private void requireDecoded() {
@@ -146,25 +143,25 @@ public final class GgufTensor {
     }
   }
 
-  /** Decodes values from a block's beginning on, a few blocks at a time. */
-  private void decode(long from, long count, MemorySegment out, long outFrom) {
-    int values = type.blockValues();
-    long block = from / values;
-    long blocks = count / values;
-    int most = (int) Math.min(blocks, Math.max(1, 8192 / values));
-    float[] floats = new float[most * values];
-    for (long done = 0; done < blocks; done += most) {
-      int now = (int) Math.min(most, blocks - done);
-      type.decode(
-          segment.asSlice((block + done) * type.blockBytes(), (long) now * type.blockBytes()),
-          floats);
+  /** Decodes values from a block's beginning on, as many as out has. */
+  private void decode(long from, Tensor out) {
+    long count = out.count();
+    if (type.format() != null) {
+      long bytes = count / type.blockValues() * type.blockBytes();
+      type.format()
+          .widen(segment.asSlice(from / type.blockValues() * type.blockBytes(), bytes), out);
+      return;
+    }
+    for (long done = 0; done < count; done += MOST_AT_ONCE) {
+      float[] values = new float[(int) Math.min(MOST_AT_ONCE, count - done)];
+      type.decode(segment, from + done, values);
       MemorySegment.copy(
-          floats,
+          values,
           0,
-          out,
+          out.segment(),
           ValueLayout.JAVA_FLOAT,
-          (outFrom + done * values) * Float.BYTES,
-          now * values);
+          (out.offset() + done) * Float.BYTES,
+          values.length);
     }
   }
 
