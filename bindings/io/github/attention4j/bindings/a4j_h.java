@@ -260,7 +260,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_PAGE_ROWS = (int)64L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:116:1).A4J_PAGE_ROWS = 64
+     * enum enum (unnamed at ./native/include/a4j.h:115:1).A4J_PAGE_ROWS = 64
      * }
      */
     public static int A4J_PAGE_ROWS() {
@@ -296,7 +296,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_UNBOUNDED = (int)-1L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:126:1).A4J_UNBOUNDED = -1
+     * enum enum (unnamed at ./native/include/a4j.h:125:1).A4J_UNBOUNDED = -1
      * }
      */
     public static int A4J_UNBOUNDED() {

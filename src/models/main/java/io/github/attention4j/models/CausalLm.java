@@ -31,9 +31,11 @@ import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.Queue;
 import java.util.Set;
 import java.util.TreeSet;
 import java.util.concurrent.CancellationException;
+import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.locks.StampedLock;
 import java.util.function.BooleanSupplier;
 import java.util.function.IntConsumer;
@@ -56,7 +58,7 @@ import java.util.zip.CRC32;
  * known by.
  *
  * <p><b>Memory.</b> Weights stay mapped from their files, in 16 or 32 bits as they are stored;
- * blocks of GGUF files are packed in 8 or 4 bits; those that a file keeps in another order are
+ * blocks of GGUF files are packed in 8, 6 or 4 bits; those that a file keeps in another order are
  * copied. {@link #weightBytes} tells. Replace files by renaming: a file that somebody truncates
  * while it is mapped fails as the platform pleases. What a text needs belongs to its {@link
  * Session}, and grows with the text.
@@ -91,6 +93,12 @@ public final class CausalLm implements AutoCloseable {
   private final StampedLock open = new StampedLock();
 
   private final Arena arena;
+
+  /** Those that no thread is computing in: as many as threads have shared steps at once. */
+  private final Queue<SharedRoom> sharedRooms = new ConcurrentLinkedQueue<>();
+
+  /** Room for the texts of a shared step, and for the logits of each. */
+  private record SharedRoom(Room room, Tensor logits) {}
 
   private CausalLm(
       Path source,
@@ -709,9 +717,17 @@ public final class CausalLm implements AutoCloseable {
     }
     long stamp = enter();
     boolean done = false;
-    try (Arena scratch = Arena.ofConfined()) {
-      Room room = decoder.newRoom(scratch, theirs.length);
-      Tensor each = Tensor.allocate(scratch, DType.F32, theirs.length, vocabulary());
+    SharedRoom shared = null;
+    try {
+      shared = sharedRooms.poll();
+      if (shared == null) {
+        shared =
+            new SharedRoom(
+                decoder.newRoom(arena, MOST_TOGETHER),
+                Tensor.allocate(arena, DType.F32, MOST_TOGETHER, vocabulary()));
+      }
+      Room room = shared.room().first(theirs.length);
+      Tensor each = shared.logits().slice(0, 0, theirs.length);
       decoder.forward(theirs, 0, room, segments);
       decoder.logits(room, 0, each);
       for (int row = 0; row < theirs.length; row++) {
@@ -720,6 +736,9 @@ public final class CausalLm implements AutoCloseable {
       }
       done = true;
     } finally {
+      if (shared != null) {
+        sharedRooms.add(shared);
+      }
       open.unlockRead(stamp);
       for (int row = 0; row < theirs.length; row++) {
         Session session = together.get(row);

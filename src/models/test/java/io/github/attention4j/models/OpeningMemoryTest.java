@@ -9,11 +9,13 @@ import io.github.attention4j.Tensor;
 import io.github.attention4j.io.SafeTensors;
 import io.github.attention4j.testing.ChildJvm;
 import java.io.IOException;
+import java.io.RandomAccessFile;
 import java.lang.foreign.Arena;
 import java.net.URLClassLoader;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Iterator;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -58,17 +60,22 @@ class OpeningMemoryTest {
                       most[0] = Math.max(most[0], anonymousBytes());
                     }
                   });
-      try (TextEncoder encoder = open(args)) {
+      try (AutoCloseable model = open(args)) {
         watch.interrupt();
         watch.join();
         System.out.println(Math.max(most[0], anonymousBytes()) - before);
-        if (encoder.parameters() == 0) {
+        long parameters =
+            model instanceof CausalLm lm ? lm.parameters() : ((TextEncoder) model).parameters();
+        if (parameters == 0) {
           throw new IllegalStateException("no weights");
         }
       }
     }
 
-    private static TextEncoder open(String[] args) throws IOException {
+    private static AutoCloseable open(String[] args) throws IOException {
+      if (args.length == 1) {
+        return CausalLm.open(Path.of(args[0]));
+      }
       if (args.length == 0) {
         try (URLClassLoader loader = MiniLm.loader()) {
           return TextEncoder.open(loader, MiniLm.ONNX);
@@ -162,6 +169,106 @@ class OpeningMemoryTest {
     }
     long taken = opening();
     assertTrue(taken <= stored + REST, sizes(taken, stored));
+  }
+
+  // ---- Language models ----
+
+  /** The shape of Llama 3.2 1B, in a file that is a hole: only the norms are read. */
+  @Test
+  void shouldMapTheSixteenBitsOfALanguageModel() throws Exception {
+    Files.writeString(
+        directory.resolve("config.json"),
+        """
+        {"model_type": "llama", "vocab_size": 128256, "hidden_size": 2048, "num_hidden_layers": 16,
+         "num_attention_heads": 32, "num_key_value_heads": 8, "intermediate_size": 8192,
+         "max_position_embeddings": 8192, "rms_norm_eps": 1e-05, "rope_theta": 500000.0,
+         "tie_word_embeddings": true}
+        """);
+    Map<String, long[]> shapes = new LinkedHashMap<>();
+    shapes.put("model.embed_tokens.weight", new long[] {128_256, 2048});
+    shapes.put("model.norm.weight", new long[] {2048});
+    for (int i = 0; i < 16; i++) {
+      String layer = "model.layers." + i + ".";
+      shapes.put(layer + "input_layernorm.weight", new long[] {2048});
+      shapes.put(layer + "self_attn.q_proj.weight", new long[] {2048, 2048});
+      shapes.put(layer + "self_attn.k_proj.weight", new long[] {512, 2048});
+      shapes.put(layer + "self_attn.v_proj.weight", new long[] {512, 2048});
+      shapes.put(layer + "self_attn.o_proj.weight", new long[] {2048, 2048});
+      shapes.put(layer + "post_attention_layernorm.weight", new long[] {2048});
+      shapes.put(layer + "mlp.gate_proj.weight", new long[] {8192, 2048});
+      shapes.put(layer + "mlp.up_proj.weight", new long[] {8192, 2048});
+      shapes.put(layer + "mlp.down_proj.weight", new long[] {2048, 8192});
+    }
+    long stored = writeHole(directory.resolve("model.safetensors"), shapes);
+    long taken = opening(directory.toString());
+    assertTrue(stored > 2_400 * MB && taken <= REST, sizes(taken, stored));
+  }
+
+  /** Writes a file of bfloat16 zeros that takes no room on the disk, and returns its size. */
+  private static long writeHole(Path file, Map<String, long[]> shapes) throws IOException {
+    StringBuilder header = new StringBuilder("{");
+    long end = 0;
+    for (Map.Entry<String, long[]> each : shapes.entrySet()) {
+      long begin = end;
+      end += 2 * Arrays.stream(each.getValue()).reduce(1, Math::multiplyExact);
+      header.append(
+          "%s\"%s\":{\"dtype\":\"BF16\",\"shape\":%s,\"data_offsets\":[%d,%d]}"
+              .formatted(
+                  begin == 0 ? "" : ",",
+                  each.getKey(),
+                  Arrays.toString(each.getValue()),
+                  begin,
+                  end));
+    }
+    header.append("}");
+    header.append(" ".repeat(8 - header.length() % 8));
+    try (RandomAccessFile out = new RandomAccessFile(file.toFile(), "rw")) {
+      out.writeLong(Long.reverseBytes(header.length()));
+      out.writeBytes(header.toString());
+      out.setLength(out.length() + end);
+      return out.length();
+    }
+  }
+
+  /** Blocks become packed weights of the same size, and nothing else on the way. */
+  @Test
+  void shouldPackTheBlocksOfALanguageModelOnce() throws Exception {
+    int width = 1024;
+    TinyGguf gguf = new TinyGguf();
+    gguf.metadata.putAll(
+        Map.of(
+            "general.architecture", "llama",
+            "llama.block_count", 2,
+            "llama.context_length", 512,
+            "llama.embedding_length", width,
+            "llama.feed_forward_length", 8 * width,
+            "llama.attention.head_count", 8,
+            "llama.attention.layer_norm_rms_epsilon", 1e-5f));
+    long stored = blocks(gguf, "token_embd", 14, 210, 16 * width, width);
+    gguf.put("output_norm.weight", new float[width], width);
+    for (int i = 0; i < 2; i++) {
+      String layer = "blk." + i + ".";
+      gguf.put(layer + "attn_norm.weight", new float[width], width);
+      gguf.put(layer + "ffn_norm.weight", new float[width], width);
+      for (String name : List.of("attn_q", "attn_k", "attn_v", "attn_output")) {
+        stored += blocks(gguf, layer + name, 12, 144, width, width);
+      }
+      stored += blocks(gguf, layer + "ffn_gate", 12, 144, 8 * width, width);
+      stored += blocks(gguf, layer + "ffn_up", 12, 144, 8 * width, width);
+      stored += blocks(gguf, layer + "ffn_down", 14, 210, width, 8 * width);
+    }
+    Path file = gguf.write(directory.resolve("model.gguf"));
+    long taken = opening(file.toString());
+    // Q4_K has 6 bits a scale in the file and 8 in memory.
+    assertTrue(taken <= stored * 37 / 36 + REST / 2, sizes(taken, stored));
+    assertTrue(taken >= stored / 2, "it is not measured: " + sizes(taken, stored));
+  }
+
+  private static long blocks(
+      TinyGguf gguf, String name, int type, int blockBytes, long rows, long columns) {
+    int bytes = Math.toIntExact(rows * columns / 256 * blockBytes);
+    gguf.putBlocks(name + ".weight", type, bytes, rows, columns);
+    return bytes;
   }
 
   private static String sizes(long taken, long stored) {

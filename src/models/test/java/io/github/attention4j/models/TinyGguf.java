@@ -5,6 +5,7 @@ import io.github.attention4j.Tensor;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
@@ -14,12 +15,36 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 
-/** A GGUF file of floats, written as a test wants it. */
+/** A GGUF file of floats, or of blocks that are zeros, written as a test wants it. */
 public final class TinyGguf {
   /** Integers, floats, booleans, strings, and lists of one of these, by key. */
   public final Map<String, Object> metadata = new LinkedHashMap<>();
 
   public final Map<String, Tensor> tensors = new LinkedHashMap<>();
+
+  /** Bytes of tensors that are not floats. */
+  private final Map<String, byte[]> blocks = new LinkedHashMap<>();
+
+  private final Map<String, Integer> types = new LinkedHashMap<>();
+
+  /**
+   * Adds a tensor of blocks that are all zeros.
+   *
+   * @param type the number of the type in files
+   * @param bytes the size of all blocks
+   * @param shape the sizes, slowest first
+   */
+  public void putBlocks(String name, int type, int bytes, long... shape) {
+    // Of the tensor itself only the shape is used.
+    tensors.put(name, Tensor.of(MemorySegment.NULL.reinterpret(Long.MAX_VALUE), DType.F32, shape));
+    blocks.put(name, new byte[bytes]);
+    types.put(name, type);
+  }
+
+  private long bytesOf(String name) {
+    byte[] bytes = blocks.get(name);
+    return bytes == null ? tensors.get(name).count() * Float.BYTES : bytes.length;
+  }
 
   /** Adds a tensor. */
   public void put(String name, float[] values, long... shape) {
@@ -52,20 +77,24 @@ public final class TinyGguf {
       for (int i = shape.length - 1; i >= 0; i--) {
         out.writeBytes(numbers(8, shape[i]));
       }
-      out.writeBytes(numbers(4, 0));
+      out.writeBytes(numbers(4, types.getOrDefault(entry.getKey(), 0)));
       out.writeBytes(numbers(8, offset));
-      offset += Math.ceilDiv(entry.getValue().count() * Float.BYTES, 32L) * 32;
+      offset += Math.ceilDiv(bytesOf(entry.getKey()), 32L) * 32;
     }
     pad(out);
-    for (Tensor tensor : tensors.values()) {
-      float[] values = tensor.toFloatArray();
-      ByteBuffer bytes =
-          ByteBuffer.allocate(values.length * Float.BYTES).order(ByteOrder.LITTLE_ENDIAN);
-      bytes.asFloatBuffer().put(values);
-      out.writeBytes(bytes.array());
+    for (Map.Entry<String, Tensor> entry : tensors.entrySet()) {
+      byte[] bytes = blocks.get(entry.getKey());
+      out.writeBytes(bytes != null ? bytes : bytes(entry.getValue().toFloatArray()));
       pad(out);
     }
     return Files.write(file, out.toByteArray());
+  }
+
+  private static byte[] bytes(float[] values) {
+    ByteBuffer bytes =
+        ByteBuffer.allocate(values.length * Float.BYTES).order(ByteOrder.LITTLE_ENDIAN);
+    bytes.asFloatBuffer().put(values);
+    return bytes.array();
   }
 
   private static int typeOf(Object value) {
