@@ -237,13 +237,20 @@ class OpeningMemoryTest {
     TinyGguf gguf = new TinyGguf();
     gguf.metadata.putAll(
         Map.of(
-            "general.architecture", "llama",
-            "llama.block_count", 2,
-            "llama.context_length", 512,
-            "llama.embedding_length", width,
-            "llama.feed_forward_length", 8 * width,
-            "llama.attention.head_count", 8,
-            "llama.attention.layer_norm_rms_epsilon", 1e-5f));
+            "general.architecture",
+            "llama",
+            "llama.block_count",
+            2,
+            "llama.context_length",
+            512,
+            "llama.embedding_length",
+            width,
+            "llama.feed_forward_length",
+            8 * width,
+            "llama.attention.head_count",
+            8,
+            "llama.attention.layer_norm_rms_epsilon",
+            1e-5f));
     long stored = blocks(gguf, "token_embd", 14, 210, 16 * width, width);
     gguf.put("output_norm.weight", new float[width], width);
     for (int i = 0; i < 2; i++) {
