@@ -352,9 +352,9 @@ A4J_API int64_t a4j_attention_workspace_bytes(const a4j_attention_desc *desc);
  * v   [batch, heads_kv, value_parts, len_k, dim_v / value_parts] v.dtype; its stride_map is that of the parts
  * out [batch, heads_q, len_q, dim_v] out.dtype, written whole; it has no maps
  *
- * Returns A4J_OK, A4J_NULL_POINTER, A4J_BAD_DESCRIPTOR, A4J_BAD_ABI, A4J_BAD_SIZE, A4J_BAD_OPTION, A4J_BAD_POSITION (an entry
- * of the tail is out of its bounds), A4J_BAD_PROGRAM, A4J_SIZE_OVERFLOW, A4J_SMALL_WORKSPACE, A4J_MISALIGNED,
- * A4J_UNSUPPORTED_DTYPE.
+ * Returns A4J_OK, A4J_NULL_POINTER, A4J_BAD_DESCRIPTOR, A4J_BAD_ABI, A4J_BAD_SIZE (also for more than INT32_MAX keys that take no
+ * memory, having no width or row strides of 0, where an output has elements), A4J_BAD_OPTION, A4J_BAD_POSITION (an entry of the
+ * tail is out of its bounds), A4J_BAD_PROGRAM, A4J_SIZE_OVERFLOW, A4J_SMALL_WORKSPACE, A4J_MISALIGNED, A4J_UNSUPPORTED_DTYPE.
  */
 A4J_API int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, void *out,
                               void *workspace, int64_t workspace_bytes);

@@ -182,6 +182,11 @@ static int32_t check_shape(const a4j_attention_desc *d) {
   return A4J_OK;
 }
 
+/* Whether keys and values have no elements, or all of them the same ones, so that memory does not bound how many there are. */
+static int keys_without_memory(const a4j_attention_desc *d) {
+  return d->k.page_rows == 0 && (d->dim_qk == 0 || d->k.stride_row == 0) && (d->dim_v == 0 || d->v.stride_row == 0);
+}
+
 /* Begins of packed sequences: ascending from 0, none longer than `longest`. */
 static int32_t check_begins(const int32_t *begins, int64_t batch, int64_t longest) {
   if (begins == NULL) return A4J_OK;
@@ -671,6 +676,7 @@ int32_t a4j_attention_full(const a4j_attention_desc *desc, const void *q, const 
   }
   if (status != A4J_OK) return status;
   if (desc->dim_v == 0 && lse == NULL && weights == NULL && scores == NULL) return A4J_OK; /* no output has an element */
+  if (keys_without_memory(desc) && desc->len_k > INT32_MAX) return A4J_BAD_SIZE;
   struct run run = {.plan = &plan, .workspace = workspace};
   if (plan.batch_tasks > 0) run_all(&run, compute_task, plan.batch_tasks);
   if (plan.merges) run_all(&run, merge_task, plan.packed ? desc->heads_q : plan.cut.stacks);

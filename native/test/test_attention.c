@@ -307,6 +307,31 @@ static void shouldReturnAtOnceIfNoOutputHasAnElement(void) {
   release(p);
 }
 
+static int32_t status_with_lse(struct problem *p, float *lse) {
+  const int64_t bytes = a4j_attention_workspace_bytes(p->d);
+  char *workspace = aligned_alloc(64, (size_t)(bytes + 63) / 64 * 64);
+  const int32_t status =
+      a4j_attention_full(p->d, p->in.q, p->in.k, p->in.v, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+                         NULL, NULL, NULL, NULL, NULL, p->out, lse, NULL, NULL, NULL, workspace, bytes);
+  free(workspace);
+  return status;
+}
+
+/* The logarithm of how many keys there are takes an exponential for each. */
+static void shouldRefuseMoreKeysWithoutMemoryThanItCanCount(void) {
+  float lse = NAN;
+  struct problem *p = make((struct shape){.len_q = 1, .len_k = 1, .dim_qk = 4, .dim_v = 4});
+  p->d->len_k = p->d->key_limit = (int64_t)1 << 56;
+  p->d->k.stride_row = p->d->v.stride_row = 0;
+  CHECK_INT(status_with_lse(p, &lse), A4J_BAD_SIZE);
+  p->d->dim_qk = p->d->dim_v = 0;
+  CHECK_INT(status_with_lse(p, &lse), A4J_BAD_SIZE);
+  p->d->len_k = p->d->key_limit = 100000;
+  CHECK_INT(status_with_lse(p, &lse), A4J_OK);
+  CHECK_NEAR(lse, log(100000), 1e-5);
+  release(p);
+}
+
 int main(void) {
   for (int i = 0; i < a4j_isa_count(); i++) {
     if (!a4j_isa_available(i)) {
@@ -332,5 +357,6 @@ int main(void) {
   RUN(shouldRefusePackedBatchesThatAreWrong);
   RUN(shouldRefuseWhatIsNotThere);
   RUN(shouldReturnAtOnceIfNoOutputHasAnElement);
+  RUN(shouldRefuseMoreKeysWithoutMemoryThanItCanCount);
   return CHECK_RESULT();
 }
