@@ -267,6 +267,11 @@ A4J_API int32_t a4j_use_blas(const void *cblas_sgemm);
  * mask, key_mask, bias, keep, noise, weights and scores must be NULL, harden must be A4J_HARDEN_NONE, and key_lengths has one
  * entry a batch if any. Rows, positions, ranges, lengths and the counters of dropout count within a sequence.
  *
+ * Range. An output is finite where its formula is: sums of values and products q k^T may leave the range of floats on the way,
+ * and such rows are computed again with q scaled first and weights normalised before they meet the values. That takes up to
+ * three times as long. It cannot help a logit that is itself beyond the range, nor a row with a mask, bias, ranges or program
+ * all of whose products lie below -FLT_MAX: that row counts as one that sees no key.
+ *
  * Softmax, sums and accumulation are float32. Where v is A4J_BF16, weights may be rounded to it, and q to two of it.
  */
 typedef struct a4j_attention_desc {

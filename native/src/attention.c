@@ -576,7 +576,8 @@ static int64_t merge_task(const struct run *r, int64_t b, int64_t number, float 
     find_tile(p, cut, b, number, &t);
     if (!cut->few) tile_rows(p, cut, i, &t.row_begin, &t.rows);
     const float *partials = partial_of(r, cut, b, number, 0) + partial_offset(p->call.desc, t.row_begin);
-    if (t.rows > 0) p->kernels->merge_rows(&t, partials, cut->partial_floats, cut->chunks, scratch);
+    float *own = take_program_room(p, &t, scratch);
+    if (t.rows > 0) p->kernels->merge_rows(&t, partials, cut->partial_floats, cut->chunks, own);
   }
   return 0;
 }

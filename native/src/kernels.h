@@ -113,10 +113,13 @@ struct a4j_kernels {
   /* Attention for up to A4J_TILE_GROUP tiles of the same keys and values, by their storage: to out, lse, weights and scores, or to
      partial. */
   void (*attention_tiles[A4J_STORAGES])(struct a4j_tile *tiles, int count, float *scratch);
-  /* The same for one tile of up to A4J_FEW_ROWS rows, always to partial; o is not written where no row sees any of the keys. */
+  /* Replaces what is not finite in the output of a tile, and all outputs of the rows in `rows`, a bit a row: with q scaled before
+     the products, and weights that are final before they meet the values. */
+  void (*attention_again)(struct a4j_tile *tile, uint64_t rows, float *scratch);
+  /* Attention for one tile of up to A4J_FEW_ROWS rows, always to partial; o is not written where no row sees any of the keys. */
   void (*attention_rows[A4J_STORAGES])(struct a4j_tile *tile, float *scratch);
   /* Adds `count` partial results of a tile, `stride` floats apart, in their order, and writes out and lse. */
-  void (*merge_rows)(const struct a4j_tile *tile, const float *partials, int64_t stride, int64_t count, float *scratch);
+  void (*merge_rows)(struct a4j_tile *tile, const float *partials, int64_t stride, int64_t count, float *scratch);
 
   /* numbers[j - j0] = word j % 4 of Philox4x32-10 for keys j of [j0, j0 + keys), its upper 24 bits as a number in [0, 1); the
      counter is (j / 4, counter[0], counter[1], counter[2]). */

@@ -1,4 +1,6 @@
 /* Features of areas against plain loops in double, on every tier. */
+#include <float.h>
+
 #include "layer_cases.h"
 
 /* Around the lanes of every tier and with a rest. */
@@ -274,6 +276,29 @@ static void shouldRefuseAreasThatADescriptorCannotMean(void) {
   CHECK_INT(a4j_area_features(&d, x, NULL, out, NULL, NULL, NULL), A4J_OK);
 }
 
+/* Means and deviations of areas whose sums and squares overflow. */
+static void largeAreas(void) {
+  static const int64_t shape[] = {3, 5, 2, 3};
+  for (int64_t dim = 3; dim < 40; dim += 9) {
+    struct tensor x = tensor(BATCH * HEADS * 15, dim, 3, 0);
+    for (int64_t r = 0; r < x.rows; r++)
+      for (int64_t i = 0; i < dim; i++) x.data[r * x.stride + i] = (up_to(3) == 0 ? -1 : 1) * FLT_MAX * 0.9f;
+    a4j_area_desc d = describe(shape, dim, &x);
+    struct features wanted = reference(&d, x.data);
+    const int64_t all = BATCH * HEADS * wanted.areas;
+    struct tensor mean = tensor(all, dim, 2, 0), deviation = tensor(all, dim, 1, 0);
+    d.mean_stride_row = mean.stride, d.deviation_stride_row = deviation.stride;
+    CHECK_INT(a4j_area_features(&d, x.data, NULL, mean.data, NULL, NULL, deviation.data), A4J_OK);
+    for (int64_t i = 0; i < all * dim; i++) {
+      CHECK_NEAR(mean.data[i / dim * mean.stride + i % dim], wanted.mean[i], 1e-6 * FLT_MAX);
+      CHECK_NEAR(deviation.data[i / dim * deviation.stride + i % dim], wanted.deviation[i], 1e-6 * FLT_MAX);
+    }
+    free_features(&wanted);
+    free(x.base), free(mean.base), free(deviation.base);
+  }
+}
+static void shouldAverageValuesWhoseSumsOverflow(void) { on_every_tier(largeAreas); }
+
 int main(void) {
   RUN(shouldPoolEveryAreaAsTheFormulasSay);
   RUN(shouldNotLoseTheDeviationBesideALargeMean);
@@ -281,5 +306,6 @@ int main(void) {
   RUN(shouldTakeBroadcastHeadsAndBackwardRows);
   RUN(shouldGiveTheSameBitsForEveryThreadCount);
   RUN(shouldRefuseAreasThatADescriptorCannotMean);
+  RUN(shouldAverageValuesWhoseSumsOverflow);
   return CHECK_RESULT();
 }

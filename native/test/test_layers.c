@@ -70,6 +70,35 @@ static void normNan(void) {
 }
 static void shouldShowNanInItsRowAloneWhenNormalising(void) { on_every_tier(normNan); }
 
+/* Squares of these overflow, and so do their sums; the normed rows are of the size of one. */
+static void normsOfLargeRows(void) {
+  static const float sizes[] = {1e19f, 1e30f, 3.4e38f};
+  for (int i = 0; i < 3; i++)
+    for (int64_t dim = 5; dim < 200; dim += 31) {
+      struct tensor x = tensor(1, dim, 0, sizes[i]), weight = tensor(1, dim, 0, 1), out = tensor(1, dim, 0, 0);
+      double mean = 0, variance = 0, squares = 0;
+      for (int64_t d = 0; d < dim; d++) {
+        if (i == 2 && d % 3 > 0) x.data[d] = fabsf(x.data[d]);
+        mean += (double)x.data[d] / (double)dim;
+        squares += (double)x.data[d] * (double)x.data[d] / (double)dim;
+      }
+      for (int64_t d = 0; d < dim; d++) variance += ((double)x.data[d] - mean) * ((double)x.data[d] - mean) / (double)dim;
+      a4j_rms_norm_desc rms = {DESC(a4j_rms_norm_desc), .rows = 1, .dim = dim, .epsilon = 1e-6f, .scale = 2};
+      CHECK_INT(a4j_rms_norm(&rms, x.data, weight.data, out.data), A4J_OK);
+      for (int64_t d = 0; d < dim; d++)
+        CHECK_NEAR(out.data[d], 2 * (double)x.data[d] / sqrt(squares) * (double)weight.data[d], 1e-6);
+      a4j_layer_norm_desc layer = {DESC(a4j_layer_norm_desc), .rows = 1, .dim = dim, .epsilon = 1e-6f};
+      float got_mean, got_inv_std;
+      CHECK_INT(a4j_layer_norm(&layer, x.data, weight.data, weight.data, out.data, &got_mean, &got_inv_std), A4J_OK);
+      for (int64_t d = 0; d < dim; d++)
+        CHECK_NEAR(out.data[d], (((double)x.data[d] - mean) / sqrt(variance) + 1) * (double)weight.data[d], 1e-6);
+      CHECK_NEAR(got_mean, mean, 1e-6 * (double)sizes[i]);
+      CHECK_NEAR(got_inv_std * sqrt(variance), 1, 1e-6);
+      free(x.base), free(weight.base), free(out.base);
+    }
+}
+static void shouldNormaliseRowsWhoseSquaresOverflow(void) { on_every_tier(normsOfLargeRows); }
+
 /* ---- Layer normalisation ---- */
 
 struct layer_norm_options {
@@ -627,5 +656,6 @@ int main(void) {
   RUN(shouldNormaliseLayersAsTheFormulaSays);
   RUN(shouldStayAccurateWhereTheMeanIsLarge);
   RUN(shouldShowNanInItsRowAloneAndMakeZerosOfAConstantRow);
+  RUN(shouldNormaliseRowsWhoseSquaresOverflow);
   return CHECK_RESULT();
 }
