@@ -46,7 +46,10 @@ static void norm(int64_t rows, int64_t dim, int64_t gap, float range, int with_w
 }
 static void normOnThisTier(void) {
   for (int i = 0; i < DIMS; i++)
-    for (int option = 0; option < 4; option++) norm(1 + up_to(4), dims[i], up_to(3), 3, option & 1, option >> 1, 1);
+    for (int option = 0; option < 4; option++) {
+      const int64_t gap = up_to(3), rows = 1 + up_to(4);
+      norm(rows, dims[i], gap, 3, option & 1, option >> 1, 1);
+    }
   norm(3, 64, 0, 1e-4f, 1, 0, 1);
   norm(3, 64, 0, 1e15f, 1, 0, 1);
   norm(2, 0, 3, 1, 1, 0, 1);
@@ -139,9 +142,10 @@ static void layer_norm(int64_t rows, int64_t dim, int64_t gap, struct layer_norm
 }
 static void layerNormOnThisTier(void) {
   for (int i = 0; i < DIMS; i++)
-    for (int option = 0; option < 8; option++)
-      layer_norm(1 + up_to(4), dims[i], up_to(3),
-                 (struct layer_norm_options){3, 0, option & 1, option >> 1 & 1, option >> 2, 1});
+    for (int option = 0; option < 8; option++) {
+      const int64_t gap = up_to(3), rows = 1 + up_to(4);
+      layer_norm(rows, dims[i], gap, (struct layer_norm_options){3, 0, option & 1, option >> 1 & 1, option >> 2, 1});
+    }
   layer_norm(3, 64, 0, (struct layer_norm_options){1e-4f, 0, 1, 1, 0, 1});
   layer_norm(3, 64, 0, (struct layer_norm_options){1e15f, 0, 1, 0, 0, 1});
   layer_norm(2, 0, 3, (struct layer_norm_options){1, 0, 1, 1, 0, 1});

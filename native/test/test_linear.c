@@ -150,8 +150,10 @@ static void matchAtTheEdges(void) {
   static const int64_t dims_out[] = {1, 2, 3, 6, 7, 8, 9, 11, 12, 13, 23, 24, 25, 49};
   for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
     for (size_t i = 0; i < sizeof dims_in / sizeof *dims_in; i++)
-      for (size_t o = 0; o < sizeof dims_out / sizeof *dims_out; o++)
-        compare(rows[r], dims_in[i], dims_out[o], up_to(3), (int)up_to(1), some_epilogue());
+      for (size_t o = 0; o < sizeof dims_out / sizeof *dims_out; o++) {
+        const int epilogue = some_epilogue(), with_bias = (int)up_to(1);
+        compare(rows[r], dims_in[i], dims_out[o], up_to(3), with_bias, epilogue);
+      }
 }
 static void shouldMatchTheFormulaAtTheEdgesOfLanesAndTiles(void) { on_every_tier(matchAtTheEdges); }
 
@@ -174,8 +176,10 @@ static void shouldMatchTheFormulaThroughSgemm(void) {
   for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
     for (size_t o = 0; o < sizeof dims_out / sizeof *dims_out; o++)
       for (int with_bias = 0; with_bias < 2; with_bias++)
-        for (size_t e = 0; e < sizeof epilogues / sizeof *epilogues; e++)
-          compare_by(A4J_PRODUCT_BLAS, rows[r], 1 + up_to(40), dims_out[o], up_to(3), with_bias, epilogues[e]);
+        for (size_t e = 0; e < sizeof epilogues / sizeof *epilogues; e++) {
+          const int64_t gap = up_to(3);
+          compare_by(A4J_PRODUCT_BLAS, rows[r], 1 + up_to(40), dims_out[o], gap, with_bias, epilogues[e]);
+        }
 }
 
 static void shouldComputeManyEmptyRowsWithoutSgemm(void) { compare_by(A4J_PRODUCT_BLAS, MANY, 0, 9, 1, 1, 1); }
@@ -188,9 +192,11 @@ static void matchByPanels(void) {
     for (size_t i = 0; i < sizeof dims_in / sizeof *dims_in; i++)
       for (size_t o = 0; o < sizeof dims_out / sizeof *dims_out; o++)
         if (rows[r] * dims_out[o] >= dims_in[i] / 4 && (rows[r] < 257 || up_to(4) == 0)) { /* few results hide a plain error */
-          compare_by(A4J_PRODUCT_PACKED, rows[r], dims_in[i], dims_out[o], up_to(3), (int)up_to(1), some_epilogue());
-          if (rows[r] == 257)
-            compare_by(A4J_PRODUCT_OWN, rows[r], dims_in[i], dims_out[o], up_to(3), (int)up_to(1), some_epilogue());
+          int epilogue = some_epilogue(), with_bias = (int)up_to(1);
+          compare_by(A4J_PRODUCT_PACKED, rows[r], dims_in[i], dims_out[o], up_to(3), with_bias, epilogue);
+          if (rows[r] < 257) continue;
+          epilogue = some_epilogue(), with_bias = (int)up_to(1);
+          compare_by(A4J_PRODUCT_OWN, rows[r], dims_in[i], dims_out[o], up_to(3), with_bias, epilogue);
         }
 }
 static void shouldMatchTheFormulaWithPackedWeights(void) { on_every_tier(matchByPanels); }
@@ -393,8 +399,10 @@ static void bf16OnThisTier(void) {
   static const int64_t dims_in[] = {1, 2, 7, 31, 32, 33, 64, 65, 515, 1100, 2200};
   for (int dtype = A4J_F32; dtype <= A4J_F16; dtype++)
     for (size_t i = 0; i < sizeof dims_in / sizeof *dims_in; i++) {
-      bf16By(dtype, A4J_PRODUCT_OWN, 97 + up_to(170), dims_in[i], 1 + up_to(100));
-      bf16By(dtype, A4J_PRODUCT_PACKED, 1 + up_to(40), dims_in[i], 1 + up_to(100));
+      int64_t dim_out = 1 + up_to(100);
+      bf16By(dtype, A4J_PRODUCT_OWN, 97 + up_to(170), dims_in[i], dim_out);
+      dim_out = 1 + up_to(100);
+      bf16By(dtype, A4J_PRODUCT_PACKED, 1 + up_to(40), dims_in[i], dim_out);
     }
 }
 static void shouldMultiplyRoundedNumbersWhereThatWasAskedFor(void) { on_every_tier(bf16OnThisTier); }

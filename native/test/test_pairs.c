@@ -108,8 +108,16 @@ static void pairs(int form, int64_t len_q, int64_t len_k, int64_t dim, int per_r
 }
 static void pairsOnThisTier(void) {
   for (int form = A4J_PAIR_ADDITIVE; form <= A4J_PAIR_EPANECHIKOV; form++) {
-    for (int i = 0; i < DIMS; i++) pairs(form, 1 + up_to(4), lens[up_to(LENS - 1)], dims[i], (int)up_to(2) - 1, i & 1, 1);
-    for (int i = 0; i < LENS; i++) pairs(form, 1 + up_to(4), lens[i], dims[up_to(DIMS - 1)], (int)up_to(2) - 1, i & 1, 1);
+    for (int i = 0; i < DIMS; i++) {
+      const int per_row = (int)up_to(2) - 1;
+      const int64_t len = lens[up_to(LENS - 1)];
+      pairs(form, 1 + up_to(4), len, dims[i], per_row, i & 1, 1);
+    }
+    for (int i = 0; i < LENS; i++) {
+      const int per_row = (int)up_to(2) - 1;
+      const int64_t dim = dims[up_to(DIMS - 1)];
+      pairs(form, 1 + up_to(4), lens[i], dim, per_row, i & 1, 1);
+    }
     for (int i = 0; i < LENS; i++) pairs(form, 2, lens[i], 1, i % 3 - 1, i & 1, 1);
     pairs(form, 30, 500, 64, 1, 1, 3);
   }

@@ -342,9 +342,10 @@ static void product(a4j_storage s, int64_t rows, int64_t dim_in, int64_t dim_out
 static void productsOnThisTier(void) {
   static const int64_t rows[] = {1, 2, 3, 4, 7, 8, 9, 15, 33, 70};
   for (int i = 0; i < STORAGES; i++)
-    for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
-      product(storages[i], rows[r], 256 * (1 + up_to(2)), 1 + up_to(90) + 100 / rows[r],
-              (int)((r + (size_t)i) % 6)); /* enough results that their error is that of many */
+    for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
+      const int64_t dim_out = 1 + up_to(90) + 100 / rows[r]; /* enough results that their error is that of many */
+      product(storages[i], rows[r], 256 * (1 + up_to(2)), dim_out, (int)((r + (size_t)i) % 6));
+    }
   product(storages[8], 130, 2048, 200, 0);
   product(storages[8], 3, 32, 17, 0);
   product(storages[0], 5, 16, 16, 0);
