@@ -6,7 +6,6 @@ import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import io.github.attention4j.A4j;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.nio.file.Path;
@@ -85,8 +84,7 @@ class LoadOptionsTest {
       assertArrayEquals(logits(exact), logits(rounding));
       float[] wanted = logits(exact, 120);
       double error = relativeError(wanted, logits(rounding, 120));
-      assertTrue(error < 0.02, "error is " + error);
-      assertEquals(A4j.isa().equals("avx512bf16"), error > 0, "error is " + error);
+      assertTrue(error > 0 && error < 0.02, "error is " + error);
     }
   }
 
