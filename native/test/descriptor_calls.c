@@ -47,8 +47,8 @@ static int64_t quantized_pack(const void *desc) {
 }
 static int64_t quantize(const void *desc) { return a4j_quantize(desc, NULL, NULL); }
 static int64_t dequantize(const void *desc) { return a4j_dequantize(desc, NULL, NULL); }
-static int64_t blocks_pack(const void *desc) { return a4j_blocks_pack(desc, A4J_Q4_0, NULL, NULL); }
-static int64_t blocks_widen(const void *desc) { return a4j_blocks_widen(desc, A4J_Q4_0, NULL, NULL); }
+static int64_t blocks_pack(const void *desc) { return a4j_blocks_pack(desc, A4J_Q8_0, NULL, NULL); }
+static int64_t blocks_widen(const void *desc) { return a4j_blocks_widen(desc, A4J_Q8_0, NULL, NULL); }
 static int64_t dropout(const void *desc) { return a4j_dropout(desc, NULL); }
 static int64_t gru(const void *desc) { return a4j_gru(desc, NULL, NULL, NULL, NULL); }
 static int64_t area(const void *desc) { return a4j_area_features(desc, NULL, NULL, NULL, NULL, NULL, NULL); }

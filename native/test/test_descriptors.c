@@ -212,13 +212,12 @@ static int64_t spoilt_value(const struct field *field, int struct_bytes) {
   }
 }
 
-/* Rows that are quantised in the smallest groups. */
+/* Rows that are quantised as blocks of A4J_Q8_0 are. */
 static void write_quantized(char *desc) {
   a4j_quantized_desc *d = (a4j_quantized_desc *)desc;
-  d->storage.dtype = A4J_I8;
-  d->storage.group = 16;
+  d->storage = (a4j_storage){A4J_I8, 32, A4J_F16, 0};
   d->first_row = 16;
-  d->dim = d->stride_row = 48;
+  d->dim = d->stride_row = 96;
 }
 
 /* A valid descriptor in a block of exactly size_bytes; the first one has a tail of zeros, or none. */
