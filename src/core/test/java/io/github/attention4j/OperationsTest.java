@@ -124,7 +124,7 @@ class OperationsTest {
     assertTrue(attention.getDuration().toNanos() > 0, attention.toString());
     RecordedEvent norm = events.get(1);
     assertEquals("a4j_rms_norm", norm.getString("operation"));
-    assertEquals("dtype=0 rows=5 dim=8", norm.getString("sizes"));
+    assertEquals("dtype=0 rows=5 dim=8 out_dtype=0", norm.getString("sizes"));
     assertEquals(1, norm.getInt("threadsUsed"));
   }
 
