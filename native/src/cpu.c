@@ -24,6 +24,9 @@ static int has_f16c(void) {
 }
 
 int a4j_cpu_runs(const char *tier) {
+#ifdef A4J_EMULATE_AVX512
+  if (strncmp(tier, "avx512", 6) == 0) tier = "avx2"; /* which is all that the emulation needs */
+#endif
   __builtin_cpu_init();
   if (strcmp(tier, "avx512bf16") == 0)
     return runs_avx512() && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni");
