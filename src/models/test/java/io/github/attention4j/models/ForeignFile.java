@@ -37,7 +37,7 @@ enum ForeignFile {
     @Override
     void open(Path file) throws IOException {
       try (SafeTensors opened = SafeTensors.open(file)) {
-        opened.metadata().size();
+        Objects.requireNonNull(opened.metadata());
         for (String name : opened.names()) {
           MemorySegment bytes = opened.bytes(name);
           long last = bytes.byteSize() - 1;
@@ -109,7 +109,7 @@ enum ForeignFile {
     @Override
     void open(Path file) throws IOException {
       try (Arena arena = Arena.ofConfined()) {
-        GgufFile.open(file, arena).tensors().size();
+        Objects.requireNonNull(GgufFile.open(file, arena).tensors());
       }
       perhaps(
           () -> {
