@@ -1,7 +1,7 @@
 /*
- * AVX-512 for a CPU without it: every intrinsic that vec_avx512.h uses, in plain vectors and loops, after the real header, whose
- * functions it hides behind macros. Slow, and the same bits, except that dot products of bfloat16 are exact fused multiply-adds
- * one after the other, as Intel's manual describes them. Only tests are built with it (native/check avx512).
+ * AVX-512 for a CPU without it: every intrinsic that vec_avx512.h uses, in plain vectors and loops. The real header comes first, and
+ * macros hide its functions. Slow, so only tests are built with it (native/check avx512). A dot product of bfloat16 is two fused
+ * multiply-adds, the second pair's first, with denormals as zeros, as Intel's manual describes VDPBF16PS.
  */
 #include_next <immintrin.h>
 

@@ -87,8 +87,7 @@ final class AttentionCall {
     checkSizes();
   }
 
-  // The JIT compiler inlines no constructor that is as long as both of these together, and then
-  // makes the call an object.
+  // Two methods, because the JIT compiler inlines no constructor as long as both together.
 
   private void checkTypes() {
     Checks.rankOf3Or4("q", q);

@@ -27,8 +27,8 @@ import java.util.List;
 /**
  * Writes the C structs of {@code a4j.h}, and is the only one who does. No logic: each method puts
  * its arguments into the fields of the same names. A descriptor starts as zeros, so a zero need not
- * be written; attention skips those that most calls have, because each write costs the smallest
- * call a nanosecond or two, and the JIT compiler stops inlining where there are too many.
+ * be written. Attention skips those that most calls have: it writes some forty fields, and the JIT
+ * compiler stops inlining before the last of them.
  *
  * <pre>
  *   +--------------------------------------+-----------------+-----------------+
