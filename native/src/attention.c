@@ -1,11 +1,11 @@
 /*
- * a4j_attention: checks, the plan, and the walk over batches, heads and tiles.
+ * a4j_attention: checks the arguments, plans, and runs the tasks of all batches, heads and tiles.
  *
- * Two kernels share the work. Many rows are cut into tiles, each of which walks all of its keys (kernels/attention.inc). Where
- * the rows that share their keys and values fit one tile, there is too little to share among threads: their keys are cut into
- * chunks, each gives a partial result, and a second round merges them (flash-decoding). A few rows are besides a question of
- * memory bandwidth, and have their own kernel (kernels/decode.inc). All cuts are made by shape alone, so results do not depend
- * on threads.
+ * There are two kernels. Many rows are split into tiles, each of which walks all of its keys (kernels/attention.inc). If the
+ * rows that share their keys and values fit one tile, that is too little work for several threads, so their keys are split into
+ * chunks; each chunk gives a partial result, and a second round merges them (flash-decoding). A few rows are limited by memory
+ * bandwidth and have their own kernel (kernels/decode.inc). The shape alone determines all splits, so results do not depend on
+ * the number of threads.
  */
 #include <math.h>
 #include <stdalign.h>
@@ -21,9 +21,9 @@
 #include "team.h"
 
 /*
- * Keys of a chunk: beginning one and merging its result costs 3 to 4 % with 512 keys, half a percent with 4096, but many threads
- * want many chunks. So between these bounds as many keys as leave CHUNKS_TOGETHER chunks to a batch. And CHUNKS of a stack at
- * the most, so that memory does not grow with the keys.
+ * Keys per chunk: starting a chunk and merging its result costs 3 to 4 % with 512 keys and half a percent with 4096, but many
+ * threads need many chunks. Within these bounds a chunk has as many keys as leave CHUNKS_TOGETHER chunks per batch. A stack has
+ * at most CHUNKS of them, so memory does not grow with the keys.
  */
 #define CHUNK_KEYS_LEAST 512
 #define CHUNK_KEYS_MOST 4096
@@ -31,53 +31,53 @@
 #define CHUNKS 1024
 
 /*
- * When tiles walk the keys together: k and v of a head are beyond half of a 1 MiB L2, and as many as leave the other half to
- * the strip of keys.
+ * Tiles walk the keys together if k and v of a head exceed half of a 1 MiB second-level cache. Their number leaves the other
+ * half to the strip of keys.
  */
 #define KEYS_FLOATS (128 * 1024)
 #define TILES_FLOATS (64 * 1024)
 
-/* How the rows and keys of one batch are cut. In a packed batch each sequence has its own. */
+/* How the rows and keys of one batch are split. In a packed batch each sequence has its own split. */
 struct cut {
   int64_t len_q, len_k;
-  int64_t stack_heads;    /* heads of a group that lie side by side in one tile */
-  int64_t stack;          /* rows side by side: of these heads, and of all batches where they share keys and values */
+  int64_t stack_heads;    /* heads of a group that share one tile */
+  int64_t stack;          /* rows stacked: of these heads, and of all batches if those share keys and values */
   int64_t stacks;         /* of a batch: heads_q / stack_heads */
   int64_t rows;           /* rows of a stack: len_q * stack */
-  int64_t block_rows;     /* rows that tiles may not reach across: those of a block of key ranges, of a chunk, or all */
+  int64_t block_rows;     /* rows of a block that no tile crosses: those of a list of key ranges, of a chunk, or all */
   int64_t block_tiles;    /* tiles of such a block */
-  int64_t tile_vecs;      /* vectors of its first tiles; the others, */
-  int64_t large_tiles;    /* so many of them, have one more */
+  int64_t tile_vecs;      /* vectors in each of its first tiles */
+  int64_t large_tiles;    /* how many of its tiles, the last ones, have one vector more */
   int64_t tiles;          /* tiles of a stack */
   int64_t together;       /* how many of them walk the keys together */
   int few;                /* whether rows are few enough for attention_rows */
   int64_t chunk_keys;     /* keys of a chunk */
-  int64_t chunks;         /* chunks of keys that are merged in the end, or 0 where tiles take all keys */
+  int64_t chunks;         /* chunks of keys, merged at the end; 0 if each tile walks all keys */
   int64_t units;          /* tasks of a stack */
   int64_t partial_floats; /* the partial result of a stack over one chunk */
 };
 
 struct plan {
   const struct a4j_kernels *kernels;
-  struct a4j_attention_call call; /* the tail's arrays; the caller adds the tensors */
+  struct a4j_attention_call call; /* arrays of the descriptor's tail; the caller adds the tensors */
   int packed;
-  int whole;              /* whether whole rows are needed, which chunks of keys cannot give */
+  int whole;              /* whether some output needs whole rows, which rules out chunks of keys */
   int64_t group;          /* query heads that share a key/value head */
-  int64_t batches;        /* that are walked one by one: 1 where all of them lie side by side in one stack */
-  struct cut cut;         /* of every batch; where they differ, of one with the longest rows and keys */
+  int64_t batches;        /* processed one by one: 1 if all are stacked */
+  struct cut cut;         /* of every batch; if they differ, of one with the most rows and the most keys */
   int64_t batch_tasks;    /* the most tasks of a batch */
   int64_t batch_partials; /* floats for the partial results of a batch */
   int merges;             /* whether some batch has partial results */
-  int64_t scratch_floats; /* for each thread, behind all partial results */
-  int64_t program_floats; /* the first of them, for programs */
+  int64_t scratch_floats; /* for each thread, after all partial results */
+  int64_t program_floats; /* how many of these, the first ones, are for programs */
   int32_t threads;
   int32_t room;                                   /* threads that the workspace has scratch for */
-  struct a4j_program mask_program, score_program; /* count 0 where there is none */
+  struct a4j_program mask_program, score_program; /* count 0 if there is none */
 };
 
 static int64_t whole_lines(int64_t floats) { return ceil_div(floats, A4J_LINE_FLOATS) * A4J_LINE_FLOATS; }
 
-/* What one tile keeps along its way: running maximum and sum, Q and O of each map, products and weights by distance. */
+/* What a tile keeps throughout its walk: running maximum and sum, Q and O of each map, products and weights by distance. */
 static int64_t tile_floats(const a4j_attention_desc *d) {
   const int64_t part = d->dim_v / d->value_parts, relative = d->relative_rows > 0 ? A4J_RELATIVE_ROWS : 0;
   const int64_t pairs = d->k.dtype == A4J_BF16 ? d->dim_qk : 0;
@@ -85,8 +85,8 @@ static int64_t tile_floats(const a4j_attention_desc *d) {
 }
 
 /*
- * What a tile that holds whole rows takes besides (kernels/harden.inc): its logits, a group's worth behind them, and a list of
- * their blocks, of which none is without a key.
+ * What a tile that holds whole rows needs in addition (kernels/harden.inc): its logits with room for a group after them, and a
+ * list of their blocks, each of which has at least one key.
  */
 static int held_floats(const a4j_attention_desc *d, int64_t *floats) {
   *floats = 0;
@@ -96,9 +96,9 @@ static int held_floats(const a4j_attention_desc *d, int64_t *floats) {
 
 /*
  * Scratch for one thread, enough for either kernel and for every tier: a workspace stays large enough when another tier is
- * selected or weights are asked for. Tiles: four blocks (logits, bias, keep, weights), room to widen keys and values, what each
- * tile keeps, and the rows that it holds. Few rows: logits and q of each map and row. Merging: two output rows. Programs need their
- * room beside all of these.
+ * selected or weights are requested. Tiles: four blocks (logits, bias, keep, weights), room to widen keys and values, what each
+ * tile keeps, and the rows that it holds. Few rows: logits and q of each map and row. Merging: two output rows. The room for
+ * programs comes on top.
  */
 static int32_t scratch_floats(const a4j_attention_desc *d, int64_t tiles, int64_t program, int64_t *floats) {
   const int64_t tile = A4J_TILE_MAX * 4 * A4J_KEY_BLOCK + a4j_room_floats(d) + tiles * tile_floats(d);
@@ -113,7 +113,7 @@ static int32_t scratch_floats(const a4j_attention_desc *d, int64_t tiles, int64_
 
 /* ---- Checks ----------------------------------------------------------------------------------------------------------- */
 
-/* Whether hardening, noise, drawn dropout and relative positions are asked for in a way that makes sense. */
+/* Whether the options for hardening, noise, drawn dropout and relative positions are valid and go together. */
 static int options_of_weights(const a4j_attention_desc *d) {
   const int known = d->beyond >= A4J_BEYOND_CLIP && d->beyond <= A4J_BEYOND_ZERO && d->harden >= A4J_HARDEN_NONE &&
                     d->harden <= A4J_HARDEN_SUBTRACT && d->noisy >= 0 && d->noisy <= 1 && d->dropout >= 0 && d->dropout <= 1;
@@ -135,7 +135,7 @@ static int32_t check_options(const a4j_attention_desc *d) {
   return valid && options_of_weights(d) ? A4J_OK : A4J_BAD_OPTION;
 }
 
-/* Types that the kernels read and write, and pages that keys and values share. */
+/* The types must be ones that the kernels read and write; keys and values have pages of the same size, or none. */
 static int32_t check_views(const a4j_attention_desc *d) {
   const int stored = (a4j_is_float(d->k.dtype) || d->k.dtype == A4J_I8) && d->k.dtype == d->v.dtype;
   if (!a4j_is_float(d->q.dtype) || !a4j_is_float(d->out.dtype) || !stored) return A4J_UNSUPPORTED_DTYPE;
@@ -147,8 +147,8 @@ static int32_t check_views(const a4j_attention_desc *d) {
 }
 
 /*
- * Whether each page that holds keys of a batch exists. Keys behind a batch's length are not read, unless scores of every key are
- * asked for.
+ * Every page that holds keys of a batch must exist. Keys beyond a batch's length are not read unless the scores of all keys are
+ * requested.
  */
 static int32_t check_pages(const struct a4j_attention_call *c, const a4j_view *view, const int32_t *pages) {
   const a4j_attention_desc *d = c->desc;
@@ -182,12 +182,12 @@ static int32_t check_shape(const a4j_attention_desc *d) {
   return A4J_OK;
 }
 
-/* Whether keys and values have no elements, or all of them the same ones, so that memory does not bound how many there are. */
+/* Whether keys and values have no elements or all share the same ones. Memory then sets no limit to their number. */
 static int keys_without_memory(const a4j_attention_desc *d) {
   return d->k.page_rows == 0 && (d->dim_qk == 0 || d->k.stride_row == 0) && (d->dim_v == 0 || d->v.stride_row == 0);
 }
 
-/* Begins of packed sequences: ascending from 0, none longer than `longest`. */
+/* Starts of packed sequences: ascending from 0, with no sequence longer than `longest`. */
 static int32_t check_begins(const int32_t *begins, int64_t batch, int64_t longest) {
   if (begins == NULL) return A4J_OK;
   if (begins[0] != 0) return A4J_BAD_POSITION;
@@ -219,7 +219,7 @@ static int32_t check_lengths(const a4j_attention_desc *d, struct a4j_attention_c
   return A4J_OK;
 }
 
-/* Lists of key ranges: as many as rows ask for, each ascending and inside the keys. */
+/* Lists of key ranges: one for every block of rows, each ascending and within the keys. */
 static int32_t check_ranges(const a4j_attention_desc *d, struct a4j_attention_call *c) {
   if (d->range_rows == 0) return A4J_OK;
   if (d->range_lists < 0 || d->range_stride_batch < 0 || d->range_stride_head < 0) return A4J_BAD_POSITION;
@@ -233,7 +233,7 @@ static int32_t check_ranges(const a4j_attention_desc *d, struct a4j_attention_ca
   if (d->ranges_offset == 0 && starts[d->range_lists] > 0) return A4J_BAD_DESCRIPTOR;
   status = a4j_check_tail(d, sizeof *d, d->ranges_offset, 2 * (int64_t)starts[d->range_lists], &c->ranges);
   if (status != A4J_OK) return status;
-  if (c->ranges == NULL) c->ranges = starts; /* never read: every list is empty, and NULL would mean that there are none */
+  if (c->ranges == NULL) c->ranges = starts; /* never read, as every list is empty; NULL would mean that no lists are given */
   for (int64_t i = 0; i < d->range_lists; i++)
     for (int64_t x = starts[i]; x < starts[i + 1]; x++) {
       const int32_t *range = c->ranges + 2 * x;
@@ -268,7 +268,7 @@ static int32_t check_slopes(const a4j_attention_desc *d, struct a4j_attention_ca
   return A4J_OK;
 }
 
-/* Takes one program of the tail apart. */
+/* Decodes one program of the tail. */
 static int32_t check_program(const a4j_attention_desc *d, int64_t offset, int64_t words, int is_mask, const void *const *tables,
                              struct a4j_program *program) {
   const int64_t counts[] = {d->table_0_count, d->table_1_count, d->table_2_count, d->table_3_count};
@@ -312,7 +312,7 @@ static int32_t check(const a4j_attention_desc *d, struct plan *p) {
 
 /* ---- The plan --------------------------------------------------------------------------------------------------------- */
 
-/* Whether all batches read the same keys and values, and are short enough to lie side by side. */
+/* Whether all batches read the same keys and values and are short enough to be stacked. */
 static int batches_share_keys(const a4j_attention_desc *d, const struct plan *p) {
   return d->batch > 1 && !p->packed && d->k.page_rows == 0 && d->k.stride_batch == 0 && d->v.stride_batch == 0 &&
          d->len_q * p->group < A4J_TILE_MAX;
@@ -320,9 +320,9 @@ static int batches_share_keys(const a4j_attention_desc *d, const struct plan *p)
 
 static void make_cut(const a4j_attention_desc *d, const struct plan *p, int64_t len_q, int64_t len_k, struct cut *c) {
   const int64_t lanes = p->kernels->lanes, tile_vecs = p->kernels->tile_rows / lanes;
-  /* Few rows leave lanes empty: let the heads of a group fill them, where they read the same keys. */
+  /* Few rows leave lanes empty, so the heads of a group fill them if they read the same keys. */
   const int same_keys = d->maps == 1 || d->key_map == A4J_KEY_PAIRS;
-  /* Relative positions take tiles of consecutive rows of one head. */
+  /* Relative positions need tiles of consecutive rows of one head. */
   const int stacks = same_keys && d->relative_rows == 0;
   c->len_q = len_q;
   c->len_k = len_k;
@@ -330,7 +330,7 @@ static void make_cut(const a4j_attention_desc *d, const struct plan *p, int64_t 
   c->stack = c->stack_heads * (stacks && batches_share_keys(d, p) ? d->batch : 1);
   c->stacks = d->heads_q / c->stack_heads;
   c->rows = len_q * c->stack;
-  /* Rows that see other keys than those before them begin a tile of their own. */
+  /* Rows that see other keys than the rows before them start a new tile. */
   const int64_t block = d->range_rows > 0 ? d->range_rows : d->align == A4J_ALIGN_TOP_LEFT ? d->chunk : 0;
   c->block_rows = block >= lanes && block < c->rows && c->stack == 1 ? block : c->rows;
   const int64_t vecs = ceil_div(c->block_rows, lanes);
@@ -351,7 +351,7 @@ static void make_cut(const a4j_attention_desc *d, const struct plan *p, int64_t 
   c->partial_floats = c->chunks == 0 ? 0 : whole_lines(d->maps * c->rows * (2 + d->dim_v));
 }
 
-/* How batch b is cut; `own` has room for what only this one has. */
+/* How batch b is split; `own` is room for a split that only this batch has. */
 static const struct cut *cut_of(const struct plan *p, int64_t b, struct cut *own) {
   if (!p->packed) return &p->cut;
   const a4j_attention_desc *d = p->call.desc;
@@ -360,7 +360,7 @@ static const struct cut *cut_of(const struct plan *p, int64_t b, struct cut *own
   return own;
 }
 
-/* Keys that a row sees at the most, by what is known without looking at it. */
+/* An upper bound on the keys that a row sees, from the options alone. */
 static double keys_of_a_row(const a4j_attention_desc *d, const struct a4j_attention_call *c) {
   double keys = (double)d->key_limit;
   if (d->window_left >= 0 && d->window_right >= 0) keys = fmin(keys, (double)d->window_left + (double)d->window_right + 1);
@@ -373,7 +373,7 @@ static double keys_of_a_row(const a4j_attention_desc *d, const struct a4j_attent
   return keys;
 }
 
-/* Cuts every batch, and finds out what the largest one takes. */
+/* Splits every batch and finds the workspace of the largest one. */
 static int32_t make_cuts(struct plan *p) {
   const a4j_attention_desc *d = p->call.desc;
   make_cut(d, p, d->len_q, d->len_k, &p->cut);
@@ -403,7 +403,7 @@ static int32_t make_plan(const a4j_attention_desc *d, struct plan *p) {
   p->group = d->heads_q == 0 ? 1 : d->heads_q / d->heads_kv;
   p->whole = d->harden != A4J_HARDEN_NONE;
   status = make_cuts(p);
-  /* What one thread takes, in nanoseconds: multiply-adds at the rate of the vectors, keys and values at the rate of memory. */
+  /* Nanoseconds for one thread: multiply-adds at the speed of the vectors, keys and values at the speed of memory. */
   const double keys = keys_of_a_row(d, &p->call), relative = fmin(keys, (double)d->relative_rows);
   const double widths = (double)d->batch * keys * (double)(d->maps * d->dim_qk + d->dim_v);
   const double more = (double)d->batch * relative * (double)(d->dim_qk + d->dim_v);
@@ -432,12 +432,12 @@ int64_t a4j_attention_workspace_bytes(const a4j_attention_desc *desc) {
   return status == A4J_OK ? bytes : -(int64_t)status;
 }
 
-/* ---- The walk --------------------------------------------------------------------------------------------------------- */
+/* ---- Tasks ------------------------------------------------------------------------------------------------------------ */
 
 /*
- * Tile i of a stack takes these rows: whole vectors, spread evenly over a block of rows, so that no tile is left with a single
- * one (64 vectors are 2 tiles of 2 and 20 of 3, not 21 of 3 and 1 of 1). The smaller tiles come first, where a causal mask shows
- * the fewest keys. 0 rows where the last block is too short for the tile.
+ * The rows of tile i of a stack: whole vectors, spread evenly over a block of rows, so no tile is left with a single vector (64
+ * vectors are 2 tiles of 2 and 20 of 3, not 21 of 3 and 1 of 1). The smaller tiles come first, where a causal mask shows the
+ * fewest keys. 0 rows if the last block is too short to reach the tile.
  */
 static void tile_rows(const struct plan *p, const struct cut *c, int64_t i, int64_t *begin, int32_t *count) {
   const int64_t lanes = p->kernels->lanes, small_tiles = c->block_tiles - c->large_tiles;
@@ -453,7 +453,7 @@ struct run {
   float *workspace;
   int64_t (*task)(const struct run *run, int64_t batch, int64_t number, float *scratch); /* returns the scores computed */
   int64_t batch_tasks, tasks;
-  alignas(64) _Atomic int64_t next; /* apart from what is only read */
+  alignas(64) _Atomic int64_t next; /* not in a cache line with fields that are only read */
   _Atomic int64_t work;
 };
 
@@ -478,7 +478,7 @@ static struct a4j_rows rows_of(const a4j_view *view, const void *tensor, const f
                            .scale_page_stride = view->scale_stride_batch};
 }
 
-/* All rows and keys of a stack of a batch, as one tile. */
+/* One tile with all rows and keys of a stack of a batch. */
 static void find_tile(const struct plan *p, const struct cut *cut, int64_t b, int64_t stack, struct a4j_tile *t) {
   const struct a4j_attention_call *c = &p->call;
   const a4j_attention_desc *d = c->desc;
@@ -516,13 +516,13 @@ static float *partial_of(const struct run *r, const struct cut *cut, int64_t b, 
   return r->workspace + b * r->plan->batch_partials + (stack * cut->chunks + chunk) * cut->partial_floats;
 }
 
-/* Where in a partial result of a stack those of the rows from `row` on begin. */
+/* Where the results of the rows from `row` on begin in a partial result of a stack. */
 static int64_t partial_offset(const a4j_attention_desc *d, int64_t row) { return d->maps * row * (2 + d->dim_v); }
 
 /*
- * Heads are taken one after the other, so that the keys and values in use are one head's and stay in the caches (8 heads of
- * 4096 keys took 1.25 times as long with the heads in turn). Within a head the last tiles come first: under a causal mask they
- * are the long ones, and short ones are left to even out the end.
+ * Heads are processed one after the other, so the keys and values of one head stay in the caches (with the heads interleaved, 8
+ * heads of 4096 keys took 1.25 times as long). Within a head the last tiles come first: under a causal mask they are the long
+ * ones, which leaves the short ones to balance the threads at the end.
  */
 static int64_t tiles_task(const struct run *r, const struct cut *cut, int64_t b, int64_t stack, int64_t unit, float *scratch) {
   const struct plan *p = r->plan;
@@ -583,8 +583,8 @@ static int64_t merge_task(const struct run *r, int64_t b, int64_t number, float 
 }
 
 /*
- * Takes the next tasks, *begin up to the number returned: many while many are left and fewer to the end, so that threads meet
- * seldom and finish together.
+ * Takes the next tasks, from *begin up to the number returned: many while many are left, fewer towards the end, so threads
+ * rarely contend for them and finish together.
  */
 static int64_t take(struct run *r, int32_t threads, int64_t *begin) {
   int64_t next = atomic_load_explicit(&r->next, memory_order_relaxed), end;

@@ -1,12 +1,12 @@
 /*
- * Linear projection: a kernel that packs nothing for few rows, a product over packed weights for more, or sgemm.
+ * Linear projection: a kernel without packing for few rows, a product with packed weights for more, or sgemm.
  *
- * The time of the first grows from that of reading the weights once. Packing costs as much as some twenty rows of the product
- * (kernels/product.inc), and is done for the call, one panel of weights at a time by the thread that uses it, or once before all
- * calls, which then all take the product.
+ * The kernel for few rows takes little longer than reading the weights once. Packing costs as much as about twenty rows of the
+ * product (kernels/product.inc). It is done either during the call, one panel of weights at a time by the thread that uses it,
+ * or once in advance; then every call uses the product.
  *
- * sgemm is called on slices of out, side by side in our team, for its own threads would come on top of ours. It is free to sum
- * in another order for another shape, and does; so slices are cut by the shape of the whole alone, never by the thread count.
+ * sgemm runs on slices of out in our team, because its own threads would compete with ours. It may sum in another order for
+ * another shape, and does, so the slices depend only on the shape of the whole, never on the number of threads.
  */
 #include <stdatomic.h>
 #include <stddef.h>
@@ -31,10 +31,10 @@ enum { ROW_MAJOR = 101, NO_TRANS = 111, TRANS = 112 };
 static _Atomic(sgemm_fn *) sgemm;
 
 /*
- * Up to here the kernel that packs nothing is as fast as the product that packs its weights for the call: at 96 x 768 x 768 it
- * reaches 86 % of the multiply-add peak of a Zen 5 core and the product 89, at 256 rows 86 and 93, at 48 rows 83 and 80. And up
- * to here it is as fast as sgemm, medians in GFLOP/s on one thread (peak 270 with AVX-512, 136 with AVX2), OpenBLAS 0.3.31 for
- * SkylakeX and for Haswell:
+ * Up to UNPACKED_ROWS the kernel without packing is as fast as the product that packs its weights during the call: at 96 x 768
+ * x 768 it reaches 86 % of the multiply-add peak of a Zen 5 core and the product 89 %, at 256 rows 86 and 93, at 48 rows 83 and
+ * 80. Up to UNPACKED_ROWS_BLAS it is as fast as sgemm: medians in GFLOP/s on one thread (peak 270 with AVX-512, 136 with AVX2),
+ * ours before OpenBLAS 0.3.31 for SkylakeX and for Haswell:
  *
  *                        AVX-512                                AVX2
  *    dim_in x dim_out    8 rows    64 rows   256 rows           8 rows    128 rows  256 rows
@@ -45,15 +45,15 @@ static _Atomic(sgemm_fn *) sgemm;
 enum { UNPACKED_ROWS = 96, UNPACKED_ROWS_BLAS = 256 };
 
 /*
- * Slices: large ones share what sgemm packs (512 x 512 runs at 97 % of the speed of the whole, 256 x 384 at 93 %), many keep
- * many threads busy. So large ones where they are many.
+ * Slices for sgemm: large ones make better use of what sgemm packs (512 x 512 runs at 97 % of the speed of the whole, 256 x 384
+ * at 93 %), many keep many threads busy. They are large if there are still enough of them.
  */
 enum { SLICES_WANTED = 16, LARGE_SLICE_ROWS = 512, LARGE_SLICE_COLS = 512, SLICE_ROWS = 256, SLICE_COLS = 384 };
 
-/* Columns are dealt in groups that the tiles of our kernels fill evenly. */
+/* Columns are divided in groups of this size, which the tiles of our kernels fill evenly. */
 enum { COL_GROUP = 24 };
 
-/* Weights that stay in the second-level cache while rows pass by. */
+/* Bytes of weights that stay in the second-level cache while all rows are multiplied by them. */
 enum { WEIGHTS_BYTES = 256 * 1024 };
 
 struct call {
@@ -70,13 +70,14 @@ struct call {
   _Atomic int64_t next;
 };
 
-/* The step that cuts the whole most evenly into as few pieces as `most` allows, in multiples of all tiles. */
+/* The size of a piece if the whole is split evenly into as few pieces as possible, each at most `most`; a multiple of all
+   tiles. */
 static int64_t even_step(int64_t whole, int64_t most) {
   enum { MULTIPLE = 16 };
   return ceil_div(ceil_div(whole, ceil_div(whole, most)), MULTIPLE) * MULTIPLE;
 }
 
-/* The weights of outputs from `col` on. Of quantised ones, A4J_QUANTIZED_ROWS divides it. */
+/* The weights of outputs from `col` on, which is a multiple of A4J_QUANTIZED_ROWS if they are quantised. */
 static struct a4j_weights weights_of(const struct call *call, int64_t col) {
   const a4j_linear_desc *desc = call->desc;
   struct a4j_weights weights = {.rows.storage = desc->weight.dtype, .quantized = desc->weight, .dim = desc->dim_in};
@@ -105,9 +106,9 @@ static void pack(const struct call *call, int64_t col, int64_t d, int64_t depth,
 /* ---- From sums to results ---- */
 
 /*
- * Sums either become results by themselves, or pass through an activation or a multiplication at the end, or are rounded to 16 bits.
- * If an out of float32 is only to be replaced, sums are built and activated in its own memory; otherwise it still holds an operand or
- * has no room for them, and sums are built in a block beside it. The block is small enough to stay in the cache.
+ * Sums are the results, unless they pass through an activation or a multiplication at the end or are rounded to 16 bits. If a
+ * float32 out is simply replaced, sums are accumulated and activated in its own memory. Otherwise out still holds an operand or
+ * has no room for them, and they are accumulated in a separate block, small enough to stay in the cache.
  */
 static int finishes(const a4j_linear_desc *desc) {
   return desc->activation != A4J_IDENTITY || desc->combine == A4J_MULTIPLY || desc->out_dtype != A4J_F32;
@@ -119,7 +120,7 @@ static int needs_block(const a4j_linear_desc *desc) {
 /* Whether the first part of a sum is added to what out holds. */
 static int accumulates(const a4j_linear_desc *desc) { return !finishes(desc) && desc->combine == A4J_ADD; }
 
-/* The same into an out of 16 bits, some numbers at a time. */
+/* finish for one row of a 16-bit out, PART numbers at a time. */
 static void finish_short(const struct call *call, int64_t at, int64_t cols, const float *sums) {
   enum { PART = 256 };
   const a4j_linear_desc *desc = call->desc;
@@ -145,42 +146,43 @@ static void finish(const struct call *call, int64_t row, int64_t rows, int64_t c
   }
 }
 
-/* ---- Which way ---- */
+/* ---- Choice of the kernel ---- */
 
-/* The most rows for which weights are read where they are. */
+/* The most rows for which the kernel without packing is used. */
 static int64_t unpacked_rows(const a4j_linear_desc *desc) {
   return desc->product == A4J_PRODUCT_BLAS ? UNPACKED_ROWS_BLAS : UNPACKED_ROWS;
 }
 
-/* sgemm knows float32 only, counts in int, and can add its result to out but not multiply by it or add what was activated. */
+/* sgemm only knows float32 and int sizes. It can add its result to out, but cannot multiply by out or add an activated result.
+   */
 static int fits_sgemm(const a4j_linear_desc *desc) {
   return desc->dim_in <= INT32_MAX && desc->x_stride_row <= INT32_MAX && desc->weight_stride_row <= INT32_MAX &&
          desc->out_stride_row <= INT32_MAX && desc->weight.dtype == A4J_F32 && desc->arithmetic == A4J_ARITHMETIC_EXACT &&
          !needs_block(desc);
 }
 
-/* Whether a call packs its weights itself. */
+/* Whether the call packs its weights itself. */
 static int packs(const a4j_linear_desc *desc) {
   return desc->rows > unpacked_rows(desc) && desc->dim_in > 0 && desc->dim_out > 0 && !a4j_is_quantized(desc->weight.dtype) &&
          (desc->product == A4J_PRODUCT_OWN || (desc->product == A4J_PRODUCT_BLAS && !fits_sgemm(desc)));
 }
 
-/* Whether panels, packed before or for the call, hold pairs of bfloat16. */
+/* Whether panels, packed in advance or during the call, hold pairs of bfloat16. */
 static int panels_hold_pairs(const a4j_linear_desc *desc) {
   return desc->arithmetic == A4J_ARITHMETIC_BF16 || (desc->product == A4J_PRODUCT_PACKED && desc->weight.dtype == A4J_BF16);
 }
 
-/* The floats or pairs of a row of x or a column of a panel. */
+/* How many floats or pairs a row of x or a column of a panel has. */
 static int64_t units_in(const a4j_linear_desc *desc, int pairs) { return pairs ? ceil_div(desc->dim_in, 2) : desc->dim_in; }
 
-/* Whether a call multiplies by panels of weights, packed by itself or before. */
+/* Whether the call multiplies by panels of weights, packed by itself or in advance. */
 static int takes_panels(const a4j_linear_desc *desc) {
   return packs(desc) || (desc->product == A4J_PRODUCT_PACKED && desc->rows > 0 && desc->dim_in > 0 && desc->dim_out > 0);
 }
 
 /* ---- Few rows ---- */
 
-/* Columns whose sums are built beside out. */
+/* Columns of a block of sums outside out. */
 enum { BLOCK_COLS = 96 };
 
 /* Rows [row, row + rows), at most A4J_LINEAR_ROWS. */
@@ -211,7 +213,7 @@ static void own_block(const struct call *call, int64_t row, int64_t row_end, int
   }
 }
 
-/* Units are numbered (row step, column step); those of one row step that follow one another are computed together. */
+/* Units are numbered (row step, column step); consecutive ones of the same row step are computed together. */
 static void own_units(const void *context, int64_t unit, int64_t unit_end) {
   const struct call *call = context;
   const a4j_linear_desc *desc = call->desc;
@@ -243,17 +245,17 @@ static void run_own(struct call *call) {
 /* ---- Packed weights ---- */
 
 /*
- * Rows that share a panel: so many that packing it for them is little beside the product, and so few that threads end together.
- * All rows share it where it is packed for the call and panels are many.
+ * Rows that share a panel: enough that packing it costs little compared with the product, and few enough that threads finish
+ * together. All rows share it if it is packed during the call and there are many panels.
  */
 enum { PACKED_ROWS = 256 };
 
-/* Panels that share a part of x, as long as enough units are left for threads to end together. */
+/* Panels that share a part of x, as long as enough units remain for threads to finish together. */
 enum { PANELS_TOGETHER = 4, UNITS_PER_THREAD = 4 };
 
 /*
- * The floats of one thread's workspace: the part of a panel that it works on, once as it is packed for the call and once as it is
- * widened, and a block of sums. Rows of x in pairs are behind those of all threads.
+ * The workspace of one thread: the part of a panel in use, packed and widened, as needed, and a block of sums. Rows of x in
+ * pairs follow the workspaces of all threads.
  */
 enum { PANEL_FLOATS = A4J_PANEL * A4J_PANEL_DEPTH, BLOCK_FLOATS = PACKED_ROWS * A4J_PANEL };
 
@@ -262,7 +264,7 @@ static int64_t wide_panel_floats(const a4j_linear_desc *desc) { return panels_ho
 static int64_t scratch_floats(const a4j_linear_desc *desc) {
   return own_panel_floats(desc) + wide_panel_floats(desc) + (needs_block(desc) ? BLOCK_FLOATS : 0);
 }
-/* Pairs are kept in floats' places, whatever they hold. */
+/* A pair takes the space of a float. */
 static int64_t x_pair_floats(const a4j_linear_desc *desc) {
   return desc->arithmetic == A4J_ARITHMETIC_BF16 ? desc->rows * units_in(desc, 1) : 0;
 }
@@ -277,12 +279,13 @@ static void pair_x(const void *context, int64_t row, int64_t row_end) {
   }
 }
 
-/* Part of a panel that was packed before: from unit u on, of columns from col on. */
+/* The part of a panel that was packed in advance: the columns from col on, from unit u on. */
 static const float *packed_part(const struct call *call, int64_t col, int64_t u) {
   return (const float *)call->weight + col * units_in(call->desc, panels_hold_pairs(call->desc)) + u * A4J_PANEL;
 }
 
-/* Adds what the part of a panel from unit u on gives for some rows; the part that is needed next begins at column next_col. */
+/* Adds to the sums of some rows the product with the part of a panel from unit u on, and prefetches the part that is needed
+   next, at column next_col and unit next_u. */
 static void panel_part(const struct call *call, int64_t row, int64_t rows, int64_t col, int64_t u, int64_t part,
                        int64_t next_col, int64_t next_u, float *scratch, float *sums, int64_t sums_stride) {
   const a4j_linear_desc *desc = call->desc;
@@ -309,13 +312,13 @@ static void panel_part(const struct call *call, int64_t row, int64_t rows, int64
                                pairs ? wide : panel, next, bias, accumulate, sums, sums_stride);
 }
 
-/* The parts of x that several panels need come one after the other, so that each stays in the second-level cache meanwhile. */
+/* Multiplies each part of x by all panels of the unit before the next part, so it stays in the second-level cache. */
 static void panel_unit(const struct call *call, int64_t unit, float *scratch) {
   const a4j_linear_desc *desc = call->desc;
   const int64_t row = unit / call->col_units * call->rows_step, rows = smaller(call->rows_step, desc->rows - row);
   const int64_t col = unit % call->col_units * call->cols_step, col_end = smaller(desc->dim_out, col + call->cols_step);
   const int pairs = panels_hold_pairs(desc);
-  /* Parts of a panel of pairs that is widened begin where those of floats do. */
+  /* Widened pairs are split into parts at the same inputs as floats. */
   const int64_t units = units_in(desc, pairs);
   const int64_t step =
       call->x_pairs != NULL ? even_step(units, A4J_PANEL_DEPTH) : even_step(desc->dim_in, A4J_PANEL_DEPTH) / (pairs ? 2 : 1);
@@ -324,7 +327,7 @@ static void panel_unit(const struct call *call, int64_t unit, float *scratch) {
     for (int64_t c = col; c < col_end; c += A4J_PANEL) {
       float *sums = needs_block(desc) ? block : call->out + row * desc->out_stride_row + c;
       const int64_t sums_stride = needs_block(desc) ? A4J_PANEL : desc->out_stride_row;
-      /* Other threads take the units in between, more or less. */
+      /* A guess: the other threads take about one unit each before this one takes its next. */
       int64_t next_col = c + A4J_PANEL, next_u = u;
       if (next_col >= col_end) {
         const int64_t later = col + call->threads * call->cols_step;
@@ -347,7 +350,7 @@ static void panel_units(void *context, int32_t thread, int32_t threads) {
   }
 }
 
-/* How many threads share the panels: those that pay, by the time of one thread in nanoseconds. */
+/* How many threads share the panels, from an estimate of one thread's time in nanoseconds. */
 static int32_t panel_threads(const a4j_linear_desc *desc, int32_t lanes) {
   const double products = (double)desc->rows * (double)desc->dim_in * (double)desc->dim_out;
   const double weights = (double)desc->dim_in * (double)desc->dim_out;
@@ -386,10 +389,10 @@ static void pack_units(const void *context, int64_t unit, int64_t unit_end) {
 
 /* ---- Quantised weights ---- */
 
-/* Columns of a unit of work, whole blocks of rows of the weights. */
+/* Columns of a unit of work: whole blocks of rows of the weights. */
 enum { QUANTIZED_COLS = 4 * A4J_QUANTIZED_ROWS };
 
-/* Rows of x that a unit multiplies by its weights before it goes on: as many as the second-level cache holds, within bounds. */
+/* Rows of x of a unit of work: as many as fit the second-level cache, within these bounds. */
 enum { QUANTIZED_BYTES = 512 * 1024, QUANTIZED_X_ROWS = 64, QUANTIZED_X_ROWS_LEAST = 8 };
 
 static int64_t quantized_row_bytes(const a4j_linear_desc *desc) {
@@ -445,7 +448,7 @@ static void run_quantized(struct call *call) {
 
 /* ---- sgemm ---- */
 
-/* The slice is out, or bias, or both, to which sgemm adds. */
+/* Sets a slice of out to the bias, or adds the bias to it; sgemm then adds the product. */
 static void start_slice(const struct call *call, int64_t row, int64_t rows, int64_t col, int64_t cols) {
   const float *bias = call->bias + col;
   for (int64_t r = row; r < row + rows; r++) {
@@ -518,14 +521,14 @@ static int32_t check_strides(const a4j_linear_desc *desc) {
              : A4J_OK;
 }
 
-/* For as many threads as any tier would take: a workspace stays large enough when another is selected. */
+/* For as many threads as any tier would use, so a workspace stays large enough when another tier is selected. */
 static int64_t product_bytes(const a4j_linear_desc *desc) {
   if (a4j_is_quantized(desc->weight.dtype)) return desc->dim_out > 0 ? desc->rows * quantized_row_bytes(desc) : 0;
   if (!takes_panels(desc)) return 0;
   return (panel_threads(desc, A4J_LANES_MIN) * scratch_floats(desc) + x_pair_floats(desc)) * (int64_t)sizeof(float);
 }
 
-/* Where rows of x in 16 bits are widened: after what products need, in whole lines. */
+/* Where 16-bit rows of x are widened to: after the workspace of the product, at a cache line. */
 static int64_t wide_x_offset(const a4j_linear_desc *desc) {
   return ceil_div(product_bytes(desc), A4J_WORKSPACE_ALIGNMENT) * A4J_WORKSPACE_ALIGNMENT;
 }

@@ -1,4 +1,4 @@
-/* The words of the kernels for AVX2 with FMA and F16C; vec_avx512.h and vec_sse2.h say the same in their own instructions. */
+/* The vocabulary of the kernels for AVX2 with FMA and F16C; vec_sse2.h is the one to read first. */
 #ifndef A4J_VEC_H
 #define A4J_VEC_H
 
@@ -10,17 +10,17 @@
 
 #define A4J_ISA avx2
 #define A4J_LANES 8
-/* 12 accumulators, 3 vectors of queries and one broadcast fill the 16 registers. */
+/* 12 accumulators, 3 vectors of queries and a broadcast fill the 16 registers. */
 #define A4J_TILE_VECS 3
 #define A4J_TILE_KEYS 4
 /*
- * The matrix product has 12 accumulators, 2 vectors of weights and one broadcast. Its 16 columns are one cache line of each row of
- * a panel, so that a part of 384 inputs, 24 KiB, stays in the first-level cache while the rows pass by; 24 columns would come from
- * the second level for every four rows.
+ * The matrix product has 12 accumulators, 2 vectors of weights and a broadcast. Its 16 columns are one cache line of each row
+ * of a panel, so a part of 384 inputs, 24 KiB, stays in the first-level cache for all rows; 24 columns would be read from the
+ * second level for every four rows.
  */
 #define A4J_PRODUCT_VECS 2
 #define A4J_PRODUCT_ROWS 6
-/* Keys whose exponentials are taken side by side. */
+/* Keys whose exponentials are computed together. */
 #define A4J_SIDE_KEYS 1
 
 typedef __m256 vf;
@@ -37,12 +37,12 @@ static inline __m256i v_first(int n) {
 static inline vf v_load_part(const float *p, int n) { return _mm256_maskload_ps(p, v_first(n)); }
 static inline void v_store_part(float *p, vf a, int n) { _mm256_maskstore_ps(p, v_first(n), a); }
 
-/* Numbers of 16 bits, widened exactly, and rounded to the nearest, ties to even. A NaN becomes a quiet one. */
+/* 16-bit numbers: loads widen exactly, stores round to nearest, ties to even. A NaN becomes a quiet NaN. */
 static inline vf v_load_bf16(const uint16_t *p) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)), 16));
 }
 static inline vf v_load_f16(const uint16_t *p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)); }
-/* Integers of 8 bits as floats. */
+/* 8-bit integers as floats. */
 static inline vf v_load_i8(const int8_t *p) {
   return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)));
 }
@@ -90,7 +90,7 @@ static inline vf v_div(vf a, vf b) { return _mm256_div_ps(a, b); }
 static inline vf v_sqrt(vf a) { return _mm256_sqrt_ps(a); }
 /* a * b + c */
 static inline vf v_fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
-/* The larger one, the smaller one; b where a is NaN. */
+/* The larger and the smaller of two numbers; b if a is NaN. */
 static inline vf v_max(vf a, vf b) { return _mm256_max_ps(a, b); }
 static inline vf v_min(vf a, vf b) { return _mm256_min_ps(a, b); }
 
@@ -98,9 +98,9 @@ static inline vmask v_eq(vf a, vf b) { return _mm256_cmp_ps(a, b, _CMP_EQ_OQ); }
 static inline vmask v_ge(vf a, vf b) { return _mm256_cmp_ps(a, b, _CMP_GE_OQ); }
 static inline int v_all(vmask m) { return _mm256_movemask_ps(m) == 0xff; }
 static inline int v_none(vmask m) { return _mm256_movemask_ps(m) == 0; }
-/* a where m, else b */
+/* a if m, else b */
 static inline vf v_select(vmask m, vf a, vf b) { return _mm256_blendv_ps(b, a, m); }
-/* Lanes whose bits are those of -0.0, which is not what v_eq asks. */
+/* Lanes that hold -0.0 and not 0.0, which v_eq does not distinguish. */
 static inline vmask v_is_negative_zero(vf a) {
   return _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_castps_si256(a), _mm256_set1_epi32(INT32_MIN)));
 }
@@ -112,7 +112,7 @@ static inline vmask v_has_bit(const uint32_t *sets, int bit) {
   const __m256i one = _mm256_set1_epi32((int)(1u << bit));
   return _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(_mm256_loadu_si256((const __m256i *)sets), one), one));
 }
-/* Which of 64 bytes are not 0, the first one as bit 0. */
+/* Which of 64 bytes are not 0; bit 0 is the first. */
 static inline uint64_t v_nonzero_bytes(const uint8_t *p) {
   uint64_t zero = 0;
   for (int i = 0; i < 64; i += 32) {
@@ -122,29 +122,29 @@ static inline uint64_t v_nonzero_bytes(const uint8_t *p) {
   return ~zero;
 }
 
-/* A vector of A4J_LANES unsigned integers of 32 bits (vu), for random numbers. */
+/* A vector of A4J_LANES unsigned 32-bit integers (vu), for random numbers and quantised weights. */
 typedef __m256i vu;
 
 static inline vu u_load(const uint32_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
 static inline vu u_set1(uint32_t x) { return _mm256_set1_epi32((int)x); }
 static inline vu u_xor(vu a, vu b) { return _mm256_xor_si256(a, b); }
-/* The low words of the products a * m, and their high words in *high. */
+/* Returns the low words of the products a * m and stores their high words in *high. */
 static inline vu u_mul(vu a, uint32_t m, vu *high) {
   const vu even = _mm256_mul_epu32(a, u_set1(m)), odd = _mm256_mul_epu32(_mm256_srli_epi64(a, 32), u_set1(m));
   *high = _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xaa);
   return _mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xaa);
 }
 static inline vu u_add(vu a, vu b) { return _mm256_add_epi32(a, b); }
-/* Of each byte its low and its high four bits. */
-/* a, whose bytes are below 16, with the two bits of each byte of pairs from bit 2 PLACE on as its bits 4 and 5. */
+/* Inserts bits 2 PLACE and 2 PLACE + 1 of each byte of `pairs` as bits 4 and 5 of the bytes of a, which are below 16. */
 static inline vu u_or_pairs(vu a, vu pairs, const int PLACE) {
   if (PLACE < 2) pairs = _mm256_slli_epi16(pairs, PLACE == 0 ? 4 : 2);
   if (PLACE == 3) pairs = _mm256_srli_epi16(pairs, 2);
   return _mm256_or_si256(a, _mm256_and_si256(pairs, _mm256_set1_epi8(0x30)));
 }
+/* The low and the high four bits of each byte. */
 static inline vu u_low_nibbles(vu a) { return _mm256_and_si256(a, _mm256_set1_epi8(15)); }
 static inline vu u_high_nibbles(vu a) { return _mm256_and_si256(_mm256_srli_epi16(a, 4), _mm256_set1_epi8(15)); }
-/* Signed integers as numbers, and those nearest to numbers, ties to even. */
+/* Signed integers to floats, and floats to the nearest integer, ties to even. */
 static inline vf v_from_int(vu a) { return _mm256_cvtepi32_ps(a); }
 static inline vu u_nearest(vf a) { return _mm256_cvtps_epi32(a); }
 /* Dot products of bytes; see vec_sse2.h. */
@@ -158,12 +158,12 @@ static inline void u_store_limbs(uint32_t *p, vu v) {
   const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
   _mm_storeu_si128((__m128i *)p, _mm_shufflehi_epi16(_mm_shufflelo_epi16(words, 0xd8), 0xd8));
 }
-/* The upper 24 bits of each as a number in [0, 1). */
+/* The upper 24 bits of each lane as a number in [0, 1). */
 static inline vf u_fraction(vu a) { return v_mul(_mm256_cvtepi32_ps(_mm256_srli_epi32(a, 8)), v_set1(0x1p-24f)); }
 
 /*
- * 2^a. The exponent is added to the polynomial's as an integer, so the range is first cut to [-126, 128]; what lies below is 0
- * (never a denormal), 128 gives infinity. The bounds come first in min and max, which then hand a NaN through.
+ * 2^a. The integer part is added to the exponent bits of the polynomial, so a is first clamped to [-126, 128]. Below that the
+ * result is 0, never a denormal; 128 gives infinity. The bounds are the first operands of min and max, so a NaN passes through.
  */
 static inline vf v_exp2(vf a) {
   vf x = _mm256_min_ps(v_set1(128.0f), _mm256_max_ps(v_set1(-126.0f), a));
@@ -193,13 +193,13 @@ static inline float v_sum(vf a) {
   return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
 }
 
-/* p[i] = the sum of all lanes of the i-th argument, of each in the same order. */
+/* p[i] = the sum of all lanes of argument i, each added in the same order. */
 static inline void v_sum4(vf a, vf b, vf c, vf d, float *p) {
   vf s = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
   _mm_storeu_ps(p, _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1)));
 }
 
-/* Reads and writes A4J_LANES pairs: p[2 i] in lane i of even, p[2 i + 1] in lane i of odd. */
+/* Loads and stores A4J_LANES pairs: p[2 i] is lane i of even, p[2 i + 1] lane i of odd. */
 static inline void v_load_pairs(const float *p, vf *even, vf *odd) {
   vf a = v_load(p), b = v_load(p + 8);
   vf lo = _mm256_permute2f128_ps(a, b, 0x20), hi = _mm256_permute2f128_ps(a, b, 0x31);
@@ -212,7 +212,7 @@ static inline void v_store_pairs(float *p, vf even, vf odd) {
   v_store(p + 8, _mm256_permute2f128_ps(lo, hi, 0x31));
 }
 
-/* The 8 x 8 matrix whose rows are r[0..7], transposed in place. */
+/* Transposes the 8 x 8 matrix with rows r[0..7] in place. */
 static inline void v_transpose(vf r[A4J_LANES]) {
   vf t[8];
 #pragma GCC unroll 8

@@ -1,9 +1,9 @@
 /*
- * The words that the kernels are written in, for AVX-512 (F, DQ, BW, VL), and for AVX-512 with BF16 and VNNI where the compiler
- * may use them: a tier of its own, `avx512bf16`.
+ * The vocabulary of the kernels for AVX-512 (F, DQ, BW, VL) and, if the compiler may use BF16 and VNNI, for the tier
+ * `avx512bf16`.
  *
- * Each vec_*.h gives the same words with the same meaning, vec_sse2.h being the plainest to read; only what comes with
- * A4J_TABLE_32, for tanh.h, is this tier's own. A vector holds A4J_LANES floats.
+ * Every vec_*.h defines the same words; vec_sse2.h is the easiest to read. Two groups exist only here: the table lookup for
+ * tanh.h (A4J_TABLE_32) and pairs of bfloat16 (A4J_PAIRS). A vector holds A4J_LANES floats.
  */
 #ifndef A4J_VEC_H
 #define A4J_VEC_H
@@ -19,10 +19,10 @@
 #define A4J_ISA avx512
 #endif
 #define A4J_LANES 16
-/* The register tile: TILE_VECS vectors of queries against TILE_KEYS keys (or value channels): 24 accumulators of 32 registers. */
+/* The register tile: TILE_VECS vectors of queries x TILE_KEYS keys (or value channels) are 24 accumulators in 32 registers. */
 #define A4J_TILE_VECS 3
 #define A4J_TILE_KEYS 8
-/* Keys whose exponentials are taken side by side: six vectors and what they need fit 32 registers. */
+/* Keys whose exponentials are computed together: six vectors and their temporaries fit 32 registers. */
 #define A4J_SIDE_KEYS 2
 
 typedef __m512 vf;
@@ -37,20 +37,20 @@ static inline __mmask16 v_first(int n) { return (__mmask16)((1u << n) - 1u); }
 static inline vf v_load_part(const float *p, int n) { return _mm512_maskz_loadu_ps(v_first(n), p); }
 static inline void v_store_part(float *p, vf a, int n) { _mm512_mask_storeu_ps(p, v_first(n), a); }
 
-/* Numbers of 16 bits, widened exactly, and rounded to the nearest, ties to even. A NaN becomes a quiet one. */
+/* 16-bit numbers: loads widen exactly, stores round to nearest, ties to even. A NaN becomes a quiet NaN. */
 static inline vf v_from_bf16(__m256i a) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(a), 16)); }
 static inline vf v_load_bf16(const uint16_t *p) { return v_from_bf16(_mm256_loadu_si256((const __m256i *)p)); }
 static inline vf v_load_bf16_part(const uint16_t *p, int n) { return v_from_bf16(_mm256_maskz_loadu_epi16(v_first(n), p)); }
 static inline vf v_load_f16(const uint16_t *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
 static inline vf v_load_f16_part(const uint16_t *p, int n) { return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(v_first(n), p)); }
-/* Integers of 8 bits as floats. */
+/* 8-bit integers as floats. */
 static inline vf v_load_i8(const int8_t *p) {
   return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
 }
 static inline vf v_load_i8_part(const int8_t *p, int n) {
   return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(v_first(n), p)));
 }
-/* In integers: vcvtneps2bf16 takes denormals for zeros. */
+/* In integer arithmetic, because vcvtneps2bf16 flushes denormals to zero. */
 static inline __m256i v_to_bf16(vf a) {
   const __m512i bits = _mm512_castps_si512(a), high = _mm512_srli_epi32(bits, 16);
   const __m512i odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
@@ -73,8 +73,8 @@ static inline vf v_sqrt(vf a) { return _mm512_sqrt_ps(a); }
 static inline vf v_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
 #if defined(__AVX512BF16__) && defined(__AVX512VNNI__)
 /*
- * Pairs of bfloat16, one in each 32 bits of a vector: products of two pairs, low and high, are added to c. Denormals count as 0.
- * And a pair of two numbers, rounded to nearest, ties to even.
+ * Pairs of bfloat16, one per 32-bit lane. v_dot adds both products, low and high, to c and treats denormals as 0. v_pair rounds
+ * two numbers to a pair, to nearest, ties to even.
  */
 #define A4J_PAIRS
 static inline vf v_dot(vf a, vf b, vf c) {
@@ -86,7 +86,7 @@ static inline vf v_pair(vf low, vf high) {
   const __m512i both = (__m512i)_mm512_cvtne2ps_pbh(high, low);
   return _mm512_castsi512_ps(_mm512_permutexvar_epi16(_mm512_load_si512(interleave), both));
 }
-/* The numbers of a pair. */
+/* The two numbers of a pair. */
 static inline vf v_low(vf pair) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(pair), 16)); }
 static inline vf v_high(vf pair) {
   return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(pair), _mm512_set1_epi32((int)0xffff0000)));
@@ -98,7 +98,7 @@ static inline vf v_load_pair(const uint16_t *low, const uint16_t *high, int n) {
   return _mm512_castsi512_ps(_mm512_or_si512(a, _mm512_slli_epi32(b, 16)));
 }
 #endif
-/* The larger one, the smaller one; b where a is NaN. */
+/* The larger and the smaller of two numbers; b if a is NaN. */
 static inline vf v_max(vf a, vf b) { return _mm512_max_ps(a, b); }
 static inline vf v_min(vf a, vf b) { return _mm512_min_ps(a, b); }
 
@@ -106,9 +106,9 @@ static inline vmask v_eq(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_O
 static inline vmask v_ge(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
 static inline int v_all(vmask m) { return m == 0xffff; }
 static inline int v_none(vmask m) { return m == 0; }
-/* a where m, else b */
+/* a if m, else b */
 static inline vf v_select(vmask m, vf a, vf b) { return _mm512_mask_blend_ps(m, b, a); }
-/* Lanes whose bits are those of -0.0, which is not what v_eq asks. */
+/* Lanes that hold -0.0 and not 0.0, which v_eq does not distinguish. */
 static inline vmask v_is_negative_zero(vf a) {
   return _mm512_cmpeq_epi32_mask(_mm512_castps_si512(a), _mm512_set1_epi32(INT32_MIN));
 }
@@ -120,7 +120,8 @@ static inline vf v_with_sign_of(vf a, vf b) {
   return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(sign, _mm512_castps_si512(b), _mm512_castps_si512(a), 0xca));
 }
 
-/* Number i of the 32 in t, i being the low 5 bits of a lane of `number`; and what a lane has beyond the nearest integer. */
+/* v_pick_32: element i of the 32 in t, where i is the low 5 bits of a lane of `number`. v_beyond_nearest: a minus the nearest
+   integer. */
 #define A4J_TABLE_32
 static inline vf v_pick_32(const vf t[2], vf number) { return _mm512_permutex2var_ps(t[0], _mm512_castps_si512(number), t[1]); }
 static inline vf v_beyond_nearest(vf a) { return _mm512_reduce_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
@@ -131,43 +132,43 @@ static inline uint32_t v_bits(vmask m) { return m; }
 static inline vmask v_has_bit(const uint32_t *sets, int bit) {
   return _mm512_test_epi32_mask(_mm512_loadu_si512(sets), _mm512_set1_epi32((int)(1u << bit)));
 }
-/* Which of 64 bytes are not 0, the first one as bit 0. */
+/* Which of 64 bytes are not 0; bit 0 is the first. */
 static inline uint64_t v_nonzero_bytes(const uint8_t *p) {
   const __m512i bytes = _mm512_loadu_si512(p);
   return _mm512_test_epi8_mask(bytes, bytes);
 }
 
-/* A vector of A4J_LANES unsigned integers of 32 bits (vu), for random numbers. */
+/* A vector of A4J_LANES unsigned 32-bit integers (vu), for random numbers and quantised weights. */
 typedef __m512i vu;
 
 static inline vu u_load(const uint32_t *p) { return _mm512_loadu_si512(p); }
 static inline vu u_set1(uint32_t x) { return _mm512_set1_epi32((int)x); }
 static inline vu u_xor(vu a, vu b) { return _mm512_xor_si512(a, b); }
-/* The low words of the products a * m, and their high words in *high. */
+/* Returns the low words of the products a * m and stores their high words in *high. */
 static inline vu u_mul(vu a, uint32_t m, vu *high) {
   const vu even = _mm512_mul_epu32(a, u_set1(m)), odd = _mm512_mul_epu32(_mm512_srli_epi64(a, 32), u_set1(m));
   *high = _mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64(even, 32), odd);
   return _mm512_mask_blend_epi32(0xaaaa, even, _mm512_slli_epi64(odd, 32));
 }
 static inline vu u_add(vu a, vu b) { return _mm512_add_epi32(a, b); }
-/* Of each byte its low and its high four bits. */
-/* a, whose bytes are below 16, with the two bits of each byte of pairs from bit 2 PLACE on as its bits 4 and 5. */
+/* Inserts bits 2 PLACE and 2 PLACE + 1 of each byte of `pairs` as bits 4 and 5 of the bytes of a, which are below 16. */
 static inline vu u_or_pairs(vu a, vu pairs, const int PLACE) {
   if (PLACE < 2) pairs = _mm512_slli_epi16(pairs, PLACE == 0 ? 4 : 2);
   if (PLACE == 3) pairs = _mm512_srli_epi16(pairs, 2);
   return _mm512_ternarylogic_epi32(a, pairs, _mm512_set1_epi8(0x30), 0xf8); /* a | (pairs & 0x30) */
 }
+/* The low and the high four bits of each byte. */
 static inline vu u_low_nibbles(vu a) { return _mm512_and_si512(a, _mm512_set1_epi8(15)); }
 static inline vu u_high_nibbles(vu a) { return _mm512_and_si512(_mm512_srli_epi16(a, 4), _mm512_set1_epi8(15)); }
-/* Signed integers as numbers, and those nearest to numbers, ties to even. */
+/* Signed integers to floats, and floats to the nearest integer, ties to even. */
 static inline vf v_from_int(vu a) { return _mm512_cvtepi32_ps(a); }
 static inline vu u_nearest(vf a) { return _mm512_cvtps_epi32(a); }
 
 /*
- * Dot products of four unsigned bytes a lane with four integers v, |v| <= 32512, the same for every lane. u_store_limbs writes
- * integers in the form that u_dot4 wants, two words for four of them: their high and their low bytes, v = 256 h + l with l
- * signed, if there is a dot product of bytes; otherwise v as 16 bits, those at even places before those at odd ones. sum[] are two
- * accumulators, whose total is exact.
+ * u_dot4: dot products of the four unsigned bytes of each lane with four integers v, |v| <= 32512, the same for all lanes.
+ * sum[] is two accumulators, whose total is exact. u_store_limbs writes integers in the form that u_dot4 reads, two words for
+ * four of them: with byte dot products their high and low bytes, v = 256 h + l with l signed; otherwise v in 16 bits, even
+ * positions before odd ones.
  */
 #if defined(__AVX512VNNI__)
 static inline void u_dot4(vu sum[2], vu bytes, const uint32_t x[2]) {
@@ -193,14 +194,13 @@ static inline void u_store_limbs(uint32_t *p, vu v) {
   _mm256_storeu_si256((__m256i *)p, _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(words, 0xd8), 0xd8));
 }
 #endif
-/* The upper 24 bits of each as a number in [0, 1). */
+/* The upper 24 bits of each lane as a number in [0, 1). */
 static inline vf u_fraction(vu a) { return v_mul(_mm512_cvtepi32_ps(_mm512_srli_epi32(a, 8)), v_set1(0x1p-24f)); }
 
 /*
- * a[i] = 2^a[i] for n vectors: 2^floor(a) * p(a - floor(a)) with the polynomial of exp2.h. 0 for -infinity and from about -150
- * down, infinity from 128 up, NaN for NaN. vreduce and vscalef take the floor themselves. Each step is done for all vectors before
- * the next: six of them take 4 cycles each, while one after the other they take 5, since their steps wait for one another and
- * fill the queues.
+ * a[i] = 2^a[i] for n vectors: 2^floor(a) * p(a - floor(a)) with the polynomial of exp2.h. 0 for -infinity and below about
+ * -150, infinity from 128 up, NaN for NaN. vreduce and vscalef do the floor. Each step is done for all vectors before the next
+ * one: six vectors then take 4 cycles each, against 5 one after the other, because the steps of one vector wait for each other.
  */
 static inline __attribute__((always_inline)) void v_exp2_each(vf *a, const int n) {
   static const float c[] = {A4J_EXP2_C4, A4J_EXP2_C3, A4J_EXP2_C2, A4J_EXP2_C1, 1.0f};
@@ -225,7 +225,7 @@ static inline vf v_exp2(vf a) {
 /* The sum of all lanes, added pairwise. */
 static inline float v_sum(vf a) { return _mm512_reduce_add_ps(a); }
 
-/* p[i] = the sum of all lanes of the i-th argument, of each in the same order. */
+/* p[i] = the sum of all lanes of argument i, each added in the same order. */
 static inline void v_sum4(vf a, vf b, vf c, vf d, float *p) {
   __m512d ab = _mm512_castps_pd(_mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b)));
   __m512d cd = _mm512_castps_pd(_mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d)));
@@ -234,7 +234,7 @@ static inline void v_sum4(vf a, vf b, vf c, vf d, float *p) {
   _mm_storeu_ps(p, _mm_add_ps(_mm256_castps256_ps128(t), _mm256_extractf128_ps(t, 1)));
 }
 
-/* Reads and writes A4J_LANES pairs: p[2 i] in lane i of even, p[2 i + 1] in lane i of odd. */
+/* Loads and stores A4J_LANES pairs: p[2 i] is lane i of even, p[2 i + 1] lane i of odd. */
 static inline void v_load_pairs(const float *p, vf *even, vf *odd) {
   vf a = v_load(p), b = v_load(p + 16);
   __m512i index = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
@@ -247,7 +247,7 @@ static inline void v_store_pairs(float *p, vf even, vf odd) {
   v_store(p + 16, _mm512_permutex2var_ps(even, _mm512_add_epi32(index, _mm512_set1_epi32(8)), odd));
 }
 
-/* The 16 x 16 matrix whose rows are r[0..15], transposed in place. */
+/* Transposes the 16 x 16 matrix with rows r[0..15] in place. */
 static inline void v_transpose(vf r[A4J_LANES]) {
   vf t[16];
 #pragma GCC unroll 16

@@ -1,4 +1,4 @@
-/* The words of the kernels for NEON (aarch64); vec_sse2.h is the one to read first. */
+/* The vocabulary of the kernels for NEON (aarch64); vec_sse2.h is the one to read first. */
 #ifndef A4J_VEC_H
 #define A4J_VEC_H
 
@@ -13,7 +13,7 @@
 /* 24 accumulators, 3 vectors of queries and the broadcasts fit the 32 registers. */
 #define A4J_TILE_VECS 3
 #define A4J_TILE_KEYS 8
-/* Keys whose exponentials are taken side by side: six vectors and what they need fit 32 registers. */
+/* Keys whose exponentials are computed together: six vectors and their temporaries fit 32 registers. */
 #define A4J_SIDE_KEYS 2
 
 typedef float32x4_t vf;
@@ -35,10 +35,10 @@ static inline void v_store_part(float *p, vf a, int n) {
   memcpy(p, t, (size_t)n * sizeof *p);
 }
 
-/* Numbers of 16 bits, widened exactly, and rounded to the nearest, ties to even. A NaN becomes a quiet one. */
+/* 16-bit numbers: loads widen exactly, stores round to nearest, ties to even. A NaN becomes a quiet NaN. */
 static inline vf v_load_bf16(const uint16_t *p) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16)); }
 static inline vf v_load_f16(const uint16_t *p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
-/* Integers of 8 bits as floats. */
+/* 8-bit integers as floats. */
 static inline vf v_load_i8(const int8_t *p) {
   int8_t t[8] = {0};
   memcpy(t, p, A4J_LANES);
@@ -84,9 +84,9 @@ static inline vf v_div(vf a, vf b) { return vdivq_f32(a, b); }
 static inline vf v_sqrt(vf a) { return vsqrtq_f32(a); }
 /* a * b + c */
 static inline vf v_fma(vf a, vf b, vf c) { return vfmaq_f32(c, a, b); }
-/* a where m, else b */
+/* a if m, else b */
 static inline vf v_select(vmask m, vf a, vf b) { return vbslq_f32(m, a, b); }
-/* The larger one, the smaller one; b where a is NaN. */
+/* The larger and the smaller of two numbers; b if a is NaN. */
 static inline vf v_max(vf a, vf b) { return v_select(vcgtq_f32(a, b), a, b); }
 static inline vf v_min(vf a, vf b) { return v_select(vcltq_f32(a, b), a, b); }
 
@@ -94,7 +94,7 @@ static inline vmask v_eq(vf a, vf b) { return vceqq_f32(a, b); }
 static inline vmask v_ge(vf a, vf b) { return vcgeq_f32(a, b); }
 static inline int v_all(vmask m) { return vminvq_u32(m) != 0; }
 static inline int v_none(vmask m) { return vmaxvq_u32(m) == 0; }
-/* Lanes whose bits are those of -0.0, which is not what v_eq asks. */
+/* Lanes that hold -0.0 and not 0.0, which v_eq does not distinguish. */
 static inline vmask v_is_negative_zero(vf a) { return vceqq_u32(vreinterpretq_u32_f32(a), vdupq_n_u32(0x80000000u)); }
 
 /* The lanes of m as bits, lane 0 first. */
@@ -104,20 +104,20 @@ static inline uint32_t v_bits(vmask m) {
 }
 /* Lanes i in which bit number `bit` of sets[i] is 1. */
 static inline vmask v_has_bit(const uint32_t *sets, int bit) { return vtstq_u32(vld1q_u32(sets), vdupq_n_u32(1u << bit)); }
-/* Which of 64 bytes are not 0, the first one as bit 0. */
+/* Which of 64 bytes are not 0; bit 0 is the first. */
 static inline uint64_t v_nonzero_bytes(const uint8_t *p) {
   uint64_t set = 0;
   for (int i = 0; i < 64; i++) set |= (uint64_t)(p[i] != 0) << i;
   return set;
 }
 
-/* A vector of A4J_LANES unsigned integers of 32 bits (vu), for random numbers. */
+/* A vector of A4J_LANES unsigned 32-bit integers (vu), for random numbers and quantised weights. */
 typedef uint32x4_t vu;
 
 static inline vu u_load(const uint32_t *p) { return vld1q_u32(p); }
 static inline vu u_set1(uint32_t x) { return vdupq_n_u32(x); }
 static inline vu u_xor(vu a, vu b) { return veorq_u32(a, b); }
-/* The low words of the products a * m, and their high words in *high. */
+/* Returns the low words of the products a * m and stores their high words in *high. */
 static inline vu u_mul(vu a, uint32_t m, vu *high) {
   const uint32x4_t first = vreinterpretq_u32_u64(vmull_u32(vget_low_u32(a), vdup_n_u32(m)));
   const uint32x4_t second = vreinterpretq_u32_u64(vmull_u32(vget_high_u32(a), vdup_n_u32(m)));
@@ -125,17 +125,17 @@ static inline vu u_mul(vu a, uint32_t m, vu *high) {
   return vuzp1q_u32(first, second);
 }
 static inline vu u_add(vu a, vu b) { return vaddq_u32(a, b); }
-/* Of each byte its low and its high four bits. */
-/* a, whose bytes are below 16, with the two bits of each byte of pairs from bit 2 PLACE on as its bits 4 and 5. */
+/* Inserts bits 2 PLACE and 2 PLACE + 1 of each byte of `pairs` as bits 4 and 5 of the bytes of a, which are below 16. */
 static inline vu u_or_pairs(vu a, vu pairs, const int PLACE) {
   if (PLACE < 2) pairs = vshlq_n_u32(pairs, 2);
   if (PLACE == 0) pairs = vshlq_n_u32(pairs, 2);
   if (PLACE == 3) pairs = vshrq_n_u32(pairs, 2);
   return vorrq_u32(a, vandq_u32(pairs, vdupq_n_u32(0x30303030)));
 }
+/* The low and the high four bits of each byte. */
 static inline vu u_low_nibbles(vu a) { return vandq_u32(a, vdupq_n_u32(0x0f0f0f0f)); }
 static inline vu u_high_nibbles(vu a) { return vandq_u32(vshrq_n_u32(a, 4), vdupq_n_u32(0x0f0f0f0f)); }
-/* Signed integers as numbers, and those nearest to numbers, ties to even. */
+/* Signed integers to floats, and floats to the nearest integer, ties to even. */
 static inline vf v_from_int(vu a) { return vcvtq_f32_s32(vreinterpretq_s32_u32(a)); }
 static inline vu u_nearest(vf a) { return vreinterpretq_u32_s32(vcvtnq_s32_f32(a)); }
 /* Dot products of bytes; see vec_sse2.h. */
@@ -156,12 +156,12 @@ static inline void u_store_limbs(uint32_t *p, vu v) {
   const int16x4_t odd_of_all = vuzp1_s16(odd, odd);      /* 1 3 1 3 */
   vst1_u32(p, vzip1_u32(vreinterpret_u32_s16(even_of_all), vreinterpret_u32_s16(odd_of_all)));
 }
-/* The upper 24 bits of each as a number in [0, 1). */
+/* The upper 24 bits of each lane as a number in [0, 1). */
 static inline vf u_fraction(vu a) { return v_mul(vcvtq_f32_u32(vshrq_n_u32(a, 8)), v_set1(0x1p-24f)); }
 
 /*
- * 2^a. The exponent is added to the polynomial's as an integer, so the range is first cut to [-126, 128]; what lies below is 0
- * (never a denormal), 128 gives infinity. vmin and vmax hand a NaN through.
+ * 2^a. The integer part is added to the exponent bits of the polynomial, so a is first clamped to [-126, 128]. Below that the
+ * result is 0, never a denormal; 128 gives infinity. vmin and vmax keep a NaN.
  */
 static inline vf v_exp2(vf a) {
   vf x = vminq_f32(v_set1(128.0f), vmaxq_f32(v_set1(-126.0f), a));
@@ -187,10 +187,10 @@ static inline void v_exp2_each(vf *a, const int n) {
 /* The sum of all lanes, added pairwise. */
 static inline float v_sum(vf a) { return vaddvq_f32(a); }
 
-/* p[i] = the sum of all lanes of the i-th argument, of each in the same order. */
+/* p[i] = the sum of all lanes of argument i, each added in the same order. */
 static inline void v_sum4(vf a, vf b, vf c, vf d, float *p) { v_store(p, vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d))); }
 
-/* Reads and writes A4J_LANES pairs: p[2 i] in lane i of even, p[2 i + 1] in lane i of odd. */
+/* Loads and stores A4J_LANES pairs: p[2 i] is lane i of even, p[2 i + 1] lane i of odd. */
 static inline void v_load_pairs(const float *p, vf *even, vf *odd) {
   float32x4x2_t pairs = vld2q_f32(p);
   *even = pairs.val[0];
@@ -201,7 +201,7 @@ static inline void v_store_pairs(float *p, vf even, vf odd) {
   vst2q_f32(p, pairs);
 }
 
-/* The 4 x 4 matrix whose rows are r[0..3], transposed in place. */
+/* Transposes the 4 x 4 matrix with rows r[0..3] in place. */
 static inline void v_transpose(vf r[A4J_LANES]) {
   float32x4x2_t a = vtrnq_f32(r[0], r[1]), b = vtrnq_f32(r[2], r[3]);
   r[0] = vcombine_f32(vget_low_f32(a.val[0]), vget_low_f32(b.val[0]));

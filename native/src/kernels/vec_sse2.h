@@ -1,7 +1,7 @@
 /*
- * The words of the kernels for baseline x86-64 (SSE2): the plainest of the vec_*.h, so the one to read first.
+ * The vocabulary of the kernels for baseline x86-64 (SSE2): the plainest of the vec_*.h, so the one to read first.
  *
- * A vector (vf) holds A4J_LANES floats, a mask (vmask) a yes or no for each lane.
+ * A vector (vf) holds A4J_LANES floats, a mask (vmask) one yes or no per lane.
  */
 #ifndef A4J_VEC_H
 #define A4J_VEC_H
@@ -14,10 +14,10 @@
 
 #define A4J_ISA baseline
 #define A4J_LANES 4
-/* 12 accumulators, 3 vectors of queries and one broadcast fill the 16 registers. */
+/* 12 accumulators, 3 vectors of queries and a broadcast fill the 16 registers. */
 #define A4J_TILE_VECS 3
 #define A4J_TILE_KEYS 4
-/* Keys whose exponentials are taken side by side. */
+/* Keys whose exponentials are computed together. */
 #define A4J_SIDE_KEYS 1
 
 typedef __m128 vf;
@@ -44,9 +44,9 @@ static inline vf v_sub(vf a, vf b) { return _mm_sub_ps(a, b); }
 static inline vf v_mul(vf a, vf b) { return _mm_mul_ps(a, b); }
 static inline vf v_div(vf a, vf b) { return _mm_div_ps(a, b); }
 static inline vf v_sqrt(vf a) { return _mm_sqrt_ps(a); }
-/* a * b + c; two roundings here, one where the machine has FMA */
+/* a * b + c: rounded twice here, once on tiers with FMA */
 static inline vf v_fma(vf a, vf b, vf c) { return _mm_add_ps(_mm_mul_ps(a, b), c); }
-/* The larger one, the smaller one; b where a is NaN. */
+/* The larger and the smaller of two numbers; b if a is NaN. */
 static inline vf v_max(vf a, vf b) { return _mm_max_ps(a, b); }
 static inline vf v_min(vf a, vf b) { return _mm_min_ps(a, b); }
 
@@ -54,18 +54,18 @@ static inline vmask v_eq(vf a, vf b) { return _mm_cmpeq_ps(a, b); }
 static inline vmask v_ge(vf a, vf b) { return _mm_cmpge_ps(a, b); }
 static inline int v_all(vmask m) { return _mm_movemask_ps(m) == 0xf; }
 static inline int v_none(vmask m) { return _mm_movemask_ps(m) == 0; }
-/* a where m, else b */
+/* a if m, else b */
 static inline vf v_select(vmask m, vf a, vf b) { return _mm_or_ps(_mm_and_ps(m, a), _mm_andnot_ps(m, b)); }
-/* Lanes whose bits are those of -0.0, which is not what v_eq asks. */
+/* Lanes that hold -0.0 and not 0.0, which v_eq does not distinguish. */
 static inline vmask v_is_negative_zero(vf a) {
   return _mm_castsi128_ps(_mm_cmpeq_epi32(_mm_castps_si128(a), _mm_set1_epi32(INT32_MIN)));
 }
 
-/* Numbers of 16 bits, widened exactly, and rounded to the nearest, ties to even. A NaN becomes a quiet one. */
+/* 16-bit numbers: loads widen exactly, stores round to nearest, ties to even. A NaN becomes a quiet NaN. */
 static inline vf v_load_bf16(const uint16_t *p) {
   return _mm_castsi128_ps(_mm_unpacklo_epi16(_mm_setzero_si128(), _mm_loadl_epi64((const __m128i *)p)));
 }
-/* A product by 2^112 moves the exponent, of denormals too; only infinity and NaN need their own. */
+/* Multiplying by 2^112 adjusts the exponent, also of denormals; only infinity and NaN need special care. */
 static inline vf v_load_f16(const uint16_t *p) {
   const __m128i half = _mm_unpacklo_epi16(_mm_loadl_epi64((const __m128i *)p), _mm_setzero_si128());
   const __m128i sign = _mm_slli_epi32(_mm_and_si128(half, _mm_set1_epi32(0x8000)), 16);
@@ -78,7 +78,7 @@ static inline vf v_load_f16(const uint16_t *p) {
   return _mm_castsi128_ps(
       _mm_or_si128(sign, _mm_or_si128(_mm_andnot_si128(not_finite, finite), _mm_and_si128(not_finite, other))));
 }
-/* Integers of 8 bits as floats. */
+/* 8-bit integers as floats. */
 static inline vf v_load_i8(const int8_t *p) {
   int32_t four;
   memcpy(&four, p, sizeof four);
@@ -103,7 +103,7 @@ static inline vf v_load_f16_part(const uint16_t *p, int n) {
 static inline __m128i i_select(__m128i m, __m128i a, __m128i b) {
   return _mm_or_si128(_mm_and_si128(m, a), _mm_andnot_si128(m, b));
 }
-/* The low halves of the lanes; packing saturates, so they are made signed first. */
+/* The low halves of the lanes; packing saturates, so they are sign-extended first. */
 static inline void i_store_words(uint16_t *p, __m128i a) {
   a = _mm_srai_epi32(_mm_slli_epi32(a, 16), 16);
   _mm_storel_epi64((__m128i *)p, _mm_packs_epi32(a, a));
@@ -116,8 +116,8 @@ static inline void v_store_bf16(uint16_t *p, vf a) {
   i_store_words(p, i_select(nan, _mm_or_si128(high, _mm_set1_epi32(0x40)), rounded));
 }
 /*
- * Below 2^-14 the sum with 1/2 rounds at the place of the last bit of a denormal; above, the exponent is moved and half a place is
- * added, less a bit if the last place is even, which may carry into infinity.
+ * Below 2^-14, adding 1/2 rounds at the last bit of a denormal. Above, the exponent is adjusted and half a unit in the last
+ * place is added, minus one bit if the last place is even; the carry may reach infinity.
  */
 static inline void v_store_f16(uint16_t *p, vf a) {
   const __m128i bits = _mm_castps_si128(a), size = _mm_and_si128(bits, _mm_set1_epi32(INT32_MAX));
@@ -150,7 +150,7 @@ static inline vmask v_has_bit(const uint32_t *sets, int bit) {
   const __m128i one = _mm_set1_epi32((int)(1u << bit));
   return _mm_castsi128_ps(_mm_cmpeq_epi32(_mm_and_si128(_mm_loadu_si128((const __m128i *)sets), one), one));
 }
-/* Which of 64 bytes are not 0, the first one as bit 0. */
+/* Which of 64 bytes are not 0; bit 0 is the first. */
 static inline uint64_t v_nonzero_bytes(const uint8_t *p) {
   uint64_t zero = 0;
   for (int i = 0; i < 64; i += 16) {
@@ -160,35 +160,35 @@ static inline uint64_t v_nonzero_bytes(const uint8_t *p) {
   return ~zero;
 }
 
-/* A vector of A4J_LANES unsigned integers of 32 bits (vu), for random numbers. */
+/* A vector of A4J_LANES unsigned 32-bit integers (vu), for random numbers and quantised weights. */
 typedef __m128i vu;
 
 static inline vu u_load(const uint32_t *p) { return _mm_loadu_si128((const __m128i *)p); }
 static inline vu u_set1(uint32_t x) { return _mm_set1_epi32((int)x); }
 static inline vu u_xor(vu a, vu b) { return _mm_xor_si128(a, b); }
-/* The low words of the products a * m, and their high words in *high. */
+/* Returns the low words of the products a * m and stores their high words in *high. */
 static inline vu u_mul(vu a, uint32_t m, vu *high) {
   const vu even = _mm_mul_epu32(a, u_set1(m)), odd = _mm_mul_epu32(_mm_srli_epi64(a, 32), u_set1(m));
   *high = _mm_unpacklo_epi32(_mm_shuffle_epi32(even, 0x0d), _mm_shuffle_epi32(odd, 0x0d));
   return _mm_unpacklo_epi32(_mm_shuffle_epi32(even, 0x08), _mm_shuffle_epi32(odd, 0x08));
 }
 static inline vu u_add(vu a, vu b) { return _mm_add_epi32(a, b); }
-/* Of each byte its low and its high four bits. */
-/* a, whose bytes are below 16, with the two bits of each byte of pairs from bit 2 PLACE on as its bits 4 and 5. */
+/* Inserts bits 2 PLACE and 2 PLACE + 1 of each byte of `pairs` as bits 4 and 5 of the bytes of a, which are below 16. */
 static inline vu u_or_pairs(vu a, vu pairs, const int PLACE) {
   if (PLACE < 2) pairs = _mm_slli_epi16(pairs, PLACE == 0 ? 4 : 2);
   if (PLACE == 3) pairs = _mm_srli_epi16(pairs, 2);
   return _mm_or_si128(a, _mm_and_si128(pairs, _mm_set1_epi8(0x30)));
 }
+/* The low and the high four bits of each byte. */
 static inline vu u_low_nibbles(vu a) { return _mm_and_si128(a, _mm_set1_epi8(15)); }
 static inline vu u_high_nibbles(vu a) { return _mm_and_si128(_mm_srli_epi16(a, 4), _mm_set1_epi8(15)); }
-/* Signed integers as numbers, and those nearest to numbers, ties to even. */
+/* Signed integers to floats, and floats to the nearest integer, ties to even. */
 static inline vf v_from_int(vu a) { return _mm_cvtepi32_ps(a); }
 static inline vu u_nearest(vf a) { return _mm_cvtps_epi32(a); }
 /*
- * Dot products of four unsigned bytes a lane with four integers v, |v| <= 32512, the same for every lane. u_store_limbs writes
- * integers in the form that u_dot4 wants, two words for four of them: here as 16 bits, those at even places before those at odd
- * ones. sum[] are two accumulators, whose total is exact.
+ * u_dot4: dot products of the four unsigned bytes of each lane with four integers v, |v| <= 32512, the same for all lanes.
+ * sum[] is two accumulators, whose total is exact. u_store_limbs writes integers in the form that u_dot4 reads, two words for
+ * four of them: here 16 bits each, even positions before odd ones.
  */
 static inline void u_dot4(vu sum[2], vu bytes, const uint32_t x[2]) {
   const vu even = _mm_set1_epi32(0xff00ff);
@@ -199,12 +199,12 @@ static inline vu u_dot4_total(const vu sum[2]) { return u_add(sum[0], sum[1]); }
 static inline void u_store_limbs(uint32_t *p, vu v) {
   _mm_storel_epi64((__m128i *)p, _mm_shufflelo_epi16(_mm_packs_epi32(v, v), 0xd8));
 }
-/* The upper 24 bits of each as a number in [0, 1). */
+/* The upper 24 bits of each lane as a number in [0, 1). */
 static inline vf u_fraction(vu a) { return v_mul(_mm_cvtepi32_ps(_mm_srli_epi32(a, 8)), v_set1(0x1p-24f)); }
 
 /*
- * 2^a. The exponent is added to the polynomial's as an integer, so the range is first cut to [-126, 128]; what lies below is 0
- * (never a denormal), 128 gives infinity. The bounds come first in min and max, which then hand a NaN through.
+ * 2^a. The integer part is added to the exponent bits of the polynomial, so a is first clamped to [-126, 128]. Below that the
+ * result is 0, never a denormal; 128 gives infinity. The bounds are the first operands of min and max, so a NaN passes through.
  */
 static inline vf v_exp2(vf a) {
   vf x = _mm_min_ps(v_set1(128.0f), _mm_max_ps(v_set1(-126.0f), a));
@@ -234,13 +234,13 @@ static inline float v_sum(vf a) {
   return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
 }
 
-/* p[i] = the sum of all lanes of the i-th argument, of each in the same order. */
+/* p[i] = the sum of all lanes of argument i, each added in the same order. */
 static inline void v_sum4(vf a, vf b, vf c, vf d, float *p) {
   _MM_TRANSPOSE4_PS(a, b, c, d);
   v_store(p, v_add(v_add(a, b), v_add(c, d)));
 }
 
-/* Reads and writes A4J_LANES pairs: p[2 i] in lane i of even, p[2 i + 1] in lane i of odd. */
+/* Loads and stores A4J_LANES pairs: p[2 i] is lane i of even, p[2 i + 1] lane i of odd. */
 static inline void v_load_pairs(const float *p, vf *even, vf *odd) {
   vf a = v_load(p), b = v_load(p + 4);
   *even = _mm_shuffle_ps(a, b, 0x88);
@@ -251,7 +251,7 @@ static inline void v_store_pairs(float *p, vf even, vf odd) {
   v_store(p + 4, _mm_unpackhi_ps(even, odd));
 }
 
-/* The 4 x 4 matrix whose rows are r[0..3], transposed in place. */
+/* Transposes the 4 x 4 matrix with rows r[0..3] in place. */
 static inline void v_transpose(vf r[A4J_LANES]) { _MM_TRANSPOSE4_PS(r[0], r[1], r[2], r[3]); }
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * The vocabulary of the kernels, and what is built from its words alone. A tier includes its own vec_*.h before; a file that is
- * opened by itself, in an editor, gets the words of the baseline.
+ * The vocabulary of the kernels, and helpers that need nothing else. A tier includes its own vec_*.h first; a file opened by
+ * itself in an editor gets the baseline's.
  */
 #ifndef A4J_WORDS_H
 #define A4J_WORDS_H
@@ -26,7 +26,7 @@
 #define LOG2_E 0x1.715476p+0f
 #define INLINE static inline __attribute__((always_inline))
 
-/* The first n lanes, 0 <= n <= A4J_LANES; the others are read as 0 and never written. Nothing to decide if n is constant. */
+/* The first n lanes, 0 <= n <= A4J_LANES; the others are read as 0 and never written. The test vanishes if n is constant. */
 INLINE vf v_load_n(const float *p, int n) { return n == A4J_LANES ? v_load(p) : v_load_part(p, n); }
 INLINE void v_store_n(float *p, vf a, int n) {
   if (n == A4J_LANES)
@@ -35,7 +35,7 @@ INLINE void v_store_n(float *p, vf a, int n) {
     v_store_part(p, a, n);
 }
 
-/* n lanes of a row, from number `at` on, of numbers stored as dtype: A4J_F32, A4J_BF16 or A4J_F16. dtype is a constant. */
+/* n numbers of a row, starting at number `at`, stored as dtype: A4J_F32, A4J_BF16 or A4J_F16. dtype is a constant. */
 INLINE vf v_load_as(const int dtype, const void *row, int64_t at, int n) {
   if (dtype == A4J_F32) return v_load_n((const float *)row + at, n);
   const uint16_t *p = (const uint16_t *)row + at;
