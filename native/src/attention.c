@@ -351,6 +351,12 @@ static void make_cut(const a4j_attention_desc *d, const struct plan *p, int64_t 
   c->partial_floats = c->chunks == 0 ? 0 : whole_lines(d->maps * c->rows * (2 + d->dim_v));
 }
 
+/*
+ * Whether partial results wait until all chunks of a stack are there. A single chunk is finished by the task that computed it, and
+ * few rows without a key have no task but the merge.
+ */
+static int needs_merge(const struct cut *c) { return c->chunks > 1 || (c->few && c->chunks == 0); }
+
 /* How batch b is split; `own` is room for a split that only this batch has. */
 static const struct cut *cut_of(const struct plan *p, int64_t b, struct cut *own) {
   if (!p->packed) return &p->cut;
@@ -388,7 +394,7 @@ static int32_t make_cuts(struct plan *p) {
     if (__builtin_mul_overflow(cut->stacks * cut->chunks, cut->partial_floats, &partials)) return A4J_SIZE_OVERFLOW;
     p->batch_tasks = larger(p->batch_tasks, cut->stacks * cut->units);
     p->batch_partials = larger(p->batch_partials, partials);
-    p->merges |= cut->chunks > 0 || cut->few;
+    p->merges |= needs_merge(cut);
     together = larger(together, cut->together);
   }
   p->program_floats = p->mask_program.count > 0 || p->score_program.count > 0 ? A4J_PROGRAM_ROOM : 0;
@@ -556,6 +562,11 @@ static int64_t chunk_task(const struct run *r, const struct cut *cut, int64_t b,
     p->kernels->attention_rows[p->call.desc->k.dtype](&t, scratch);
   else
     p->kernels->attention_tiles[p->call.desc->k.dtype](&t, 1, scratch);
+  if (!needs_merge(cut)) {
+    const float *partial = t.partial;
+    t.partial = NULL;
+    p->kernels->merge_rows(&t, partial, cut->partial_floats, 1, scratch);
+  }
   return t.work;
 }
 
@@ -570,7 +581,7 @@ static int64_t merge_task(const struct run *r, int64_t b, int64_t number, float 
   const struct plan *p = r->plan;
   struct cut own;
   const struct cut *cut = cut_of(p, b, &own);
-  if (number >= cut->stacks || (cut->chunks == 0 && !cut->few)) return 0;
+  if (number >= cut->stacks || !needs_merge(cut)) return 0;
   for (int64_t i = 0; i < (cut->few ? 1 : cut->tiles); i++) {
     struct a4j_tile t;
     find_tile(p, cut, b, number, &t);
