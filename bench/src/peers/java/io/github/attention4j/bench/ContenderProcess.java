@@ -40,6 +40,9 @@ final class ContenderProcess implements AutoCloseable {
     Map<String, String> environment = builder.environment();
     UNWANTED.forEach(environment::remove);
     environment.put("OMP_NUM_THREADS", Integer.toString(threads));
+    // Not among the arguments: ONNX Runtime 1.29 overflows its stack over a command line of a few
+    // kilobytes.
+    environment.put("CLASSPATH", System.getProperty("java.class.path"));
     environment.put("DJL_CACHE_DIR", directory.resolve("djl").toAbsolutePath().toString());
     process = builder.redirectError(errors.toFile()).start();
     commands = process.outputWriter();
@@ -69,13 +72,7 @@ final class ContenderProcess implements AutoCloseable {
     } else if (name.startsWith(Peers.OURS + " ")) {
       command.add("-Da4j.isa=" + name.substring(Peers.OURS.length() + 1));
     }
-    command.addAll(
-        List.of(
-            "-cp",
-            System.getProperty("java.class.path"),
-            ContenderMain.class.getName(),
-            name,
-            Integer.toString(threads)));
+    command.addAll(List.of(ContenderMain.class.getName(), name, Integer.toString(threads)));
     return command;
   }
 
