@@ -3,8 +3,8 @@
  *
  * The contract in one page
  * ------------------------
- * Attention is a function of its arguments. Each operation takes a descriptor (plain data: sizes, strides, options), one pointer for
- * each buffer, and a workspace if it needs one. It returns a status: zero is success.
+ * Attention is a function of its arguments. Each operation takes a descriptor (plain data: sizes, strides, options), one
+ * pointer per buffer, and a workspace if it needs one. It returns a status; zero is success.
  *
  * - Descriptors begin with their own size in bytes and the ABI version that the caller was compiled for; any other version is
  *   refused. Small arrays that vary from call to call (lengths, positions) follow the struct in the same block of memory, its "tail":
@@ -23,8 +23,8 @@
  * - Nothing here prints, exits, aborts, raises signals or throws. Arguments are validated cheaply (sizes, versions, NULL). Buffer
  *   lengths are not checked: the caller must size buffers to match the strides.
  *
- * Names: batch; heads_q and heads_kv: query and key/value heads; len_q and len_k: rows and keys; dim_qk and dim_v: widths of a head.
- * Query head h reads key/value head h / (heads_q / heads_kv).
+ * Names: batch; heads_q and heads_kv: query and key/value heads; len_q and len_k: rows and keys; dim_qk and dim_v: widths of a
+ * head. Query head h reads key/value head h / (heads_q / heads_kv).
  */
 #ifndef A4J_H
 #define A4J_H
@@ -87,21 +87,21 @@ enum a4j_dtype {
   A4J_I6 = 5  /* integers of 6 bits with scales */
 };
 
-/* In which numbers attention and linear layers multiply. */
+/* The precision in which attention and linear layers multiply. */
 enum a4j_arithmetic {
-  A4J_ARITHMETIC_EXACT = 0, /* in numbers no shorter than those that are stored */
-  A4J_ARITHMETIC_BF16 = 1   /* linear layers: of numbers rounded to bfloat16 before, where that is faster; sums are float32 */
+  A4J_ARITHMETIC_EXACT = 0, /* operands are not rounded below the precision in which they are stored */
+  A4J_ARITHMETIC_BF16 = 1   /* linear layers: operands are rounded to bfloat16 if that is faster; sums are float32 */
 };
 
 /*
- * The layout of the rows of a tensor with heads: each row is `dim` contiguous elements, and the strides are the distances from one row,
- * map, head and batch to the next, in elements. Fields for what a tensor does not have (maps, pages, scales) are 0.
+ * The layout of the rows of a tensor with heads: each row is `dim` contiguous elements, and the strides are the distances from
+ * one row, map, head and batch to the next, in elements. Fields that do not apply to a tensor (maps, pages, scales) are 0.
  *
- * The keys and values of attention may come in pages of page_rows rows each: row j of batch b is row j % page_rows of page number
- * pages[b * pages_stride_batch + j / page_rows], and stride_batch is the distance from one page to the next. `pages` is the
- * number of pages.
+ * The keys and values of attention may come in pages of page_rows rows each: row j of batch b is row j % page_rows of page
+ * number pages[b * pages_stride_batch + j / page_rows], and stride_batch is the distance from one page to the next. `pages` is
+ * the number of pages.
  *
- * Scales are float32, one for each row, with strides of their own. A row stands for its elements times its scale.
+ * Scales are float32, one per row, with strides of their own. The values of a row are its elements times its scale.
  */
 typedef struct a4j_view {
   int32_t dtype;     /* enum a4j_dtype */
@@ -121,56 +121,56 @@ enum a4j_align {
   A4J_ALIGN_OFFSETS = 2       /* offset row_offsets[b] */
 };
 
-/* No window bound on this side. */
+/* The window has no bound on this side. */
 enum { A4J_UNBOUNDED = -1 };
 
-/* What a4j_attention writes to `scores`: the stages of ONNX's qk_matmul_output_mode. The fourth, probabilities, is `weights`. */
+/* What `scores` contains: the stages of ONNX's qk_matmul_output_mode, except the fourth, probabilities, which is `weights`. */
 enum a4j_stage {
-  A4J_STAGE_SCALED = 0, /* scale * q k^T, of every key, seen or not */
-  A4J_STAGE_CAPPED = 1, /* after soft-capping, of every key, seen or not */
+  A4J_STAGE_SCALED = 0, /* scale * q k^T, for every key, seen or not */
+  A4J_STAGE_CAPPED = 1, /* after soft-capping, for every key, seen or not */
   A4J_STAGE_LOGITS = 2  /* the input of the softmax: after bias, ALiBi and score program; -infinity for keys not seen */
 };
 
-/* What a table of relative positions gives for a distance beyond its ends. */
+/* The row of a table of relative positions for a distance beyond the ends of the table. */
 enum a4j_beyond {
   A4J_BEYOND_CLIP = 0, /* its first or last row (Shaw et al. 2018) */
   A4J_BEYOND_ZERO = 1  /* a row of zeros */
 };
 
-/* What is done to the weights of a row between softmax and values; they are divided by their sum afterwards. */
+/* How the weights of a row change between softmax and values; they are divided by their sum afterwards. */
 enum a4j_harden {
   A4J_HARDEN_NONE = 0,
-  A4J_HARDEN_TOP_K = 1,   /* weights less than the k-th largest become 0; those that equal it all stay */
-  A4J_HARDEN_SUBTRACT = 2 /* max(w - w_k, 0), w_k the k-th largest of the weights' different values (tensor2tensor's hard
+  A4J_HARDEN_TOP_K = 1,   /* weights less than the k-th largest become 0; all that are equal to it stay */
+  A4J_HARDEN_SUBTRACT = 2 /* max(w - w_k, 0), w_k being the k-th largest of the distinct weights (tensor2tensor's hard
                              attention): k - 1 of them survive */
 };
 
 /* Flags: dimensions along which a drawn dropout mask does not vary. */
 enum a4j_shared { A4J_SHARED_BATCH = 1, A4J_SHARED_HEAD = 2, A4J_SHARED_ROW = 4, A4J_SHARED_KEY = 8 };
 
-/* What lambda is. */
+/* The form in which lambda is given. */
 enum a4j_lambda_form {
   A4J_LAMBDA_AS_GIVEN = 0,
   A4J_LAMBDA_SIGMOID = 1 /* the factor is 1 / (1 + exp(-lambda)) (Differential Transformer V2) */
 };
 
-/* Which key head the map m of pair h reads, when keys are grouped; r = heads_q / heads_kv. */
+/* Which key head map m of pair h reads if keys are grouped; r = heads_q / heads_kv. */
 enum a4j_key_map {
   A4J_KEY_PAIRS = 0, /* map m of key pair h / r: heads are grouped as pairs */
   A4J_KEY_HEADS = 1  /* single key heads are repeated: head x = (2 h + m) / r, that is map x % 2 of key pair x / 2 */
 };
 
-/* ---- What this library is and runs ------------------------------------------------------------------------------------ */
+/* ---- Library, kernels and threads ------------------------------------------------------------------------------------- */
 
-/* A4J_ABI_VERSION of the library; compare it with the header's before any other call. */
+/* The library's A4J_ABI_VERSION; compare it with the header's before any other call. */
 A4J_API int32_t a4j_abi_version(void);
 
 /* The version of the library, never NULL, static storage. */
 A4J_API const char *a4j_version(void);
 
 /*
- * The layout of this header as compiled: a line per constant `NAME value`, per struct `struct NAME size`, and per field
- * `NAME.field offset size`, separated by '\n'. Generated bindings are compared with it. Static storage.
+ * The layout of this header as compiled: one line per constant (`NAME value`), struct (`struct NAME size`) and field
+ * (`NAME.field offset size`), separated by '\n'. Generated bindings are compared with it. Static storage.
  */
 A4J_API const char *a4j_abi_layout(void);
 
@@ -178,7 +178,7 @@ A4J_API const char *a4j_abi_layout(void);
 A4J_API const char *a4j_status_name(int32_t status);
 A4J_API const char *a4j_status_message(int32_t status);
 
-/* The kernel tiers of this library, best first: their number, their names, and whether this machine can run them (1 or 0). */
+/* The kernel tiers of this library, best first: how many, the name of each, and whether this machine can run it (1 or 0). */
 A4J_API int32_t a4j_isa_count(void);
 A4J_API const char *a4j_isa_name(int32_t index);
 A4J_API int32_t a4j_isa_available(int32_t index);
@@ -187,8 +187,8 @@ A4J_API int32_t a4j_isa_available(int32_t index);
 A4J_API const char *a4j_isa_active(void);
 
 /*
- * Selects another tier for the whole process; calls in progress finish on the old one. Results of different tiers differ in their last
- * bits.
+ * Selects another tier for the whole process; calls in progress finish on the old one. The results of different tiers differ in
+ * their last bits.
  * A4J_NULL_POINTER, A4J_ISA_UNKNOWN, A4J_ISA_UNAVAILABLE.
  */
 A4J_API int32_t a4j_isa_select(const char *name);
@@ -196,13 +196,13 @@ A4J_API int32_t a4j_isa_select(const char *name);
 /*
  * Registers another team of threads in place of the library's own, for the whole process: the address of
  *   void run(int32_t threads, void (*fn)(void *context, int32_t thread, int32_t threads), void *context)
- * which calls fn(context, thread, n) once for each thread in [0, n), for some n in [1, threads], thread 0 on the calling thread,
- * and returns when all are done. It is called by one thread at a time. a4j_openmp_run of liba4j-openmp.so is such a function.
- * NULL is refused with A4J_NULL_POINTER. Must be called before the first call that computes.
+ * which calls fn(context, thread, n) once for each thread in [0, n), for some n in [1, threads], thread 0 on the calling
+ * thread, and returns when all are done. It is called by one thread at a time. a4j_openmp_run of liba4j-openmp.so is such a
+ * function. NULL is refused with A4J_NULL_POINTER. Must be called before the first call that computes.
  */
 A4J_API int32_t a4j_use_team(const void *run);
 
-/* How many threads the team has so far, including the caller's, or 0 before its first use; and why it has no more, or NULL. */
+/* How many threads the team has so far, including the caller's (0 before its first use), and why it has no more (or NULL). */
 A4J_API int32_t a4j_team_threads(void);
 A4J_API const char *a4j_team_failure(void);
 
@@ -211,8 +211,8 @@ A4J_API int64_t a4j_team_shared_calls(void);
 A4J_API int64_t a4j_team_busy_calls(void);
 
 /*
- * About the calls of this thread since it last asked: the number of threads of the last one that wanted more than one; -1 if that one
- * found the team busy; 0 if none wanted more than one.
+ * Of this thread's calls since it last asked, the last one that wanted more than one thread: how many it got, or -1 if it found
+ * the team busy; 0 if there was no such call.
  */
 A4J_API int32_t a4j_team_last(void);
 
@@ -227,52 +227,53 @@ A4J_API int32_t a4j_use_blas(const void *cblas_sgemm);
 /*
  * Scaled dot-product attention, plain (maps = 1) or differential (maps = 2), for every batch b, head h and row i:
  *
- *   x_m[j]      = softcap(scale * <q_m[b,h,i], k_m[b,h',j] + E[h,j-p]>)   softcap(x) = c tanh(x / c), or x where c is 0
+ *   x_m[j]      = softcap(scale * <q_m[b,h,i], k_m[b,h',j] + E[h,j-p]>)   softcap(x) = c tanh(x / c), or x if c is 0
  *   logits_m[j] = program(x_m[j] + bias[b,h,i,j] - slope[b,h] |p - j|)    over the keys j that the row sees
  *   A_m         = exp(logits_m - lse_m),  lse_m = log(exp(sink_m[h]) + sum(exp(logits_m)))
  *   W           = A_1                      plain (Vaswani et al. 2017)
  *               = A_1 - lambda[b,h,i] A_2  differential (Ye et al. 2024)
- *   W           = harden(A_1 + noise_weight * g)  where asked for, over the keys that the row sees
+ *   W           = harden(A_1 + noise_weight * g)  if requested, over the keys that the row sees
  *   out[b,h,i]  = sum over j of W[j] * keep[b,h,i,j] * keep_scale * (v[b,h',j] + F[h,j-p])
  *
- * Positions. Row i has position p = i + offset among the keys (enum a4j_align). Batch b has n keys: key_lengths[b] if there is one
- * length per batch, else len_k (or, if packed, its own number of keys).
+ * Positions. Row i has position p = i + offset among the keys (enum a4j_align). Batch b has n keys: key_lengths[b] if there is
+ * one length per batch, else len_k (or, if packed, its own number of keys).
  *
  * A row sees key j iff all of these hold:
- *   - j < n, and j < key_lengths[b,i] where lengths are given for each row, and j < key_limit;
- *   - p - window_left <= j <= p + window_right, where these are not A4J_UNBOUNDED; causal is window_right = 0;
- *   - floor(j / chunk) = floor(p / chunk), where chunk is not 0 (attention chunks);
- *   - one of the key ranges of the row's block holds j, where there are ranges;
+ *   - j < n, and j < key_lengths[b,i] if lengths are given per row, and j < key_limit;
+ *   - p - window_left <= j <= p + window_right, unless A4J_UNBOUNDED; causal is window_right = 0;
+ *   - floor(j / chunk) = floor(p / chunk), if chunk is not 0 (attention chunks);
+ *   - one of the key ranges of the row's block contains j, if there are ranges;
  *   - mask[b,h,i,j] and key_mask[b,j] are not 0, the mask program gives true, and bias[b,h,i,j] is not -infinity.
  * A row that sees no key has output 0, weights 0 and logsumexp -infinity (with a sink: the sink); in the differential form this
  * holds for each map. Keys that a row does not see never affect it, even if they are NaN or infinite; those that it
  * sees do, by the rules of IEEE arithmetic. Blocks of keys that no row of a tile sees are skipped.
  *
- * Relative positions. Where relative_rows is not 0, E and F are rows of the tables relative_keys and relative_values, one table a
- * head (or one for all, head stride 0): row relative_zero + (j - p), and beyond the tables what enum a4j_beyond says. Either may
- * be NULL, and is 0 then.
+ * Relative positions. If relative_rows is not 0, E and F are rows of the tables relative_keys and relative_values, one table
+ * per head (or one for all, head stride 0): row relative_zero + (j - p), or beyond the table as enum a4j_beyond says. A table
+ * that is NULL counts as 0.
  *
- * Random numbers. g = -log(-log u), u in [1e-5, 1 - 1e-5], is Gumbel noise: u is given, or drawn. Dropout keeps a weight where
- * its number u in [0, 1) is at least p. Drawn numbers are those of the counter-based generator Philox4x32-10 (Salmon et al.
- * 2011): its key is the seed (low word, high word); its counter is (j / 4, i, h, b), of 32 bits each; word j % 4 of its result,
- * shifted right by 8 and times 2^-24, is the number. Each of j, i, h and b counts as 0 where its dimension is shared. Noise maps
- * the number to 1e-5 + u * (1 - 2e-5). So they do not depend on threads, tiers or shapes.
+ * Random numbers. g = -log(-log u), u in [1e-5, 1 - 1e-5], is Gumbel noise; u is given or drawn. Dropout keeps a weight if its
+ * number u in [0, 1) is at least p. Numbers are drawn from the counter-based generator Philox4x32-10 (Salmon et al. 2011): its
+ * key is the seed (low word, high word); its counter is (j / 4, i, h, b), 32 bits each; word j % 4 of its result, shifted right
+ * by 8 and multiplied by 2^-24, is the number. Each of j, i, h and b counts as 0 if its dimension is shared. Noise maps the
+ * number to 1e-5 + u * (1 - 2e-5). The numbers do not depend on threads, tiers or shapes.
  *
- * Key ranges (block-sparse, block-local, dilated, tree-shaped patterns): rows come in blocks of range_rows, and each block has
- * a list of ranges [begin, end) of keys, ascending and disjoint, 0 <= begin < end <= len_k. List number b * range_stride_batch
- * + h * range_stride_head + i / range_rows of the CSR arrays is the row's.
+ * Key ranges (block-sparse, block-local, dilated, tree-shaped patterns): rows are grouped in blocks of range_rows, and each
+ * block has a list of ranges [begin, end) of keys, ascending and disjoint, 0 <= begin < end <= len_k. A row's list is number
+ * b * range_stride_batch + h * range_stride_head + i / range_rows of the CSR arrays.
  *
- * Packed batches (cu_seqlens): where q_begins is given, sequence b has rows q_begins[b] to q_begins[b + 1] of one long row
- * dimension (batch strides are then usually 0), at most len_q of them; where k_begins is given, the same for keys and len_k.
- * mask, key_mask, bias, keep, noise, weights and scores must be NULL, harden must be A4J_HARDEN_NONE, and key_lengths has one
- * entry a batch if any. Rows, positions, ranges, lengths and the counters of dropout count within a sequence.
+ * Packed batches (cu_seqlens): if q_begins is given, sequence b has rows q_begins[b] to q_begins[b + 1] of one long row
+ * dimension (batch strides are then usually 0), at most len_q of them; k_begins does the same for keys and len_k. Then mask,
+ * key_mask, bias, keep, noise, weights and scores must be NULL, harden must be A4J_HARDEN_NONE, and key_lengths, if given, has
+ * one entry per batch. Rows, positions, ranges, lengths and the counters of dropout count within a sequence.
  *
- * Range. An output is finite where its formula is: sums of values and products q k^T may leave the range of floats on the way,
- * and such rows are computed again with q scaled first and weights normalised before they meet the values. That takes up to
- * three times as long. It cannot help a logit that is itself beyond the range, nor a row with a mask, bias, ranges or program
- * all of whose products lie below -FLT_MAX: that row counts as one that sees no key.
+ * Range. An output is finite if its formula is: if sums of values or products q k^T overflow on the way, the row is computed
+ * again with q scaled first and weights normalised before they are multiplied by the values, which takes up to three times as
+ * long. This does not help if a logit itself overflows, or in a row with a mask, bias, ranges or program if all of its products
+ * are below -FLT_MAX: such a row counts as one that sees no key.
  *
- * Softmax, sums and accumulation are float32. Where v is A4J_BF16, weights may be rounded to it, and q to two of it.
+ * Softmax, sums and accumulation are float32. If v is A4J_BF16, weights may be rounded to bfloat16, and q to a sum of two
+ * bfloat16.
  */
 typedef struct a4j_attention_desc {
   int32_t size_bytes;
@@ -281,71 +282,71 @@ typedef struct a4j_attention_desc {
   int32_t threads;      /* >= 1 */
   int32_t align;        /* enum a4j_align */
   int32_t maps;         /* softmax maps that make one output head: 1, or 2 for differential attention */
-  int32_t key_map;      /* enum a4j_key_map; counts only where maps is 2 */
-  int32_t value_parts;  /* 1, or 2 where a value row is the two halves of dim_v laid side by side from two places */
-  int32_t lambda_form;  /* enum a4j_lambda_form; counts only where maps is 2 */
-  int32_t scores_stage; /* enum a4j_stage; counts only with scores */
-  int32_t beyond;       /* enum a4j_beyond; counts only with relative_rows */
-  int32_t harden;       /* enum a4j_harden; maps is 1 */
-  int32_t noisy;        /* 1: noise is added to the weights before they are hardened; with a harden only */
+  int32_t key_map;      /* enum a4j_key_map; used only if maps is 2 */
+  int32_t value_parts;  /* 1, or 2 if the two halves of a value row are stored in different places */
+  int32_t lambda_form;  /* enum a4j_lambda_form; used only if maps is 2 */
+  int32_t scores_stage; /* enum a4j_stage; used only with scores */
+  int32_t beyond;       /* enum a4j_beyond; used only with relative_rows */
+  int32_t harden;       /* enum a4j_harden; needs maps = 1 */
+  int32_t noisy;        /* 1: noise is added to the weights before they are hardened; needs harden */
   int32_t dropout;      /* 1: dropout is drawn, and keep is NULL */
   int64_t batch;
-  int64_t heads_q;  /* output heads: heads where maps is 1, pairs where maps is 2 */
+  int64_t heads_q;  /* output heads: heads if maps is 1, pairs if maps is 2 */
   int64_t heads_kv; /* the same for keys and values; divides heads_q */
   int64_t len_q;
   int64_t len_k;
   int64_t dim_qk;
-  int64_t dim_v;                     /* even where value_parts is 2 */
+  int64_t dim_v;                     /* even if value_parts is 2 */
   int64_t window_left, window_right; /* >= 0, or A4J_UNBOUNDED */
   int64_t chunk;                     /* keys of an attention chunk, or 0 */
-  int64_t key_limit;                 /* no row sees a key from here on; len_k where there is no such limit */
+  int64_t key_limit;                 /* no row sees a key from here on; len_k for no limit */
   a4j_view q, k, v, out;
   int64_t mask_stride_batch, mask_stride_head, mask_stride_row, mask_stride_key;
-  int64_t key_mask_stride_batch; /* its keys lie side by side */
+  int64_t key_mask_stride_batch; /* its keys are contiguous */
   int64_t bias_stride_batch, bias_stride_head, bias_stride_row, bias_stride_key;
   int64_t keep_stride_batch, keep_stride_head, keep_stride_row, keep_stride_key;
   int64_t lambda_stride_batch, lambda_stride_head, lambda_stride_row;
-  int64_t lse_stride_batch, lse_stride_head, lse_stride_map; /* its rows lie side by side */
+  int64_t lse_stride_batch, lse_stride_head, lse_stride_map; /* its rows are contiguous */
   /* int32_t in the tail, each in [0, len_k], that of row i of batch b at [b * stride_batch + i * stride_row]; 0: none */
   int64_t key_lengths_offset;
   int64_t key_lengths_stride_batch;
-  int64_t key_lengths_stride_row; /* 0: one a batch; 1: one a row, and then n is len_k */
+  int64_t key_lengths_stride_row; /* 0: one per batch; 1: one per row, and then n is len_k */
   int64_t row_offsets_offset;     /* int32_t[batch] in the tail, any sign; with A4J_ALIGN_OFFSETS */
   int64_t q_begins_offset;        /* int32_t[batch + 1] in the tail, ascending from 0; 0: not packed */
   int64_t k_begins_offset;
-  int64_t relative_rows; /* rows of the tables of relative positions, or 0: none; maps is 1 */
-  int64_t relative_zero; /* their row of distance j - p = 0; any number, the table need not hold it */
+  int64_t relative_rows; /* rows of the tables of relative positions, or 0: none; needs maps = 1 */
+  int64_t relative_zero; /* the row for distance j - p = 0; any number, even outside the table */
   int64_t relative_keys_stride_head, relative_keys_stride_row;
   int64_t relative_values_stride_head, relative_values_stride_row;
-  int64_t relative_values_first; /* rows i before this one take nothing from relative_values */
+  int64_t relative_values_first; /* rows i before this one do not use relative_values */
   int64_t harden_k;              /* k of enum a4j_harden, at least 1 */
   int64_t noise_stride_batch, noise_stride_head, noise_stride_row, noise_stride_key;
-  int64_t noise_seed;          /* where noise is NULL */
+  int64_t noise_seed;          /* used if noise is NULL */
   int64_t dropout_seed;        /* see "Random numbers" */
   int64_t range_rows;          /* rows of a block of the ranges, or 0: no ranges */
   int64_t range_lists;         /* number of lists */
   int64_t range_starts_offset; /* int32_t[range_lists + 1] in the tail: list x has ranges starts[x] to starts[x + 1] */
   int64_t ranges_offset;       /* int32_t[starts[range_lists]][2] in the tail: begin and end */
-  int64_t range_stride_batch, range_stride_head; /* in lists; 0 where all share them */
+  int64_t range_stride_batch, range_stride_head; /* in lists; 0 if all share them */
   int64_t slopes_offset;                         /* float[heads_q] in the tail, finite; 0: no ALiBi (Press et al. 2022) */
-  int64_t slopes_stride_batch;                   /* heads_q for slopes [batch][heads_q], 0 where batches share them */
+  int64_t slopes_stride_batch;                   /* heads_q for slopes [batch][heads_q], 0 if batches share them */
   int64_t sinks_offset;                          /* float[heads_q][maps] in the tail: logits without a value; 0: none */
   int64_t mask_program_offset;                   /* int32_t[mask_program_words] in the tail; 0: none. See "Programs" below */
   int64_t mask_program_words;
   int64_t score_program_offset; /* int32_t[score_program_words] in the tail; 0: none */
   int64_t score_program_words;
   int64_t table_0_count, table_1_count, table_2_count, table_3_count; /* elements of the programs' tables, 4 bytes each */
-  float scale;            /* finite; the caller writes 1 / sqrt(dim_qk) for the usual one */
+  float scale;            /* finite; there is no default, the usual scale is 1 / sqrt(dim_qk) */
   float softcap;          /* c > 0, or 0 for none */
   float keep_scale;       /* > 0: 1 / (1 - p) of the dropout; not read without dropout or keep */
-  float dropout_rate;     /* p in [0, 1), where dropout is 1 */
+  float dropout_rate;     /* p in [0, 1), used if dropout is 1 */
   int32_t dropout_shared; /* flags of enum a4j_shared */
-  float noise_weight;     /* finite, where noisy is 1 */
+  float noise_weight;     /* finite, used if noisy is 1 */
 } a4j_attention_desc;
 
 /*
- * Scratch for a4j_attention and a4j_attention_full with this descriptor, or minus a status. It grows with threads, not with len_q * len_k; with len_k
- * where weights are hardened, for which each thread holds up to 48 rows of them.
+ * Scratch for a4j_attention and a4j_attention_full with this descriptor, or minus a status. It grows with threads, not with
+ * len_q * len_k. If weights are hardened it also grows with len_k, because each thread holds up to 48 rows of them.
  */
 A4J_API int64_t a4j_attention_workspace_bytes(const a4j_attention_desc *desc);
 
@@ -354,36 +355,40 @@ A4J_API int64_t a4j_attention_workspace_bytes(const a4j_attention_desc *desc);
  *
  * q   [batch, heads_q, maps, len_q, dim_qk]  q.dtype
  * k   [batch, heads_kv, maps, len_k, dim_qk] k.dtype
- * v   [batch, heads_kv, value_parts, len_k, dim_v / value_parts] v.dtype; its stride_map is that of the parts
- * out [batch, heads_q, len_q, dim_v] out.dtype, written whole; it has no maps
+ * v   [batch, heads_kv, value_parts, len_k, dim_v / value_parts] v.dtype; its stride_map is the stride between parts
+ * out [batch, heads_q, len_q, dim_v] out.dtype, written completely; it has no maps
  *
- * Returns A4J_OK, A4J_NULL_POINTER, A4J_BAD_DESCRIPTOR, A4J_BAD_ABI, A4J_BAD_SIZE (also for more than INT32_MAX keys that take no
- * memory, having no width or row strides of 0, where an output has elements), A4J_BAD_OPTION, A4J_BAD_POSITION (an entry of the
- * tail is out of its bounds), A4J_BAD_PROGRAM, A4J_SIZE_OVERFLOW, A4J_SMALL_WORKSPACE, A4J_MISALIGNED, A4J_UNSUPPORTED_DTYPE.
+ * Returns A4J_OK, A4J_NULL_POINTER, A4J_BAD_DESCRIPTOR, A4J_BAD_ABI, A4J_BAD_SIZE (also for more than INT32_MAX keys that take
+ * no memory because their width or row stride is 0, if an output has elements), A4J_BAD_OPTION, A4J_BAD_POSITION (an entry of
+ * the tail is out of its bounds), A4J_BAD_PROGRAM, A4J_SIZE_OVERFLOW, A4J_SMALL_WORKSPACE, A4J_MISALIGNED,
+ * A4J_UNSUPPORTED_DTYPE.
  */
 A4J_API int32_t a4j_attention(const a4j_attention_desc *desc, const void *q, const void *k, const void *v, void *out,
                               void *workspace, int64_t workspace_bytes);
 
 /*
- * Attention with everything that the descriptor can ask for. Beside the tensors of a4j_attention:
+ * Attention with everything that the descriptor can ask for. In addition to the tensors of a4j_attention:
  *
- * k_scales, v_scales: float, by the scale strides of k and v; NULL where their type has no scales
- * k_pages, v_pages: page numbers, int32_t, by pages_stride_batch; NULL where k and v are not paged
+ * k_scales, v_scales: float, with the scale strides of k and v; NULL if their type has no scales
+ * k_pages, v_pages: page numbers, int32_t, with pages_stride_batch; NULL if k and v are not paged
  * mask     [batch, heads_q, len_q, len_k] bytes, 0 hides the key; or NULL. Keys from key_limit on are not read
- * key_mask [batch, len_k] bytes, 0 hides the key; or NULL. The same
- * bias     [batch, heads_q, len_q, len_k] float, added to the scaled, capped logits, -infinity hides the key; or NULL. The same
+ * key_mask [batch, len_k] bytes, 0 hides the key; or NULL. Keys from key_limit on are not read
+ * bias     [batch, heads_q, len_q, len_k] float, added to the scaled, capped logits, -infinity hides the key; or NULL. Keys from
+ *          key_limit on are not read
  * keep     [batch, heads_q, len_q, len_k] bytes, 0 drops the weight; or NULL
  * relative_keys   [heads_q, relative_rows, dim_qk] float; or NULL
  * relative_values [heads_q, relative_rows, dim_v] float; or NULL
- * noise    [batch, heads_q, len_q, len_k] float, u of the noise; or NULL: drawn, where noisy is 1
- * lambda   [batch, heads_q, len_q] float; NULL where maps is 1
- * table_0 to table_3: the programs' tables, of float or int32_t; NULL where not used
+ * noise    [batch, heads_q, len_q, len_k] float, u of the noise; or NULL: drawn if noisy is 1
+ * lambda   [batch, heads_q, len_q] float; NULL if maps is 1
+ * table_0 to table_3: the programs' tables, float or int32_t; NULL if not used
  * lse      [batch, heads_q, maps, len_q] float, natural logarithm; or NULL
- * weights  [batch, heads_q, len_q, len_k] float, contiguous: W before dropout, written whole; or NULL. Costs a second pass over q k^T
- * scores   [batch, heads_q, maps, len_q, len_k] float, contiguous: the logits at scores_stage, written whole; or NULL. The same
- * work     how many scores this call computed for `out`, lanes of the vectors without a row included; or NULL
+ * weights  [batch, heads_q, len_q, len_k] float, contiguous: W before dropout, written completely; or NULL. Costs a second pass
+ *          over q k^T
+ * scores   [batch, heads_q, maps, len_q, len_k] float, contiguous: the logits at scores_stage, written completely; or NULL. Costs
+ *          a second pass over q k^T
+ * work     how many scores this call computed for `out`, including vector lanes without a row; or NULL
  *
- * The strides of the descriptor are 0 where a tensor is broadcast. Returns what a4j_attention returns.
+ * A stride of 0 broadcasts a tensor along that dimension. Returns what a4j_attention returns.
  */
 A4J_API int32_t a4j_attention_full(const a4j_attention_desc *desc, const void *q, const void *k, const void *v,
                                    const float *k_scales, const float *v_scales, const int32_t *k_pages, const int32_t *v_pages,
@@ -411,18 +416,17 @@ A4J_API int32_t a4j_dropout(const a4j_dropout_desc *desc, uint8_t *keep);
 /* ---- Programs --------------------------------------------------------------------------------------------------------- */
 
 /*
- * The caller's own masks and scores, for every row and key, inside a4j_attention: straight-line code of at most A4J_PROGRAM_MAX
- * instructions, at most A4J_PROGRAM_LIVE of whose values wait for a later one at any time. Instruction number n (from 0) makes
- * value n; its operands are numbers of earlier ones; the last one's value is the result. A mask program's result is a bool,
- * true where the row sees the key, and it does not read the score. A score program's result is a float, the new score; it gets
- * the scaled, capped, biased one, and -infinity hides the key.
+ * The caller's own masks and scores, evaluated for every row and key inside a4j_attention: straight-line code of at most
+ * A4J_PROGRAM_MAX instructions, with at most A4J_PROGRAM_LIVE values live at a time. Instruction number n (from 0) computes
+ * value n; its operands are the numbers of earlier values; the last value is the result. A mask program's result is a bool,
+ * true if the row sees the key; it cannot read the score. A score program's result is a float, the new score; it reads the
+ * scaled, capped, biased one, and -infinity hides the key.
  *
- * An instruction is a word: op | a << 8 | b << 16 | c << 24, operands that it does not have being 0. A4J_OP_FLOAT and
- * A4J_OP_INT have a second word, the bits of the constant. Values are float (F), int32_t (I) or bool (B). Integers wrap
- * around.
+ * An instruction is a word: op | a << 8 | b << 16 | c << 24; unused operands are 0. A4J_OP_FLOAT and A4J_OP_INT have a second
+ * word, the bits of the constant. Values are float (F), int32_t (I) or bool (B). Integers wrap around.
  *
- * Blocks of keys for which a mask program is false in every row are skipped. What depends on the row alone, or on the key
- * alone, is computed once for a block of rows and keys, not for each pair.
+ * Blocks of keys for which a mask program is false in every row are skipped. Values that depend only on the row, or only on the
+ * key, are computed once per block of rows and keys, not for each pair.
  */
 enum { A4J_PROGRAM_MAX = 64, A4J_PROGRAM_LIVE = 32 };
 
@@ -438,10 +442,10 @@ enum a4j_op {
   A4J_OP_LOAD_FLOAT = 9,      /* F: element max(0, min(a, count - 1)) of table number b (the field itself), I a */
   A4J_OP_LOAD_INT = 10,       /* I: the same */
   A4J_OP_TO_FLOAT = 11,       /* F of I */
-  A4J_OP_TO_INT = 12,         /* I of F: towards zero; the nearest that there is where it does not fit, 0 for NaN */
+  A4J_OP_TO_INT = 12,         /* I of F: towards zero, saturating; 0 for NaN */
   A4J_OP_NEG = 13,            /* F: -a */
   A4J_OP_ABS = 14,            /* F: |a| */
-  A4J_OP_EXP = 15,            /* F: e^a, relative error at most 3e-7; less than 1.2e-38 may be 0 */
+  A4J_OP_EXP = 15,            /* F: e^a, relative error at most 3e-7; results below 1.2e-38 may be 0 */
   A4J_OP_LOG = 16,            /* F: natural logarithm */
   A4J_OP_TANH = 17,           /* F */
   A4J_OP_SQRT = 18,           /* F */
@@ -449,15 +453,15 @@ enum a4j_op {
   A4J_OP_SUB = 20,            /* F: a - b */
   A4J_OP_MUL = 21,            /* F: a b */
   A4J_OP_DIV = 22,            /* F: a / b */
-  A4J_OP_MIN = 23,            /* F: NaN where either is */
-  A4J_OP_MAX = 24,            /* F: NaN where either is */
+  A4J_OP_MIN = 23,            /* F: NaN if either is */
+  A4J_OP_MAX = 24,            /* F: NaN if either is */
   A4J_OP_INT_NEG = 25,        /* I */
   A4J_OP_INT_ABS = 26,        /* I */
   A4J_OP_INT_ADD = 27,        /* I */
   A4J_OP_INT_SUB = 28,        /* I */
   A4J_OP_INT_MUL = 29,        /* I */
-  A4J_OP_INT_DIV = 30,        /* I: floor(a / b), 0 where b is 0 */
-  A4J_OP_INT_MOD = 31,        /* I: a - b floor(a / b), 0 where b is 0 */
+  A4J_OP_INT_DIV = 30,        /* I: floor(a / b), 0 if b is 0 */
+  A4J_OP_INT_MOD = 31,        /* I: a - b floor(a / b), 0 if b is 0 */
   A4J_OP_INT_MIN = 32,        /* I */
   A4J_OP_INT_MAX = 33,        /* I */
   A4J_OP_LESS = 34,           /* B of F: a < b */
@@ -469,7 +473,7 @@ enum a4j_op {
   A4J_OP_AND = 40,            /* B of B */
   A4J_OP_OR = 41,             /* B of B */
   A4J_OP_NOT = 42,            /* B of B */
-  A4J_OP_SELECT = 43,         /* F: b where B a, else c */
+  A4J_OP_SELECT = 43,         /* F: b if a, else c; a is B */
   A4J_OP_INT_SELECT = 44      /* I: the same */
 };
 
@@ -501,16 +505,17 @@ A4J_API int32_t a4j_merge(const a4j_merge_desc *desc, const void *a, const float
 /* ---- Key/value cache -------------------------------------------------------------------------------------------------- */
 
 /*
- * Appends rows of keys (or of values) to a cache, each batch at its own length. A row is rounded to the cache's type; A4J_I8
- * stores x / scale rounded to the nearest integer, ties to even, with scale = max|x| / 127 of its row.
+ * Appends rows of keys (or of values) to a cache, in each batch after the rows that it holds. A row is rounded to the cache's
+ * type; A4J_I8 stores x / scale rounded to the nearest integer, ties to even, with scale = max|x| / 127 over the row.
  */
 typedef struct a4j_kv_append_desc {
   int32_t size_bytes;
   int32_t abi_version;
   int32_t dtype; /* of the rows: A4J_F32, A4J_BF16 or A4J_F16; A4J_F32 for a cache of A4J_I8 */
   int32_t threads;
-  int64_t batch, heads, len_new, capacity,
-      dim; /* capacity: rows that a batch has room for; in pages, those of its page numbers */
+  int64_t batch, heads, len_new;
+  int64_t capacity; /* rows that a batch has room for; if paged, in the pages that its page numbers name */
+  int64_t dim;
   int64_t rows_stride_batch, rows_stride_head, rows_stride_row;
   a4j_view cache;         /* without maps */
   int64_t lengths_offset; /* int32_t[batch] in the tail: rows that the cache holds, each >= 0 */
@@ -519,9 +524,9 @@ typedef struct a4j_kv_append_desc {
 
 /*
  * rows [batch, heads, len_new, dim], cache [batch, heads, capacity, dim]; row i of batch b goes to cache row lengths[b] + i.
- * scales [batch, heads, capacity] float, for a cache of A4J_I8 and NULL otherwise; pages: page numbers, for a paged cache and NULL
- * otherwise. Checks everything before it writes: A4J_BAD_POSITION if lengths[b] + counts[b] > capacity, counts[b] > len_new or a
- * page does not exist; A4J_BAD_VALUE if a number to be quantised is not finite.
+ * scales [batch, heads, capacity] float for a cache of A4J_I8, otherwise NULL; pages: page numbers for a paged cache, otherwise
+ * NULL. Everything is checked before anything is written: A4J_BAD_POSITION if lengths[b] + counts[b] > capacity, counts[b] >
+ * len_new or a page does not exist; A4J_BAD_VALUE if a number to be quantised is not finite.
  */
 A4J_API int32_t a4j_kv_append(const a4j_kv_append_desc *desc, const void *rows, void *cache, float *scales,
                               const int32_t *pages);
@@ -530,37 +535,37 @@ A4J_API int32_t a4j_kv_append(const a4j_kv_append_desc *desc, const void *rows, 
 
 /* How a linear projection of many rows is computed. */
 enum a4j_product {
-  A4J_PRODUCT_OWN = 0,   /* by our own kernel, which packs the weights for the call */
+  A4J_PRODUCT_OWN = 0,   /* by our own kernel, which packs the weights during the call */
   A4J_PRODUCT_BLAS = 1,  /* by sgemm */
-  A4J_PRODUCT_PACKED = 2 /* by our own kernel; weight was packed before by a4j_linear_pack */
+  A4J_PRODUCT_PACKED = 2 /* by our own kernel, with weights packed in advance by a4j_linear_pack */
 };
 
-/* Columns of out that packed weights keep side by side. */
+/* Columns of out in a panel of packed weights. */
 enum { A4J_PANEL = 48 };
 
 /*
- * How weights are stored. A4J_F32, A4J_BF16 and A4J_F16 are numbers one by one, and the other fields are 0. A4J_I8, A4J_I6 and
- * A4J_I4 are quantised: `group` columns of a row share a scale, and codes are integers of 8, 6 or 4 bits:
+ * How weights are stored. For A4J_F32, A4J_BF16 and A4J_F16 the other fields are 0. A4J_I8, A4J_I6 and A4J_I4 are quantised:
+ * `group` columns of a row share a scale, and codes are integers of 8, 6 or 4 bits:
  *
  *   weight = scale * code             code in [-128, 127], [-32, 31] or [-8, 7], if minimums is 0
  *   weight = scale * code + minimum   code in [0, 255], [0, 63] or [0, 15], if minimums is 1
  *
- * Scales and minimums are A4J_F32 or A4J_F16; or nested, A4J_I8: a signed byte for each group, times a number of A4J_F16 for each
- * span of A4J_QUANTIZED_SPAN columns, whose product in float32 is exact.
+ * Scales and minimums are A4J_F32 or A4J_F16, or nested (A4J_I8): a signed byte per group times an A4J_F16 number per span of
+ * A4J_QUANTIZED_SPAN columns; their product is exact in float32.
  *
- * Packed, A4J_QUANTIZED_ROWS rows are a block; rows beyond the last are 0. A block is one stream, group after group; its numbers
- * are little-endian, 16 of each kind, one a row:
+ * Packed, A4J_QUANTIZED_ROWS rows form a block; rows beyond the last are 0. A block is one stream, group after group, of
+ * little-endian numbers, 16 of each kind, one per row:
  *
  *   at the start of each span, if scales are nested:  16 F16 scales of scales | 16 F16 scales of minimums, if any
  *   each group:                                       codes | 16 scales | 16 minimums, if any
  *
- *   codes of A4J_I8: for each 4 columns 64 bytes, at 4 * row + column the code, + 128 if signed
- *   codes of A4J_I4: for each 8 columns 64 bytes, at 4 * row + column % 4 the code, + 8 if signed; in the low four bits that of
- *                    columns 0 to 3, in the high ones that of columns 4 to 7
- *   codes of A4J_I6: for each 16 columns the low four bits of the codes, + 32 if signed, as A4J_I4 has them, and then 64 bytes with the
- *                    high two bits: at 4 * row + column % 4, from bit 2 * (column / 4) on
+ *   codes of A4J_I8: 64 bytes per 4 columns; byte 4 * row + column is the code, + 128 if signed
+ *   codes of A4J_I4: 64 bytes per 8 columns; byte 4 * row + column % 4 has two codes, + 8 if signed: in the low four bits that of
+ *                    columns 0 to 3, in the high four bits that of columns 4 to 7
+ *   codes of A4J_I6: 192 bytes per 16 columns: the low four bits of the codes, + 32 if signed, like A4J_I4, then 64 bytes with the
+ *                    high two bits: of byte 4 * row + column % 4, the bits from 2 * (column / 4) on
  *
- * Bytes for a weight, in groups of 32 with F16 scales: 1.0625, 0.8125 and 0.5625.
+ * Bytes per weight in groups of 32 with F16 scales: 1.0625 (I8), 0.8125 (I6) and 0.5625 (I4).
  */
 typedef struct a4j_storage {
   int32_t dtype;       /* enum a4j_dtype */
@@ -574,7 +579,7 @@ enum { A4J_QUANTIZED_ROWS = 16, A4J_QUANTIZED_SPAN = 256 };
 /* Functions that layers apply to each element. */
 enum a4j_activation {
   A4J_IDENTITY = 0,  /* x */
-  A4J_RELU = 1,      /* max(x, 0), NaN if x is */
+  A4J_RELU = 1,      /* max(x, 0); NaN if x is NaN */
   A4J_GELU = 2,      /* x (1 + erf(x / sqrt(2))) / 2 (Hendrycks and Gimpel 2016) */
   A4J_GELU_TANH = 3, /* x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2, their approximation of it */
   A4J_SILU = 4,      /* x sigmoid(x) */
@@ -582,24 +587,24 @@ enum a4j_activation {
   A4J_TANH = 6
 };
 
-/* What becomes of a result. */
+/* How a result is combined with the other operand. */
 enum a4j_combine {
-  A4J_SET = 0,     /* it replaces what is there */
-  A4J_ADD = 1,     /* it is added, as in a residual connection */
-  A4J_MULTIPLY = 2 /* it is multiplied, as in a gated unit */
+  A4J_SET = 0,     /* replaces it */
+  A4J_ADD = 1,     /* is added to it, as in a residual connection */
+  A4J_MULTIPLY = 2 /* is multiplied by it, as in a gated unit */
 };
 
 /*
- * Linear projection: out[r] = combine(out[r], activation(weight x[r] + bias)), weight as PyTorch keeps it, [dim_out, dim_in].
- * Activation and combination are applied while the sums are in the cache, with the bits that a4j_elementwise gives. x of 16 bits is
- * widened before, an out of 16 bits is what float32 gives, rounded once; out[r] is read as it is stored.
+ * Linear projection: out[r] = combine(out[r], activation(weight x[r] + bias)), with the weight as in PyTorch, [dim_out,
+ * dim_in]. Activation and combination are applied while the sums are in the cache, with the same bits as a4j_elementwise. A
+ * 16-bit x is widened first; a 16-bit out is the float32 result rounded once, and as an operand it is widened exactly.
  */
 typedef struct a4j_linear_desc {
   int32_t size_bytes;
   int32_t abi_version;
   int32_t dtype; /* of x: A4J_F32, A4J_BF16 or A4J_F16 */
   int32_t threads;
-  a4j_storage weight; /* quantised weights are packed, and product is A4J_PRODUCT_OWN */
+  a4j_storage weight; /* quantised weights must be packed, with product A4J_PRODUCT_OWN */
   int32_t product;    /* enum a4j_product */
   int32_t activation; /* enum a4j_activation */
   int32_t combine;    /* enum a4j_combine */
@@ -613,71 +618,71 @@ typedef struct a4j_linear_desc {
 A4J_API int64_t a4j_linear_workspace_bytes(const a4j_linear_desc *desc);
 
 /*
- * x [rows, dim_in], weight [dim_out, dim_in] or packed, bias [dim_out] or NULL, out [rows, dim_out]; workspace may be NULL where
- * its size is 0.
- * A few rows of weights that are not packed are a bandwidth problem and take a kernel that reads them as they lie; more are what
- * the descriptor says. A4J_NO_BLAS where that is sgemm and none was registered.
+ * x [rows, dim_in], weight [dim_out, dim_in] or packed, bias [dim_out] or NULL, out [rows, dim_out]; workspace may be NULL if
+ * its size is 0. With few rows and weights that are not packed, memory bandwidth is the limit, and a kernel reads the weights
+ * in place whatever desc.product says. A4J_NO_BLAS if sgemm is needed and none is registered.
  */
 A4J_API int32_t a4j_linear(const a4j_linear_desc *desc, const void *x, const void *weight, const float *bias, void *out,
                            void *workspace, int64_t workspace_bytes);
 
 /*
- * Packs weight [dim_out, dim_in] into panels of A4J_PANEL outputs, 0 for those beyond the last. The order is the same for every
- * tier:
+ * Packs weight [dim_out, dim_in] into panels of A4J_PANEL outputs, with 0 for those beyond the last. The layout is the same for
+ * every tier:
  *
- *   float32   [ceil(dim_out / A4J_PANEL)][dim_in][A4J_PANEL]: element [p][d][c] is that of output p * A4J_PANEL + c and input d
- *   BF16      [ceil(dim_out / A4J_PANEL)][ceil(dim_in / 2)][A4J_PANEL][2]: element [p][d][c][i] is that of input 2 d + i
+ *   float32   [ceil(dim_out / A4J_PANEL)][dim_in][A4J_PANEL]: element [p][d][c] is the weight of output p * A4J_PANEL + c, input d
+ *   BF16      [ceil(dim_out / A4J_PANEL)][ceil(dim_in / 2)][A4J_PANEL][2]: element [p][d][c][i] is the weight of input 2 d + i
  *
- * BF16 if weight is A4J_BF16, or arithmetic A4J_ARITHMETIC_BF16, which rounds other weights. A call of a4j_linear with them has the
- * same weight.dtype and arithmetic. Of the descriptor, rows and the strides of x and out do not count.
+ * BF16 if weight is A4J_BF16 or arithmetic is A4J_ARITHMETIC_BF16, which rounds other weights. The calls of a4j_linear must
+ * have the same weight.dtype and arithmetic. desc.rows and the strides of x and out are not used.
  */
 A4J_API int32_t a4j_linear_pack(const a4j_linear_desc *desc, const void *weight, void *packed);
 
-/* Rows of quantised weights, [rows, dim], from row first_row on: what is written or read of them. */
+/* The rows of quantised weights to read or write: [rows, dim], from row first_row on. */
 typedef struct a4j_quantized_desc {
   int32_t size_bytes;
   int32_t abi_version;
   int32_t dtype; /* of x and out: A4J_F32, A4J_BF16 or A4J_F16 */
   int32_t threads;
   a4j_storage storage;
-  int64_t first_row; /* a multiple of A4J_QUANTIZED_ROWS to write */
+  int64_t first_row; /* to write, a multiple of A4J_QUANTIZED_ROWS */
   int64_t rows, dim;
   int64_t stride_row; /* of x and out */
 } a4j_quantized_desc;
 
-/* The bytes of first_row + rows packed rows, or minus a status: a multiple of 32, aligned like that. */
+/* The size of first_row + rows packed rows in bytes, or minus a status. A multiple of 32, which is also the alignment. */
 A4J_API int64_t a4j_quantized_bytes(const a4j_quantized_desc *desc);
 
 /*
- * Packs rows that are quantised already. codes [rows, dim] are bytes, signed or, with minimums, unsigned; scales and minimums
- * [rows, dim / group] are of the type scale_dtype; outer_scales and outer_minimums [rows, dim / A4J_QUANTIZED_SPAN] F16, NULL
- * unless scales are nested; all contiguous. `packed` is the beginning of all rows; blocks from that of first_row on are written, the
- * last one whole. A4J_BAD_VALUE if a code does not fit.
+ * Packs rows that are already quantised. codes [rows, dim] are bytes, signed or, with minimums, unsigned; scales and minimums
+ * [rows, dim / group] are of type scale_dtype; outer_scales and outer_minimums [rows, dim / A4J_QUANTIZED_SPAN] are F16, NULL
+ * unless scales are nested; all are contiguous. `packed` points to row 0; blocks are written from that of first_row on, the
+ * last one completely. A4J_BAD_VALUE if a code does not fit.
  */
 A4J_API int32_t a4j_quantized_pack(const a4j_quantized_desc *desc, const void *codes, const void *scales, const void *minimums,
                                    const void *outer_scales, const void *outer_minimums, void *packed);
 
 /*
- * Quantises x [rows, dim] into `packed`, likewise; scales are not nested. A scale is the largest |x| of its group / 127, / 31 or
- * / 7, or with minimums (largest - minimum) / 255, / 63 or / 15, rounded to its type; codes are rounded to the nearest, ties to even. So an error is
- * at most half a step, but for the rounding of scale and minimum. A4J_BAD_VALUE if an x is infinite or NaN or a scale too large for
- * its type; blocks may be written then.
+ * Quantises x [rows, dim] into `packed`, as above; scales must not be nested. A scale is the largest |x| of its group divided
+ * by 127, 31 or 7, or with minimums (largest - minimum) divided by 255, 63 or 15, rounded to its type; codes are rounded to
+ * nearest, ties to even. Errors are at most half a step, apart from the rounding of scale and minimum. A4J_BAD_VALUE if an x is
+ * infinite or NaN or a scale is too large for its type; some blocks may have been written by then.
  */
 A4J_API int32_t a4j_quantize(const a4j_quantized_desc *desc, const void *x, void *packed);
 
-/* out [rows, dim] = the weights of rows from first_row on, scale * code rounded to float32, + minimum rounded again. Nested minimums are
-   subtracted with the other sign, so that a zero has the sign that formats of files define. */
+/* out [rows, dim] = the weights of the rows from first_row on: scale * code rounded to float32, + minimum rounded again. Nested
+   minimums are negated and subtracted, which gives zeros the sign that file formats define. */
 A4J_API int32_t a4j_dequantize(const a4j_quantized_desc *desc, const void *packed, void *out);
 
 /*
- * Layers take and return rows of 16 bits as well: they widen x, compute as with float32, and round the result once. Norms keep a
- * row of 16 bits on the stack, and take no wider ones than this.
+ * Layers also take and return 16-bit rows: they widen x, compute in float32, and round the result once. Norms keep a 16-bit row
+ * on the stack and refuse wider ones than this.
  */
 enum { A4J_SHORT_ROW = 16384 };
 
 /*
- * Blocks that GGUF files keep weights in, row after row: 32 columns of a row, or 256 for formats that end in K and for IQ4_XS. d and m
- * are F16; bits come as ggml's source defines them. Packed, codes and numbers are those of the file, in this storage:
+ * The blocks in which GGUF files store weights, row after row: 32 columns of a row, or 256 for formats that end in K and for
+ * IQ4_XS. d and m are F16; ggml's source defines the order of the bits. Packing keeps the file's codes and numbers, in this
+ * storage:
  *
  *   format      bytes of a block   weight                          storage: dtype, group, scale_dtype, minimums
  *   Q4_0        18                 d * (q - 8)                     I4, 32, F16
@@ -711,12 +716,12 @@ enum a4j_block_format {
 };
 
 /*
- * Packs the blocks of rows first_row to first_row + rows, which need no alignment, as a4j_quantized_pack does. A4J_BAD_OPTION unless
- * desc.storage is that of the format, A4J_BAD_SIZE unless a block divides dim. Each thread reads its blocks and writes its rows once.
+ * Packs blocks as rows first_row to first_row + rows, like a4j_quantized_pack; blocks need no alignment. A4J_BAD_OPTION unless
+ * desc.storage is the format's, A4J_BAD_SIZE unless dim is whole blocks. Each thread reads its blocks and writes its rows once.
  */
 A4J_API int32_t a4j_blocks_pack(const a4j_quantized_desc *desc, int32_t format, const void *blocks, void *packed);
 
-/* out [rows, dim] = the weights of rows of blocks, the first one first, each rounded once at most; first_row does not count. */
+/* out [rows, dim] = the weights of the blocks, each rounded at most once. first_row is not used. */
 A4J_API int32_t a4j_blocks_widen(const a4j_quantized_desc *desc, int32_t format, const void *blocks, void *out);
 
 /* RMS normalisation (Zhang and Sennrich 2019): out[r] = x[r] / sqrt(mean(x[r]^2) + epsilon) * weight * scale. */
@@ -736,8 +741,8 @@ typedef struct a4j_rms_norm_desc {
 A4J_API int32_t a4j_rms_norm(const a4j_rms_norm_desc *desc, const void *x, const float *weight, void *out);
 
 /*
- * Layer normalisation (Ba et al. 2016): out[r] = (x[r] - mean) / sqrt(variance + epsilon) * weight + bias, the variance biased,
- * taken over the deviations from the mean in a pass of its own, so that a large mean costs no accuracy.
+ * Layer normalisation (Ba et al. 2016): out[r] = (x[r] - mean) / sqrt(variance + epsilon) * weight + bias. The variance is
+ * biased and computed from the deviations in a second pass, so a large mean costs no accuracy.
  */
 typedef struct a4j_layer_norm_desc {
   int32_t size_bytes;
@@ -764,8 +769,8 @@ enum a4j_rope_style {
 };
 
 /*
- * Rotary position embedding (Su et al. 2021): pair i of the row at position p is rotated by the angle whose cosine and sine are in
- * row p of the tables; channels from rotary_dim on are copied.
+ * Rotary position embedding (Su et al. 2021): pair i of the row at position p is rotated by the angle whose cosine and sine are
+ * element i of row p of the tables; channels from rotary_dim on are copied.
  */
 typedef struct a4j_rope_desc {
   int32_t size_bytes;
@@ -779,34 +784,34 @@ typedef struct a4j_rope_desc {
   int64_t out_stride_batch, out_stride_head, out_stride_row;
   int64_t position_start;         /* row i has position position_start + i, unless positions are given */
   int64_t positions_offset;       /* int32_t in the tail, position of row i of batch b at [b * positions_stride_batch + i] */
-  int64_t positions_stride_batch; /* len, or 0 where all batches share one list */
+  int64_t positions_stride_batch; /* len, or 0 if all batches share one list */
   int32_t style;                  /* enum a4j_rope_style */
   int32_t out_dtype;              /* like dtype */
 } a4j_rope_desc;
 
 /*
  * x, out [batch, heads, len, dim]; cos, sin [table_rows, rotary_dim / 2], contiguous. out may be x (with its strides and type).
- * Checks all positions before it writes: A4J_BAD_POSITION.
+ * All positions are checked before anything is written: A4J_BAD_POSITION.
  */
 A4J_API int32_t a4j_rope(const a4j_rope_desc *desc, const void *x, const float *cos, const float *sin, void *out);
 
 /* ---- Recurrent and additive attention --------------------------------------------------------------------------------- */
 
-/* Scores of a query and a key that are not their product; x = scale * (q - k). */
+/* Scores of a query and a key other than their product; x = scale * (q - k). */
 enum a4j_pair_form {
-  A4J_PAIR_ADDITIVE = 0,   /* <v, tanh(q + k)> (Bahdanau et al. 2015), of q and k as they are projected */
-  A4J_PAIR_GAUSSIAN = 1,   /* -|x|^2 / 2: the logarithm of a Nadaraya-Watson kernel, as the two that follow */
-  A4J_PAIR_BOXCAR = 2,     /* 0 where |x| < 1, else -infinity */
+  A4J_PAIR_ADDITIVE = 0,   /* <v, tanh(q + k)> (Bahdanau et al. 2015), of projected q and k */
+  A4J_PAIR_GAUSSIAN = 1,   /* -|x|^2 / 2: the logarithm of a Nadaraya-Watson kernel, like the next two */
+  A4J_PAIR_BOXCAR = 2,     /* 0 if |x| < 1, else -infinity */
   A4J_PAIR_EPANECHIKOV = 3 /* log(max(1 - |x|, 0)) */
 };
 
 /* The scores of a query that has no valid key. */
 enum a4j_empty_rows {
-  A4J_EMPTY_UNSEEN = 0, /* -infinity: attention sees no key */
+  A4J_EMPTY_UNSEEN = 0, /* -infinity: the query sees no key */
   A4J_EMPTY_ALIKE = 1   /* 0: attention averages all keys, as if every score had been replaced by the same number */
 };
 
-/* Scores of every query with every key, for use as the bias of an a4j_attention whose queries are 0. */
+/* The scores of all queries and keys, for use as the bias of a4j_attention_full with queries of 0. */
 typedef struct a4j_pair_scores_desc {
   int32_t size_bytes;
   int32_t abi_version;
@@ -818,19 +823,19 @@ typedef struct a4j_pair_scores_desc {
   int64_t q_stride_batch, q_stride_row;
   int64_t k_stride_batch, k_stride_row;
   int64_t key_lengths_offset; /* int32_t in the tail, each in [0, len_k]: keys from there on get -infinity; 0: all are valid */
-  int64_t key_lengths_stride_batch, key_lengths_stride_row; /* (1, 0): one a batch; (len_q, 1): one a row */
+  int64_t key_lengths_stride_batch, key_lengths_stride_row; /* (1, 0): one per batch; (len_q, 1): one per row */
   float scale;                                              /* finite; not read by A4J_PAIR_ADDITIVE */
 } a4j_pair_scores_desc;
 
 /*
  * q [batch, len_q, dim], k [batch, len_k, dim], v [dim] or NULL if the form has none, scores [batch, len_q, len_k] float,
- * contiguous, all of it written. No key from its length on is read.
+ * contiguous, written completely. Keys beyond the length are not read.
  */
 A4J_API int32_t a4j_pair_scores(const a4j_pair_scores_desc *desc, const void *q, const void *k, const float *v, float *scores);
 
 /*
- * Operations on each element: out = combine(y, activation(x)). A4J_ADD gives y + scale * activation(x). SwiGLU and its relatives
- * (Shazeer 2020) are A4J_MULTIPLY of an activated gate with what it lets through.
+ * Elementwise operations: out = combine(y, activation(x)); A4J_ADD gives y + scale * activation(x). SwiGLU and its relatives
+ * (Shazeer 2020) are A4J_MULTIPLY, with the gate as x and the gated values as y.
  */
 typedef struct a4j_elementwise_desc {
   int32_t size_bytes;
@@ -848,7 +853,7 @@ typedef struct a4j_elementwise_desc {
 /* x, y, out [rows, dim]; y may be NULL with A4J_SET. out may be x or y (with its stride and type). */
 A4J_API int32_t a4j_elementwise(const a4j_elementwise_desc *desc, const void *x, const void *y, void *out);
 
-/* Conversion of numbers; see enum a4j_dtype. */
+/* Conversion between types; enum a4j_dtype gives the rounding. */
 typedef struct a4j_convert_desc {
   int32_t size_bytes;
   int32_t abi_version;
@@ -856,15 +861,15 @@ typedef struct a4j_convert_desc {
   int32_t threads;
   int64_t rows, dim;
   int64_t x_stride_row, out_stride_row;
-  int32_t out_dtype; /* likewise */
+  int32_t out_dtype; /* like dtype */
 } a4j_convert_desc;
 
 /* x, out [rows, dim]. */
 A4J_API int32_t a4j_convert(const a4j_convert_desc *desc, const void *x, void *out);
 
 /*
- * The gates of a gated recurrent unit (Cho et al. 2014, in the form of cuDNN and PyTorch): with x and u the three parts of
- * W input + b and U h + c, in the order reset, update, new,
+ * The gates of a gated recurrent unit (Cho et al. 2014, in the form of cuDNN and PyTorch). x = W input + b and u = U h + c each
+ * have three parts, in the order reset, update, new:
  *   r = sigmoid(x_r + u_r),  z = sigmoid(x_z + u_z),  n = tanh(x_n + r * u_n),  out = (1 - z) n + z h
  */
 typedef struct a4j_gru_desc {
@@ -884,21 +889,21 @@ A4J_API int32_t a4j_gru(const a4j_gru_desc *desc, const void *x, const void *u, 
 /*
  * Features of areas (Li et al., "Area Attention", 2019; tensor2tensor's compute_area_features and basic_pool). The rows of x of
  * a head are a memory of `height` lines of `width` rows, line after line. An area is a rectangle in it, 1 to max_height lines
- * high and 1 to max_width rows wide; larger ones than the memory do not exist. Of the n = h w rows x[r] of each area, channel
- * by channel:
+ * high and 1 to max_width rows wide, and never larger than the memory. The features of the n = h w rows x[r] of an area are,
+ * channel by channel:
  *
  *   mean = sum(x[r]) / n            sum = sum(x[r])            max = max(x[r])
  *   deviation = sqrt(|variance| + epsilon), variance = sum((x[r] - mean)^2) / n
  *
- * Areas are ordered by height, then by width, then by their top left corner, line after line. So a head has
+ * Areas are ordered by height, then by width, then by their top left corner, line after line. A head has
  *   areas = sum over h <= min(max_height, height) of (height - h + 1) * sum over w <= min(max_width, width) of (width - w + 1)
  * of them, and the area of size h x w at line y and column x has the number
- *   (lines of corners of lower areas) * (columns of corners of all widths)
+ *   (lines of corners of areas less high) * (columns of corners of all widths)
  *     + (height - h + 1) * (columns of corners of narrower areas) + y * (width - w + 1) + x.
  *
- * A sum is added up within each line from the left, then line by line; no differences of larger sums are taken, so neither
- * accuracy nor NaN and infinity leave the areas that they stand in. The variance is taken over the deviations from the mean.
- * The maximum is NaN where a row of the area is.
+ * A sum adds each line from the left, then the lines. It is never a difference of larger sums, so accuracy does not suffer, and
+ * a NaN or infinity only affects the areas that contain it. The variance is computed from the deviations from the mean. The
+ * maximum is NaN if an x[r] of the area is NaN.
  */
 typedef struct a4j_area_desc {
   int32_t size_bytes;
@@ -910,14 +915,14 @@ typedef struct a4j_area_desc {
   int64_t dim;
   int64_t max_height, max_width; /* >= 1; may be larger than the memory */
   int64_t x_stride_batch, x_stride_head, x_stride_row;
-  int64_t mean_stride_row, sum_stride_row, max_stride_row, deviation_stride_row; /* each at least dim, where it is wanted */
-  float epsilon;                                                                 /* finite, >= 0; tensor2tensor has 1e-6 */
+  int64_t mean_stride_row, sum_stride_row, max_stride_row, deviation_stride_row; /* each at least dim if it is wanted */
+  float epsilon;                                                                 /* finite, >= 0; tensor2tensor uses 1e-6 */
 } a4j_area_desc;
 
 /*
  * x         [batch, heads, height * width, dim]
- * noise     [batch, heads, areas, dim] float, contiguous: where it is given, mean becomes mean + deviation * noise; or NULL
- * mean, sum, max, deviation: [batch, heads, areas, dim] float, rows at one distance each; NULL where not wanted
+ * noise     [batch, heads, areas, dim] float, contiguous: mean becomes mean + deviation * noise; or NULL
+ * mean, sum, max, deviation: [batch, heads, areas, dim] float, each with its own row stride; NULL if not wanted
  *
  * Returns A4J_OK, A4J_NULL_POINTER, A4J_BAD_DESCRIPTOR, A4J_BAD_ABI, A4J_BAD_SIZE, A4J_BAD_OPTION, A4J_SIZE_OVERFLOW,
  * A4J_UNSUPPORTED_DTYPE.
@@ -936,9 +941,10 @@ enum a4j_update {
 };
 
 /*
- * Linear attention as ONNX LinearAttention (opset 27) defines it. Each key/value head has a state S [dim_qk, dim_v]. The tokens
- * update it one after the other, and each query head of the group reads it after its own token: out = scale * S^T q. A sequence
- * may come in any number of calls; the state carries over, and the results have the same bits as those of one call.
+ * Linear attention as defined by ONNX LinearAttention (opset 27). Each key/value head has a state S [dim_qk, dim_v]. Every
+ * token updates it in turn, and after each update the query heads of the group read it for that token: out = scale * S^T q. A
+ * sequence may be split into any number of calls; the state carries over, and the results have the same bits as those of one
+ * call.
  */
 typedef struct a4j_linear_attention_desc {
   int32_t size_bytes;
@@ -951,7 +957,7 @@ typedef struct a4j_linear_attention_desc {
   int64_t heads_q, heads_kv; /* heads_q is a multiple of heads_kv */
   int64_t len;               /* tokens */
   int64_t dim_qk, dim_v;
-  int64_t decay_dim; /* 1: a decay for each head; dim_qk: one for each channel of the key; not read by rules without decay */
+  int64_t decay_dim; /* 1: a decay per head; dim_qk: one per channel of the key; not used by rules without decay */
   int64_t q_stride_batch, q_stride_head, q_stride_row;
   int64_t k_stride_batch, k_stride_head, k_stride_row;
   int64_t v_stride_batch, v_stride_head, v_stride_row;
