@@ -17,32 +17,32 @@ import java.util.stream.Collectors;
 /**
  * One self-contained HTML page with the attention maps of several models over one text.
  *
- * <p>The page is {@code attention-page.html} with the data put in. Of each map it holds the lower
- * triangle, row by row, as little-endian int16 in base64, and the factor that turns these into
- * weights: a 58-byte prompt gives 165 KB, the longest that the models take 3 MB.
+ * <p>The page is {@code attention-page.html} with the data inserted. Each map is stored as its
+ * lower triangle, row by row, in little-endian int16 in base64, with the factor that turns these
+ * into weights: a 58-byte prompt gives 165 KB, the longest possible prompt 3 MB.
  */
 final class AttentionPage {
   private AttentionPage() {}
 
   /**
-   * What the page shows of one model.
+   * The page's data of one model.
    *
    * @param name the heading
    * @param about a sentence or two below it
-   * @param unit what has a map of its own, "head" or "pair"
-   * @param lambda of a differential model the factor of each layer, else null
+   * @param unit what each map belongs to, "head" or "pair"
+   * @param lambda the factor of each layer of a differential model, else null
    * @param weights [layer][map][query][key]; read where key &lt;= query
    */
   record Model(String name, String about, String unit, double[] lambda, float[][][][] weights) {}
 
   /**
-   * What the page shows of a search by meaning.
+   * The page's data of a search by meaning.
    *
-   * @param query what was searched for
-   * @param hits what was found, best first
+   * @param query the query
+   * @param hits the sentences found, best first
    * @param texts all sentences, in the order of the similarities
    * @param similarities [text][text]
-   * @param look where the encoder looks in the query
+   * @param look the encoder's attention maps of the query
    */
   record Found(
       String query,
@@ -55,9 +55,9 @@ final class AttentionPage {
    * Writes the page.
    *
    * @param file is replaced; missing directories are created
-   * @param tokens the bytes of the text that the maps are over. Not modified.
+   * @param tokens the bytes of the text of the maps. Not modified.
    * @param layer index of the layer that is shown first
-   * @param found of the search; null leaves its section out
+   * @param found the search; null to leave its section out
    * @throws IllegalArgumentException if a map is not tokens × tokens
    */
   static void write(Path file, int[] tokens, int layer, List<Model> models, Found found)

@@ -16,28 +16,29 @@ import java.util.Locale;
 import java.util.function.Function;
 
 /**
- * Two trained language models continue a prompt through the library, race plain Java, and show
- * where they look; an encoder searches sentences by their meaning.
+ * Two trained language models continue a prompt with the library, race plain Java, and show their
+ * attention; an encoder searches sentences by meaning.
  *
  * <p>For each model it streams a continuation, then lets the library and {@link PlainCausalLm} read
- * the same text in turns and prints the rates, the speed-up and the largest difference of logits.
- * Then MiniLM searches bundled sentences. At the end it writes a page with the attention maps over
- * the prompt and the query, and with the similarities of the sentences. System properties:
+ * the same text in turns and prints the rates, the speed-up and the largest difference between
+ * logits. Then MiniLM searches bundled sentences. At the end it writes a page with the attention
+ * maps of the prompt and the query, and the similarities of the sentences. System properties:
  *
  * <ul>
  *   <li>{@code demo.prompt}: the text to continue, at most 256 bytes of UTF-8; a token is a byte
- *   <li>{@code demo.temperature}: 0 takes the likeliest byte, 1 draws as learnt; default 0.5
+ *   <li>{@code demo.temperature}: 0 takes the likeliest byte, 1 keeps the learnt distribution;
+ *       default 0.5
  *   <li>{@code demo.seed}: another whole number gives another continuation; default 2
- *   <li>{@code demo.query}: what to search the bundled sentences for
+ *   <li>{@code demo.query}: the text to search for in the bundled sentences
  *   <li>{@code demo.encoder}: the jar with MiniLM; without it there is no search
- *   <li>{@code demo.output}: where {@code attention.html} goes, default {@code target/demo}
+ *   <li>{@code demo.output}: the directory of {@code attention.html}, default {@code target/demo}
  * </ul>
  */
 public final class Demo {
-  /** At least this much racing per model, so that the JIT compiler is done well before the end. */
+  /** Race each model at least this long, so the JIT compiler is done well before the end. */
   private static final Duration RACE = Duration.ofSeconds(3);
 
-  /** Index of the layer whose maps the page shows first: some look next door, some far back. */
+  /** The layer whose maps the page shows first: some of its heads attend nearby, some far back. */
   private static final int FIRST_LAYER = 1;
 
   private static final String QUERY = "Who can fix my vehicle?";
@@ -75,7 +76,7 @@ public final class Demo {
     }
   }
 
-  /** Runs it all; what the properties ask for and cannot have is an IllegalArgumentException. */
+  /** Runs everything; wrong properties cause an IllegalArgumentException. */
   void run() throws IOException {
     String prompt = property("demo.prompt", Prompt.DEFAULT);
     Sampler sampler =
@@ -118,7 +119,7 @@ public final class Demo {
         found == null ? "" : " and the map of similarities", page);
   }
 
-  /** Searches the bundled sentences; null, and a word about it, if there is no encoder. */
+  /** Searches the bundled sentences; if there is no encoder, says so and returns null. */
   private AttentionPage.Found search() throws IOException {
     String query = property("demo.query", QUERY);
     String encoder = property("demo.encoder", "");
@@ -189,7 +190,7 @@ public final class Demo {
     return text;
   }
 
-  /** A numeric property, which a wrong value is refused by name. */
+  /** A numeric property; a wrong value is refused by name. */
   private static <N> N number(
       String name, String otherwise, String kind, Function<String, N> parse) {
     String text = property(name, otherwise);
@@ -200,7 +201,7 @@ public final class Demo {
     }
   }
 
-  /** A system property; a build may hand on one that nobody set as an empty one. */
+  /** A system property; builds may pass an unset one as an empty string. */
   private static String property(String name, String otherwise) {
     String value = System.getProperty(name, "");
     return value.isEmpty() ? otherwise : value;

@@ -53,12 +53,12 @@ public enum DemoModel {
     return title;
   }
 
-  /** What has an attention map of its own. */
+  /** What each attention map belongs to: "head" or "pair". */
   String unit() {
     return unit;
   }
 
-  /** What its attention does, in a sentence or two. */
+  /** A sentence or two about its attention. */
   String about() {
     return about;
   }

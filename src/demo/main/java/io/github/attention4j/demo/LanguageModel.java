@@ -5,23 +5,28 @@ import io.github.attention4j.models.CausalLm;
 import java.lang.foreign.Arena;
 import java.util.Arrays;
 
-/** What a race asks of a language model, so that it can treat the library and plain Java alike. */
+/**
+ * The interface that a race needs of a language model, implemented by the library and by plain
+ * Java.
+ */
 interface LanguageModel {
 
-  /** Begins a text; the readers of earlier ones must not be used any more. */
+  /** Starts a text; readers of earlier texts must not be used any more. */
   Reader newReader();
 
-  /** Logits of the token after each of the given ones, in one pass: [token][vocabulary]. */
+  /**
+   * The logits of the next token after each of the given ones, in one pass: [token][vocabulary].
+   */
   float[][] logits(int[] tokens);
 
   /** The weights of every attention map: [layer][head or pair][query][key]. */
   float[][][][] attentionWeights(int[] tokens);
 
-  /** Reads one text, a few tokens at a time, and remembers their keys and values. */
+  /** Reads one text, a few tokens at a time, and caches their keys and values. */
   @FunctionalInterface
   interface Reader {
 
-    /** Reads more of the text: logits of the token after the last one. */
+    /** Reads more of the text and returns the logits of the next token. */
     float[] read(int... tokens);
   }
 

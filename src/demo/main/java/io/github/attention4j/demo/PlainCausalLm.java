@@ -10,23 +10,23 @@ import java.util.Arrays;
 import java.util.List;
 
 /**
- * A Llama or DiffLlama language model in plain Java: what the library computes, written to be read.
+ * A Llama or DiffLlama language model in readable plain Java.
  *
- * <p>Each layer adds attention and then a SwiGLU network to the vector of every token, each behind
- * an RMSNorm; after the last layer the vector is compared with the embedding of every token, which
- * gives the logits of the next one. The attention is causal, of one of two kinds:
+ * <p>Each layer adds attention and then a SwiGLU network to the vector of every token, each after
+ * an RMSNorm; the dot products of the last layer's vector with all embeddings are the logits of the
+ * next token. Attention is causal and of one of two kinds:
  *
  * <ul>
- *   <li>{@code llama}: every head reads with {@code softmax(q kᵀ / sqrt(dim))} (Vaswani et al.,
+ *   <li>{@code llama}: the weights of a head are {@code softmax(q kᵀ / sqrt(dim))} (Vaswani et al.,
  *       "Attention Is All You Need", 2017);
- *   <li>{@code diffllama}: head h and head h + heads/2 are a pair, which reads with {@code softmax₁
- *       − λ softmax₂} the values of both heads side by side; the result passes an RMSNorm without
- *       weights and a factor {@code 1 − λ_init} (Ye et al., "Differential Transformer", 2024, in
- *       the layout of Hugging Face's {@code DiffLlamaForCausalLM}).
+ *   <li>{@code diffllama}: head h and head h + heads/2 are a pair with weights {@code softmax₁ − λ
+ *       softmax₂} over the concatenated values of both heads; the result is normalized by an
+ *       RMSNorm without weights and multiplied by {@code 1 − λ_init} (Ye et al., "Differential
+ *       Transformer", 2024, in the layout of Hugging Face's {@code DiffLlamaForCausalLM}).
  * </ul>
  *
- * <p>It runs on the calling thread alone, see {@link PlainLayers}. The model is immutable and may
- * be shared between threads; a {@link Cache} may not.
+ * <p>It runs only on the calling thread; see {@link PlainLayers}. The model is immutable and may be
+ * shared between threads; a {@link Cache} may not.
  */
 public final class PlainCausalLm {
   private final PlainConfig config;
@@ -51,10 +51,10 @@ public final class PlainCausalLm {
       float[][] down) {}
 
   /**
-   * Keys and values of the tokens that a model has read so far, for every layer.
+   * The keys and values of all tokens read so far, for every layer.
    *
-   * <p>Keys are kept as [head][dim][position] and values as [head][position][dim], so that both
-   * loops of attention run over contiguous floats. Not thread-safe.
+   * <p>Keys are stored as [head][dim][position] and values as [head][position][dim], so both loops
+   * of attention run over contiguous floats. Not thread-safe.
    */
   public static final class Cache {
     private final float[][][][] keys;
@@ -77,8 +77,8 @@ public final class PlainCausalLm {
    *
    * @param directory holds {@code config.json} and {@code model.safetensors}
    * @throws IOException if a file cannot be read
-   * @throws IllegalArgumentException if a tensor is missing or has another shape than the
-   *     configuration says
+   * @throws IllegalArgumentException if a tensor is missing or its shape does not match the
+   *     configuration
    */
   public static PlainCausalLm load(Path directory) throws IOException {
     PlainConfig config = PlainConfig.read(directory.resolve("config.json"));
@@ -100,7 +100,7 @@ public final class PlainCausalLm {
     for (int i = 0; i < config.layers(); i++) {
       String layer = "model.layers." + i + ".";
       String attention = layer + "self_attn.";
-      // Deeper layers subtract more: the schedule of the paper's section 2.1, with layers from 0.
+      // Deeper layers subtract more: section 2.1 of the paper, with layers from 0.
       double lambdaInit = 0.8 - 0.6 * Math.exp(-0.3 * i);
       layers.add(
           new Layer(
@@ -135,25 +135,25 @@ public final class PlainCausalLm {
     return layers.stream().mapToDouble(Layer::lambda).toArray();
   }
 
-  /** A cache for one text, empty. */
+  /** Creates an empty cache for one text. */
   public Cache newCache() {
     return new Cache(config);
   }
 
   /**
-   * Logits of the token that follows each of the given ones, in one pass from an empty cache.
+   * The logits of the next token after each of the given ones, in one pass from an empty cache.
    *
    * @return [token][vocabulary]
-   * @throws IllegalArgumentException as {@link #forward(int[], Cache)}
+   * @throws IllegalArgumentException as for {@link #forward(int[], Cache)}
    */
   public float[][] forward(int[] tokens) {
     return forward(tokens, newCache());
   }
 
   /**
-   * Reads more tokens: logits of the token that follows each of them.
+   * Reads more tokens and returns the logits of the next token after each of them.
    *
-   * @param tokens continue the text that the cache holds. Not modified.
+   * @param tokens continue the text in the cache. Not modified.
    * @param cache receives the keys and values of the tokens. Modified.
    * @return [token][vocabulary]
    * @throws IllegalArgumentException if a token is not in the vocabulary, or the text becomes
@@ -164,8 +164,8 @@ public final class PlainCausalLm {
   }
 
   /**
-   * Reads more tokens, as {@link #forward(int[], Cache)}, and returns the logits of the token that
-   * follows the last of them alone.
+   * Reads more tokens, like {@link #forward(int[], Cache)}, and returns only the logits after the
+   * last one.
    *
    * @return [vocabulary]
    */
@@ -175,11 +175,10 @@ public final class PlainCausalLm {
   }
 
   /**
-   * The weights with which every token reads the tokens up to itself: of each head, or of each pair
-   * {@code softmax₁ − λ softmax₂}.
+   * The attention weights of each head, or of each pair, {@code softmax₁ − λ softmax₂}.
    *
    * @return [layer][head or pair][query][key]; zero where key &gt; query
-   * @throws IllegalArgumentException as {@link #forward(int[], Cache)}
+   * @throws IllegalArgumentException as for {@link #forward(int[], Cache)}
    */
   public float[][][][] attentionWeights(int[] tokens) {
     int maps = config.differential() ? config.heads() / 2 : config.heads();
@@ -189,11 +188,11 @@ public final class PlainCausalLm {
   }
 
   /**
-   * Continues a text with the likeliest token, again and again.
+   * Continues a text, always with the likeliest token.
    *
    * @param prompt at least one token. Not modified.
-   * @return the prompt and {@code count} tokens more
-   * @throws IllegalArgumentException as {@link #forward(int[], Cache)}
+   * @return the prompt and {@code count} more tokens
+   * @throws IllegalArgumentException as for {@link #forward(int[], Cache)}
    */
   public int[] greedy(int[] prompt, int count) {
     int[] text = Arrays.copyOf(prompt, prompt.length + count);
@@ -208,7 +207,7 @@ public final class PlainCausalLm {
     return text;
   }
 
-  /** Index of the largest element, the first of equals. */
+  /** The index of the largest element; of equals, the first. */
   private static int argmax(float[] values) {
     int best = 0;
     for (int i = 1; i < values.length; i++) {
@@ -220,7 +219,7 @@ public final class PlainCausalLm {
   }
 
   /**
-   * The vector of each token behind the last layer.
+   * The vector of each token after the last layer.
    *
    * @param weights receives the attention maps, unless null. Modified.
    */
@@ -278,8 +277,8 @@ public final class PlainCausalLm {
   }
 
   /**
-   * Adds the attention of one layer to each row. Rows are taken in order, so that a row finds the
-   * keys of all before it, and of none after it, in the cache: that is the causal mask.
+   * Adds the attention of one layer to each row. Rows are processed in order, so the cache contains
+   * the keys of all rows up to a row but of none after it, which is the causal mask.
    */
   private void attention(Layer layer, float[][] x, Cache cache, int index, float[][][] weights) {
     int dim = config.headDim();
@@ -322,7 +321,7 @@ public final class PlainCausalLm {
   }
 
   /**
-   * One query row through every head: {@code read[h] = softmax(q kᵀ / sqrt(dim)) v}.
+   * Attention of one query row in every head: {@code read[h] = softmax(q kᵀ / sqrt(dim)) v}.
    *
    * @return the weights, [head][key]
    */
@@ -339,8 +338,8 @@ public final class PlainCausalLm {
   }
 
   /**
-   * One query row through every pair of heads: {@code read[p] = (1 − λ_init) norm((softmax₁ − λ
-   * softmax₂) [v₁ v₂])}.
+   * Attention of one query row in every pair of heads: {@code read[p] = (1 − λ_init) norm((softmax₁
+   * − λ softmax₂) [v₁ v₂])}.
    *
    * @return the weights {@code softmax₁ − λ softmax₂}, [pair][key]
    */
@@ -406,7 +405,7 @@ public final class PlainCausalLm {
     return sum;
   }
 
-  /** A matrix that the file holds as [output][input], as [input][output]. */
+  /** Transposes a matrix that the file stores as [output][input] to [input][output]. */
   private static float[][] matrix(SafeTensors file, String name, int inputs, int outputs) {
     float[] values = read(file, name, outputs, inputs);
     float[][] matrix = new float[inputs][outputs];

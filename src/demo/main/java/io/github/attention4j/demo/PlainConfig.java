@@ -7,7 +7,7 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
 /**
- * The sizes of a Llama or DiffLlama model, as its {@code config.json} states them.
+ * The sizes of a Llama or DiffLlama model from its {@code config.json}.
  *
  * @param differential whether pairs of heads subtract their attention maps ({@code diffllama})
  * @param vocabulary number of tokens
@@ -40,7 +40,7 @@ public record PlainConfig(
   /**
    * Reads the configuration of a checkpoint.
    *
-   * @param file a {@code config.json} of one flat object, as Hugging Face writes it
+   * @param file a {@code config.json} with one flat object, as written by Hugging Face
    * @throws IOException if the file cannot be read
    * @throws IllegalArgumentException if a key is missing or the architecture is another
    */

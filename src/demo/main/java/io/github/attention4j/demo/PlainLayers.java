@@ -3,11 +3,11 @@ package io.github.attention4j.demo;
 import java.util.Arrays;
 
 /**
- * The layers of the demonstration models as a textbook writes them: plain loops over {@code
- * float[]} on one thread.
+ * The layers of the demonstration models as in a textbook: plain loops over {@code float[]} on one
+ * thread.
  *
- * <p>They are meant to be read and to be a fair yardstick. Inner loops run over contiguous floats
- * with one index, which the JIT compiler turns into vector instructions; there is no blocking, no
+ * <p>They are meant to be readable and a fair baseline. Inner loops run over contiguous floats with
+ * one index, which the JIT compiler turns into vector instructions; there is no blocking, no
  * unrolling, no vector API and no second thread. Numbers are float32; sums that decide a whole row
  * (mean square, softmax denominator), exponentials and the angles of RoPE are double.
  */
@@ -53,7 +53,7 @@ final class PlainLayers {
   }
 
   /**
-   * The angles by which RoPE turns, {@code position * theta^(-2i / dim)}, as cosines and sines.
+   * The rotation angles of RoPE, {@code position * theta^(-2i / dim)}, as cosines and sines.
    *
    * @return [position][i] of (cos, sin), i &lt; dim / 2
    */
@@ -71,7 +71,7 @@ final class PlainLayers {
 
   /**
    * Rotates one head's vector, in place: element i of its first half and element i of its second
-   * half are the two coordinates of a point that turns by angle i (RoPE, half-split).
+   * half are the coordinates of a point that is rotated by angle i (RoPE, half-split).
    *
    * @param x holds the head's vector from {@code start} on. Modified.
    * @param rotation cosine and sine of each angle. Not modified.

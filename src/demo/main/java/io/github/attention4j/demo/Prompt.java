@@ -5,7 +5,7 @@ import java.nio.CharBuffer;
 import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
 
-/** A prompt as the models read it: a token is a byte of its UTF-8. */
+/** A prompt as the models read it: each byte of its UTF-8 is a token. */
 public final class Prompt {
   /** The prompt of the demonstration and of {@code reference.safetensors}. */
   public static final String DEFAULT =
@@ -16,9 +16,9 @@ public final class Prompt {
   /**
    * The tokens of a prompt.
    *
-   * @param context the largest number that the model takes
-   * @throws IllegalArgumentException if there is none, there are more than the context takes, or
-   *     the prompt has half of a surrogate pair
+   * @param context the most tokens that the model accepts
+   * @throws IllegalArgumentException if there are none or too many, or the prompt has half of a
+   *     surrogate pair
    */
   public static int[] tokens(String prompt, int context) {
     ByteBuffer bytes;

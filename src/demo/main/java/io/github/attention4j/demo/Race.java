@@ -6,10 +6,10 @@ import java.util.Arrays;
 import java.util.List;
 
 /**
- * How fast two implementations of one model read the same text, and how far apart their logits are.
+ * Compares the speed and the logits of two implementations of one model on the same text.
  *
- * @param ours rates of the library
- * @param plain rates of plain Java
+ * @param ours the rates of the library
+ * @param plain the rates of plain Java
  * @param difference largest absolute difference between two logits, over all tokens of the text
  */
 record Race(Rates ours, Rates plain, float difference) {
@@ -24,9 +24,9 @@ record Race(Rates ours, Rates plain, float difference) {
 
   /**
    * Lets both read a text in turns, round after round, and takes the median of the later half of
-   * the rounds, when the JIT compiler has done its work.
+   * the rounds, after the JIT compiler has done its work.
    *
-   * @param text the prompt and what was generated. Not modified.
+   * @param text the prompt and the generated text. Not modified.
    * @param prompt number of tokens in the prompt
    * @param duration of all rounds; there are at least four
    */

@@ -17,8 +17,8 @@ import java.util.List;
 import java.util.stream.IntStream;
 
 /**
- * Searches a few bundled sentences by their meaning, with MiniLM (all-MiniLM-L6-v2), an encoder of
- * 6 layers, out of the jar in which LangChain4j ships it.
+ * Searches a few bundled sentences by their meaning, with MiniLM (all-MiniLM-L6-v2), an encoder
+ * with 6 layers, from the jar in which LangChain4j ships it.
  */
 final class Search implements AutoCloseable {
   private static final String MODEL = "all-minilm-l6-v2.onnx";
@@ -32,7 +32,7 @@ final class Search implements AutoCloseable {
   /**
    * A sentence.
    *
-   * @param topic what it is about, for people: the search does not see it
+   * @param topic its topic, for display: the search does not use it
    */
   record Text(String topic, String text) {}
 
@@ -44,7 +44,7 @@ final class Search implements AutoCloseable {
   record Hit(Text text, double score) {}
 
   /**
-   * Where an encoder looks in a sentence.
+   * The attention of an encoder in a sentence.
    *
    * @param tokens the texts of the tokens
    * @param weights [layer][head][query][key]
@@ -116,7 +116,7 @@ final class Search implements AutoCloseable {
         .toList();
   }
 
-  /** The cosine of each sentence with each. */
+  /** The cosines between all sentences. */
   float[][] similarities() {
     float[][] similarities = new float[texts.size()][texts.size()];
     for (int i = 0; i < texts.size(); i++) {
@@ -152,7 +152,7 @@ final class Search implements AutoCloseable {
     return done / ((System.nanoTime() - start) * 1e-9);
   }
 
-  /** Where each head of each layer looks in a text, which is cut at the model's limit. */
+  /** The attention maps of a text, which is truncated to the model's limit. */
   Look look(String text) {
     int[] tokens =
         embedder.tokenizer().encode(text).truncated(embedder.maxTokens(), false).tokens();

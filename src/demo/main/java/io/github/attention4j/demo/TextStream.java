@@ -8,8 +8,8 @@ import java.nio.charset.CodingErrorAction;
 import java.nio.charset.StandardCharsets;
 
 /**
- * Prints text as its bytes arrive: indented, whole characters only, and without control characters,
- * which a model may well produce and a terminal would obey.
+ * Prints text as its bytes arrive: indented, only whole characters, and without control characters,
+ * which a model may produce and a terminal would execute.
  */
 final class TextStream {
   private final PrintStream out;
@@ -28,7 +28,7 @@ final class TextStream {
     this.indent = indent;
   }
 
-  /** Prints bytes, of which the last may begin a character that later ones complete. */
+  /** Prints bytes, of which the last may be an incomplete character. */
   void print(int... tokens) {
     for (int token : tokens) {
       bytes.put((byte) token).flip();

@@ -16,8 +16,8 @@ import java.util.List;
  * Assistant assistant = AiServices.builder(Assistant.class).chatModel(model).tools(…).build();
  * }</pre>
  *
- * <p>Tools work if the model's chat template has them. A response format of JSON lets the model
- * write only a JSON object. What is not supported, such as a JSON schema, penalties or pictures, is
+ * <p>Tools work if the model's chat template supports them. A JSON response format restricts the
+ * model to one JSON object. What is not supported, such as a JSON schema, penalties or pictures, is
  * refused with {@link dev.langchain4j.exception.UnsupportedFeatureException}.
  */
 public final class Attention4jChatModel implements ChatModel, AutoCloseable {
@@ -28,7 +28,7 @@ public final class Attention4jChatModel implements ChatModel, AutoCloseable {
   }
 
   /**
-   * Starts a model with the settings of its files.
+   * Starts with the settings of the model's files.
    *
    * @return a builder
    */
@@ -57,7 +57,7 @@ public final class Attention4jChatModel implements ChatModel, AutoCloseable {
     chat.close();
   }
 
-  /** Collects the options of a model. Not safe for several threads. */
+  /** Collects the options of a model. Not safe for use by several threads. */
   public static final class Builder extends ChatBuilder<Builder> {
     private Builder() {}
 

@@ -30,7 +30,7 @@ import java.util.Set;
  * <p>A list of texts is one packed computation, so prefer {@code embedAll} to many calls of {@code
  * embed}. If the model has prompts for queries and documents, the request's {@link
  * EmbeddingInputType} chooses between them (LangChain4j's ingestor and retriever have an option
- * {@code inputType}); a request that does not say gets the model's default prompt, usually none.
+ * {@code inputType}); a request without a type gets the model's default prompt, usually none.
  */
 public final class Attention4jEmbeddingModel implements EmbeddingModel, AutoCloseable {
   private final TextEmbedder embedder;
@@ -44,7 +44,7 @@ public final class Attention4jEmbeddingModel implements EmbeddingModel, AutoClos
   }
 
   /**
-   * Starts a model with the settings of its files.
+   * Starts with the settings of the model's files.
    *
    * @return a builder
    */
@@ -53,9 +53,9 @@ public final class Attention4jEmbeddingModel implements EmbeddingModel, AutoClos
   }
 
   /**
-   * Returns what computes.
+   * Returns the embedder.
    *
-   * @return lives as long as this model, or as the caller keeps it open
+   * @return the embedder, open as long as this model or the caller's
    */
   public TextEmbedder embedder() {
     return embedder;
@@ -113,7 +113,7 @@ public final class Attention4jEmbeddingModel implements EmbeddingModel, AutoClos
     }
   }
 
-  /** Collects the options of a model. Not safe for several threads. */
+  /** Collects the options of a model. Not safe for use by several threads. */
   public static final class Builder {
     private Path modelPath;
     private TextEmbedder embedder;
@@ -127,7 +127,7 @@ public final class Attention4jEmbeddingModel implements EmbeddingModel, AutoClos
     /**
      * Opens the model at a path; see {@link TextEmbedder#open}.
      *
-     * @param modelPath what {@code TextEmbedder} opens, such as a directory from Hugging Face
+     * @param modelPath a path for {@code TextEmbedder}, such as a directory from Hugging Face
      * @return this builder
      */
     public Builder modelPath(Path modelPath) {
@@ -136,9 +136,9 @@ public final class Attention4jEmbeddingModel implements EmbeddingModel, AutoClos
     }
 
     /**
-     * Uses an embedder that is open, with all its options.
+     * Uses an open embedder with all its options.
      *
-     * @param embedder is not closed by the model
+     * @param embedder the embedder, which the model does not close
      * @return this builder
      */
     public Builder embedder(TextEmbedder embedder) {
@@ -147,7 +147,7 @@ public final class Attention4jEmbeddingModel implements EmbeddingModel, AutoClos
     }
 
     /**
-     * Chooses what the model is called in responses and listeners.
+     * Sets the model's name in responses and listeners.
      *
      * @param modelName any name; the file name of the path by default
      * @return this builder
@@ -158,7 +158,7 @@ public final class Attention4jEmbeddingModel implements EmbeddingModel, AutoClos
     }
 
     /**
-     * Reads more or fewer tokens of a text than the model's files say.
+     * Sets how many tokens of a text are read, instead of the model's files.
      *
      * @param maxTokens see {@link TextEmbedder.Builder#maxTokens}
      * @return this builder
@@ -180,7 +180,7 @@ public final class Attention4jEmbeddingModel implements EmbeddingModel, AutoClos
     }
 
     /**
-     * Refuses texts that are too long rather than cutting them.
+     * Refuses texts that are too long instead of truncating them.
      *
      * @return this builder
      */

@@ -5,15 +5,15 @@ import dev.langchain4j.spi.model.embedding.EmbeddingModelFactory;
 import java.nio.file.Path;
 
 /**
- * What LangChain4j finds when it looks for an embedding model by itself, as its {@code
- * EmbeddingStoreIngestor} does: the model at the path that the system property {@value #PROPERTY}
- * names.
+ * The factory that LangChain4j finds when no embedding model is configured, for example in its
+ * {@code EmbeddingStoreIngestor}. It opens the model at the path in the system property {@value
+ * #PROPERTY}.
  */
 public final class Attention4jEmbeddingModelFactory implements EmbeddingModelFactory {
   /** The system property that holds the path. */
   public static final String PROPERTY = "attention4j.embedding.model";
 
-  /** Makes a factory, for {@link java.util.ServiceLoader}. */
+  /** Creates a factory, for {@link java.util.ServiceLoader}. */
   public Attention4jEmbeddingModelFactory() {}
 
   /**

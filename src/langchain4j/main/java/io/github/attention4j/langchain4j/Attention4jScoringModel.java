@@ -31,7 +31,7 @@ public final class Attention4jScoringModel implements ScoringModel, AutoCloseabl
   }
 
   /**
-   * Starts a model with the settings of its files.
+   * Starts with the settings of the model's files.
    *
    * @return a builder
    */
@@ -40,9 +40,9 @@ public final class Attention4jScoringModel implements ScoringModel, AutoCloseabl
   }
 
   /**
-   * Returns what computes.
+   * Returns the reranker.
    *
-   * @return lives as long as this model, or as the caller keeps it open
+   * @return the reranker, open as long as this model or the caller's
    */
   public Reranker reranker() {
     return reranker;
@@ -68,7 +68,7 @@ public final class Attention4jScoringModel implements ScoringModel, AutoCloseabl
     }
   }
 
-  /** Collects the options of a model. Not safe for several threads. */
+  /** Collects the options of a model. Not safe for use by several threads. */
   public static final class Builder {
     private Path modelPath;
     private Reranker reranker;
@@ -79,7 +79,7 @@ public final class Attention4jScoringModel implements ScoringModel, AutoCloseabl
     /**
      * Opens the model at a path; see {@link Reranker#open(Path)}.
      *
-     * @param modelPath what {@code Reranker} opens, such as a directory from Hugging Face
+     * @param modelPath a path for {@code Reranker}, such as a directory from Hugging Face
      * @return this builder
      */
     public Builder modelPath(Path modelPath) {
@@ -88,9 +88,9 @@ public final class Attention4jScoringModel implements ScoringModel, AutoCloseabl
     }
 
     /**
-     * Uses a reranker that is open.
+     * Uses an open reranker.
      *
-     * @param reranker is not closed by the model
+     * @param reranker the reranker, which the model does not close
      * @return this builder
      */
     public Builder reranker(Reranker reranker) {
@@ -99,7 +99,7 @@ public final class Attention4jScoringModel implements ScoringModel, AutoCloseabl
     }
 
     /**
-     * Refuses a query and text that are too long together rather than cutting them.
+     * Refuses a query and text that are too long together instead of truncating them.
      *
      * @return this builder
      */
@@ -113,7 +113,7 @@ public final class Attention4jScoringModel implements ScoringModel, AutoCloseabl
      *
      * @return the model, to be closed
      * @throws IllegalArgumentException if not exactly one of modelPath and reranker is set, if
-     *     truncation is to be refused by a reranker that is open, or if the model is not supported
+     *     refuseTruncation is set for an open reranker, or if the model is not supported
      * @throws UncheckedIOException if a file cannot be read
      */
     public Attention4jScoringModel build() {

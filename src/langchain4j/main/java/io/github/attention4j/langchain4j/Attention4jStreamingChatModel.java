@@ -15,12 +15,11 @@ import java.util.List;
 import java.util.concurrent.atomic.AtomicBoolean;
 
 /**
- * Chats with a language model in this process and hands the answer on piece by piece.
+ * Chats with a language model in this process and streams the answer.
  *
- * <p>{@code chat} returns at once; the handler is called in a thread of the request's own, which
- * ends with it. Cancelling through the handle of the context ends the text after the token that is
- * being computed: the handler then hears nothing more. Options and limits are those of {@link
- * Attention4jChatModel}.
+ * <p>{@code chat} returns at once; the handler is called in a separate thread for each request.
+ * Cancelling through the handle of the context ends the text after the current token, and the
+ * handler is not called any more. Options and limits are those of {@link Attention4jChatModel}.
  */
 public final class Attention4jStreamingChatModel implements StreamingChatModel, AutoCloseable {
   private final OpenChat chat;
@@ -30,7 +29,7 @@ public final class Attention4jStreamingChatModel implements StreamingChatModel, 
   }
 
   /**
-   * Starts a model with the settings of its files.
+   * Starts with the settings of the model's files.
    *
    * @return a builder
    */
@@ -96,7 +95,7 @@ public final class Attention4jStreamingChatModel implements StreamingChatModel, 
     chat.close();
   }
 
-  /** Collects the options of a model. Not safe for several threads. */
+  /** Collects the options of a model. Not safe for use by several threads. */
   public static final class Builder extends ChatBuilder<Builder> {
     private Builder() {}
 

@@ -10,7 +10,7 @@ import java.util.List;
 import java.util.Objects;
 
 /**
- * The options that both chat models have. Not safe for several threads.
+ * The options of both chat models. Not safe for use by several threads.
  *
  * @param <B> the builder itself
  */
@@ -45,9 +45,9 @@ public abstract class ChatBuilder<B extends ChatBuilder<B>> {
   }
 
   /**
-   * Uses a model that is open.
+   * Uses an open model.
    *
-   * @param chat is not closed by the model
+   * @param chat the chat, which the model does not close
    * @return this builder
    */
   public B chat(Chat chat) {
@@ -56,7 +56,7 @@ public abstract class ChatBuilder<B extends ChatBuilder<B>> {
   }
 
   /**
-   * Chooses what the model is called in responses and listeners.
+   * Sets the model's name in responses and listeners.
    *
    * @param modelName any name; the file name of the path, or the family, by default
    * @return this builder
@@ -67,7 +67,7 @@ public abstract class ChatBuilder<B extends ChatBuilder<B>> {
   }
 
   /**
-   * Chooses the temperature of requests that do not say.
+   * Sets the default temperature.
    *
    * @param temperature 0 takes the likeliest token
    * @return this builder
@@ -78,7 +78,7 @@ public abstract class ChatBuilder<B extends ChatBuilder<B>> {
   }
 
   /**
-   * Chooses top-p of requests that do not say.
+   * Sets the default top-p.
    *
    * @param topP above 0, at most 1
    * @return this builder
@@ -89,7 +89,7 @@ public abstract class ChatBuilder<B extends ChatBuilder<B>> {
   }
 
   /**
-   * Chooses top-k of requests that do not say.
+   * Sets the default top-k.
    *
    * @param topK at least 1
    * @return this builder
@@ -100,9 +100,9 @@ public abstract class ChatBuilder<B extends ChatBuilder<B>> {
   }
 
   /**
-   * Limits the new tokens of requests that do not say.
+   * Sets the default limit of new tokens.
    *
-   * @param maxOutputTokens at least 0; what the context has room for by default
+   * @param maxOutputTokens at least 0; otherwise only the context is a limit
    * @return this builder
    */
   public B maxOutputTokens(int maxOutputTokens) {
@@ -111,7 +111,7 @@ public abstract class ChatBuilder<B extends ChatBuilder<B>> {
   }
 
   /**
-   * Ends answers before any of these, in requests that do not say.
+   * Sets the default stop sequences, before which answers end.
    *
    * @param stopSequences texts, none of them empty
    * @return this builder
@@ -122,7 +122,7 @@ public abstract class ChatBuilder<B extends ChatBuilder<B>> {
   }
 
   /**
-   * Makes answers repeatable.
+   * Makes answers reproducible.
    *
    * @param seed the same seed gives the same answer; random by default
    * @return this builder
@@ -133,9 +133,9 @@ public abstract class ChatBuilder<B extends ChatBuilder<B>> {
   }
 
   /**
-   * Listens to requests and responses.
+   * Sets the listeners.
    *
-   * @param listeners are told of each
+   * @param listeners are notified of each request and response
    * @return this builder
    */
   public B listeners(List<ChatModelListener> listeners) {
@@ -143,7 +143,7 @@ public abstract class ChatBuilder<B extends ChatBuilder<B>> {
     return self();
   }
 
-  /** What was chosen, and the model opened: later changes to this builder do not reach it. */
+  /** The chosen options and the open model; later changes to this builder have no effect on it. */
   OpenChat open() {
     if ((modelPath == null) == (chat == null)) {
       throw new IllegalArgumentException(

@@ -2,7 +2,7 @@ package io.github.attention4j.langchain4j;
 
 import java.nio.file.Path;
 
-/** What models are called. */
+/** The default names of models. */
 final class Names {
   private Names() {}
 

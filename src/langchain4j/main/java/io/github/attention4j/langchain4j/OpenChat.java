@@ -33,10 +33,10 @@ import java.util.function.BooleanSupplier;
 import java.util.function.Consumer;
 
 /**
- * What both chat models share: LangChain4j's words become ours, and back.
+ * The common part of both chat models, which translates LangChain4j's requests and responses.
  *
  * @param owned whether closing releases the chat
- * @param seed of the sampler; null for another one in each request
+ * @param seed the seed of the sampler; null for a random one in each request
  */
 record OpenChat(
     Chat chat,

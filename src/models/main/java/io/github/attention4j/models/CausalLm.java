@@ -42,9 +42,9 @@ import java.util.function.IntConsumer;
 import java.util.zip.CRC32;
 
 /**
- * A language model that continues texts token by token: a decoder as Hugging Face's Transformers
- * defines it, of the families cohere2, diffllama, gemma2, gemma3_text, gpt2, gpt_neox, granite,
- * llama, mistral, mixtral, olmo2, phi3, qwen2, qwen3, qwen3_moe and smollm3.
+ * A language model that continues texts token by token: a decoder of Hugging Face's Transformers,
+ * of the families cohere2, diffllama, gemma2, gemma3_text, gpt2, gpt_neox, granite, llama, mistral,
+ * mixtral, olmo2, phi3, qwen2, qwen3, qwen3_moe and smollm3.
  *
  * <pre>{@code
  * try (CausalLm model = CausalLm.open(directory)) {
@@ -53,31 +53,31 @@ import java.util.zip.CRC32;
  * }
  * }</pre>
  *
- * <p><b>What the files say is computed or refused.</b> A setting that could change the result and
- * is not computed is refused by name and value, and so is a tensor that no part of the model is
- * known by.
+ * <p><b>What the files say is computed or refused.</b> A setting that could change the result but
+ * is not supported is refused by name and value, and so is a tensor that belongs to no part of the
+ * model.
  *
- * <p><b>Memory.</b> Weights stay mapped from their files, in 16 or 32 bits as they are stored;
- * blocks of GGUF files are packed in 8, 6 or 4 bits; those that a file keeps in another order are
- * copied. {@link #weightBytes} tells. Replace files by renaming: a file that somebody truncates
- * while it is mapped fails as the platform pleases. What a text needs belongs to its {@link
- * Session}, and grows with the text.
+ * <p><b>Memory.</b> Weights in 16 or 32 bits stay mapped from their files; blocks of GGUF files are
+ * packed in 8, 6 or 4 bits; weights that a file stores in another order are copied. {@link
+ * #weightBytes} shows how much there is of each. Replace files by renaming: truncating a file while
+ * it is mapped can crash the process. The memory of a text belongs to its {@link Session} and grows
+ * with the text.
  *
  * <p><b>Threads.</b> The model is immutable and safe for any number of threads at once; each text
- * needs a session of its own. An operation uses {@link io.github.attention4j.A4j#threads()} threads
- * at most. Interrupting a thread that reads a prompt or generates ends it between two parts of the
- * prompt or two tokens, by {@link CancellationException}.
+ * needs a session of its own. An operation uses at most {@link io.github.attention4j.A4j#threads()}
+ * threads. If a thread is interrupted while it reads a prompt or generates, the call ends after the
+ * current part of the prompt or token with a {@link CancellationException}.
  */
 public final class CausalLm implements AutoCloseable {
-  /** Longer prompts are read in parts of this length, which bounds the room that they need. */
+  /** Longer prompts are read in parts of this length, which bounds the memory that they need. */
   static final int MOST_ROWS = 512;
 
   /** The most tokens that a draft proposes at once. */
   private static final int MOST_DRAFTED = 8;
 
   /**
-   * Texts that advance in one pass: as many as are multiplied by the weights in the order of one
-   * row, so that each gets the bits that it gets alone.
+   * Texts that advance in one pass: as many as the product computes with the bits of a single row,
+   * so each text gets the same bits as by itself.
    */
   private static final int MOST_TOGETHER = 16;
 
@@ -94,7 +94,7 @@ public final class CausalLm implements AutoCloseable {
 
   private final Arena arena;
 
-  /** Those that no thread is computing in: as many as threads have shared steps at once. */
+  /** Rooms that no thread is using: as many as threads have shared steps at once. */
   private final Queue<SharedRoom> sharedRooms = new ConcurrentLinkedQueue<>();
 
   /** Room for the texts of a shared step, and for the logits of each. */
@@ -133,14 +133,15 @@ public final class CausalLm implements AutoCloseable {
    *
    * <p>A directory has {@code config.json}, and {@code model.safetensors} or the files that {@code
    * model.safetensors.index.json} names. Tokens that end a text are those of {@code
-   * generation_config.json} if it is there. Of a GGUF model in several files, the first is given.
+   * generation_config.json}, if that file exists. For a GGUF model in several files, pass the first
+   * one.
    *
    * @param path the directory or file, which must not be truncated while the model is open
    * @return the model, to be closed
    * @throws IOException if a file is missing, cannot be read, or is malformed
-   * @throws IllegalArgumentException if the configuration asks for what is not supported, or the
-   *     tensors are not those that it asks for; the message lists all that are wrong
-   * @throws OutOfMemoryError if there is no memory for the weights that are copied
+   * @throws IllegalArgumentException if the configuration asks for something that is not supported,
+   *     or tensors do not match it; the message lists all that are wrong
+   * @throws OutOfMemoryError if there is not enough memory for copied weights
    */
   public static CausalLm open(Path path) throws IOException {
     return open(path, LoadOptions.defaults());
@@ -149,8 +150,8 @@ public final class CausalLm implements AutoCloseable {
   /**
    * Opens a model with options.
    *
-   * @param path as {@link #open(Path)}
-   * @param options what weights are kept as, and who is told of the progress
+   * @param path as for {@link #open(Path)}
+   * @param options how weights are stored, and who is told about the progress
    * @return the model, to be closed
    * @throws IOException as {@link #open(Path)}
    * @throws IllegalArgumentException as {@link #open(Path)}
@@ -229,7 +230,7 @@ public final class CausalLm implements AutoCloseable {
         weights);
   }
 
-  /** What {@code generation_config.json} says about sampling. */
+  /** The sampler that {@code generation_config.json} describes. */
   private static Sampler defaultSampler(Path directory) throws IOException {
     Path file = directory.resolve("generation_config.json");
     if (!Files.exists(file)) {
@@ -267,7 +268,7 @@ public final class CausalLm implements AutoCloseable {
     return tokenizer;
   }
 
-  /** Where there is a {@code generation_config.json}, it alone says which tokens end a text. */
+  /** If there is a {@code generation_config.json}, only that says which tokens end a text. */
   private static Set<Integer> ends(Path directory, Settings settings) throws IOException {
     Set<Integer> ends = ends(settings);
     Path file = directory.resolve("generation_config.json");
@@ -304,8 +305,8 @@ public final class CausalLm implements AutoCloseable {
   /**
    * Returns the tokens that end a text.
    *
-   * @return {@code eos_token_id} of {@code generation_config.json} if it is there, else of {@code
-   *     config.json}; empty if there is none
+   * @return {@code eos_token_id} of {@code generation_config.json} if that file exists, else of
+   *     {@code config.json}; empty if there is none
    */
   public Set<Integer> ends() {
     return ends;
@@ -314,7 +315,7 @@ public final class CausalLm implements AutoCloseable {
   /**
    * Returns the sampler that the model's files ask for.
    *
-   * @return what {@code generation_config.json} says, greedy if it says nothing or is not there,
+   * @return what {@code generation_config.json} says; greedy if it says nothing or does not exist,
    *     and for GGUF files
    */
   public Sampler defaultSampler() {
@@ -323,7 +324,7 @@ public final class CausalLm implements AutoCloseable {
 
   /**
    * Returns the model's own tokenizer: {@code tokenizer.json} of the directory, or the one in the
-   * GGUF file. It is opened when first asked for, and closed with the model.
+   * GGUF file. It is opened on first use and closed with the model.
    *
    * @return the tokenizer
    * @throws IllegalStateException if there is none, or the model has been closed
@@ -339,7 +340,7 @@ public final class CausalLm implements AutoCloseable {
   }
 
   /**
-   * Returns the template by which the model expects conversations: that of {@code
+   * Returns the template in which the model expects conversations: that of {@code
    * tokenizer_config.json} or {@code chat_template.jinja}, or the one in the GGUF file.
    *
    * @return the template, or nothing if there is none
@@ -351,10 +352,10 @@ public final class CausalLm implements AutoCloseable {
   }
 
   /**
-   * Turns the text of a rendered {@link #chatTemplate} into tokens: special tokens in it are
-   * recognised, and none are added.
+   * Encodes the text of a rendered {@link #chatTemplate}: special tokens in it are recognised, and
+   * none are added.
    *
-   * @param rendered what the template gave
+   * @param rendered the output of the template
    * @return the tokens
    * @throws IllegalStateException if there is no tokenizer, or the model has been closed
    */
@@ -374,7 +375,7 @@ public final class CausalLm implements AutoCloseable {
   }
 
   /**
-   * Returns the number of tokens there are; a token is a number from 0 below it.
+   * Returns the size of the vocabulary; tokens are numbers from 0 up to this, exclusive.
    *
    * @return {@code vocab_size}
    */
@@ -385,8 +386,8 @@ public final class CausalLm implements AutoCloseable {
   /**
    * Returns the most tokens that a text may have.
    *
-   * @return {@code max_position_embeddings}; with linear scaling of rotary positions or YaRN as
-   *     many times more as their factor says
+   * @return {@code max_position_embeddings}; with linear scaling of rotary positions or YaRN, times
+   *     their factor
    */
   public int context() {
     return specification.context();
@@ -404,14 +405,14 @@ public final class CausalLm implements AutoCloseable {
   /**
    * Returns the number of attention maps of a layer.
    *
-   * @return the number of query heads, or of pairs of them if the model is differential
+   * @return the number of query heads, or of pairs of query heads if the model is differential
    */
   public int maps() {
     return specification.maps();
   }
 
   /**
-   * Returns the λ of a layer: what the second map of each pair is multiplied with.
+   * Returns the λ of a layer, the factor of the second map of each pair.
    *
    * @param layer the layer, from 0
    * @return {@code exp(λ_q1 · λ_k1) − exp(λ_q2 · λ_k2) + λ_init}
@@ -435,10 +436,10 @@ public final class CausalLm implements AutoCloseable {
   }
 
   /**
-   * Returns how many bytes the weights take, by what they are kept as. Bytes of a kind that ends in
-   * {@code mapped} are those of the file, shared with every process that has it mapped.
+   * Returns how many bytes the weights take, by how they are stored. Bytes of a kind that ends in
+   * {@code mapped} are in the file and shared with every process that maps it.
    *
-   * @return such as {@code {BF16 mapped=2471600128, F32=270336}}
+   * @return for example {@code {BF16 mapped=2471600128, F32=270336}}
    */
   public Map<String, Long> weightBytes() {
     return decoder.bytes();
@@ -456,8 +457,8 @@ public final class CausalLm implements AutoCloseable {
 
   /**
    * Frees the weights. Waits until no other thread is computing a token, a part of a prompt, or a
-   * whole text in one pass, but not for whole generations: whatever is asked of the model
-   * afterwards is refused. Closing twice is harmless.
+   * whole text in one pass, but not for whole generations; later calls are refused. Closing twice
+   * is harmless.
    */
   @Override
   public void close() {
@@ -475,16 +476,16 @@ public final class CausalLm implements AutoCloseable {
   // ---- Whole texts ----
 
   /**
-   * Computes the logits of the token that follows each of the given ones, in one pass, without a
+   * Computes the logits of the next token after each of the given ones, in one pass, without a
    * cache.
    *
    * @param arena supplies the memory of the result
    * @param tokens the text, at least one token. Not modified.
    * @return {@code [length, vocabulary]}
    * @throws IllegalArgumentException if there is no token, one is not in the vocabulary, or there
-   *     are more than the context holds
+   *     are more than fit the context
    * @throws IllegalStateException if the model or the arena is closed
-   * @throws OutOfMemoryError if there is no memory to compute in
+   * @throws OutOfMemoryError if there is not enough memory
    */
   public Tensor logits(Arena arena, int[] tokens) {
     Objects.requireNonNull(arena, "arena");
@@ -502,17 +503,17 @@ public final class CausalLm implements AutoCloseable {
   }
 
   /**
-   * Computes the weights with which each token reads the tokens up to itself, in one layer: those
-   * of each head, or of each pair {@code softmax₁ − λ · softmax₂}, which may be negative.
+   * Computes the attention weights of one layer: those of each head, or for each pair {@code
+   * softmax₁ − λ · softmax₂}, which may be negative.
    *
    * @param arena supplies the memory of the result
    * @param tokens the text, at least one token. Not modified.
    * @param layer the layer, from 0
-   * @return {@code [maps, length, length]}, by query and key; 0 where the key comes later
+   * @return {@code [maps, length, length]}, by query and key; 0 if the key comes later
    * @throws IllegalArgumentException as {@link #logits}
    * @throws IndexOutOfBoundsException if there is no such layer
    * @throws IllegalStateException if the model or the arena is closed
-   * @throws OutOfMemoryError if there is no memory to compute in
+   * @throws OutOfMemoryError if there is not enough memory
    */
   public Tensor attentionWeights(Arena arena, int[] tokens, int layer) {
     Objects.requireNonNull(arena, "arena");
@@ -530,7 +531,7 @@ public final class CausalLm implements AutoCloseable {
   }
 
   /**
-   * Continues a prompt, in a session that lasts for this call.
+   * Continues a prompt in a session that exists only for this call.
    *
    * @param prompt at least one token. Not modified.
    * @param maxNewTokens the most tokens to add
@@ -538,13 +539,13 @@ public final class CausalLm implements AutoCloseable {
    * @param onToken is given each new token as soon as it is chosen
    * @return the new tokens; fewer than {@code maxNewTokens} if the last one ends the text
    * @throws IllegalArgumentException if the prompt is empty, one of its tokens is not in the
-   *     vocabulary, maxNewTokens is negative, or both together are more than the context holds
-   * @throws IllegalStateException if the model is closed, before or meanwhile
-   * @throws OutOfMemoryError if there is no memory for the session
+   *     vocabulary, maxNewTokens is negative, or prompt and new tokens do not fit the context
+   * @throws IllegalStateException if the model is closed, before or during the call
+   * @throws OutOfMemoryError if there is not enough memory for the session
    */
   public int[] generate(int[] prompt, int maxNewTokens, Sampler sampler, IntConsumer onToken) {
     checkGeneration(prompt, maxNewTokens, 0, specification.context(), "context");
-    // The listener may go on in whatever thread it likes, but the session stays in this one.
+    // The listener may continue in any thread, but the session stays in this one.
     try (Arena memory = Arena.ofConfined()) {
       return newSession(memory, prompt.length + maxNewTokens)
           .generate(prompt, maxNewTokens, sampler, onToken);
@@ -557,7 +558,7 @@ public final class CausalLm implements AutoCloseable {
   private static final String TOKENS = "tokens";
   private static final String LOGITS = "logits";
 
-  /** Tells apart models of the same shape, by the sizes and some of the weights. */
+  /** Distinguishes models by their sizes and some of the weights. */
   private String fingerprint() {
     CRC32 sum = new CRC32();
     try (Arena scratch = Arena.ofConfined()) {
@@ -582,15 +583,15 @@ public final class CausalLm implements AutoCloseable {
   }
 
   /**
-   * Makes a session of what {@link Session#save} has written.
+   * Restores a session that {@link Session#save} wrote.
    *
-   * @param arena supplies its memory, and decides which threads may use it, and how long
-   * @param file the file, which is not needed any more afterwards
-   * @return a session that goes on where the saved one was
+   * @param arena supplies its memory and determines which threads may use it and for how long
+   * @param file the file, which is not needed afterwards
+   * @return a session that continues where the saved one was
    * @throws IOException if the file cannot be read or is malformed
-   * @throws IllegalArgumentException if it is not of a session, or of another model
+   * @throws IllegalArgumentException if it is not a saved session, or one of another model
    * @throws IllegalStateException if the model or the arena is closed
-   * @throws OutOfMemoryError if there is no memory for it
+   * @throws OutOfMemoryError if there is not enough memory
    */
   public Session restoreSession(Arena arena, Path file) throws IOException {
     Objects.requireNonNull(arena, "arena");
@@ -650,20 +651,20 @@ public final class CausalLm implements AutoCloseable {
   }
 
   /**
-   * Reads one more token of each of several texts. The weights are read once for all of them, which
-   * is what time goes into; each text gets the logits that it gets alone. Sessions may join and
-   * leave between steps.
+   * Reads one more token of each of several texts. The weights, which take most of the time, are
+   * read only once for all of them; each text gets the same logits as by itself. Sessions may join
+   * and leave between steps.
    *
    * @param sessions different sessions of this model, all usable by this thread. Modified.
    * @param tokens the next token of each
-   * @return for each the logits {@code [vocabulary]} of the token after it, in the tensor that
-   *     {@link Session#step} returns too
-   * @throws IllegalArgumentException if there is not one token for each session, a session comes
-   *     twice or belongs to another model, a token is not in the vocabulary, or a session has no
-   *     room; nothing is read then
+   * @return for each session the logits {@code [vocabulary]} of the token after it, in the same
+   *     tensor that {@link Session#step} returns
+   * @throws IllegalArgumentException if there is not one token for each session, a session is
+   *     listed twice or belongs to another model, a token is not in the vocabulary, or a session is
+   *     full; then nothing is read
    * @throws IllegalStateException if the model or a session's arena is closed, or an arena is
-   *     confined to another thread; no session has read its token then, or those of the first
-   *     sixteens have
+   *     confined to another thread; sessions are read in groups of sixteen, and the earlier groups
+   *     may have read their tokens then
    */
   public List<Tensor> step(List<Session> sessions, int[] tokens) {
     if (sessions.size() != tokens.length) {
@@ -697,7 +698,7 @@ public final class CausalLm implements AutoCloseable {
     for (int i = 0; i < tokens.length; i++) {
       Session session = sessions.get(i);
       if (decoder.changesKeys(session.length, session.length + 1)) {
-        // Its whole text is read anew, which is no matter of the others.
+        // Its whole text must be read again, which is done apart from the others.
         session.step(tokens[i]);
         continue;
       }
@@ -753,10 +754,10 @@ public final class CausalLm implements AutoCloseable {
   }
 
   /**
-   * Makes an empty session for a text as long as the context.
+   * Creates an empty session for a text of up to the whole context.
    *
-   * @param arena supplies the memory of keys, values and intermediate results, and decides which
-   *     threads may use the session, and how long
+   * @param arena supplies the memory of keys, values and intermediate results, and determines which
+   *     threads may use the session and for how long
    * @return a session
    * @throws IllegalStateException if the model or the arena is closed
    * @throws OutOfMemoryError if there is not enough memory
@@ -766,13 +767,13 @@ public final class CausalLm implements AutoCloseable {
   }
 
   /**
-   * Makes an empty session for a text of limited length.
+   * Creates an empty session for a text of limited length.
    *
-   * @param arena supplies the memory of keys, values and intermediate results, and decides which
-   *     threads may use the session, and how long
+   * @param arena supplies the memory of keys, values and intermediate results, and determines which
+   *     threads may use the session and for how long
    * @param capacity the most tokens, from 1 to {@link #context()}
    * @return a session
-   * @throws IllegalArgumentException if capacity lies outside its range
+   * @throws IllegalArgumentException if capacity is out of range
    * @throws IllegalStateException if the model or the arena is closed
    * @throws OutOfMemoryError if there is not enough memory
    */
@@ -781,15 +782,15 @@ public final class CausalLm implements AutoCloseable {
   }
 
   /**
-   * Makes an empty session for a text of limited length, whose keys and values are stored in a type
-   * of its own: 16 bits take half the memory, and half the time to read of a long text.
+   * Creates an empty session for a text of limited length whose keys and values are stored in the
+   * given type: 16 bits need half the memory, and of a long text half the time to read them.
    *
-   * @param arena supplies the memory of keys, values and intermediate results, and decides which
-   *     threads may use the session, and how long
+   * @param arena supplies the memory of keys, values and intermediate results, and determines which
+   *     threads may use the session and for how long
    * @param capacity the most tokens, from 1 to {@link #context()}
    * @param cache {@link DType#F32}, {@link DType#BF16} or {@link DType#F16}
    * @return a session
-   * @throws IllegalArgumentException if capacity lies outside its range, or cache is none of these
+   * @throws IllegalArgumentException if capacity is out of range or cache is another type
    * @throws IllegalStateException if the model or the arena is closed
    * @throws OutOfMemoryError if there is not enough memory
    */
@@ -822,17 +823,17 @@ public final class CausalLm implements AutoCloseable {
   }
 
   /**
-   * Makes memory for the keys and values of many sessions, from which each takes pages as its text
-   * grows. The operating system provides it as it is first written.
+   * Creates a pool of memory for the keys and values of many sessions; each takes pages from it as
+   * its text grows. The operating system provides the memory when it is first written.
    *
-   * @param arena shared, unless one thread uses all sessions; decides how long the memory lives
+   * @param arena shared, unless one thread uses all sessions; determines how long the memory lives
    * @param cache how keys and values are stored: {@link DType#F32}, {@link DType#BF16} or {@link
    *     DType#F16}
    * @param tokens the most tokens of all sessions together, at least 1. A session takes whole pages
    *     of {@value SessionPool#PAGE_TOKENS} tokens.
    * @return a pool of free pages
-   * @throws IllegalArgumentException if cache is none of these, or there are less than 1 or too
-   *     many tokens
+   * @throws IllegalArgumentException if cache is another type, or tokens is less than 1 or too
+   *     large
    * @throws IllegalStateException if the model or the arena is closed
    * @throws OutOfMemoryError if the operating system refuses so much memory
    */
@@ -848,16 +849,16 @@ public final class CausalLm implements AutoCloseable {
   }
 
   /**
-   * Makes an empty session whose keys and values are in pages of a pool. {@linkplain Session#close
-   * Close} it to return them.
+   * Creates an empty session whose keys and values are in pages of a pool. {@linkplain
+   * Session#close Close} it to return the pages.
    *
-   * @param arena supplies the memory of everything else, and decides which threads may use the
-   *     session, and how long
+   * @param arena supplies all other memory, and determines which threads may use the session and
+   *     for how long
    * @param capacity the most tokens, from 1 to {@link #context()}
    * @param pool a pool of this model
-   * @return a session, which holds no page
-   * @throws IllegalArgumentException if capacity lies outside its range, or the pool belongs to
-   *     another model
+   * @return a session without pages
+   * @throws IllegalArgumentException if capacity is out of range, or the pool belongs to another
+   *     model
    * @throws IllegalStateException if the model or the arena is closed
    * @throws OutOfMemoryError if there is not enough memory
    */
@@ -876,10 +877,9 @@ public final class CausalLm implements AutoCloseable {
   }
 
   /**
-   * One text that a model reads and continues. It remembers the keys and values of all tokens so
-   * far, so that each new token costs one pass through the model for itself alone. Their memory
-   * grows with the text: by doubling if it belongs to the session's arena, by pages in a {@link
-   * SessionPool}.
+   * A text that a model reads and continues. The session caches the keys and values of all tokens
+   * so far, so a new token costs one pass of the model for that token only. The cache grows with
+   * the text: by doubling in the session's arena, by pages in a {@link SessionPool}.
    *
    * <pre>{@code
    * CausalLm.Session session = model.newSession(arena);
@@ -891,15 +891,15 @@ public final class CausalLm implements AutoCloseable {
    * }
    * }</pre>
    *
-   * <p>Not safe for several threads. A session whose arena is shared may be passed on from thread
-   * to thread; different sessions of a model do not disturb each other.
+   * <p>Not safe for several threads. A session with a shared arena may be passed from thread to
+   * thread; different sessions of a model are independent.
    */
   public static final class Session implements AutoCloseable {
     private static final BooleanSupplier NEVER = () -> false;
 
     private final CausalLm model;
 
-    /** Null if keys and values have memory of their own. */
+    /** Null if keys and values are in the session's arena. */
     private final SessionPool pool;
 
     private final int capacity;
@@ -911,12 +911,12 @@ public final class CausalLm implements AutoCloseable {
     private final float[] choice;
     private final Sampler.Scratch choosing = new Sampler.Scratch();
 
-    /** What has been read; the rest of the array is room. */
+    /** The tokens read so far, and room for more. */
     private int[] text = new int[16];
 
     private int length;
 
-    /** The length of the text that the logits follow; -1 if they follow none. */
+    /** The length of the text after which the logits apply; -1 if there are none. */
     private int logitsAt = -1;
 
     private boolean closed;
@@ -958,10 +958,10 @@ public final class CausalLm implements AutoCloseable {
     }
 
     /**
-     * Forgets the last tokens, so that another text with the same beginning need not be read again.
+     * Drops the last tokens, so the beginning of the text can be reused for another one.
      *
      * @param length how many tokens to keep, at most those read
-     * @throws IllegalArgumentException if the session has not read so many, or length is negative
+     * @throws IllegalArgumentException if length is negative or more than the session has read
      */
     public void truncate(int length) {
       checkOpen();
@@ -976,8 +976,8 @@ public final class CausalLm implements AutoCloseable {
     }
 
     /**
-     * Forgets the text, and returns the session's pages if it is in a pool. Whatever is asked of it
-     * afterwards is refused; closing twice is harmless.
+     * Forgets the text, and returns the session's pages if it uses a pool. Later calls are refused;
+     * closing twice is harmless.
      *
      * @throws IllegalStateException if the session's arena is confined to another thread
      */
@@ -1007,16 +1007,16 @@ public final class CausalLm implements AutoCloseable {
     // ---- Copies ----
 
     /**
-     * Makes another session whose text begins as this one's: so several continuations share what
-     * was read once.
+     * Creates another session with the same beginning, so several continuations share what was read
+     * once.
      *
-     * @param arena supplies the other session's memory, and decides which threads may use it
-     * @param length how many tokens of this text it begins with
-     * @return a session of the same capacity, independent of this one. If this one is in a pool, so
-     *     is the other: both hold the same pages, and whoever first writes to one gets a copy.
+     * @param arena supplies the other session's memory and determines which threads may use it
+     * @param length how many tokens of this text it starts with
+     * @return a session of the same capacity, independent of this one. In a pool, both share pages
+     *     until one of them writes to a page, which then gets copied.
      * @throws IllegalArgumentException if length is negative or more than this session has read
      * @throws IllegalStateException if the model or an arena is closed
-     * @throws OutOfMemoryError if there is no memory for the copy
+     * @throws OutOfMemoryError if there is not enough memory for the copy
      */
     public Session fork(Arena arena, int length) {
       Objects.requireNonNull(arena, "arena");
@@ -1042,10 +1042,10 @@ public final class CausalLm implements AutoCloseable {
     }
 
     /**
-     * Writes the session to a file, from which {@link CausalLm#restoreSession} makes it again: the
-     * tokens, and the keys and values of all layers.
+     * Saves the session, that is its tokens and the keys and values of all layers, to a file for
+     * {@link CausalLm#restoreSession}.
      *
-     * @param file created or replaced, complete or not at all
+     * @param file created or replaced, either completely or not at all
      * @throws IOException if it cannot be written
      * @throws IllegalStateException if the model or the session's arena is closed
      */
@@ -1087,7 +1087,7 @@ public final class CausalLm implements AutoCloseable {
      * @return the logits {@code [vocabulary]} of the token after the last one. The next call
      *     overwrites them.
      * @throws IllegalArgumentException if there is no token, one is not in the vocabulary, or the
-     *     text would become longer than the capacity; nothing is read then
+     *     text would exceed the capacity; nothing is read then
      * @throws IllegalStateException if the model or the session's arena is closed, or the arena is
      *     confined to another thread; nothing is read then
      */
@@ -1114,24 +1114,24 @@ public final class CausalLm implements AutoCloseable {
     }
 
     /**
-     * Reads a prompt and continues the text. The last new token is not read: it begins the next
-     * prompt, if the text goes on.
+     * Reads a prompt and continues the text. The last new token is not read; to continue the text
+     * later, begin the next prompt with it.
      *
-     * @param prompt follows what the session has read; at least one token. Not modified.
+     * @param prompt comes after what the session has read; at least one token. Not modified.
      * @param maxNewTokens the most tokens to add
      * @param sampler chooses them; its draws are numbered by the token's position in the text
-     * @param onToken is given each new token as soon as it is chosen, in this thread; what it
-     *     throws ends the generation
-     * @return the new tokens; fewer than {@code maxNewTokens} if the last one is one of those that
-     *     end a text by the configuration ({@code eos_token_id})
+     * @param onToken is given each new token as soon as it is chosen, in this thread; an exception
+     *     from it ends the generation
+     * @return the new tokens; fewer than {@code maxNewTokens} if the last one ends the text ({@code
+     *     eos_token_id})
      * @throws IllegalArgumentException if the prompt is empty, one of its tokens is not in the
-     *     vocabulary, maxNewTokens is negative, or the text would become longer than the capacity;
-     *     nothing is read then
-     * @throws IllegalStateException if the model is closed, before or meanwhile, or the session's
-     *     arena is closed or confined to another thread
+     *     vocabulary, maxNewTokens is negative, or the text would exceed the capacity; nothing is
+     *     read then
+     * @throws IllegalStateException if the model is closed, before or during the call, or the
+     *     session's arena is closed or confined to another thread
      * @throws CancellationException if the thread is interrupted, between parts of the prompt or
-     *     between tokens; the session keeps the tokens that it has read, and of the prompt all or
-     *     nothing
+     *     between tokens; the session keeps the tokens that it has read, and either all of the
+     *     prompt or nothing
      */
     public int[] generate(int[] prompt, int maxNewTokens, Sampler sampler, IntConsumer onToken) {
       model.checkGeneration(prompt, maxNewTokens, length, capacity, "capacity");
@@ -1150,14 +1150,14 @@ public final class CausalLm implements AutoCloseable {
     }
 
     /**
-     * Reads a prompt and continues the text as the options say. The last new token is not read: it
-     * begins the next prompt, if the text goes on.
+     * Reads a prompt and continues the text with the given options. The last new token is not read;
+     * to continue the text later, begin the next prompt with it.
      *
-     * @param prompt follows what the session has read; at least one token. Not modified.
-     * @param generation how
-     * @param listener is told of each new token as soon as it is chosen, in this thread; what it
-     *     throws ends the generation
-     * @return the new tokens, and why it ended
+     * @param prompt comes after what the session has read; at least one token. Not modified.
+     * @param generation the options
+     * @param listener is given each new token as soon as it is chosen, in this thread; an exception
+     *     from it ends the generation
+     * @return the new tokens, and why the generation ended
      * @throws IllegalArgumentException as {@link #generate(int[], int, Sampler, IntConsumer)}, and
      *     if a processor or bias leaves no token
      * @throws IllegalStateException as {@link #generate(int[], int, Sampler, IntConsumer)}
@@ -1193,7 +1193,7 @@ public final class CausalLm implements AutoCloseable {
           tokens[count++] = token.token();
           boolean more = listener.onToken(token);
           if (token.end() || !more) {
-            // Tokens that were accepted after this one are not part of the text.
+            // Accepted tokens after this one are not part of the text.
             truncate(length - (chosen.size() - 1 - i));
             return new Generated(
                 Arrays.copyOf(tokens, count),
@@ -1204,7 +1204,7 @@ public final class CausalLm implements AutoCloseable {
       return new Generated(tokens, Generated.Reason.LENGTH);
     }
 
-    /** Reads a token, and chooses the next; several if a draft proposes some that are chosen. */
+    /** Reads a token and chooses the next one, or several if tokens of a draft are accepted. */
     private List<GeneratedToken> next(
         int token, int most, Generation generation, int promptLength) {
       Drafter drafter = generation.drafter();
@@ -1249,11 +1249,11 @@ public final class CausalLm implements AutoCloseable {
     }
 
     /**
-     * Chooses the token after those read, as {@link #generate(int[], Generation, TokenListener)}
-     * does. It is not read.
+     * Chooses the token after those read, like {@link #generate(int[], Generation, TokenListener)}.
+     * It is not read.
      *
-     * @param generation how; its limit of tokens is left to the caller
-     * @param promptLength how many of the tokens read were given rather than generated
+     * @param generation the options; the limit of tokens is not used
+     * @param promptLength how many of the tokens read belong to the prompt
      * @return the token
      * @throws IllegalStateException if nothing has been read, or the arena is closed
      * @throws IllegalArgumentException if a processor or bias leaves no token, or promptLength is
@@ -1278,7 +1278,7 @@ public final class CausalLm implements AutoCloseable {
       return choose(generation, promptLength, logits, length);
     }
 
-    /** Chooses by the logits that follow the first {@code at} tokens of the text. */
+    /** Chooses from the logits after the first {@code at} tokens of the text. */
     private GeneratedToken choose(
         Generation generation, int promptLength, Tensor following, int at) {
       Decoder.copyRow(following, choice);
@@ -1300,7 +1300,7 @@ public final class CausalLm implements AutoCloseable {
           token, own[token] - logSumExp, LogProbabilities.likeliest(own, logSumExp, wanted), end);
     }
 
-    /** Whether a processor lets nothing follow the text with this token. */
+    /** Whether a processor ends the text after this token. */
     private boolean completes(Generation generation, int promptLength, int at, int token) {
       if (generation.processor() == null) {
         return false;
@@ -1319,7 +1319,7 @@ public final class CausalLm implements AutoCloseable {
       return Arrays.copyOf(text, length);
     }
 
-    /** Reads tokens; after a failure, or if it is cancelled, the session is as before. */
+    /** Reads tokens; if that fails or is cancelled, the session is unchanged. */
     private boolean readAll(int[] tokens, BooleanSupplier cancelled) {
       begin(tokens);
       int start = length - tokens.length;
@@ -1340,7 +1340,7 @@ public final class CausalLm implements AutoCloseable {
       append(tokens);
     }
 
-    /** Forgets tokens that {@link #begin} added, read or not. */
+    /** Removes tokens that {@link #begin} added, read or not. */
     void takeBack(int start) {
       length = start;
       if (sequence.length() > start) {
@@ -1349,10 +1349,10 @@ public final class CausalLm implements AutoCloseable {
     }
 
     /**
-     * Reads the next tokens of the text that have not been read.
+     * Reads the next unread tokens of the text.
      *
      * @param most how many at once, at most {@link #MOST_ROWS}
-     * @return whether all have been read, so that there are logits
+     * @return whether all are read, so that there are logits
      */
     boolean readSome(int most) {
       if (model.decoder.changesKeys(sequence.length(), length)) {
@@ -1375,8 +1375,8 @@ public final class CausalLm implements AutoCloseable {
     }
 
     /**
-     * Reads a few tokens in one pass, and computes the logits after each of them: those that the
-     * tokens give one at a time.
+     * Reads a few tokens in one pass and computes the logits after each of them, with the same bits
+     * as one at a time.
      */
     private void readRows(int[] tokens, Tensor each, Arena scratch) {
       catchUp();
@@ -1398,14 +1398,14 @@ public final class CausalLm implements AutoCloseable {
       }
     }
 
-    /** Reads again what windows have forgotten, after the text was cut. */
+    /** Reads again what windows have dropped, after the text was cut. */
     private void catchUp() {
       if (sequence.length() < length) {
         readText(NEVER);
       }
     }
 
-    /** Reads what of the text has not been read, in parts; says whether it got to the end. */
+    /** Reads the unread rest of the text in parts, and returns false if it was cancelled. */
     private boolean readText(BooleanSupplier cancelled) {
       if (model.decoder.changesKeys(sequence.length(), length)) {
         sequence.clear();
@@ -1444,7 +1444,7 @@ public final class CausalLm implements AutoCloseable {
       } finally {
         model.open.unlockRead(stamp);
         if (!done) {
-          // Some layers may have read what others have not.
+          // Some layers may have processed tokens that others have not.
           sequence.repair(from);
         }
       }

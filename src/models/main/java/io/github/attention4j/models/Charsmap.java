@@ -11,9 +11,9 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * SentencePiece's table of characters and their replacements, as {@code tokenizer.json} holds it: a
- * trie of bytes whose values are places in a text. The tokenizers' native library trusts it, and
- * ends the process if it is malformed, so it is checked here first.
+ * SentencePiece's table of characters and their replacements in {@code tokenizer.json}: a trie of
+ * bytes whose values are offsets into a text. The tokenizers' native library does not check it and
+ * aborts the process if it is malformed, so it is checked here first.
  *
  * <pre>
  *   bytes of the trie: u32 | trie: u32 ... | replacements, each ended by a 0: UTF-8
@@ -33,7 +33,7 @@ final class Charsmap {
     this.replacements = replacements;
   }
 
-  /** Returns what is wrong with a table anywhere in a normalizer, or null. */
+  /** Returns what is wrong with a table anywhere in a normalizer; null if nothing is. */
   static String faultIn(Object normalizer) {
     if (normalizer instanceof List<?> list) {
       return firstFault(list);
@@ -134,7 +134,7 @@ final class Charsmap {
     return value == bytes || value < bytes && (replacements.get(value) & 0xc0) != 0x80;
   }
 
-  /** By how much the place of a unit's children differs from its own, in bits. */
+  /** The bits in which the index of a unit's children differs from its own. */
   private static int offset(int unit) {
     return unit >>> 10 << ((unit & 1 << 9) >> 6);
   }

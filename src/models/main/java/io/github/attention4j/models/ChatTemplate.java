@@ -21,8 +21,8 @@ import java.util.Objects;
 import java.util.Set;
 
 /**
- * The template by which a model expects a conversation to be written: Jinja, as Hugging Face's
- * Transformers renders it ({@code apply_chat_template}), run by Jinjava.
+ * The template with which a model expects conversations to be written: Jinja as rendered by Hugging
+ * Face's Transformers ({@code apply_chat_template}), run by Jinjava.
  *
  * <pre>{@code
  * ChatTemplate template = ChatTemplate.of(source, "<s>", "</s>");
@@ -30,12 +30,11 @@ import java.util.Set;
  *     template.render(List.of(Map.of("role", "user", "content", "Good morning")), true, Map.of());
  * }</pre>
  *
- * <p>The result has its special tokens as text: encode it without adding others, and with special
- * tokens recognised.
+ * <p>The result contains special tokens as text: encode it with special tokens recognised and
+ * without adding others.
  *
- * <p><b>Templates are not trusted.</b> They see the values that they are given and nothing else of
- * Java, read no other template, and are stopped when they take more than two seconds or write more
- * than a megabyte.
+ * <p><b>Templates are not trusted.</b> They can access only the values that they are given, read no
+ * other template, and are stopped if they take more than two seconds or write more than a megabyte.
  *
  * <p>Immutable and safe for any number of threads.
  */
@@ -58,7 +57,7 @@ public final class ChatTemplate {
   }
 
   /**
-   * Takes a template. Most errors in it show when it is rendered.
+   * Creates a template. Most errors only appear when it is rendered.
    *
    * @param source the template
    * @param bosToken the text of the token that begins a text; empty if there is none
@@ -87,16 +86,16 @@ public final class ChatTemplate {
   }
 
   /**
-   * Writes a conversation.
+   * Renders a conversation.
    *
-   * @param messages each with {@code role}, {@code content} and whatever else the template knows;
+   * @param messages each with {@code role}, {@code content} and whatever else the template uses;
    *     values are strings, numbers, booleans, null, lists and maps. Not modified.
-   * @param addGenerationPrompt whether to begin the answer
-   * @param variables others that the template knows, such as {@code tools}; they go before {@code
-   *     bos_token} and {@code eos_token}. Not modified.
+   * @param addGenerationPrompt whether to add the beginning of the answer
+   * @param variables other variables of the template, such as {@code tools}; they take precedence
+   *     over {@code bos_token} and {@code eos_token}. Not modified.
    * @return the text
-   * @throws ChatTemplateException if the template raises an error, is no valid Jinja, asks for what
-   *     is not there, or exceeds a limit
+   * @throws ChatTemplateException if the template raises an error, is not valid Jinja, needs
+   *     something that does not exist, or exceeds a limit
    */
   public String render(
       List<? extends Map<String, ?>> messages,
@@ -112,7 +111,7 @@ public final class ChatTemplate {
     Thread thread = Thread.currentThread();
     ClassLoader loader = thread.getContextClassLoader();
     try {
-      // Jinjava finds its expression language through this loader, whichever thread asks.
+      // Jinjava finds its expression language through the thread's context class loader.
       thread.setContextClassLoader(Jinjava.class.getClassLoader());
       result = ENGINE.renderForResult(source, bindings, config(new Deadline()));
     } catch (RuntimeException | StackOverflowError e) {
@@ -136,7 +135,7 @@ public final class ChatTemplate {
     return new ChatTemplateException("chat template cannot be rendered: " + message, cause);
   }
 
-  /** Stops a template between two of its nodes. Time runs from the first. */
+  /** Stops a template between two of its nodes. The time starts with the first. */
   private static final class Deadline {
     private long started;
 

@@ -1,7 +1,7 @@
 package io.github.attention4j.models;
 
 /**
- * Says why a chat template could not be rendered: in its own words if it raised the error itself.
+ * Says why a chat template could not be rendered; if the template raised the error, in its words.
  */
 public final class ChatTemplateException extends IllegalArgumentException {
   private static final long serialVersionUID = 1L;

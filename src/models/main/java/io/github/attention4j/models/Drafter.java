@@ -4,24 +4,24 @@ import io.github.attention4j.Tensor;
 import java.util.Arrays;
 import java.util.Objects;
 
-/** Guesses how a text continues, so that a model can read several tokens at a time. */
+/** Guesses how a text continues, so a model can check several tokens at a time. */
 @FunctionalInterface
 public interface Drafter {
   /**
    * Proposes the next tokens.
    *
    * @param text the tokens so far. Not modified.
-   * @param most the most tokens that are of use, at least 1
-   * @return the guess; fewer tokens or none if there is no good one
+   * @param most the most tokens that can be used, at least 1
+   * @return the guess; fewer tokens or none if there is no good guess
    */
   int[] propose(int[] text, int most);
 
   /**
-   * Proposes what followed the last tokens of the text when they stood in it before: good for texts
-   * that repeat parts of their prompt, and costs next to nothing.
+   * Proposes what followed the last tokens of the text where they occurred before. Good for texts
+   * that repeat parts of their prompt, and almost free.
    *
-   * @param longest how many of the last tokens to look for, at first; then fewer, down to 2
-   * @return a drafter that keeps nothing, for any number of threads
+   * @param longest how many of the last tokens to look for first; then fewer, down to 2
+   * @return a drafter without state, safe for any number of threads
    * @throws IllegalArgumentException if longest is less than 2
    */
   static Drafter ngrams(int longest) {
@@ -41,9 +41,9 @@ public interface Drafter {
   }
 
   /**
-   * Proposes what a smaller model of the same vocabulary finds likeliest.
+   * Proposes the likeliest tokens of a smaller model with the same vocabulary.
    *
-   * @param session a session of that model, which follows the text. Modified.
+   * @param session a session of that model, which is kept in step with the text. Modified.
    * @return a drafter for one text at a time
    */
   static Drafter of(CausalLm.Session session) {
@@ -55,7 +55,7 @@ public interface Drafter {
       }
       int[] read = session.tokens();
       int same = Arrays.mismatch(read, text);
-      // At least the last token is read, for its logits.
+      // Reads at least the last token, for its logits.
       int kept = Math.min(same < 0 ? read.length : same, text.length - 1);
       session.truncate(kept);
       Tensor logits = session.prefill(Arrays.copyOfRange(text, kept, text.length));

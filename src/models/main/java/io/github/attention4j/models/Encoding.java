@@ -4,9 +4,9 @@ import java.util.Arrays;
 import java.util.Objects;
 
 /**
- * The tokens of a text, or of two texts that are read together.
+ * The tokens of a text, or of two texts read together.
  *
- * <p>The arrays have one element a token. They are not copied; do not modify them.
+ * <p>The arrays have one element per token. They are not copied; do not modify them.
  *
  * @param tokens the numbers of the tokens
  * @param types the token types, such as BERT's 0 and 1 for the first and the second text
@@ -53,12 +53,12 @@ public record Encoding(int[] tokens, int[] types, int[] parts) {
   }
 
   /**
-   * Cuts to a number of tokens and keeps all special tokens. Of two texts the longer loses first,
-   * as Hugging Face's strategy {@code longest_first} has it: a text of up to half of the room is
-   * kept whole, and two longer ones get half each.
+   * Truncates to a number of tokens, keeping all special tokens. Of two texts the longer one is cut
+   * first, as in Hugging Face's strategy {@code longest_first}: a text that needs at most half of
+   * the room is kept whole, and two longer ones get half each.
    *
    * @param limit the most tokens, special ones included
-   * @param fromLeft whether the beginning of a text is dropped rather than its end
+   * @param fromLeft whether to drop the beginning of a text rather than its end
    * @return this encoding if it is short enough, otherwise a shorter one
    * @throws IllegalArgumentException if the special tokens alone exceed the limit
    */

@@ -3,10 +3,10 @@ package io.github.attention4j.models;
 import java.util.Arrays;
 
 /**
- * What a generation gave.
+ * The result of a generation.
  *
- * @param tokens the new tokens, the end of the text included
- * @param reason why it ended
+ * @param tokens the new tokens, including the one that ended the text
+ * @param reason why the generation ended
  */
 @SuppressWarnings("ArrayRecordComponent") // equals and hashCode are written out.
 public record Generated(int[] tokens, Reason reason) {
@@ -18,10 +18,10 @@ public record Generated(int[] tokens, Reason reason) {
     /** As many tokens as were asked for. */
     LENGTH,
 
-    /** The listener asked for no more. */
+    /** The listener wanted no more. */
     STOPPED,
 
-    /** It was cancelled; of the prompt, all or nothing has been read. */
+    /** It was cancelled; either all of the prompt was read or nothing. */
     CANCELLED
   }
 

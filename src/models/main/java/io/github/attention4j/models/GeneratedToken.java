@@ -3,12 +3,13 @@ package io.github.attention4j.models;
 import java.util.List;
 
 /**
- * A token as soon as it is chosen.
+ * A newly chosen token.
  *
  * @param token the token
  * @param logProbability the natural logarithm of its probability in the model's own distribution,
- *     before sampling changes it; NaN unless log-probabilities were asked for
- * @param likeliest the likeliest tokens with theirs, likeliest first; as many as were asked for
+ *     before sampling changes it; NaN unless log-probabilities were requested
+ * @param likeliest the likeliest tokens and their log-probabilities, likeliest first; as many as
+ *     were requested
  * @param end whether it ends the text
  */
 public record GeneratedToken(
@@ -17,7 +18,7 @@ public record GeneratedToken(
     likeliest = List.copyOf(likeliest);
   }
 
-  /** The most alternatives that can be asked for. */
+  /** The most alternatives that can be requested. */
   public static final int MOST_ALTERNATIVES = 100;
 
   /**

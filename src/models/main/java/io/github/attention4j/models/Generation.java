@@ -6,7 +6,7 @@ import java.util.Set;
 import java.util.function.BooleanSupplier;
 
 /**
- * How a text is continued.
+ * The options for continuing a text.
  *
  * <pre>{@code
  * Generation generation =
@@ -37,7 +37,7 @@ public final class Generation {
   }
 
   /**
-   * Starts with 256 tokens, greedy, ending where the model ends its texts.
+   * Starts with at most 256 new tokens, greedy sampling, and the model's own end tokens.
    *
    * @return a builder
    */
@@ -106,7 +106,7 @@ public final class Generation {
     }
 
     /**
-     * Chooses how tokens are drawn.
+     * Sets how tokens are chosen.
      *
      * @param sampler the sampler
      * @return this builder
@@ -117,9 +117,9 @@ public final class Generation {
     }
 
     /**
-     * Ends at other tokens too.
+     * Adds tokens that end the text.
      *
-     * @param tokens added to those of the model. Copied.
+     * @param tokens in addition to the model's own. Copied.
      * @return this builder
      */
     public Builder stopTokens(Set<Integer> tokens) {
@@ -128,7 +128,7 @@ public final class Generation {
     }
 
     /**
-     * Continues after tokens that would end a text according to the model's files.
+     * Does not stop at tokens that end a text according to the model's files.
      *
      * @return this builder
      */
@@ -149,9 +149,9 @@ public final class Generation {
     }
 
     /**
-     * Asks for log-probabilities.
+     * Requests log-probabilities.
      *
-     * @param likeliest how many of the likeliest tokens to list beside the one that is chosen, from
+     * @param likeliest how many of the likeliest tokens to list in addition to the chosen one, from
      *     0 to {@link GeneratedToken#MOST_ALTERNATIVES}
      * @return this builder
      * @throws IllegalArgumentException if the number is out of range
@@ -163,12 +163,12 @@ public final class Generation {
     }
 
     /**
-     * Lets something quick propose tokens, which the model reads several at a time (Leviathan et
-     * al., "Fast Inference from Transformers via Speculative Decoding", 2023). Each is compared
-     * with the token that the model itself chooses at its place, draw by draw, so that the text is
-     * the one without proposals.
+     * Lets something fast propose tokens, which the model checks several at a time (Leviathan et
+     * al., "Fast Inference from Transformers via Speculative Decoding", 2023). A proposed token is
+     * accepted only if the model itself chooses it, with the same random draw, so the text is the
+     * same as without proposals.
      *
-     * @param drafter proposes; it serves one text at a time
+     * @param drafter makes the proposals, for one text at a time
      * @return this builder
      */
     public Builder drafter(Drafter drafter) {
@@ -177,9 +177,10 @@ public final class Generation {
     }
 
     /**
-     * Lets the generation be cancelled. It is asked before each part of the prompt and each token.
+     * Makes the generation cancellable. This is checked before each part of the prompt and each
+     * token.
      *
-     * @param cancelled whether to end
+     * @param cancelled returns true to end the generation
      * @return this builder
      */
     public Builder cancelled(BooleanSupplier cancelled) {
@@ -188,9 +189,9 @@ public final class Generation {
     }
 
     /**
-     * Makes the options.
+     * Builds the options.
      *
-     * @return immutable options as chosen so far
+     * @return immutable options
      */
     public Generation build() {
       return new Generation(this);

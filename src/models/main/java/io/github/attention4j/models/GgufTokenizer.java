@@ -22,12 +22,12 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
 /**
- * The tokenizer in a GGUF file: byte-level BPE with merges ({@code gpt2}), or pieces with scores as
- * SentencePiece has them ({@code llama}). It gives the tokens that llama.cpp gives.
+ * The tokenizer in a GGUF file: byte-level BPE with merges ({@code gpt2}), or SentencePiece's
+ * pieces with scores ({@code llama}). It produces the same tokens as llama.cpp.
  *
- * <p>First the text is cut at special tokens: user-defined ones always, control tokens if they are
- * to be recognised. The text between them is tokenized piece by piece: from single characters, the
- * neighbours that make the best token are merged until none do.
+ * <p>First the text is split at special tokens: user-defined ones always, control tokens if they
+ * are to be recognised. The text between them is tokenized piece by piece: starting from single
+ * characters, the neighbours that form the best token are merged until no neighbours form a token.
  *
  * <p>Immutable and safe for any number of threads.
  */
@@ -38,10 +38,10 @@ public final class GgufTokenizer implements Tokenizer {
   private static final int USER_DEFINED = 4;
   private static final int BYTE = 6;
 
-  /** What SentencePiece writes for a space. */
+  /** SentencePiece's character for a space. */
   private static final String SPACE = "\u2581";
 
-  /** Texts of tokens that end a text whatever the metadata call them. */
+  /** Texts of tokens that end a text, however the metadata classify them. */
   private static final Set<String> ENDS =
       Set.of(
           "<|eot_id|>",
@@ -65,7 +65,7 @@ public final class GgufTokenizer implements Tokenizer {
   private static final String GPT2 =
       CONTRACTIONS + "| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)";
 
-  /** Letters that count as upper case and as lower case: only ASCII is told apart. */
+  /** Letters that count as upper case and as lower case; case only matters in ASCII. */
   private static final String UPPER = "[\\p{L}&&[^a-z]]";
 
   private static final String LOWER = "[\\p{L}&&[^A-Z]]";
@@ -73,7 +73,7 @@ public final class GgufTokenizer implements Tokenizer {
   private static final String TEKKEN_END =
       "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
-  /** How the parts of a text are found before merging. */
+  /** The expressions that split a text before merging. */
   private record PreTokenizer(List<Pattern> patterns, boolean wholeWords, boolean addBos) {
     PreTokenizer(boolean wholeWords, boolean addBos, String... expressions) {
       this(
@@ -148,7 +148,7 @@ public final class GgufTokenizer implements Tokenizer {
   /** Null for pieces with scores. */
   private final PreTokenizer pre;
 
-  /** Tokens that texts are cut at, the longest first. */
+  /** Tokens at which texts are split, longest first. */
   private final List<Integer> special = new ArrayList<>();
 
   private final int bos;
@@ -193,7 +193,7 @@ public final class GgufTokenizer implements Tokenizer {
   /**
    * Reads the tokenizer of a file.
    *
-   * @param path a GGUF file, which need not have tensors
+   * @param path a GGUF file, even without tensors
    * @return the tokenizer
    * @throws IOException if the file cannot be read or is malformed
    * @throws IllegalArgumentException if the file has no tokenizer, or one that is not supported
@@ -207,7 +207,7 @@ public final class GgufTokenizer implements Tokenizer {
   /**
    * Reads the tokenizer of a file.
    *
-   * @param file only its metadata are read
+   * @param file the file; only its metadata is read
    * @return the tokenizer
    * @throws IllegalArgumentException if the file has no tokenizer, or one that is not supported
    */
@@ -343,8 +343,8 @@ public final class GgufTokenizer implements Tokenizer {
   }
 
   /**
-   * Returns all tokens that end what a model generates: those that the metadata name, and those
-   * that are known by their text.
+   * Returns all tokens that end generated text: those named in the metadata, and those known by
+   * their text.
    *
    * @return unmodifiable
    */
@@ -358,7 +358,7 @@ public final class GgufTokenizer implements Tokenizer {
    * Encodes a text in which control tokens are not recognised.
    *
    * @param text any text; an unpaired surrogate is read as U+FFFD
-   * @param special whether to add the tokens that the file wants before and after a text
+   * @param special whether to add the tokens that the file puts before and after a text
    * @return its tokens
    */
   @Override
@@ -375,7 +375,7 @@ public final class GgufTokenizer implements Tokenizer {
   }
 
   /**
-   * Refuses: what comes between two texts is not said by GGUF files of decoders.
+   * Always refused: GGUF files of decoders do not say what comes between two texts.
    *
    * @throws UnsupportedOperationException always
    */
@@ -385,7 +385,7 @@ public final class GgufTokenizer implements Tokenizer {
         "GGUF files of decoders do not say how two texts are read together");
   }
 
-  /** Does nothing: the tokenizer holds no more than Java objects. */
+  /** Does nothing: the tokenizer holds no native resources. */
   @Override
   public void close() {}
 
@@ -393,7 +393,7 @@ public final class GgufTokenizer implements Tokenizer {
    * Turns a text into tokens.
    *
    * @param text any text; an unpaired surrogate is read as U+FFFD
-   * @param addSpecial whether to add the tokens that the file wants before and after a text
+   * @param addSpecial whether to add the tokens that the file puts before and after a text
    * @param parseSpecial whether control tokens in the text are recognised
    * @return the tokens
    */
@@ -433,7 +433,7 @@ public final class GgufTokenizer implements Tokenizer {
     return repaired.toString();
   }
 
-  /** Texts and special tokens in their order; a longer token is found before a shorter one. */
+  /** Splits at special tokens, trying longer ones first. */
   private List<Object> cut(String text, boolean parseSpecial) {
     List<Object> pieces = new ArrayList<>();
     if (!text.isEmpty()) {
@@ -509,10 +509,10 @@ public final class GgufTokenizer implements Tokenizer {
     }
   }
 
-  /** Two neighbours that may become one: the best first, of equals the leftmost. */
+  /** Two neighbours that may be merged; the best come first, and of equals the leftmost. */
   private record Pair(int left, int right, double cost, String text) {}
 
-  /** Merges neighbours until none make a token, and says which tokens the rest are. */
+  /** Merges neighbours until no two form a token, and adds the resulting tokens. */
   private void merge(String text, List<Integer> out) {
     int[] characters = text.codePoints().toArray();
     int count = characters.length;
@@ -533,7 +533,7 @@ public final class GgufTokenizer implements Tokenizer {
       Pair pair = queue.poll();
       String left = symbols[pair.left()];
       String right = symbols[pair.right()];
-      // A symbol that was merged meanwhile is gone, or longer than it was.
+      // A symbol that has been merged since is gone or longer.
       if (left == null || right == null || !pair.text().equals(left + right)) {
         continue;
       }
@@ -575,7 +575,7 @@ public final class GgufTokenizer implements Tokenizer {
       return;
     }
     if (pre != null) {
-      // A merge that makes no token: each character is one, or there is none.
+      // The result of a merge may not be a token: then its characters are encoded one by one.
       symbol
           .codePoints()
           .mapToObj(Character::toString)
@@ -601,7 +601,7 @@ public final class GgufTokenizer implements Tokenizer {
   // ---- Tokens to text ----
 
   /**
-   * Returns what a token stands for, in UTF-8; a part of a character is possible.
+   * Returns the text of a token in UTF-8, possibly only part of a character.
    *
    * @param token from 0 below the vocabulary
    * @return a copy
@@ -636,9 +636,9 @@ public final class GgufTokenizer implements Tokenizer {
    *
    * @param tokens from 0 below the vocabulary. Not modified.
    * @param skipSpecial whether to leave control tokens out
-   * @return the text, without the space that is put before a text; parts of characters become
+   * @return the text, without the space that encoding puts first; incomplete characters become
    *     U+FFFD
-   * @throws IndexOutOfBoundsException if a token is none
+   * @throws IndexOutOfBoundsException if a token is not in the vocabulary
    */
   @Override
   public String decode(int[] tokens, boolean skipSpecial) {

@@ -18,7 +18,7 @@ import java.util.Objects;
 import java.util.concurrent.locks.StampedLock;
 
 /**
- * A tokenizer from Hugging Face's {@code tokenizer.json}, run by their own library through {@code
+ * A tokenizer for Hugging Face's {@code tokenizer.json}, run by their own library through {@code
  * ai.djl.huggingface:tokenizers}.
  *
  * <pre>{@code
@@ -27,13 +27,13 @@ import java.util.concurrent.locks.StampedLock;
  * }
  * }</pre>
  *
- * <p><b>Truncation and padding</b> that the file asks for are switched off: many published files
- * carry the settings of the last training run (that of all-MiniLM-L6-v2 cuts at 128 tokens). Models
- * cut at their own limit and say so.
+ * <p><b>Truncation and padding</b> in the file are switched off: many published files contain the
+ * settings of the last training run (that of all-MiniLM-L6-v2 truncates to 128 tokens). Models
+ * truncate at their own limit and report it.
  *
- * <p><b>Nothing is downloaded or reported.</b> The native library comes out of its own jar, into
- * {@code ~/.djl.ai} or the directory that the environment variable or system property {@code
- * DJL_CACHE_DIR} names. Only this file is read, none of its neighbours.
+ * <p><b>Nothing is downloaded or reported.</b> The native library is unpacked from its jar into
+ * {@code ~/.djl.ai} or the directory named by the environment variable or system property {@code
+ * DJL_CACHE_DIR}. No file but {@code tokenizer.json} is read.
  *
  * <p><b>Warnings.</b> The library loads native code through JNI, which JDK 25 reports as a
  * restricted method of {@code java.lang.System} unless Java runs with {@code
@@ -41,14 +41,14 @@ import java.util.concurrent.locks.StampedLock;
  * through SLF4J, which says on standard error that it found no provider unless one is on the path;
  * {@code slf4j-nop} silences it.
  *
- * <p>An unpaired surrogate, which UTF-8 cannot express, is read as U+FFFD.
+ * <p>An unpaired surrogate, which UTF-8 cannot represent, is read as U+FFFD.
  *
  * <p>Safe for any number of threads.
  */
 public final class HuggingFaceTokenizer implements Tokenizer {
   private static final int[] NONE = {};
 
-  /** The library chooses by this property which build of itself to load; "cpu" is in the jar. */
+  /** This property tells the library which of its builds to load; "cpu" is in the jar. */
   private static final String FLAVOR = "RUST_FLAVOR";
 
   private static final String OPT_OUT = "OPT_OUT_TRACKING";
@@ -82,13 +82,13 @@ public final class HuggingFaceTokenizer implements Tokenizer {
   }
 
   /**
-   * Opens a tokenizer with options of the library, which {@link #describe} obeys. Nothing else may
-   * use such a tokenizer if it truncates or pads.
+   * Opens a tokenizer with options of the library, for use with {@link #describe}. A tokenizer that
+   * truncates or pads must not be used for anything else.
    *
    * @param file a {@code tokenizer.json}
-   * @param options names and values as that library has them: {@code padding}, {@code truncation},
-   *     {@code maxLength}, {@code stride}, {@code padToMultipleOf}, {@code withOverflowingTokens};
-   *     without {@code padding} and {@code truncation} both are off
+   * @param options the library's names and values: {@code padding}, {@code truncation}, {@code
+   *     maxLength}, {@code stride}, {@code padToMultipleOf}, {@code withOverflowingTokens}; without
+   *     {@code padding} and {@code truncation} both are off
    * @return the tokenizer, to be closed
    * @throws IOException if the file cannot be read or is not a tokenizer
    * @throws IllegalStateException if the native library cannot be loaded
@@ -100,8 +100,7 @@ public final class HuggingFaceTokenizer implements Tokenizer {
   }
 
   /**
-   * Opens a tokenizer with truncation and padding as its file asks for, which {@link #describe}
-   * obeys.
+   * Opens a tokenizer with the truncation and padding of its file, for use with {@link #describe}.
    *
    * @param file a {@code tokenizer.json}
    * @return the tokenizer, to be closed
@@ -115,7 +114,7 @@ public final class HuggingFaceTokenizer implements Tokenizer {
   /**
    * Opens a tokenizer from the contents of a file.
    *
-   * @param source what messages call it
+   * @param source its name in messages
    * @param json the contents of a {@code tokenizer.json}. Not modified.
    * @return the tokenizer, to be closed
    * @throws IOException if it is not a tokenizer
@@ -170,7 +169,7 @@ public final class HuggingFaceTokenizer implements Tokenizer {
     }
   }
 
-  /** The largest token plus 1, of a file that the native library can be given. */
+  /** Checks that the native library can be given a file, and returns its largest token plus 1. */
   private static int vocabulary(String source, byte[] json) throws IOException {
     Object content;
     try {
@@ -233,7 +232,7 @@ public final class HuggingFaceTokenizer implements Tokenizer {
     }
   }
 
-  /** Reads and frees a native encoding. */
+  /** Copies and frees a native encoding. */
   private static Encoding take(long encoding) {
     try {
       int[] parts = narrow(TokenizersLibrary.LIB.getSequenceIds(encoding));
@@ -272,20 +271,21 @@ public final class HuggingFaceTokenizer implements Tokenizer {
     return vocabulary;
   }
 
-  // ---- Everything that the library says ----
+  // ---- Everything that the library reports ----
 
   /**
-   * All that the library says about a text's tokens. Arrays have one element a token.
+   * Everything that the library reports about a text's tokens. Arrays have one element per token.
    *
    * @param tokens the numbers of the tokens
    * @param types the token types
-   * @param texts the tokens as the vocabulary spells them
+   * @param texts the tokens in the vocabulary's spelling
    * @param attentionMask 0 for padding, otherwise 1
    * @param specialTokensMask 1 for special tokens and padding, otherwise 0
-   * @param words the number of the word a token belongs to, -1 for none
-   * @param starts where a token begins in the text, in Unicode code points; -1 if it has no place
-   * @param ends where it ends; -1 if it has no place
-   * @param overflowing the further windows of a text that was cut, if asked for
+   * @param words the number of the word that a token belongs to, or -1
+   * @param starts where a token begins in the text, in Unicode code points; -1 if it is not in the
+   *     text
+   * @param ends where it ends; -1 if it is not in the text
+   * @param overflowing the further windows of a truncated text, if requested
    */
   public record Details(
       int[] tokens,
@@ -299,8 +299,8 @@ public final class HuggingFaceTokenizer implements Tokenizer {
       List<Details> overflowing) {}
 
   /**
-   * Encodes a text and reports all that the library says, as the options that the tokenizer was
-   * opened with ask for.
+   * Encodes a text with the options of the tokenizer and returns everything that the library
+   * reports.
    *
    * @param text any text
    * @param pair a text to be read together with it, or null
@@ -326,7 +326,7 @@ public final class HuggingFaceTokenizer implements Tokenizer {
   }
 
   /**
-   * Encodes texts as one batch, padded together if the options ask for that.
+   * Encodes texts as a batch, padded together if the options say so.
    *
    * @param texts any texts
    * @param pairs texts to be read together with them, one for each; or null
@@ -384,7 +384,7 @@ public final class HuggingFaceTokenizer implements Tokenizer {
         List.copyOf(overflowing));
   }
 
-  // ---- Helpers and the end ----
+  // ---- Helpers, closing ----
 
   private static int[] narrow(long[] wide) {
     int[] narrow = wide.length == 0 ? NONE : new int[wide.length];

@@ -4,30 +4,30 @@ import java.util.Objects;
 import java.util.function.DoubleConsumer;
 
 /**
- * How a model is opened.
+ * The options for opening a model.
  *
  * <pre>{@code
  * CausalLm model = CausalLm.open(path, LoadOptions.builder().weights(LoadOptions.Weights.INT8).build());
  * }</pre>
  *
- * <p>Immutable and safe for any number of threads if its listener is.
+ * <p>Immutable; safe for any number of threads if its listener is.
  */
 public final class LoadOptions {
-  /** What matrices are kept as. Norms and biases are always F32. */
+  /** How matrices are stored in memory. Norms and biases are always F32. */
   public enum Weights {
     /**
-     * As the file stores them: F32, BF16 and F16 where they are mapped, blocks of GGUF files as
-     * integers of 8, 6 or 4 bits with the file's own scales.
+     * As in the file: F32, BF16 and F16 are mapped; blocks of GGUF files become integers of 8, 6 or
+     * 4 bits with the file's own scales.
      */
     AS_STORED,
 
-    /** Widened to F32, which costs the memory but keeps products exact to float arithmetic. */
+    /** Widened to F32: more memory, but products are exact up to float arithmetic. */
     FLOAT32,
 
-    /** Quantised to 8 bits with a scale for 32 weights, wherever rows are multiples of 32. */
+    /** Quantised to 8 bits with a scale per 32 weights, if rows are multiples of 32. */
     INT8,
 
-    /** Quantised to 4 bits with a scale for 32 weights, wherever rows are multiples of 32. */
+    /** Quantised to 4 bits with a scale per 32 weights, if rows are multiples of 32. */
     INT4
   }
 
@@ -46,7 +46,7 @@ public final class LoadOptions {
   /**
    * Returns the options of {@link CausalLm#open(java.nio.file.Path)}.
    *
-   * @return weights as they are stored, nothing rounded in products, nobody told of the progress
+   * @return weights as they are stored, no rounding in products, no progress listener
    */
   public static LoadOptions defaults() {
     return DEFAULTS;
@@ -73,7 +73,7 @@ public final class LoadOptions {
     return progress;
   }
 
-  /** Collects the options. Not safe for several threads. */
+  /** Collects the options. Not safe for use by several threads. */
   public static final class Builder {
     private Weights weights = Weights.AS_STORED;
     private boolean bf16Products;
@@ -82,7 +82,7 @@ public final class LoadOptions {
     private Builder() {}
 
     /**
-     * Chooses what matrices are kept as.
+     * Chooses how matrices are stored.
      *
      * @param weights the kind
      * @return this builder
@@ -93,9 +93,9 @@ public final class LoadOptions {
     }
 
     /**
-     * Lets products of many rows, those of a prompt, round their numbers to bfloat16, with sums in
-     * float32: up to twice as fast where the processor multiplies such numbers, with errors of
-     * about 0.4 % of a term. Single tokens are computed as before, and so are quantised weights.
+     * Lets products with many rows, those of a prompt, round their operands to bfloat16, with sums
+     * in float32: up to twice as fast if the processor can multiply bfloat16, with errors of about
+     * 0.4 % of a term. Single tokens and quantised weights are not affected.
      *
      * @return this builder
      */
@@ -105,10 +105,10 @@ public final class LoadOptions {
     }
 
     /**
-     * Lets somebody follow the opening.
+     * Reports the progress of opening.
      *
-     * @param progress is given the share that is done, rising to 1, one call at a time, by any
-     *     thread; what it throws ends the opening
+     * @param progress is given the share that is done, up to 1, one call at a time, from any
+     *     thread; an exception from it ends the opening
      * @return this builder
      */
     public Builder progress(DoubleConsumer progress) {

@@ -3,7 +3,7 @@ package io.github.attention4j.models;
 import java.util.ArrayList;
 import java.util.List;
 
-/** Log-probabilities of the next token, in double. */
+/** Log-probabilities of the next token, computed in double. */
 final class LogProbabilities {
   private LogProbabilities() {}
 
@@ -20,7 +20,7 @@ final class LogProbabilities {
     return largest + Math.log(sum);
   }
 
-  /** The likeliest tokens, likeliest first, of equals the smaller one. */
+  /** The likeliest tokens, likeliest first; of equals, the smaller one first. */
   static List<GeneratedToken.Alternative> likeliest(float[] logits, double logSumExp, int count) {
     int[] best = new int[Math.min(count, logits.length)];
     int kept = 0;

@@ -25,8 +25,8 @@ import java.util.Objects;
 import java.util.Set;
 
 /**
- * Where the files of an encoder are: a directory, an ONNX file with or without a directory around
- * it, or resources on the class path.
+ * Where the files of an encoder are: a directory, an ONNX file with or without a model directory,
+ * or resources on the class path.
  *
  * @param directory of the configuration and of sentence-transformers' files; null if there is none
  * @param onnx the ONNX file; null for safetensors in the directory, or for a resource
@@ -39,7 +39,7 @@ record ModelFiles(
   private static final String CONFIG = "config.json";
   private static final String TOKENIZER = "tokenizer.json";
 
-  /** Families whose exports contain only the constants of BERT's formulas. */
+  /** Families whose exports contain no constants other than those of BERT's formulas. */
   private static final Set<String> PLAIN =
       Set.of("bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra", "albert");
 
@@ -72,7 +72,7 @@ record ModelFiles(
     return new ModelFiles(null, null, loader, onnx, tokenizer);
   }
 
-  /** What messages call the model. */
+  /** The model's name in messages. */
   String source() {
     if (loader != null) {
       return onnxResource;
@@ -85,7 +85,7 @@ record ModelFiles(
     return directory != null && Files.exists(directory.resolve(name));
   }
 
-  /** The settings of a file in the directory; none if there is no such file. */
+  /** The settings of a file in the directory; empty if there is no such file. */
   Settings settings(String name) throws IOException {
     return has(name)
         ? Settings.read(directory.resolve(name))
@@ -122,10 +122,10 @@ record ModelFiles(
   /**
    * Opens the encoder.
    *
-   * @param poolsAsFilesSay whether files say how to pool, so that a graph may do so itself
+   * @param poolsAsFilesSay whether files say how to pool, so a graph may include it
    */
   TextEncoder openEncoder(boolean poolsAsFilesSay, WeightStorage storage) throws IOException {
-    // Only this thread reads the files; the weights are for all.
+    // Only this thread reads the files, but all threads read the weights.
     try (Arena files = Arena.ofConfined()) {
       if (loader == null && onnx == null) {
         if (!has(CONFIG)) {
@@ -192,7 +192,7 @@ record ModelFiles(
     return loader == null ? map(onnx, arena) : map(onnxResource, arena);
   }
 
-  /** A file with weights that the ONNX file names. */
+  /** A file of weights that the ONNX file refers to. */
   private MemorySegment bytesBeside(String location, Arena arena) throws IOException {
     if (loader != null) {
       return map(onnxResource.substring(0, onnxResource.lastIndexOf('/') + 1) + location, arena);
@@ -212,9 +212,9 @@ record ModelFiles(
   }
 
   /**
-   * A resource. What is inside a jar is unpacked into a temporary file, as the model's memory would
-   * otherwise be needed twice while it is opened. The file has no name by the time it is read, so
-   * nothing is left of it, however the process ends.
+   * A resource. A resource in a jar is unpacked into a temporary file, because opening the model
+   * would otherwise need its memory twice. The file is deleted before it is read, so nothing is
+   * left behind even if the process is killed.
    */
   private MemorySegment map(String name, Arena arena) throws IOException {
     URL url = resource(name);

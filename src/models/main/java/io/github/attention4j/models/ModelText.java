@@ -11,9 +11,9 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 
-/** A model's tokenizer and chat template, read when they are first asked for. */
+/** A model's tokenizer and chat template, read on first use. */
 final class ModelText implements AutoCloseable {
-  /** How a part is read. */
+  /** Reads a part. */
   @FunctionalInterface
   private interface Reader<T> {
     T read() throws IOException;
@@ -42,7 +42,7 @@ final class ModelText implements AutoCloseable {
         () -> template(directory));
   }
 
-  /** The tokenizer is null if the file has none. */
+  /** A GGUF file's tokenizer, null if it has none, and template. */
   static ModelText ofGguf(GgufFile file, GgufTokenizer tokenizer) {
     return new ModelText(
         file.path() + " has no tokenizer",
@@ -70,7 +70,7 @@ final class ModelText implements AutoCloseable {
             ChatTemplate.of(source, token(config, "bos_token"), token(config, "eos_token")));
   }
 
-  /** One template, or a list of named ones, of which the default is taken. */
+  /** One template, or the default one of a list of named templates. */
   private static String source(Settings config) {
     return switch (config.value("chat_template")) {
       case null -> null;

@@ -19,14 +19,14 @@ import java.util.Map;
 import java.util.function.IntUnaryOperator;
 
 /**
- * What sentence-transformers does to a text's hidden states: the modules of {@code modules.json}
- * after the Transformer. Without that file: mean pooling and division by the norm.
+ * What sentence-transformers does with a text's hidden states: the modules of {@code modules.json}
+ * after the Transformer. Without that file: mean pooling and normalization.
  *
- * @param pooling several are put side by side
- * @param includePrompt whether the prompt's tokens are pooled too
+ * @param pooling the results of several poolings are concatenated
+ * @param includePrompt whether the prompt's tokens are pooled as well
  * @param steps in the order in which they are applied
  * @param dimension of the result
- * @param fromFiles whether the directory has a {@code modules.json}
+ * @param fromFiles whether there is a {@code modules.json}
  */
 record Pipeline(
     List<Pooling> pooling,
@@ -50,7 +50,7 @@ record Pipeline(
   record Dense(int in, int out, float[] weight, float[] bias, Activation activation)
       implements Step {}
 
-  /** Mean pooling and L2, as for a directory without modules. */
+  /** Mean pooling and normalization, for directories without modules. */
   static Pipeline meanAndNormalize(int width) {
     return new Pipeline(List.of(Pooling.MEAN), true, List.of(new Normalize()), width, false);
   }
@@ -58,7 +58,7 @@ record Pipeline(
   /**
    * Reads a directory's modules.
    *
-   * @throws IllegalArgumentException if there is a module that is not supported, by its name
+   * @throws IllegalArgumentException if a module is not supported, naming it
    */
   static Pipeline read(ModelFiles files, int width) throws IOException {
     if (!files.has("modules.json")) {
@@ -151,7 +151,7 @@ record Pipeline(
     return modules;
   }
 
-  /** The old keys one by one, or the new one as a word or a list of words. */
+  /** The old keys, one per pooling, or the new one, a word or a list of words. */
   private static List<Pooling> pooling(Settings settings) {
     List<Pooling> kinds = new ArrayList<>();
     if (settings.has("pooling_mode")) {
@@ -168,7 +168,7 @@ record Pipeline(
         throw settings.refused(
             "pooling_mode", "of cls, max, mean, mean_sqrt_len_tokens, weightedmean and lasttoken");
       }
-      // Newer files may repeat the old keys.
+      // Newer files may contain the old keys as well.
       for (String key : settings.keys()) {
         if (key.startsWith("pooling_mode_")) {
           settings.ignore(key);
@@ -220,9 +220,9 @@ record Pipeline(
   }
 
   /**
-   * A function by the name of its class in PyTorch.
+   * An activation function by the name of its PyTorch class.
    *
-   * @param what the setting, for the message
+   * @param what the name of the setting in the message
    */
   static Activation activation(String name, String what) {
     return switch (name.substring(name.lastIndexOf('.') + 1)) {
@@ -241,8 +241,8 @@ record Pipeline(
   }
 
   /**
-   * The one token of a text that is pooled, by the length of the text; null if several are. {@link
-   * #vector} takes its hidden state for a text of one token.
+   * The only token of a text that is pooled, as a function of the text's length; null if several
+   * are. {@link #vector} accepts its hidden state as a text of one token.
    */
   IntUnaryOperator onlyPooled(int promptTokens) {
     if (pooling.size() != 1) {

@@ -10,14 +10,14 @@ import java.util.Arrays;
 import java.util.Objects;
 
 /**
- * Ways to make one vector of a text's hidden states, under the names of sentence-transformers. Sums
- * are computed in double precision. Safe for any number of threads.
+ * Ways to turn a text's hidden states into one vector, with the names of sentence-transformers.
+ * Sums are computed in double precision. Safe for any number of threads.
  */
 public enum Pooling {
   /** The first token: {@code pooling_mode_cls_token}. */
   CLS("cls"),
 
-  /** The largest value of each element: {@code pooling_mode_max_tokens}. */
+  /** The maximum of each element: {@code pooling_mode_max_tokens}. */
   MAX("max"),
 
   /** The average: {@code pooling_mode_mean_tokens}. */
@@ -27,7 +27,7 @@ public enum Pooling {
   MEAN_SQRT_LEN("mean_sqrt_len_tokens"),
 
   /**
-   * {@code Σ (i + 1) x[i] / Σ (i + 1)}, i counted from the text's first token: {@code
+   * {@code Σ (i + 1) x[i] / Σ (i + 1)}, with i from 0 at the text's first token: {@code
    * pooling_mode_weightedmean_tokens}.
    */
   WEIGHTED_MEAN("weightedmean"),
@@ -41,7 +41,7 @@ public enum Pooling {
     this.word = word;
   }
 
-  /** The word that newer files use. */
+  /** The name in newer files. */
   String word() {
     return word;
   }
@@ -53,7 +53,7 @@ public enum Pooling {
    * @param hidden {@link DType#F32} {@code [tokens of all texts, width]}, contiguous. Not modified.
    * @param sequences the lengths of the texts, each at least 1
    * @return {@code [texts, width]}
-   * @throws IllegalArgumentException if type, shape or layout do not fit, or a text is empty
+   * @throws IllegalArgumentException if type, shape or layout is wrong, or a text is empty
    */
   public Tensor forward(Arena arena, Tensor hidden, Sequences sequences) {
     check(hidden, sequences);
@@ -71,7 +71,7 @@ public enum Pooling {
     return out;
   }
 
-  /** Refuses hidden states that are not of these texts. */
+  /** Refuses hidden states that do not match the texts. */
   static void check(Tensor hidden, Sequences sequences) {
     Objects.requireNonNull(hidden, "hidden");
     Objects.requireNonNull(sequences, "sequences");
@@ -97,9 +97,9 @@ public enum Pooling {
   /**
    * Pools one text.
    *
-   * @param row where it begins
-   * @param length how many tokens it has
-   * @param skip how many of the first ones count for nothing, those of a prompt
+   * @param row its first row
+   * @param length its number of tokens
+   * @param skip how many of its first tokens to leave out, those of a prompt
    */
   void pool(Tensor hidden, int row, int length, int skip, float[] out, int offset) {
     int width = Math.toIntExact(hidden.size(1));
@@ -146,7 +146,7 @@ public enum Pooling {
    * Divides a vector by its Euclidean norm, or by 1e-12 if that is larger, as
    * sentence-transformers' {@code Normalize} does.
    *
-   * @param vector is replaced by its direction. Modified.
+   * @param vector is divided by its norm. Modified.
    */
   public static void normalize(float[] vector) {
     double sum = 0;

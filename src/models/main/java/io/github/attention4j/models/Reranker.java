@@ -19,10 +19,10 @@ import java.util.List;
  *
  * <p>The score is the sigmoid of the one logit, unless {@code config.json} names another function
  * ({@code sentence_transformers.activation_fn}, formerly {@code
- * sbert_ce_default_activation_function}). Query and passage together are cut at the model's limit,
- * the longer one first.
+ * sbert_ce_default_activation_function}). Query and passage together are truncated to the model's
+ * limit, the longer one first.
  *
- * <p>Batches, memory and threads are those of {@link TextEncoder}.
+ * <p>For batches, memory and threads see {@link TextEncoder}.
  */
 public final class Reranker implements AutoCloseable {
   private final TextClassifier classifier;
@@ -38,7 +38,7 @@ public final class Reranker implements AutoCloseable {
    *
    * @param score higher is better
    * @param tokens how many tokens of query and passage were read together
-   * @param dropped how many tokens were cut off, as both are longer than the model's files allow
+   * @param dropped how many tokens were cut off because both together exceed the model's limit
    */
   public record Result(float score, int tokens, int dropped) {}
 
@@ -48,8 +48,8 @@ public final class Reranker implements AutoCloseable {
    * @param directory contains the files, which are not needed afterwards
    * @return the reranker, to be closed
    * @throws IOException if a file is missing, cannot be read, or is malformed
-   * @throws IllegalArgumentException as {@link TextClassifier#open(Path)}, and if the model has not
-   *     exactly one label
+   * @throws IllegalArgumentException as for {@link TextClassifier#open(Path)}, and unless the model
+   *     has exactly one label
    */
   public static Reranker open(Path directory) throws IOException {
     return builder(directory).open();
@@ -65,7 +65,7 @@ public final class Reranker implements AutoCloseable {
     return new Builder(directory);
   }
 
-  /** Collects what is to be other than the files say. Not safe for several threads. */
+  /** Collects settings that differ from the files. Not safe for use by several threads. */
   public static final class Builder {
     private final Path directory;
     private final TextClassifier.Builder classifier;
@@ -76,7 +76,7 @@ public final class Reranker implements AutoCloseable {
     }
 
     /**
-     * Refuses a query and passage that are too long rather than cutting them.
+     * Refuses a query and passage that are too long instead of truncating them.
      *
      * @return this builder
      */
@@ -86,9 +86,9 @@ public final class Reranker implements AutoCloseable {
     }
 
     /**
-     * Says how the matrices of the model are kept in memory.
+     * Sets how matrices are stored in memory.
      *
-     * @param storage float32 unless another is chosen
+     * @param storage float32 by default
      * @return this builder
      */
     public Builder storage(WeightStorage storage) {
@@ -100,8 +100,8 @@ public final class Reranker implements AutoCloseable {
      * Opens the model.
      *
      * @return the reranker, to be closed
-     * @throws IOException as {@link Reranker#open}
-     * @throws IllegalArgumentException as {@link Reranker#open}
+     * @throws IOException as for {@link Reranker#open}
+     * @throws IllegalArgumentException as for {@link Reranker#open}
      */
     public Reranker open() throws IOException {
       Activation activation = activation(ModelFiles.of(directory).settings("config.json"));
@@ -148,7 +148,7 @@ public final class Reranker implements AutoCloseable {
   }
 
   /**
-   * Scores pairs, each passage against a query of its own.
+   * Scores pairs of a query and a passage.
    *
    * @param queries any texts
    * @param passages as many texts
@@ -167,7 +167,7 @@ public final class Reranker implements AutoCloseable {
   }
 
   /**
-   * Scores passages, and reports what was cut.
+   * Scores passages and reports truncation.
    *
    * @param query any text
    * @param passages any texts
@@ -187,10 +187,10 @@ public final class Reranker implements AutoCloseable {
   /**
    * Scores queries with their passages, given as tokens.
    *
-   * @param pairs for each pair its tokens, special ones included. Not modified.
-   * @param types for each pair the types of its tokens; null for zeros. Not modified.
+   * @param pairs the tokens of each pair, special ones included. Not modified.
+   * @param types the token types of each pair; null for zeros. Not modified.
    * @return for each pair its score
-   * @throws IllegalArgumentException as {@link TextClassifier#logits}
+   * @throws IllegalArgumentException as for {@link TextClassifier#logits}
    * @throws IllegalStateException if the reranker is closed
    */
   public float[] scoreTokens(List<int[]> pairs, List<int[]> types) {

@@ -11,16 +11,16 @@ import java.util.Set;
 import java.util.TreeMap;
 
 /**
- * Chooses the next token by the logits of all.
+ * Chooses the next token from the logits.
  *
- * <p>{@link #greedy} takes the likeliest. Otherwise a token is drawn with the probabilities {@code
- * softmax(logits / temperature)}, of which {@code topK} keeps the k likeliest tokens and then
- * {@code topP} the fewest likeliest whose share of what is left reaches p. Among equals the smaller
- * token counts as the likelier one.
+ * <p>{@link #greedy} takes the likeliest token. Otherwise a token is drawn with the probabilities
+ * {@code softmax(logits / temperature)}, of which {@code topK} keeps the k likeliest tokens, and
+ * {@code topP} then the fewest of the likeliest whose share of the rest reaches p. Of equally
+ * likely tokens the smaller one counts as likelier.
  *
  * <p>Draws are numbered, and draw n of a seed is always the same: a SplitMix64 sequence (Steele,
  * Lea and Flood, "Fast splittable pseudorandom number generators", 2014) whose n-th number is
- * computed directly. A session numbers its draws by the position of the token in the text.
+ * computed directly. A session numbers its draws by the token's position in the text.
  *
  * <pre>{@code
  * Sampler sampler = Sampler.builder().temperature(0.8).topP(0.95).seed(1).build();
@@ -60,14 +60,14 @@ public final class Sampler {
   /**
    * Returns the sampler that always takes the likeliest token.
    *
-   * @return a sampler without chance
+   * @return a deterministic sampler
    */
   public static Sampler greedy() {
     return GREEDY;
   }
 
   /**
-   * Starts a sampler of temperature 1, without limits, of seed 0.
+   * Starts with temperature 1, no limits and seed 0.
    *
    * @return a builder
    */
@@ -76,11 +76,11 @@ public final class Sampler {
   }
 
   /**
-   * Chooses a token of a text that has none so far, so that no penalty applies.
+   * Chooses the first token of a text, to which no penalty applies.
    *
    * @param logits of all tokens, {@code [vocabulary]}, of a float type; −∞ for a token that must
    *     not be chosen. Not modified.
-   * @param draw the number of the draw, at will; the same number gives the same token
+   * @param draw the number of the draw; the same number gives the same token
    * @return the token
    * @throws IllegalArgumentException if logits have another rank or type, there is none, one is
    *     NaN, or the largest is infinite
@@ -102,12 +102,12 @@ public final class Sampler {
    *
    * @param logits of all tokens, {@code [vocabulary]}, of a float type; −∞ for a token that must
    *     not be chosen. Not modified.
-   * @param draw the number of the draw, at will; the same number gives the same token
+   * @param draw the number of the draw; the same number gives the same token
    * @param text the tokens so far. Not modified.
-   * @param promptLength how many of them the model has not added itself
+   * @param promptLength how many of them belong to the prompt
    * @return the token
-   * @throws IllegalArgumentException as {@link #next(Tensor, long)}, and if promptLength is not in
-   *     {@code [0, text.length]} or a biased token is not in the vocabulary
+   * @throws IllegalArgumentException as for {@link #next(Tensor, long)}, and if promptLength is not
+   *     in {@code [0, text.length]} or a biased token is not in the vocabulary
    * @throws IllegalStateException if the logits' arena is closed
    */
   public int next(Tensor logits, long draw, int[] text, int promptLength) {
@@ -163,7 +163,7 @@ public final class Sampler {
         });
   }
 
-  /** What sampling needs besides the logits; kept by callers that sample repeatedly. */
+  /** Memory for sampling, reused by callers that sample repeatedly. */
   static final class Scratch {
     private double[] weights = {};
     private long[] keys = {};
@@ -229,7 +229,7 @@ public final class Sampler {
     return best;
   }
 
-  /** The token at which the sum of the weights so far exceeds the one wanted. */
+  /** The token at which the running sum of the weights exceeds a given sum. */
   private static int drawn(double[] weights, int tokens, double wanted, int otherwise) {
     double sum = 0;
     for (int i = 0; i < tokens; i++) {
@@ -294,7 +294,7 @@ public final class Sampler {
     heap[at] = key;
   }
 
-  /** Takes keys in order until their weights reach {@code enough}, and draws among them. */
+  /** Takes keys in order until their weights reach {@code enough}, and draws one of them. */
   private static int drawnFromNucleus(
       double[] weights, long[] keys, int kept, double enough, double uniform) {
     int nucleus = 0;
@@ -313,7 +313,7 @@ public final class Sampler {
     return (int) keys[0];
   }
 
-  /** A number from [0, 1): the n-th of the SplitMix64 sequence that the seed begins. */
+  /** A number in [0, 1): the n-th of the seed's SplitMix64 sequence. */
   private double uniform(long n) {
     long z = seed + (n + 1) * GOLDEN_GAMMA;
     z = (z ^ (z >>> 30)) * 0xBF58476D1CE4E5B9L;
@@ -347,7 +347,7 @@ public final class Sampler {
         + seed;
   }
 
-  /** Collects the options of a {@link Sampler}. Not safe for several threads. */
+  /** Collects the options of a {@link Sampler}. Not safe for use by several threads. */
   public static final class Builder {
     private double temperature = 1;
     private int topK = Integer.MAX_VALUE;
@@ -362,9 +362,9 @@ public final class Sampler {
     private Builder() {}
 
     /**
-     * Chooses what logits are divided by: below 1 prefers the likely, above 1 the surprising.
+     * Sets the divisor of the logits: below 1 favours likely tokens, above 1 unlikely ones.
      *
-     * @param temperature finite and not negative; 0 takes the likeliest token, always
+     * @param temperature finite and not negative; 0 always takes the likeliest token
      * @return this builder
      * @throws IllegalArgumentException if the temperature is negative, NaN or infinite
      */
@@ -378,7 +378,7 @@ public final class Sampler {
     }
 
     /**
-     * Keeps the k likeliest tokens only.
+     * Keeps only the k likeliest tokens.
      *
      * @param k at least 1; more than the vocabulary keeps all
      * @return this builder
@@ -391,9 +391,9 @@ public final class Sampler {
     }
 
     /**
-     * Keeps the fewest likeliest tokens whose share reaches p; one at least.
+     * Keeps the fewest of the likeliest tokens whose share reaches p; at least one.
      *
-     * @param p above 0, at most 1, which keeps all
+     * @param p above 0 and at most 1, which keeps all
      * @return this builder
      * @throws IllegalArgumentException if p is outside (0, 1]
      */
@@ -406,8 +406,7 @@ public final class Sampler {
     }
 
     /**
-     * Drops tokens that are less than p times as likely as the likeliest, by the probabilities
-     * after temperature.
+     * Drops tokens less than p times as likely as the likeliest one, after temperature is applied.
      *
      * @param p at least 0, which keeps all, and less than 1
      * @return this builder
@@ -422,9 +421,10 @@ public final class Sampler {
     }
 
     /**
-     * Makes tokens that the text has, prompt included, less likely (Keskar et al., "CTRL", 2019).
+     * Makes tokens less likely that occur in the text, prompt included (Keskar et al., "CTRL",
+     * 2019).
      *
-     * @param penalty positive and finite; 1 changes nothing, more repeats less
+     * @param penalty positive and finite; 1 changes nothing, larger values reduce repetition
      * @return this builder
      * @throws IllegalArgumentException if the penalty is not positive and finite
      */
@@ -450,7 +450,7 @@ public final class Sampler {
     }
 
     /**
-     * Subtracts from the logit of each token as often as the model has added it.
+     * Subtracts from the logit of each token, once for each time that the model has added it.
      *
      * @param penalty finite; 0 changes nothing
      * @return this builder
@@ -489,7 +489,7 @@ public final class Sampler {
     }
 
     /**
-     * Chooses the sequence of chances.
+     * Sets the seed of the random draws.
      *
      * @param seed any number
      * @return this builder
@@ -500,9 +500,9 @@ public final class Sampler {
     }
 
     /**
-     * Makes the sampler.
+     * Builds the sampler.
      *
-     * @return an immutable sampler with the options chosen so far
+     * @return an immutable sampler
      */
     public Sampler build() {
       return new Sampler(this);

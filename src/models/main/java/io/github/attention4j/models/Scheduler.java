@@ -11,7 +11,7 @@ import java.util.Objects;
 import java.util.concurrent.CompletableFuture;
 
 /**
- * Lets many texts of one model advance together: one thread reads the weights once for the next
+ * Generates many texts with one model together: a single thread reads the weights once for the next
  * token of all of them.
  *
  * <pre>{@code
@@ -22,15 +22,15 @@ import java.util.concurrent.CompletableFuture;
  * }</pre>
  *
  * <p><b>Admission.</b> A text waits until there is a session for it, and pages for its prompt and
- * all tokens that it may get, so that no text that has begun runs out of them. Texts begin in the
- * order in which they came.
+ * the most tokens it may generate, so a text that has started never runs out of memory. Texts start
+ * in the order of submission.
  *
- * <p><b>Steps.</b> Between two steps of the texts that are being continued, one part of one prompt
- * is read: the others wait for a part, never for a whole prompt. Parts are cut at multiples of the
- * same number whatever else is running, and a step gives each text the logits that it gets alone,
- * so a text's tokens do not depend on its company.
+ * <p><b>Steps.</b> Between two steps of the running texts, one part of one prompt is read, so the
+ * others never wait for a whole prompt. Prompts are always split at multiples of the same number,
+ * and a step gives each text the same logits as by itself, so a text's tokens do not depend on the
+ * other texts.
  *
- * <p><b>Failures.</b> What a listener, processor or sampler throws ends its own text.
+ * <p><b>Failures.</b> An exception from a listener, processor or sampler ends only its own text.
  *
  * <p>Safe for any number of threads. Closing ends all texts; the model stays open.
  */
@@ -49,13 +49,13 @@ public final class Scheduler implements AutoCloseable {
   private int active;
   private boolean closed;
 
-  /** Of the scheduler's thread. */
+  /** Used only by the scheduler's thread. */
   private final List<Text> reading = new ArrayList<>();
 
   private final List<Text> writing = new ArrayList<>();
   private long pagesPromised;
 
-  /** One text on its way. */
+  /** A submitted text. */
   private static final class Text {
     final int[] prompt;
     final Generation generation;
@@ -99,14 +99,14 @@ public final class Scheduler implements AutoCloseable {
   /**
    * Starts the options of a scheduler.
    *
-   * @param model the model; it must stay open as long as the scheduler
+   * @param model the model, which must stay open as long as the scheduler
    * @return a builder
    */
   public static Builder builder(CausalLm model) {
     return new Builder(model);
   }
 
-  /** Collects the options of a {@link Scheduler}. Not safe for several threads. */
+  /** Collects the options of a {@link Scheduler}. Not safe for use by several threads. */
   public static final class Builder {
     private static final int USUAL_TOKENS = 32_768;
 
@@ -121,7 +121,7 @@ public final class Scheduler implements AutoCloseable {
     }
 
     /**
-     * Limits how many texts are read or continued at once; others wait.
+     * Limits how many texts run at once; others wait.
      *
      * @param sessions from 1 to 1024; 8 by default
      * @return this builder
@@ -133,8 +133,8 @@ public final class Scheduler implements AutoCloseable {
     }
 
     /**
-     * Chooses the length of the parts in which prompts are read. Short parts let other texts
-     * advance more often, long ones read faster.
+     * Sets the length of the parts in which prompts are read. With short parts, other texts advance
+     * more often; long parts are read faster.
      *
      * @param tokens from 1 to 512; 128 by default
      * @return this builder
@@ -146,10 +146,10 @@ public final class Scheduler implements AutoCloseable {
     }
 
     /**
-     * Limits the tokens of all texts together, prompts included. Memory for their keys and values
-     * is provided by the operating system as it is first used.
+     * Limits the tokens of all texts together, prompts included. The operating system provides the
+     * memory for their keys and values when it is first used.
      *
-     * @param tokens at least 1; by default 32768, or as many as all sessions can have if that is
+     * @param tokens at least 1; by default 32768, or as many as all sessions can hold if that is
      *     less
      * @return this builder
      * @throws IllegalArgumentException if the number is less than 1
@@ -160,7 +160,7 @@ public final class Scheduler implements AutoCloseable {
     }
 
     /**
-     * Chooses how keys and values are stored.
+     * Sets how keys and values are stored.
      *
      * @param cache {@link DType#F32}, which is the default, {@link DType#BF16} or {@link DType#F16}
      * @return this builder
@@ -198,14 +198,14 @@ public final class Scheduler implements AutoCloseable {
   /**
    * Returns the model.
    *
-   * @return the model whose texts advance here
+   * @return the model
    */
   public CausalLm model() {
     return model;
   }
 
   /**
-   * Returns how many texts are read or continued at this moment.
+   * Returns how many texts are running.
    *
    * @return at most the limit of sessions
    */
@@ -216,7 +216,7 @@ public final class Scheduler implements AutoCloseable {
   }
 
   /**
-   * Returns how many texts wait for a session or for memory.
+   * Returns how many texts are waiting for a session or for memory.
    *
    * @return the length of the queue
    */
@@ -236,9 +236,9 @@ public final class Scheduler implements AutoCloseable {
   }
 
   /**
-   * Tells whether there is memory for a text when no other is running.
+   * Tells whether a text fits the memory when no other is running.
    *
-   * @param length its tokens, those of the prompt included
+   * @param length its tokens, including the prompt
    * @return whether {@link #submit} accepts it
    */
   public boolean fits(int length) {
@@ -246,15 +246,15 @@ public final class Scheduler implements AutoCloseable {
   }
 
   /**
-   * Continues a text, as {@link CausalLm.Session#generate(int[], Generation, TokenListener)} does.
+   * Continues a text, like {@link CausalLm.Session#generate(int[], Generation, TokenListener)}.
    *
    * @param prompt at least one token. Copied.
-   * @param generation how; a drafter is not used, since the weights are shared already
-   * @param listener is called with each new token in the scheduler's thread, and should be quick;
-   *     what it throws ends the text
-   * @return the new tokens and why it ended. Cancelling it ends the text.
+   * @param generation the options; a drafter is not used, because texts already share each pass
+   * @param listener is called with each new token in the scheduler's thread and should return
+   *     quickly; an exception from it ends the text
+   * @return the new tokens and why the text ended. Cancelling the future ends the text.
    * @throws IllegalArgumentException if the prompt is empty, one of its tokens is not in the
-   *     vocabulary, or prompt and new tokens are more than the context or the memory holds
+   *     vocabulary, or prompt and new tokens do not fit the context or the memory
    * @throws IllegalStateException if the scheduler or the model is closed
    */
   public CompletableFuture<Generated> submit(
@@ -284,7 +284,7 @@ public final class Scheduler implements AutoCloseable {
     return text.result;
   }
 
-  /** Ends all texts, those that wait too, with {@link IllegalStateException}. */
+  /** Ends all texts, also those that wait, with {@link IllegalStateException}. */
   @Override
   public void close() {
     synchronized (lock) {
@@ -327,7 +327,9 @@ public final class Scheduler implements AutoCloseable {
     }
   }
 
-  /** Lets texts begin while there is room, and waits if there is none at all; false at the end. */
+  /**
+   * Starts texts while there is room, and waits if there are no texts at all; false after closing.
+   */
   private boolean admit() {
     synchronized (lock) {
       while (!closed) {
@@ -369,7 +371,7 @@ public final class Scheduler implements AutoCloseable {
     }
   }
 
-  /** Reads the next part of the prompt that came first. */
+  /** Reads the next part of the oldest prompt. */
   private void readPart() {
     for (Text text : List.copyOf(reading)) {
       if (text.isCancelled()) {
@@ -395,7 +397,7 @@ public final class Scheduler implements AutoCloseable {
     }
   }
 
-  /** Reads the last token of every text that is being continued, and chooses the next. */
+  /** Reads the last token of every running text and chooses the next. */
   private void step() {
     for (Text text : List.copyOf(writing)) {
       if (text.isCancelled()) {
@@ -410,7 +412,7 @@ public final class Scheduler implements AutoCloseable {
     try {
       model.step(together.stream().map(text -> text.session).toList(), last);
     } catch (RuntimeException | OutOfMemoryError e) {
-      // What makes a step fail belongs to the model or the machine, and so to all texts.
+      // A step fails because of the model or the machine, which affects all texts.
       together.forEach(text -> end(text, null, e));
       return;
     }

@@ -15,16 +15,16 @@ import java.lang.foreign.Arena;
  * }
  * }</pre>
  *
- * <p>A session takes pages as its text grows, and returns them when it is cut or closed. Sessions
- * that are {@linkplain CausalLm.Session#fork forked} hold the pages of what they share once. A
- * session for which there is no page left fails with {@link IllegalStateException}, and is then as
- * it was before the call.
+ * <p>A session takes pages as its text grows, and returns them when it is cut or closed.
+ * {@linkplain CausalLm.Session#fork Forked} sessions share the pages of their common beginning. If
+ * no page is left, a session's call fails with {@link IllegalStateException} and leaves the session
+ * unchanged.
  *
- * <p>Sessions may take and return pages from any thread. The memory belongs to the arena that the
- * pool was made with.
+ * <p>Sessions may take and return pages from any thread. The memory belongs to the arena with which
+ * the pool was created.
  */
 public final class SessionPool {
-  /** The tokens of a page. A session takes whole pages. */
+  /** The tokens per page. A session takes whole pages. */
   public static final int PAGE_TOKENS = 64;
 
   private final CausalLm model;
@@ -55,7 +55,7 @@ public final class SessionPool {
     return pages;
   }
 
-  /** The most pages that a text of some length takes. */
+  /** The most pages that a text of this length needs. */
   long pagesOf(int length) {
     return decoder.pages(length, CausalLm.MOST_ROWS, PAGE_TOKENS);
   }
@@ -79,7 +79,7 @@ public final class SessionPool {
   }
 
   /**
-   * Returns how many tokens there is room for at this moment, if each session's last page is full.
+   * Returns how many more tokens there is room for now, not counting the sessions' last pages.
    *
    * @return at most {@link #tokens}
    */
@@ -88,7 +88,7 @@ public final class SessionPool {
   }
 
   /**
-   * Shows how much is in use.
+   * Shows how much is free.
    *
    * @return for people
    */

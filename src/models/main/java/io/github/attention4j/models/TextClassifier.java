@@ -23,7 +23,7 @@ import java.util.function.IntUnaryOperator;
  * }
  * }</pre>
  *
- * <p>Batches, memory and threads are those of {@link TextEncoder}.
+ * <p>For batches, memory and threads see {@link TextEncoder}.
  */
 public final class TextClassifier implements AutoCloseable {
   private final TextEncoder encoder;
@@ -37,13 +37,14 @@ public final class TextClassifier implements AutoCloseable {
   }
 
   /**
-   * What a classifier says of a text.
+   * The classification of a text.
    *
    * @param labels the names of the labels
    * @param logits for each label
-   * @param probabilities for each label: the softmax of the logits, of a single label the sigmoid
+   * @param probabilities for each label: the softmax of the logits; the sigmoid if there is one
+   *     label
    * @param tokens how many tokens were read
-   * @param dropped how many tokens were cut off, as the text is longer than the model's files allow
+   * @param dropped how many tokens were cut off because the text exceeds the model's limit
    */
   public record Result(
       List<String> labels, float[] logits, float[] probabilities, int tokens, int dropped) {
@@ -80,13 +81,13 @@ public final class TextClassifier implements AutoCloseable {
   }
 
   /**
-   * Opens a checkpoint directory: what {@link TextEncoder#open} reads, and {@code tokenizer.json},
-   * without which only the methods for token numbers work.
+   * Opens a checkpoint directory with the files that {@link TextEncoder#open} reads and {@code
+   * tokenizer.json}, without which only the methods that take tokens work.
    *
    * @param directory contains the files, which are not needed afterwards
    * @return the classifier, to be closed
    * @throws IOException if a file is missing, cannot be read, or is malformed
-   * @throws IllegalArgumentException as {@link TextEncoder#open}, and if the checkpoint has no
+   * @throws IllegalArgumentException as for {@link TextEncoder#open}, and if the checkpoint has no
    *     classification head or the tokenizer does not fit
    */
   public static TextClassifier open(Path directory) throws IOException {
@@ -103,7 +104,7 @@ public final class TextClassifier implements AutoCloseable {
     return new Builder(directory);
   }
 
-  /** Collects what is to be other than the files say. Not safe for several threads. */
+  /** Collects settings that differ from the files. Not safe for use by several threads. */
   public static final class Builder {
     private final Path directory;
     private boolean refuses;
@@ -114,7 +115,7 @@ public final class TextClassifier implements AutoCloseable {
     }
 
     /**
-     * Refuses texts that are too long instead of cutting them.
+     * Refuses texts that are too long instead of truncating them.
      *
      * @return this builder
      */
@@ -124,9 +125,9 @@ public final class TextClassifier implements AutoCloseable {
     }
 
     /**
-     * Says how the matrices of the model are kept in memory.
+     * Sets how matrices are stored in memory.
      *
-     * @param storage float32 unless another is chosen
+     * @param storage float32 by default
      * @return this builder
      */
     public Builder storage(WeightStorage storage) {
@@ -138,8 +139,8 @@ public final class TextClassifier implements AutoCloseable {
      * Opens the model.
      *
      * @return the classifier, to be closed
-     * @throws IOException as {@link TextClassifier#open}
-     * @throws IllegalArgumentException as {@link TextClassifier#open}
+     * @throws IOException as for {@link TextClassifier#open}
+     * @throws IllegalArgumentException as for {@link TextClassifier#open}
      */
     public TextClassifier open() throws IOException {
       ModelFiles files = ModelFiles.of(directory);
@@ -182,7 +183,7 @@ public final class TextClassifier implements AutoCloseable {
   /**
    * Returns the encoder.
    *
-   * @return lives as long as the classifier; closing it is closing the classifier
+   * @return the encoder; closing it closes the classifier
    */
   public TextEncoder encoder() {
     return encoder;
@@ -201,7 +202,7 @@ public final class TextClassifier implements AutoCloseable {
    * Classifies a text.
    *
    * @param text any text
-   * @return what the classifier says
+   * @return the classification
    * @throws IllegalArgumentException if the text is too long and truncation is refused
    * @throws IllegalStateException if the classifier is closed, or has no tokenizer
    */
@@ -213,7 +214,7 @@ public final class TextClassifier implements AutoCloseable {
    * Classifies texts.
    *
    * @param texts any texts
-   * @return for each what the classifier says, in their order
+   * @return the classification of each text, in order
    * @throws IllegalArgumentException if a text is too long and truncation is refused
    * @throws IllegalStateException if the classifier is closed, or has no tokenizer
    */
@@ -223,11 +224,11 @@ public final class TextClassifier implements AutoCloseable {
   }
 
   /**
-   * Classifies pairs of texts that are read together, such as a premise and a hypothesis.
+   * Classifies pairs of a first text and several second texts, such as a premise and hypotheses.
    *
    * @param first any text
-   * @param second for it any texts
-   * @return for each pair what the classifier says, in the order of the second texts
+   * @param second any texts
+   * @return the classification of each pair, in the order of the second texts
    * @throws IllegalArgumentException if a pair is too long and truncation is refused
    * @throws IllegalStateException if the classifier is closed, or has no tokenizer
    */
@@ -240,7 +241,7 @@ public final class TextClassifier implements AutoCloseable {
    *
    * @param first any texts
    * @param second as many texts
-   * @return for each pair what the classifier says, in their order
+   * @return the classification of each pair, in order
    * @throws IllegalArgumentException if there are not as many second texts as first ones, or a pair
    *     is too long and truncation is refused
    * @throws IllegalStateException if the classifier is closed, or has no tokenizer
@@ -279,10 +280,10 @@ public final class TextClassifier implements AutoCloseable {
   /**
    * Computes the logits of texts given as tokens.
    *
-   * @param texts for each text its tokens, special ones included. Not modified.
-   * @param types for each text the types of its tokens; null for zeros. Not modified.
-   * @return for each text the logits of the labels
-   * @throws IllegalArgumentException as {@link TextEncoder#encode(Arena, List, List)}
+   * @param texts the tokens of each text, special ones included. Not modified.
+   * @param types the token types of each text; null for zeros. Not modified.
+   * @return the logits of the labels for each text
+   * @throws IllegalArgumentException as for {@link TextEncoder#encode(Arena, List, List)}
    * @throws IllegalStateException if the classifier is closed
    */
   public List<float[]> logits(List<int[]> texts, List<int[]> types) {
@@ -311,8 +312,8 @@ public final class TextClassifier implements AutoCloseable {
   /**
    * Turns logits into probabilities.
    *
-   * @param logits of a text. Not modified.
-   * @return their softmax; of a single one the sigmoid
+   * @param logits the logits of a text. Not modified.
+   * @return their softmax; the sigmoid if there is one
    */
   public static float[] probabilities(float[] logits) {
     float[] probabilities = new float[logits.length];

@@ -23,8 +23,8 @@ import java.util.concurrent.CancellationException;
 import java.util.function.IntUnaryOperator;
 
 /**
- * Text in, vectors out: an encoder with a tokenizer, pooling and prompts, as sentence-transformers
- * saves it.
+ * Turns texts into vectors: an encoder with tokenizer, pooling and prompts, as saved by
+ * sentence-transformers.
  *
  * <pre>{@code
  * try (TextEmbedder embedder = TextEmbedder.open(directory)) {
@@ -33,29 +33,28 @@ import java.util.function.IntUnaryOperator;
  * }
  * }</pre>
  *
- * <p><b>Files.</b> What {@link TextEncoder#open} reads, {@code tokenizer.json}, and of
+ * <p><b>Files.</b> Those that {@link TextEncoder#open} reads, {@code tokenizer.json}, and from
  * sentence-transformers {@code modules.json} with the settings of its modules (Pooling, Dense,
  * Normalize), {@code sentence_bert_config.json} and {@code config_sentence_transformers.json}. A
- * directory without {@code modules.json} gets mean pooling and division by the Euclidean norm;
- * {@link #describe()} says which it is. Late interaction (ColBERT) and sparse encoders (SPLADE) are
- * refused.
+ * directory without {@code modules.json} gets mean pooling and normalization; {@link #describe()}
+ * says so. Late interaction (ColBERT) and sparse encoders (SPLADE) are refused.
  *
- * <p><b>Long texts</b> are cut at {@link #maxTokens()}, which the model's files say, and the result
- * tells how many tokens were dropped; {@link Builder#refuseTruncation} refuses them instead. The
- * settings of truncation and padding in {@code tokenizer.json} itself are not obeyed.
+ * <p><b>Long texts</b> are truncated to {@link #maxTokens()}, which comes from the model's files,
+ * and the result tells how many tokens were dropped; {@link Builder#refuseTruncation} refuses them
+ * instead. Truncation and padding settings in {@code tokenizer.json} are not used.
  *
- * <p><b>Batches, memory and threads</b> are those of {@link TextEncoder}: a text's vector has the
- * same bits in whatever batch it comes, and the memory of a call does not grow with the number of
- * texts beyond that of the result. {@link #embedAll(Iterator, String)} streams.
+ * <p><b>Batches, memory and threads:</b> see {@link TextEncoder}. A text's vector has the same bits
+ * in any batch, and apart from the result the memory of a call does not grow with the number of
+ * texts. {@link #embedAll(Iterator, String)} streams.
  */
 public final class TextEmbedder implements AutoCloseable {
-  /** Texts are tokenized and embedded in chunks of about so many tokens. */
+  /** Texts are tokenized and embedded in chunks of about this many tokens. */
   private static final int CHUNK_TOKENS = 8192;
 
-  /** Roughly what pooling needs. */
+  /** Roughly how long pooling takes. */
   private static final double NANOS_PER_ELEMENT = 0.5;
 
-  /** Texts are tokenized in groups of about so many characters. */
+  /** Texts are tokenized in groups of about this many characters. */
   private static final int GROUP_CHARS = 8192;
 
   private final TextEncoder encoder;
@@ -85,19 +84,20 @@ public final class TextEmbedder implements AutoCloseable {
    *
    * @param vector the vector; not shared with anyone
    * @param tokens how many tokens were read, special ones and the prompt included
-   * @param dropped how many tokens were cut off, as the text is longer than {@link #maxTokens()}
+   * @param dropped how many tokens were cut off because the text is longer than {@link
+   *     #maxTokens()}
    */
   public record Result(float[] vector, int tokens, int dropped) {}
 
-  /** Is told how far a call has come, and may end it. */
+  /** Is told how far a call has got, and may end it. */
   @FunctionalInterface
   public interface Progress {
     /**
      * Called in the caller's thread after each chunk of texts.
      *
-     * @param embedded how many texts have their vectors
+     * @param embedded how many texts have been embedded
      * @param total how many texts there are
-     * @return whether to go on
+     * @return whether to continue
      */
     boolean embedded(long embedded, long total);
   }
@@ -107,11 +107,11 @@ public final class TextEmbedder implements AutoCloseable {
   /**
    * Opens a directory or an ONNX file with the settings of its files.
    *
-   * @param path what {@link TextEncoder#open(Path)} takes; not needed any more afterwards
+   * @param path as for {@link TextEncoder#open(Path)}; not needed afterwards
    * @return the embedder, to be closed
    * @throws IOException if a file is missing, cannot be read, or is malformed
-   * @throws IllegalArgumentException as {@link TextEncoder#open}, and if a module is not supported
-   *     or the tokenizer does not fit the model
+   * @throws IllegalArgumentException as for {@link TextEncoder#open}, and if a module is not
+   *     supported or the tokenizer does not fit the model
    */
   public static TextEmbedder open(Path path) throws IOException {
     return builder(path).open();
@@ -147,7 +147,7 @@ public final class TextEmbedder implements AutoCloseable {
     return new Builder(ModelFiles.of(loader, onnx, tokenizer));
   }
 
-  /** Collects what is to be other than the files say. Not safe for several threads. */
+  /** Collects settings that differ from the files. Not safe for use by several threads. */
   public static final class Builder {
     private final ModelFiles files;
     private Tokenizer tokenizer;
@@ -163,9 +163,9 @@ public final class TextEmbedder implements AutoCloseable {
     }
 
     /**
-     * Takes another tokenizer than the model's.
+     * Replaces the model's tokenizer.
      *
-     * @param tokenizer belongs to the embedder from now on, which closes it
+     * @param tokenizer from now on owned by the embedder, which closes it
      * @return this builder
      */
     public Builder tokenizer(Tokenizer tokenizer) {
@@ -174,9 +174,9 @@ public final class TextEmbedder implements AutoCloseable {
     }
 
     /**
-     * Pools in another way than the files say; the modules behind pooling are left out.
+     * Replaces the pooling of the files; modules after pooling are left out.
      *
-     * @param pooling the way
+     * @param pooling the pooling
      * @return this builder
      */
     public Builder pooling(Pooling pooling) {
@@ -185,9 +185,9 @@ public final class TextEmbedder implements AutoCloseable {
     }
 
     /**
-     * Says whether vectors are divided by their Euclidean norm at the end.
+     * Sets whether vectors are divided by their Euclidean norm at the end.
      *
-     * @param normalize true to divide, false to leave out a Normalize at the end
+     * @param normalize true to divide, false to drop a final Normalize
      * @return this builder
      */
     public Builder normalize(boolean normalize) {
@@ -196,11 +196,11 @@ public final class TextEmbedder implements AutoCloseable {
     }
 
     /**
-     * Keeps the first elements of each vector only, for models trained so (Kusupati et al.,
-     * "Matryoshka Representation Learning", 2022). If vectors are normalized, the shortened ones
-     * are too.
+     * Keeps only the first elements of each vector, for models trained for that (Kusupati et al.,
+     * "Matryoshka Representation Learning", 2022). If vectors are normalized, so are the shortened
+     * ones.
      *
-     * @param dimensions from 1 to what the model gives
+     * @param dimensions from 1 to the model's dimension
      * @return this builder
      */
     public Builder dimensions(int dimensions) {
@@ -210,9 +210,9 @@ public final class TextEmbedder implements AutoCloseable {
     }
 
     /**
-     * Reads more or fewer tokens of a text than the files say.
+     * Sets how many tokens of a text are read, instead of the files.
      *
-     * @param maxTokens from 1 to what the positions of the model allow
+     * @param maxTokens from 1 to the model's number of positions
      * @return this builder
      */
     public Builder maxTokens(int maxTokens) {
@@ -222,7 +222,7 @@ public final class TextEmbedder implements AutoCloseable {
     }
 
     /**
-     * Refuses texts that are too long rather than cutting them.
+     * Refuses texts that are too long instead of truncating them.
      *
      * @return this builder
      */
@@ -232,9 +232,9 @@ public final class TextEmbedder implements AutoCloseable {
     }
 
     /**
-     * Says how the matrices of the encoder are kept in memory.
+     * Sets how matrices are stored in memory.
      *
-     * @param storage float32 unless another is chosen
+     * @param storage float32 by default
      * @return this builder
      */
     public Builder storage(WeightStorage storage) {
@@ -246,9 +246,9 @@ public final class TextEmbedder implements AutoCloseable {
      * Opens the model.
      *
      * @return the embedder, to be closed
-     * @throws IOException as {@link TextEmbedder#open}
-     * @throws IllegalArgumentException as {@link TextEmbedder#open}, and if the model cannot do
-     *     what was chosen
+     * @throws IOException as for {@link TextEmbedder#open}
+     * @throws IllegalArgumentException as for {@link TextEmbedder#open}, and if the model does not
+     *     support the settings
      */
     public TextEmbedder open() throws IOException {
       TextEncoder encoder = files.openEncoder(files.has("modules.json"), storage);
@@ -326,7 +326,7 @@ public final class TextEmbedder implements AutoCloseable {
     }
 
     private static String readPrompts(Settings settings, Map<String, String> prompts) {
-      // What vectors are compared with does not change them.
+      // The similarity function does not change vectors.
       settings.ignore("similarity_fn_name", "__version__");
       settings.require("model_type", "SentenceTransformer");
       Settings named = settings.object("prompts");
@@ -341,7 +341,7 @@ public final class TextEmbedder implements AutoCloseable {
     }
   }
 
-  // ---- What it is ----
+  // ---- Properties ----
 
   /**
    * Returns the encoder.
@@ -362,7 +362,7 @@ public final class TextEmbedder implements AutoCloseable {
   }
 
   /**
-   * Returns the number of elements of a vector.
+   * Returns the dimension of the vectors.
    *
    * @return at least 1
    */
@@ -371,9 +371,9 @@ public final class TextEmbedder implements AutoCloseable {
   }
 
   /**
-   * Returns the most tokens that are read of a text, special ones and the prompt included.
+   * Returns the most tokens of a text that are read, special ones and the prompt included.
    *
-   * @return what the model's files say, or the builder
+   * @return from the model's files or the builder
    */
   public int maxTokens() {
     return input.limit();
@@ -382,14 +382,14 @@ public final class TextEmbedder implements AutoCloseable {
   /**
    * Returns the prompts by their names.
    *
-   * @return what {@code config_sentence_transformers.json} says; empty if there are none
+   * @return those of {@code config_sentence_transformers.json}, possibly none
    */
   public Map<String, String> prompts() {
     return prompts;
   }
 
   /**
-   * Returns the name of the prompt that a text gets if none is named.
+   * Returns the name of the default prompt.
    *
    * @return null for none
    */
@@ -398,7 +398,8 @@ public final class TextEmbedder implements AutoCloseable {
   }
 
   /**
-   * Says in one line what is computed, and whether the files say so or it is the default.
+   * Describes in one line what is computed, and whether that comes from the files or is the
+   * default.
    *
    * @return for example {@code bert, MEAN + Normalize (from modules.json), 384 dimensions, at most
    *     256 tokens}
@@ -446,7 +447,7 @@ public final class TextEmbedder implements AutoCloseable {
    * Embeds texts, with the default prompt if there is one.
    *
    * @param texts any texts
-   * @return for each text its vector, in their order
+   * @return the vector of each text, in order
    * @throws IllegalArgumentException if a text is too long and truncation is refused
    * @throws IllegalStateException if the embedder is closed
    */
@@ -470,7 +471,7 @@ public final class TextEmbedder implements AutoCloseable {
    * Embeds queries, with the prompt {@code query} if there is one, or the default prompt.
    *
    * @param queries any texts
-   * @return for each text its vector, in their order
+   * @return the vector of each text, in order
    * @throws IllegalArgumentException if a text is too long and truncation is refused
    * @throws IllegalStateException if the embedder is closed
    */
@@ -491,11 +492,11 @@ public final class TextEmbedder implements AutoCloseable {
   }
 
   /**
-   * Embeds documents that queries are to find, with the prompt {@code document}, {@code passage} or
-   * {@code corpus}, whichever there is, or the default prompt.
+   * Embeds documents, with the prompt {@code document}, {@code passage} or {@code corpus} if there
+   * is one, or the default prompt.
    *
    * @param documents any texts
-   * @return for each text its vector, in their order
+   * @return the vector of each text, in order
    * @throws IllegalArgumentException if a text is too long and truncation is refused
    * @throws IllegalStateException if the embedder is closed
    */
@@ -517,7 +518,7 @@ public final class TextEmbedder implements AutoCloseable {
    *
    * @param texts any texts
    * @param promptName one of {@link #prompts()}; null for none
-   * @return for each text its vector, in their order
+   * @return the vector of each text, in order
    * @throws IllegalArgumentException if there is no such prompt, or a text is too long and
    *     truncation is refused
    * @throws IllegalStateException if the embedder is closed
@@ -532,10 +533,10 @@ public final class TextEmbedder implements AutoCloseable {
    * @param texts any texts
    * @param promptName one of {@link #prompts()}; null for none
    * @param progress is told after each chunk of texts, and may end the call
-   * @return for each text its vector, in their order
+   * @return the vector of each text, in order
    * @throws IllegalArgumentException if there is no such prompt, or a text is too long and
    *     truncation is refused
-   * @throws CancellationException if progress says not to go on
+   * @throws CancellationException if progress returns false
    * @throws IllegalStateException if the embedder is closed
    */
   public List<Result> embedAll(List<String> texts, String promptName, Progress progress) {
@@ -552,13 +553,13 @@ public final class TextEmbedder implements AutoCloseable {
   }
 
   /**
-   * Embeds texts as they come, in bounded memory: texts are taken from the iterator when vectors
-   * are asked for, a chunk of some thousands of tokens at a time.
+   * Embeds a stream of texts in bounded memory: texts are taken from the iterator as vectors are
+   * requested, a chunk of a few thousand tokens at a time.
    *
    * @param texts any texts, however many
    * @param promptName one of {@link #prompts()}; null for none
-   * @return their vectors, in their order; for one thread. What it throws is what {@link
-   *     #embedAll(List, String)} throws, when it comes to that text
+   * @return their vectors, in order; for use by one thread. On reaching a text it throws what
+   *     {@link #embedAll(List, String)} throws for that text
    * @throws IllegalArgumentException if there is no such prompt
    */
   public Iterator<Result> embedAll(Iterator<String> texts, String promptName) {
@@ -599,11 +600,11 @@ public final class TextEmbedder implements AutoCloseable {
   }
 
   /**
-   * Embeds texts into a segment of the caller's, one vector behind the other.
+   * Embeds texts into the caller's segment, one vector after the other.
    *
    * @param texts any texts
    * @param promptName one of {@link #prompts()}; null for none
-   * @param out of at least {@code texts · dimension · 4} bytes. Modified.
+   * @param out at least {@code texts · dimension · 4} bytes. Modified.
    * @throws IllegalArgumentException if there is no such prompt, out is too small or read-only, or
    *     a text is too long and truncation is refused
    * @throws IllegalStateException if the embedder is closed
@@ -629,11 +630,11 @@ public final class TextEmbedder implements AutoCloseable {
   }
 
   /**
-   * Embeds texts that are given as tokens, without a prompt.
+   * Embeds texts given as tokens, without a prompt.
    *
-   * @param texts for each text its tokens, special ones included. Not modified.
-   * @return for each text its vector, in their order
-   * @throws IllegalArgumentException as {@link TextEncoder#encode(Arena, int[][])}
+   * @param texts the tokens of each text, special ones included. Not modified.
+   * @return the vector of each text, in order
+   * @throws IllegalArgumentException as for {@link TextEncoder#encode(Arena, int[][])}
    * @throws IllegalStateException if the embedder is closed
    */
   public List<float[]> embedTokens(List<int[]> texts) {
@@ -694,7 +695,7 @@ public final class TextEmbedder implements AutoCloseable {
       return results;
     }
 
-    /** The next texts, so many that threads can share the work of tokenizing them. */
+    /** The next texts, enough for threads to share the work of tokenizing them. */
     private List<String> group() {
       List<String> group = new ArrayList<>();
       int chars = 0;

@@ -19,9 +19,9 @@ import java.util.function.Consumer;
 import java.util.function.IntUnaryOperator;
 
 /**
- * A text encoder: token numbers in, hidden states out. Families: BERT, RoBERTa, XLM-RoBERTa,
- * CamemBERT, DistilBERT, MPNet, ELECTRA, ALBERT, DeBERTa v2 and v3, ModernBERT, Nomic BERT, GTE
- * ({@code new}), EuroBERT, and Qwen3 as an embedder.
+ * A text encoder: turns tokens into hidden states. Families: BERT, RoBERTa, XLM-RoBERTa, CamemBERT,
+ * DistilBERT, MPNet, ELECTRA, ALBERT, DeBERTa v2 and v3, ModernBERT, Nomic BERT, GTE ({@code new}),
+ * EuroBERT, and Qwen3 as an embedder.
  *
  * <pre>{@code
  * try (TextEncoder encoder = TextEncoder.open(directory);
@@ -30,19 +30,19 @@ import java.util.function.IntUnaryOperator;
  * }
  * }</pre>
  *
- * <p><b>Batches</b> are packed: texts lie one behind the other without padding. The hidden states
- * of a text have the same bits whatever other texts come with it. Long lists are cut into passes of
- * a few thousand tokens, so that the memory for intermediate results is bounded.
+ * <p><b>Batches</b> are packed: texts are concatenated without padding. The hidden states of a text
+ * have the same bits whatever other texts are in the batch. Long lists are split into passes of a
+ * few thousand tokens, which bounds the memory for intermediate results.
  *
- * <p><b>Memory.</b> The weights belong to the model until {@link #close}; memory for intermediate
+ * <p><b>Memory.</b> The model holds the weights until {@link #close}; memory for intermediate
  * results is reused from call to call.
  *
  * <p><b>Threads.</b> Any number of threads may call at once. A call uses at most {@link
- * io.github.attention4j.A4j#threads()} threads of the process's one team. {@link #close} waits for
+ * io.github.attention4j.A4j#threads()} threads of the process's team. {@link #close} waits for
  * calls that are running.
  */
 public final class TextEncoder implements AutoCloseable {
-  /** A pass ends before the text that would take it beyond this, unless it is the only one. */
+  /** A pass ends before the text that would exceed this, unless it is the only one. */
   private static final int PASS_TOKENS = 2048;
 
   private final String source;
@@ -63,37 +63,37 @@ public final class TextEncoder implements AutoCloseable {
    * Opens a model.
    *
    * <ul>
-   *   <li>A directory as Hugging Face's Transformers writes it: {@code config.json}, and {@code
+   *   <li>A directory written by Hugging Face's Transformers: {@code config.json}, and {@code
    *       model.safetensors} or the files that {@code model.safetensors.index.json} names. Without
    *       these, {@code model.onnx} or {@code onnx/model.onnx} is read.
    *   <li>An ONNX file, exported from a model of these families in float32, float16 or int8 (whose
-   *       weights are taken as what they stand for), with weights in it or in files that it names
-   *       beside it or below. {@code config.json} is looked for beside it and in the directory
-   *       above; without it the graph itself must say what it is, which those of BERT and
+   *       weights are dequantized), with the weights inside or in files that it names in its
+   *       directory or below. {@code config.json} is looked for next to it and in the parent
+   *       directory; without it the graph itself must tell the configuration, as graphs of BERT and
    *       DistilBERT do.
    * </ul>
    *
-   * @param path the directory or file, which is not needed any more afterwards
+   * @param path the directory or file, which is not needed afterwards
    * @return the model, to be closed
    * @throws IOException if a file is missing, cannot be read, or is malformed
    * @throws IllegalArgumentException if the family is unknown, a setting would change the result
    *     and is not supported, tensors are missing or have other shapes, or an ONNX graph computes
    *     what the family does not
-   * @throws OutOfMemoryError if there is no memory for the weights
+   * @throws OutOfMemoryError if there is not enough memory for the weights
    */
   public static TextEncoder open(Path path) throws IOException {
     return open(path, WeightStorage.FLOAT32);
   }
 
   /**
-   * Opens a model, and says how its weights are kept.
+   * Opens a model with a choice of how its weights are stored.
    *
-   * @param path the directory or file, which is not needed any more afterwards
-   * @param storage how the matrices are kept in memory
+   * @param path the directory or file, which is not needed afterwards
+   * @param storage how matrices are stored in memory
    * @return the model, to be closed
-   * @throws IOException as {@link #open(Path)}
-   * @throws IllegalArgumentException as {@link #open(Path)}
-   * @throws OutOfMemoryError if there is no memory for the weights
+   * @throws IOException as for {@link #open(Path)}
+   * @throws IllegalArgumentException as for {@link #open(Path)}
+   * @throws OutOfMemoryError if there is not enough memory for the weights
    */
   public static TextEncoder open(Path path, WeightStorage storage) throws IOException {
     Objects.requireNonNull(storage, "storage");
@@ -107,8 +107,8 @@ public final class TextEncoder implements AutoCloseable {
    * @param resource the name of the ONNX file, such as {@code all-minilm-l6-v2.onnx}
    * @return the model, to be closed
    * @throws IOException if there is no such resource, it cannot be read, or it is malformed
-   * @throws IllegalArgumentException as {@link #open(Path)}
-   * @throws OutOfMemoryError if there is no memory for the weights
+   * @throws IllegalArgumentException as for {@link #open(Path)}
+   * @throws OutOfMemoryError if there is not enough memory for the weights
    */
   public static TextEncoder open(ClassLoader loader, String resource) throws IOException {
     return ModelFiles.of(loader, resource, null).openEncoder(false, WeightStorage.FLOAT32);
@@ -138,7 +138,7 @@ public final class TextEncoder implements AutoCloseable {
     };
   }
 
-  // ---- What it is ----
+  // ---- Properties ----
 
   /**
    * Returns the family.
@@ -159,7 +159,7 @@ public final class TextEncoder implements AutoCloseable {
   }
 
   /**
-   * Returns the number of tokens there are; a token is a number from 0 below it.
+   * Returns the size of the vocabulary; tokens are numbers from 0 up to this, exclusive.
    *
    * @return {@code vocab_size}
    */
@@ -208,12 +208,12 @@ public final class TextEncoder implements AutoCloseable {
    * Computes the hidden states of texts.
    *
    * @param arena supplies the memory of the result
-   * @param texts for each text its tokens, at least one. Not modified.
-   * @return {@link DType#F32} {@code [tokens of all texts, width]}, the texts one behind the other
+   * @param texts the tokens of each text, at least one. Not modified.
+   * @return {@link DType#F32} {@code [tokens of all texts, width]}, the texts concatenated
    * @throws IllegalArgumentException if a text is empty or longer than {@link #maxTokens()}, or a
    *     token is not in the vocabulary
    * @throws IllegalStateException if the model is closed
-   * @throws OutOfMemoryError if there is no memory for the result
+   * @throws OutOfMemoryError if there is not enough memory for the result
    */
   public Tensor encode(Arena arena, int[]... texts) {
     return encode(arena, Arrays.asList(texts), null);
@@ -223,14 +223,14 @@ public final class TextEncoder implements AutoCloseable {
    * Computes the hidden states of texts with token types.
    *
    * @param arena supplies the memory of the result
-   * @param texts for each text its tokens, at least one. Not modified.
-   * @param types for each text the type of each token; null for zeros. Families with fewer than two
+   * @param texts the tokens of each text, at least one. Not modified.
+   * @param types the type of each token of each text; null for zeros. Families with fewer than two
    *     token types ignore them. Not modified.
-   * @return {@link DType#F32} {@code [tokens of all texts, width]}, the texts one behind the other
+   * @return {@link DType#F32} {@code [tokens of all texts, width]}, the texts concatenated
    * @throws IllegalArgumentException if a text is empty or longer than {@link #maxTokens()}, a
    *     token is not in the vocabulary, or the types do not fit
    * @throws IllegalStateException if the model is closed
-   * @throws OutOfMemoryError if there is no memory for the result
+   * @throws OutOfMemoryError if there is not enough memory for the result
    */
   public Tensor encode(Arena arena, List<int[]> texts, List<int[]> types) {
     check(texts, types);
@@ -241,13 +241,13 @@ public final class TextEncoder implements AutoCloseable {
   }
 
   /**
-   * Computes what the checkpoint's pooler makes of hidden states: {@code pooler_output}.
+   * Computes {@code pooler_output}, the result of the checkpoint's pooler.
    *
    * @param arena supplies the memory of the result
    * @param hidden what {@link #encode(Arena, int[][])} returned. Not modified.
    * @param sequences the lengths of the texts
    * @return {@code [texts, width]}
-   * @throws IllegalArgumentException if the sequences do not fit the hidden states
+   * @throws IllegalArgumentException if the sequences do not match the hidden states
    * @throws IllegalStateException if there is no pooler, or the model is closed
    */
   public Tensor pool(Arena arena, Tensor hidden, Sequences sequences) {
@@ -267,12 +267,18 @@ public final class TextEncoder implements AutoCloseable {
     }
   }
 
-  /** The token that the classifier reads of each text, by its length; null for all tokens. */
+  /**
+   * The only token of a text that the classifier reads, as a function of the text's length; null if
+   * it reads all.
+   */
   IntUnaryOperator onlyClassified() {
     return encoder.classifiesFirst() ? length -> 0 : null;
   }
 
-  /** The logits of the classifier, for a {@link PassReader}: during a pass the model is open. */
+  /**
+   * The logits of the classifier, for a {@link PassReader}, which runs while the model is kept
+   * open.
+   */
   Tensor classify(Arena arena, Tensor hidden, Sequences sequences) {
     return encoder.classify(hidden, sequences, arena);
   }
@@ -287,7 +293,7 @@ public final class TextEncoder implements AutoCloseable {
   }
 
   /**
-   * Computes the weights with which each token of a text reads each, in one layer.
+   * Computes the attention weights of one text in one layer.
    *
    * @param arena supplies the memory of the result
    * @param tokens the text, at least one token. Not modified.
@@ -297,7 +303,7 @@ public final class TextEncoder implements AutoCloseable {
    *     token is not in the vocabulary
    * @throws IndexOutOfBoundsException if there is no such layer
    * @throws IllegalStateException if the model is closed
-   * @throws OutOfMemoryError if there is no memory to compute in
+   * @throws OutOfMemoryError if there is not enough memory
    */
   public Tensor attentionWeights(Arena arena, int[] tokens, int layer) {
     Objects.checkIndex(layer, layers());
@@ -319,35 +325,35 @@ public final class TextEncoder implements AutoCloseable {
     return Sequences.ofLengths(texts.stream().mapToInt(text -> text.length).toArray());
   }
 
-  /** Is given the hidden states of some of the texts. */
+  /** Receives the hidden states of one pass. */
   interface PassReader {
     /**
      * Reads the hidden states of a pass.
      *
      * @param from the first text
-     * @param to behind the last text
+     * @param to after the last text
      * @param hidden {@code [tokens of these texts, width]}, or {@code [texts, width]} if one token
-     *     of each is read; accessible to all threads, overwritten when this returns
+     *     of each is read; accessible to all threads, overwritten after this returns
      */
     void read(int from, int to, Tensor hidden);
   }
 
   /**
-   * Texts that have been checked, in passes, whose results are read and not kept.
+   * Encodes checked texts in passes whose results are read and not kept.
    *
-   * @param only the one token of a text whose hidden state is wanted, by the length of the text;
-   *     null for all of its tokens
+   * @param only the only token of a text whose hidden state is wanted, as a function of the text's
+   *     length; null for all tokens
    */
   void encode(List<int[]> texts, List<int[]> types, IntUnaryOperator only, PassReader reader) {
     passes(texts, types, only, null, reader);
   }
 
-  /** Texts that have been checked, in passes. */
+  /** Encodes checked texts in passes. */
   private void encode(List<int[]> texts, List<int[]> types, Tensor out) {
     passes(texts, types, null, out, (from, to, hidden) -> {});
   }
 
-  /** With a tensor for the result, or with memory that is reused if it is null. */
+  /** Encodes into the tensor, or into memory that is reused if it is null. */
   private void passes(
       List<int[]> texts, List<int[]> types, IntUnaryOperator only, Tensor out, PassReader reader) {
     int row = 0;
@@ -399,7 +405,7 @@ public final class TextEncoder implements AutoCloseable {
     }
   }
 
-  /** The row of each text's one token. */
+  /** The row of each text's only token. */
   private static int[] chosen(List<int[]> texts, IntUnaryOperator only) {
     int[] rows = new int[texts.size()];
     int begin = 0;
@@ -411,7 +417,7 @@ public final class TextEncoder implements AutoCloseable {
     return rows;
   }
 
-  /** RoBERTa has one type, which says nothing. */
+  /** RoBERTa has one token type, which carries no information. */
   private boolean hasTypes() {
     return encoder.spec().embedding().types() > 1;
   }
@@ -426,9 +432,9 @@ public final class TextEncoder implements AutoCloseable {
     return joined;
   }
 
-  // ---- Checks and the end ----
+  // ---- Checks, closing ----
 
-  /** Refuses what the model cannot read. */
+  /** Refuses texts that the model cannot read. */
   void check(List<int[]> texts, List<int[]> types) {
     Objects.requireNonNull(texts, "texts");
     if (types != null && types.size() != texts.size()) {
@@ -521,7 +527,7 @@ public final class TextEncoder implements AutoCloseable {
   }
 
   /**
-   * Shows what it is.
+   * Shows family and size.
    *
    * @return for example {@code TextEncoder[bert, width 384, 22713216 parameters, all-MiniLM-L6-v2]}
    */

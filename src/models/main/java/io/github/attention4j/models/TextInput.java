@@ -9,11 +9,12 @@ import java.util.Locale;
 import java.util.function.IntFunction;
 
 /**
- * How a model takes texts: its tokenizer, the most tokens it reads of a text, and what happens to a
- * longer one. Tokens are counted before they are cut, so that a result can tell how many were lost.
+ * How a model reads texts: its tokenizer, the most tokens of a text that it reads, and what happens
+ * to a longer one. Tokens are counted before truncation, so a result can tell how many were
+ * dropped.
  */
 final class TextInput implements AutoCloseable {
-  /** Roughly what tokenizers need. */
+  /** Roughly how long tokenizers take. */
   private static final double NANOS_PER_CHAR = 300;
 
   private final Tokenizer tokenizer;
@@ -30,14 +31,14 @@ final class TextInput implements AutoCloseable {
     this.refuses = refuses;
   }
 
-  /** A text's tokens as the model reads them, and how many it does not read. */
+  /** The tokens of a text that the model reads, and how many were dropped. */
   record Cut(Encoding encoding, int dropped) {}
 
   /**
    * Reads a model's tokenizer and limits.
    *
-   * @param tokenizer in place of the model's; or null
-   * @param maxTokens at most what the model allows; 0 for what the files say
+   * @param tokenizer replaces the model's; or null
+   * @param maxTokens at most the model's limit; 0 for the limit in the files
    */
   static TextInput open(
       ModelFiles files, Tokenizer tokenizer, TextEncoder encoder, int maxTokens, boolean refuses)
@@ -71,7 +72,7 @@ final class TextInput implements AutoCloseable {
     }
   }
 
-  /** Refuses a tokenizer that knows tokens which the model does not. */
+  /** Refuses a tokenizer with tokens that the model does not have. */
   static void requireFit(Tokenizer tokenizer, TextEncoder encoder) {
     if (tokenizer.vocabulary() > encoder.vocabulary()) {
       throw new IllegalArgumentException(
@@ -95,7 +96,7 @@ final class TextInput implements AutoCloseable {
     return cut(tokenizer.encode(cased(text)));
   }
 
-  /** Encodes several texts, by several threads if they are long. */
+  /** Encodes several texts, in several threads if they are long. */
   List<Cut> encodeAll(List<String> texts) {
     return shared(texts.size(), chars(texts), i -> encode(texts.get(i)));
   }
@@ -118,7 +119,7 @@ final class TextInput implements AutoCloseable {
     return texts.stream().mapToLong(String::length).sum();
   }
 
-  /** How many tokens a text has, uncut. */
+  /** How many tokens a text has before truncation. */
   int count(String text) {
     return tokenizer.count(cased(text));
   }

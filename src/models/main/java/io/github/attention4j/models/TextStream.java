@@ -5,9 +5,9 @@ import java.util.List;
 import java.util.Objects;
 
 /**
- * Turns tokens into text while they come, and never gives half a character: bytes of a character
- * that is not complete are kept until it is. It also finds texts at which to stop, and gives
- * nothing of them, nor of what may become one.
+ * Turns tokens into text as they arrive, in whole characters: the bytes of an incomplete character
+ * are held back until it is complete. It also detects stop texts; it does not return any part of
+ * one, and holds back text that may become one.
  *
  * <pre>{@code
  * TextStream stream = new TextStream(tokenizer, List.of("\nUser:"));
@@ -15,36 +15,36 @@ import java.util.Objects;
  * show(stream.finish());
  * }</pre>
  *
- * <p>All pieces together are the decoded text up to the stop. Not safe for several threads.
+ * <p>All pieces together are the decoded text up to the stop. Not safe for use by several threads.
  */
 public final class TextStream {
   private static final char REPLACEMENT = '\uFFFD';
 
-  /** A character that is not complete is at most three bytes, each of which may be replaced. */
+  /** An incomplete character has at most three bytes, each of which may be replaced. */
   private static final int MOST_INCOMPLETE = 3;
 
   private final Tokenizer tokenizer;
   private final List<String> stops;
   private final int longestStop;
 
-  /** Tokens from a little before those whose text has not been given completely. */
+  /** The tokens whose text has not been returned completely, and a few before them. */
   private int[] window = new int[16];
 
   private int count;
 
-  /** How many of the window's tokens have been given before: they only lend their context. */
+  /** How many of the window's tokens have been returned before and only provide context. */
   private int context;
 
-  /** How many characters of the window's text have been taken. */
+  /** How many characters of the window's text have been used. */
   private int taken;
 
-  /** Text that may be the beginning of a stop. */
+  /** Text that may be the beginning of a stop text. */
   private final StringBuilder held = new StringBuilder();
 
   private String stop;
 
   /**
-   * Begins a text.
+   * Starts a text.
    *
    * @param tokenizer decodes the tokens; special ones are left out
    */
@@ -53,7 +53,7 @@ public final class TextStream {
   }
 
   /**
-   * Begins a text that ends at certain texts.
+   * Starts a text that ends at any of the given stop texts.
    *
    * @param tokenizer decodes the tokens; special ones are left out
    * @param stops the texts, none of them empty. Copied.
@@ -69,7 +69,7 @@ public final class TextStream {
   }
 
   /**
-   * Takes the next token.
+   * Adds the next token.
    *
    * @param token a token
    * @return what can be shown now; empty after a stop
@@ -91,7 +91,7 @@ public final class TextStream {
     }
     String complete = end > taken ? text.substring(taken, end) : "";
     if (end == text.length()) {
-      // The tokens given now lend their context to the next.
+      // The tokens returned now provide context for the next.
       System.arraycopy(window, context, window, 0, count - context);
       count -= context;
       context = count;
@@ -105,7 +105,7 @@ public final class TextStream {
   /**
    * Ends the text.
    *
-   * @return what was kept; a character that never became complete is U+FFFD
+   * @return the text held back; an incomplete character becomes U+FFFD
    */
   public String finish() {
     if (stop != null) {
@@ -118,9 +118,9 @@ public final class TextStream {
   }
 
   /**
-   * Tells at which text it stopped.
+   * Returns the stop text that was found.
    *
-   * @return the stop, or null if none has come
+   * @return the stop text, or null if there was none
    */
   public String stop() {
     return stop;
@@ -146,7 +146,7 @@ public final class TextStream {
     return given;
   }
 
-  /** The length of the longest end of the text that begins a stop. */
+  /** The length of the longest suffix of the text that is a prefix of a stop text. */
   private int heldBack() {
     for (int length = Math.min(longestStop - 1, held.length()); length > 0; length--) {
       String end = held.substring(held.length() - length);

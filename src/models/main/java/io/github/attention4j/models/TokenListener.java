@@ -1,13 +1,13 @@
 package io.github.attention4j.models;
 
-/** Is told of each new token. */
+/** Receives each new token. */
 @FunctionalInterface
 public interface TokenListener {
   /**
-   * Takes a token, in the thread that generates.
+   * Receives a token, in the generating thread.
    *
    * @param token the token, which is part of the result
-   * @return whether to go on
+   * @return whether to continue
    */
   boolean onToken(GeneratedToken token);
 }

@@ -1,10 +1,10 @@
 package io.github.attention4j.models;
 
 /**
- * Turns text into the token numbers that a model reads, and back.
+ * Turns text into the tokens that a model reads, and back.
  *
- * <p>{@link HuggingFaceTokenizer} reads a {@code tokenizer.json}. Callers that already have token
- * ids need no tokenizer: every model also accepts {@code int[]}.
+ * <p>{@link HuggingFaceTokenizer} reads a {@code tokenizer.json}. Callers that already have tokens
+ * need no tokenizer: every model also accepts {@code int[]}.
  *
  * <p>An implementation must be safe for any number of threads, must neither pad nor truncate, and
  * must accept every Java string, including empty ones and unpaired surrogates.
@@ -32,8 +32,8 @@ public interface Tokenizer extends AutoCloseable {
   Encoding encode(String text, boolean special);
 
   /**
-   * Encodes two texts that are read together, such as a query and a passage, with the special
-   * tokens that the model expects around and between them.
+   * Encodes two texts to be read together, such as a query and a passage, with the special tokens
+   * that the model expects around and between them.
    *
    * @param first any text
    * @param second any text
@@ -64,15 +64,13 @@ public interface Tokenizer extends AutoCloseable {
   String decode(int[] tokens, boolean skipSpecial);
 
   /**
-   * Returns how many tokens there are; a token is a number from 0 below it.
+   * Returns the size of the vocabulary; tokens are numbers from 0 up to this, exclusive.
    *
    * @return the largest token plus 1
    */
   int vocabulary();
 
-  /**
-   * Releases what the tokenizer holds. Waits for calls that are running; closing again is a no-op.
-   */
+  /** Releases native resources. Waits for calls that are running; closing again is a no-op. */
   @Override
   void close();
 }

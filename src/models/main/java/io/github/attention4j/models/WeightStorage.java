@@ -1,27 +1,25 @@
 package io.github.attention4j.models;
 
-/**
- * How an encoder keeps the matrices of its products in memory; the rest is as the files have it.
- */
+/** How an encoder stores its matrices in memory; all else is stored as in the files. */
 public enum WeightStorage {
   /**
-   * Float32, packed for the matrix product. Matrices that the files have in bfloat16 keep their 16
-   * bits, which changes no result. Those in float16 and those of int8 exports are widened, to twice
-   * and four times what the file takes: {@link #BF16} and {@link #INT8} avoid that.
+   * Float32, packed for the matrix product. Matrices that are bfloat16 in the files stay bfloat16,
+   * which does not change results. Those in float16 and of int8 exports are widened to two and four
+   * times their size in the file; {@link #BF16} and {@link #INT8} avoid that.
    */
   FLOAT32,
 
   /**
-   * Bfloat16, packed for the matrix product: half the memory. Products round their input to
-   * bfloat16 too if the processor multiplies such numbers, which is up to twice as fast; sums stay
+   * Bfloat16, packed for the matrix product: half the memory. If the processor can multiply
+   * bfloat16, products also round their input to bfloat16, which is up to twice as fast; sums stay
    * float32. Cosines between texts change in the fourth digit.
    */
   BF16,
 
   /**
-   * Codes of 8 bits with a scale for each 32 columns of a row: little more than a quarter of the
-   * memory. Products are computed in 8 bits too where the processor can. Matrices whose rows are no
-   * multiple of 32 stay float32.
+   * 8-bit codes with a scale for each 32 columns of a row: little more than a quarter of the
+   * memory. Products use 8-bit instructions if the processor has them. Matrices whose rows are not
+   * a multiple of 32 stay float32.
    */
   INT8
 }

@@ -2,20 +2,20 @@
  * Models from checkpoint files.
  *
  * <p>{@link io.github.attention4j.models.CausalLm} runs decoders from a checkpoint directory or a
- * GGUF file. A family of models is data: a file turns its settings into one specification, which
- * one interpreter computes; what the files say is computed or refused by name. A model owns its
- * weights, which stay mapped where they can; what a text needs besides (keys, values and room to
- * compute) belongs to a session. {@link io.github.attention4j.models.Sampler} and {@link
- * io.github.attention4j.models.Generation} say how texts go on, {@link
- * io.github.attention4j.models.ChatTemplate} how conversations are written, and {@link
- * io.github.attention4j.models.TextStream} turns tokens into text as they come.
+ * GGUF file. A family of models is data: its settings become a specification that one interpreter
+ * computes; settings that are not supported are refused by name. A model owns its weights, which
+ * stay mapped if possible; the memory of a text (keys, values and intermediate results) belongs to
+ * a session. {@link io.github.attention4j.models.Sampler} and {@link
+ * io.github.attention4j.models.Generation} control how texts continue, {@link
+ * io.github.attention4j.models.ChatTemplate} renders conversations, and {@link
+ * io.github.attention4j.models.TextStream} turns tokens into text as they arrive.
  *
- * <p>{@link io.github.attention4j.models.TextEmbedder} makes vectors of texts, {@link
+ * <p>{@link io.github.attention4j.models.TextEmbedder} turns texts into vectors, {@link
  * io.github.attention4j.models.Reranker} scores passages against a query, {@link
- * io.github.attention4j.models.TextClassifier} labels texts; below all three is {@link
- * io.github.attention4j.models.TextEncoder}, from token numbers to hidden states. {@link
- * io.github.attention4j.models.HuggingFaceTokenizer} makes the token numbers.
+ * io.github.attention4j.models.TextClassifier} labels texts; all three are based on {@link
+ * io.github.attention4j.models.TextEncoder}, which turns tokens into hidden states. {@link
+ * io.github.attention4j.models.HuggingFaceTokenizer} turns text into tokens.
  *
- * <p>A model is immutable and safe for use by any number of threads.
+ * <p>Models are immutable and safe for use by any number of threads.
  */
 package io.github.attention4j.models;

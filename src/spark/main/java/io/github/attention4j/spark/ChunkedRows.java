@@ -12,11 +12,11 @@ import org.apache.spark.sql.Row;
 import org.apache.spark.sql.RowFactory;
 
 /**
- * The rows of a partition with one value more at their end, computed for some dozens of rows at a
- * time, so that a partition of any size takes bounded memory.
+ * The rows of a partition with a value added at the end. The values are computed for a few dozen
+ * rows at a time, so memory is bounded whatever the size of the partition.
  */
 final class ChunkedRows implements Iterator<Row> {
-  /** Enough short texts to fill one pass of an encoder. */
+  /** How many rows are computed at a time: enough short texts to fill one pass of an encoder. */
   private static final int CHUNK_ROWS = 64;
 
   private final Iterator<Row> rows;
@@ -24,7 +24,7 @@ final class ChunkedRows implements Iterator<Row> {
   private final ArrayDeque<Row> ready = new ArrayDeque<>();
 
   /**
-   * @param compute for each row its value, which may be null
+   * @param compute computes the value of each row, which may be null
    */
   ChunkedRows(Iterator<Row> rows, Function<List<Row>, List<?>> compute) {
     this.rows = rows;
@@ -48,7 +48,7 @@ final class ChunkedRows implements Iterator<Row> {
     if (!rows.hasNext()) {
       throw new NoSuchElementException("the partition has no more rows");
     }
-    // Spark asks tasks to end, and interrupts their threads only where it is told to.
+    // Spark asks tasks to end, and only interrupts their threads if configured to.
     TaskContext task = TaskContext.get();
     if (task != null && task.isInterrupted()) {
       throw new TaskKilledException("asked to end between two chunks of rows");

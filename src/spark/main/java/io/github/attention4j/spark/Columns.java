@@ -6,14 +6,14 @@ import org.apache.spark.sql.types.StringType;
 import org.apache.spark.sql.types.StructField;
 import org.apache.spark.sql.types.StructType;
 
-/** Finds columns in a schema, and refuses those that do not fit. */
+/** Finds columns in a schema and refuses unsuitable ones. */
 final class Columns {
   private Columns() {}
 
   /**
-   * The place of a column of strings.
+   * The index of a column of strings.
    *
-   * @param role what messages call it
+   * @param role its name in messages
    * @throws IllegalArgumentException if there is no such column, or it holds something else
    */
   static int text(StructType schema, String role, String name) {
@@ -36,9 +36,9 @@ final class Columns {
   }
 
   /**
-   * A schema with one column more, at the end.
+   * A schema with a column added at the end.
    *
-   * @throws IllegalArgumentException if there is a column of that name
+   * @throws IllegalArgumentException if a column with that name exists
    */
   static StructType plus(StructType schema, String name, DataType type) {
     if (Arrays.asList(schema.fieldNames()).contains(name)) {

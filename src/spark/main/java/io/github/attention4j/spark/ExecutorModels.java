@@ -10,8 +10,8 @@ import org.apache.spark.SparkFiles;
 import org.apache.spark.TaskContext;
 
 /**
- * The models of this JVM, by their settings. They are never closed: the next task may need them,
- * and the memory goes with the process.
+ * The open models of this JVM, by their settings. They are never closed, because the next task may
+ * need them; their memory is freed when the process ends.
  */
 final class ExecutorModels {
   private static final ConcurrentHashMap<Key, Object> MODELS = new ConcurrentHashMap<>();
@@ -21,15 +21,15 @@ final class ExecutorModels {
   private ExecutorModels() {}
 
   /**
-   * What tells models apart.
+   * The key of a model.
    *
    * @param path absolute: sessions may ship different files under the same name
    */
   private record Key(Path path, ModelSettings<?> settings) {}
 
   /**
-   * The model for a task, which the first one opens while others wait. Gives the task as many
-   * threads as Spark has given it CPUs.
+   * Returns the model for a task; the first task opens it while others wait. Sets the number of
+   * threads to the task's CPUs.
    *
    * @throws UncheckedIOException if a file cannot be read; the next task tries again
    */
@@ -38,7 +38,7 @@ final class ExecutorModels {
     if (task != null) {
       A4j.threads(task.cpus());
     }
-    @SuppressWarnings("unchecked") // The settings opened it.
+    @SuppressWarnings("unchecked") // These settings opened it.
     M model =
         (M) MODELS.computeIfAbsent(new Key(resolve(settings), settings), ExecutorModels::open);
     return model;

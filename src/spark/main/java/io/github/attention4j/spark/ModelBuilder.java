@@ -4,7 +4,7 @@ import io.github.attention4j.models.WeightStorage;
 import java.util.Objects;
 
 /**
- * The options that {@link TextEmbedding} and {@link TextScoring} share. Not safe for several
+ * The options that {@link TextEmbedding} and {@link TextScoring} share. Not safe for use by several
  * threads.
  *
  * @param <B> the builder itself
@@ -26,10 +26,9 @@ public abstract class ModelBuilder<B extends ModelBuilder<B>> {
   }
 
   /**
-   * Names the column that is added.
+   * Sets the name of the new column.
    *
-   * @param name a new column; {@code vector} for vectors and {@code score} for scores unless
-   *     another is chosen
+   * @param name a new column; by default {@code vector} for vectors and {@code score} for scores
    * @return this builder
    */
   public B outputColumn(String name) {
@@ -38,7 +37,7 @@ public abstract class ModelBuilder<B extends ModelBuilder<B>> {
   }
 
   /**
-   * Refuses texts that are too long instead of cutting them. One such text ends the job.
+   * Refuses texts that are too long instead of truncating them. One such text makes the job fail.
    *
    * @return this builder
    */
@@ -48,9 +47,9 @@ public abstract class ModelBuilder<B extends ModelBuilder<B>> {
   }
 
   /**
-   * Chooses how executors keep the model's matrices in memory.
+   * Sets how executors store the model's matrices in memory.
    *
-   * @param storage {@link WeightStorage#FLOAT32} unless another is chosen
+   * @param storage {@link WeightStorage#FLOAT32} by default
    * @return this builder
    */
   public B storage(WeightStorage storage) {

@@ -5,12 +5,12 @@ import java.io.Serializable;
 import java.nio.file.Path;
 
 /**
- * Which model a task needs, and how it is opened. Equal settings share a model.
+ * The model that a task needs, and how to open it. Tasks with equal settings share a model.
  *
- * @param <M> what is opened
+ * @param <M> the type of model
  */
 interface ModelSettings<M> extends Serializable {
-  /** Absolute, or relative to where Spark puts the files that it ships. */
+  /** Absolute, or relative to the directory where Spark puts the files that it ships. */
   String path();
 
   /**
@@ -20,7 +20,7 @@ interface ModelSettings<M> extends Serializable {
    */
   M open(Path path) throws IOException;
 
-  /** Refuses what no executor could open. */
+  /** Refuses paths that no executor can open. */
   static String requirePath(String path) {
     if (path.isEmpty() || path.contains("://")) {
       throw new IllegalArgumentException(

@@ -30,10 +30,10 @@ import scala.collection.mutable.ArraySeq;
  * Dataset<Row> vectors = rows.transform(embedding::transform);
  * }</pre>
  *
- * <p>The new column is an {@code array<float>}, null where the text is null. A text's vector has
- * the same bits whatever its partition or batch, on any number of threads. Texts that are too long
- * are cut as the model's files say, unless {@link Builder#refuseTruncation} refuses them, which
- * ends the job.
+ * <p>The new column is an {@code array<float>}, null if the text is null. A text's vector has the
+ * same bits whatever its partition or batch, on any number of threads. Texts that are too long are
+ * truncated to the model's limit, unless {@link Builder#refuseTruncation} is set, which makes the
+ * job fail.
  *
  * <p>Immutable, serialisable, and safe for any number of threads.
  */
@@ -62,7 +62,7 @@ public final class TextEmbedding implements Serializable {
     outputColumn = builder.outputColumn;
   }
 
-  /** Which prompt of the model's comes before the texts. */
+  /** Which of the model's prompts comes before the texts. */
   private enum Kind {
     DEFAULT,
     QUERIES,
@@ -70,7 +70,7 @@ public final class TextEmbedding implements Serializable {
     NAMED
   }
 
-  /** What decides which model is opened; 0 and null stand for what the files say. */
+  /** The settings of the model to open; 0 and null mean those of the files. */
   private record Settings(
       String path,
       Pooling pooling,
@@ -105,9 +105,9 @@ public final class TextEmbedding implements Serializable {
   /**
    * Starts with the settings of a model's files.
    *
-   * @param path what {@link TextEmbedder#open} takes: absolute, and the same on every machine; or
-   *     relative to where Spark puts what it ships, as {@code model} for {@code --archives
-   *     minilm.zip#model}
+   * @param path a path for {@link TextEmbedder#open}: absolute and the same on every machine, or
+   *     relative to the directory where Spark puts the files that it ships, such as {@code model}
+   *     for {@code --archives minilm.zip#model}
    * @return a builder
    * @throws IllegalArgumentException if the path is empty or a URL
    */
@@ -116,12 +116,13 @@ public final class TextEmbedding implements Serializable {
   }
 
   /**
-   * Adds the column of vectors. Opens no model: the executors do, when the result is computed.
+   * Adds the column of vectors. The model is only opened on the executors, when the result is
+   * computed.
    *
    * @param rows have the input column, of strings
    * @return the same rows with the output column, {@code array<float>}, after the others
-   * @throws IllegalArgumentException if the input column is missing or holds no strings, or there
-   *     is an output column already
+   * @throws IllegalArgumentException if the input column is missing or holds no strings, or the
+   *     output column already exists
    */
   public Dataset<Row> transform(Dataset<Row> rows) {
     int column = Columns.text(rows.schema(), "inputColumn", inputColumn);
@@ -134,7 +135,7 @@ public final class TextEmbedding implements Serializable {
    *
    * @param schema has the input column, of strings
    * @return the schema with the output column, {@code array<float>}, after the others
-   * @throws IllegalArgumentException as {@link #transform}
+   * @throws IllegalArgumentException as for {@link #transform}
    */
   public StructType transformSchema(StructType schema) {
     Columns.text(schema, "inputColumn", inputColumn);
@@ -142,7 +143,7 @@ public final class TextEmbedding implements Serializable {
         schema, outputColumn, DataTypes.createArrayType(DataTypes.FloatType, false));
   }
 
-  /** What a task does. */
+  /** The work of a task. */
   private record Embed(Settings settings, Kind kind, String prompt, int column)
       implements MapPartitionsFunction<Row, Row> {
     @Override
@@ -154,7 +155,7 @@ public final class TextEmbedding implements Serializable {
       return new ChunkedRows(rows, chunk -> vectors(embedder, chunk));
     }
 
-    /** As sequences of Scala, since Spark takes no arrays of primitives from rows. */
+    /** As Scala sequences, because Spark does not accept arrays of primitives in rows. */
     private List<ArraySeq<?>> vectors(TextEmbedder embedder, List<Row> rows) {
       List<String> texts =
           rows.stream().map(row -> row.getString(column)).filter(Objects::nonNull).toList();
@@ -177,7 +178,7 @@ public final class TextEmbedding implements Serializable {
   }
 
   /**
-   * Shows what it does.
+   * Shows columns and path.
    *
    * @return for example {@code TextEmbedding[text -> vector, /models/all-MiniLM-L6-v2]}
    */
@@ -186,7 +187,10 @@ public final class TextEmbedding implements Serializable {
     return "TextEmbedding[" + inputColumn + " -> " + outputColumn + ", " + settings.path() + "]";
   }
 
-  /** Collects settings that override those of the model's files. Not safe for several threads. */
+  /**
+   * Collects settings that override those of the model's files. Not safe for use by several
+   * threads.
+   */
   public static final class Builder extends ModelBuilder<Builder> {
     private String inputColumn = "text";
     private Kind kind = Kind.DEFAULT;
@@ -201,9 +205,9 @@ public final class TextEmbedding implements Serializable {
     }
 
     /**
-     * Chooses the column of texts.
+     * Sets the column of texts.
      *
-     * @param name a column of strings; {@code text} unless another is chosen
+     * @param name a column of strings; {@code text} by default
      * @return this builder
      */
     public Builder inputColumn(String name) {
@@ -222,8 +226,7 @@ public final class TextEmbedding implements Serializable {
     }
 
     /**
-     * Embeds the texts as documents that queries are to find: see {@link
-     * TextEmbedder#embedDocuments}.
+     * Embeds the texts as documents: see {@link TextEmbedder#embedDocuments}.
      *
      * @return this builder
      */
@@ -245,7 +248,7 @@ public final class TextEmbedding implements Serializable {
     }
 
     /**
-     * Overrides how the files say to pool.
+     * Overrides the pooling of the files.
      *
      * @param pooling see {@link TextEmbedder.Builder#pooling}
      * @return this builder
@@ -256,7 +259,7 @@ public final class TextEmbedding implements Serializable {
     }
 
     /**
-     * Says whether vectors are divided by their Euclidean norm at the end.
+     * Sets whether vectors are divided by their Euclidean norm at the end.
      *
      * @param normalize see {@link TextEmbedder.Builder#normalize}
      * @return this builder
@@ -279,7 +282,7 @@ public final class TextEmbedding implements Serializable {
     }
 
     /**
-     * Reads more or fewer tokens of a text than the files say.
+     * Sets how many tokens of a text are read, instead of the files.
      *
      * @param maxTokens see {@link TextEmbedder.Builder#maxTokens}
      * @return this builder
@@ -298,9 +301,9 @@ public final class TextEmbedding implements Serializable {
     }
 
     /**
-     * Makes the description.
+     * Builds the description.
      *
-     * @return immutable, as chosen so far
+     * @return an immutable description
      */
     public TextEmbedding build() {
       return new TextEmbedding(this);

@@ -26,8 +26,8 @@ import org.apache.spark.sql.types.StructType;
  * }</pre>
  *
  * <p>The new column is a {@code float}, higher for passages that answer the query better, and null
- * where either text is null. A pair's score has the same bits whatever its partition or batch, on
- * any number of threads.
+ * if either text is null. A pair's score has the same bits whatever its partition or batch, on any
+ * number of threads.
  *
  * <p>Immutable, serialisable, and safe for any number of threads.
  */
@@ -46,7 +46,7 @@ public final class TextScoring implements Serializable {
     outputColumn = builder.outputColumn;
   }
 
-  /** What decides which model is opened. */
+  /** The settings of the model to open. */
   private record Settings(String path, boolean refuses, WeightStorage storage)
       implements ModelSettings<Reranker> {
     @Override
@@ -62,9 +62,9 @@ public final class TextScoring implements Serializable {
   /**
    * Starts with the settings of a model's files.
    *
-   * @param path what {@link Reranker#open} takes: absolute, and the same on every machine; or
-   *     relative to where Spark puts what it ships, as {@code model} for {@code --archives
-   *     reranker.zip#model}
+   * @param path a path for {@link Reranker#open}: absolute and the same on every machine, or
+   *     relative to the directory where Spark puts the files that it ships, such as {@code model}
+   *     for {@code --archives reranker.zip#model}
    * @return a builder
    * @throws IllegalArgumentException if the path is empty or a URL
    */
@@ -73,12 +73,13 @@ public final class TextScoring implements Serializable {
   }
 
   /**
-   * Adds the column of scores. Opens no model: the executors do, when the result is computed.
+   * Adds the column of scores. The model is only opened on the executors, when the result is
+   * computed.
    *
    * @param rows have the columns of queries and passages, of strings
    * @return the same rows with the output column, {@code float}, after the others
-   * @throws IllegalArgumentException if a column of texts is missing or holds no strings, or there
-   *     is an output column already
+   * @throws IllegalArgumentException if a column of texts is missing or holds no strings, or the
+   *     output column already exists
    */
   public Dataset<Row> transform(Dataset<Row> rows) {
     StructType schema = rows.schema();
@@ -95,7 +96,7 @@ public final class TextScoring implements Serializable {
    *
    * @param schema has the columns of queries and passages, of strings
    * @return the schema with the output column, {@code float}, after the others
-   * @throws IllegalArgumentException as {@link #transform}
+   * @throws IllegalArgumentException as for {@link #transform}
    */
   public StructType transformSchema(StructType schema) {
     Columns.text(schema, "queryColumn", queryColumn);
@@ -103,7 +104,7 @@ public final class TextScoring implements Serializable {
     return Columns.plus(schema, outputColumn, DataTypes.FloatType);
   }
 
-  /** What a task does. */
+  /** The work of a task. */
   private record Score(Settings settings, int query, int passage)
       implements MapPartitionsFunction<Row, Row> {
     @Override
@@ -135,7 +136,7 @@ public final class TextScoring implements Serializable {
   }
 
   /**
-   * Shows what it does.
+   * Shows columns and path.
    *
    * @return for example {@code TextScoring[query, passage -> score, /models/reranker]}
    */
@@ -152,7 +153,10 @@ public final class TextScoring implements Serializable {
         + "]";
   }
 
-  /** Collects settings that override those of the model's files. Not safe for several threads. */
+  /**
+   * Collects settings that override those of the model's files. Not safe for use by several
+   * threads.
+   */
   public static final class Builder extends ModelBuilder<Builder> {
     private String queryColumn = "query";
     private String passageColumn = "passage";
@@ -162,9 +166,9 @@ public final class TextScoring implements Serializable {
     }
 
     /**
-     * Chooses the column of queries.
+     * Sets the column of queries.
      *
-     * @param name a column of strings; {@code query} unless another is chosen
+     * @param name a column of strings; {@code query} by default
      * @return this builder
      */
     public Builder queryColumn(String name) {
@@ -173,9 +177,9 @@ public final class TextScoring implements Serializable {
     }
 
     /**
-     * Chooses the column of passages.
+     * Sets the column of passages.
      *
-     * @param name a column of strings; {@code passage} unless another is chosen
+     * @param name a column of strings; {@code passage} by default
      * @return this builder
      */
     public Builder passageColumn(String name) {
@@ -184,9 +188,9 @@ public final class TextScoring implements Serializable {
     }
 
     /**
-     * Makes the description.
+     * Builds the description.
      *
-     * @return immutable, as chosen so far
+     * @return an immutable description
      */
     public TextScoring build() {
       return new TextScoring(this);

@@ -6,7 +6,7 @@ import io.github.attention4j.internal.Json;
 import java.util.Collection;
 import java.util.Map;
 
-/** {@code tojson} as Transformers has it: Python's {@code json.dumps} without ASCII escapes. */
+/** Transformers' {@code tojson}: Python's {@code json.dumps} without ASCII escapes. */
 public final class JsonFilter implements Filter {
   private static final int MOST_DEPTH = 100;
 
@@ -76,7 +76,7 @@ public final class JsonFilter implements Filter {
     }
   }
 
-  /** As Python writes them: backspace and form feed have names. */
+  /** Escapes like Python's, with short forms for backspace and form feed. */
   private static String quote(String text) {
     return Json.quote(text).replace("\\u0008", "\\b").replace("\\u000c", "\\f");
   }

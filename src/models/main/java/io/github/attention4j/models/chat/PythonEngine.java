@@ -14,12 +14,14 @@ import jinjava.de.odysseus.el.ExpressionFactoryImpl;
 import jinjava.de.odysseus.el.tree.TreeBuilder;
 import jinjava.javax.el.ExpressionFactory;
 
-/** Jinjava that writes values as Python does: {@code True}, {@code [1, None]}, {@code 2.0}. */
+/**
+ * A Jinjava engine that writes values like Python: {@code True}, {@code [1, None]}, {@code 2.0}.
+ */
 public final class PythonEngine extends Jinjava {
   private final ExpressionFactory expressions;
 
   /**
-   * Makes an engine.
+   * Creates an engine.
    *
    * @param config must have {@link Interpreters}
    */
@@ -33,11 +35,11 @@ public final class PythonEngine extends Jinjava {
 
   @Override
   public ExpressionFactory getExpressionFactory() {
-    // Null while the superclass is being made, which asks for none.
+    // Null during the superclass's constructor, which needs no interpreters.
     return expressions;
   }
 
-  /** What operators make of their operands, such as those of {@code ~}. */
+  /** Converts operands to text for operators such as {@code ~}. */
   private static final class Converter extends TruthyTypeConverter {
     private static final long serialVersionUID = 1L;
 
@@ -47,7 +49,7 @@ public final class PythonEngine extends Jinjava {
     }
   }
 
-  /** Makes interpreters that write values as Python does. */
+  /** Creates interpreters that write values like Python. */
   public static final class Interpreters implements InterpreterFactory {
     @Override
     public JinjavaInterpreter newInstance(JinjavaInterpreter other) {

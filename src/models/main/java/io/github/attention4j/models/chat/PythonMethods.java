@@ -19,13 +19,13 @@ import jinjava.javax.el.ELResolver;
 import jinjava.javax.el.MapELResolver;
 
 /**
- * The methods that templates call on strings, lists and dictionaries: those of Python, and no
- * method of Java.
+ * The methods that templates may call on strings, lists and dictionaries: Python's, but no Java
+ * methods.
  */
 public final class PythonMethods extends ELResolver {
   private PythonMethods() {}
 
-  /** What expressions may reach: values, Python's methods on them, and the loop variable. */
+  /** Limits expressions to values, Python's methods on them, and the loop variable. */
   public static ELResolver resolver() {
     CompositeELResolver resolver = new CompositeELResolver();
     resolver.add(new PythonMethods());
@@ -36,7 +36,9 @@ public final class PythonMethods extends ELResolver {
     return resolver;
   }
 
-  /** The loop variable, and what Jinjava makes of filters and tests: methods of its own objects. */
+  /**
+   * The loop variable and Jinjava's own objects for filters and tests, whose methods may be called.
+   */
   private static final class EngineResolver extends BeanELResolver {
     EngineResolver() {
       super(true);
@@ -137,7 +139,7 @@ public final class PythonMethods extends ELResolver {
     };
   }
 
-  @SuppressWarnings("unchecked") // Jinjava's lists hold objects, and those given are read-only.
+  @SuppressWarnings("unchecked") // Jinjava's lists hold objects, and the given ones are read-only.
   private static Object list(List<?> list, String name, Object[] args) {
     return switch (name) {
       case "append" -> {
@@ -279,7 +281,7 @@ public final class PythonMethods extends ELResolver {
     return parts;
   }
 
-  // ---- Properties are left to the resolvers of maps and lists ----
+  // ---- Properties: handled by the resolvers of maps and lists ----
 
   @Override
   public Object getValue(ELContext context, Object base, Object property) {

@@ -4,14 +4,14 @@ import java.math.BigDecimal;
 import java.util.Collection;
 import java.util.Map;
 
-/** The texts that Python gives values: {@code str} and {@code repr}. */
+/** Python's texts of values: {@code str} and {@code repr}. */
 public final class PythonText {
   private static final int MOST_DEPTH = 100;
 
   private PythonText() {}
 
   /**
-   * What {@code str} gives a boolean, a number, a list or a dictionary.
+   * Returns {@code str} of a boolean, a number, a list or a dictionary.
    *
    * @return null for any other value
    */
@@ -58,7 +58,7 @@ public final class PythonText {
     };
   }
 
-  /** With an exponent below 1e-4 and from 1e16 on. */
+  /** Uses an exponent below 1e-4 and from 1e16 on. */
   private static String number(double number) {
     if (Double.isNaN(number)) {
       return "nan";

@@ -4,11 +4,11 @@ import java.time.LocalDateTime;
 import java.time.format.DateTimeFormatter;
 import java.util.Locale;
 
-/** Functions that chat templates call. */
+/** Functions that chat templates may call. */
 public final class TemplateFunctions {
   private TemplateFunctions() {}
 
-  /** What a template raises, in its own words. */
+  /** An error raised by a template, in its own words. */
   public static final class RaisedException extends RuntimeException {
     private static final long serialVersionUID = 1L;
 
@@ -22,7 +22,7 @@ public final class TemplateFunctions {
     throw new RaisedException(String.valueOf(message));
   }
 
-  /** The local time by a format of C's strftime. */
+  /** The local time in a format of C's strftime. */
   public static String strftimeNow(String format) {
     LocalDateTime now = LocalDateTime.now();
     StringBuilder text = new StringBuilder();

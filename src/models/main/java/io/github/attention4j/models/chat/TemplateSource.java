@@ -7,14 +7,14 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
 /**
- * A template's text made ready for Jinjava: what Jinjava writes in another way is rewritten, and
- * what it would silently take for something else is refused. The text is taken apart as Jinja's
- * lexer does: comments, raw blocks, and code that ends at the first delimiter outside strings and
- * brackets. Nothing but code is changed, and no string in it.
+ * Prepares a template's text for Jinjava: syntax that Jinjava spells differently is rewritten, and
+ * syntax that it would silently misinterpret is refused. The text is split like Jinja's lexer does
+ * it: comments, raw blocks, and code that ends at the first delimiter outside strings and brackets.
+ * Only code is changed, but no strings in it.
  *
  * <pre>
  *   {{ {'a': {'b': 1}} }}           {{ {'a': {'b': 1} } }}
- *   {% for x in xs if x.y %}        a namespace, a loop that keeps those, and a loop over them
+ *   {% for x in xs if x.y %}        a namespace, a loop that collects elements, and a loop over them
  *   {% generation %}                {% if true %}
  *   xs[::-1]                        xs|reverse
  * </pre>
@@ -29,7 +29,7 @@ public final class TemplateSource {
   private static final Pattern ELSE = Pattern.compile("\\selse\\s");
   private static final Pattern RECURSIVE = Pattern.compile("\\srecursive\\s*$");
 
-  /** Marks the part of a text that a model has written, for training. */
+  /** Marks the part of a text written by the model, for training. */
   private static final Pattern GENERATION = Pattern.compile("(end)?generation");
 
   private final String text;
@@ -37,7 +37,7 @@ public final class TemplateSource {
   private final Predicate<String> tests;
   private final StringBuilder out = new StringBuilder();
 
-  /** Which blocks of for and if are open, the innermost first. */
+  /** The open blocks of for and if, the innermost first. */
   private final Deque<String> blocks = new ArrayDeque<>();
 
   private int at;
@@ -52,8 +52,8 @@ public final class TemplateSource {
   /**
    * Prepares a template.
    *
-   * @param filters which filters there are
-   * @param tests which tests there are
+   * @param filters the known filters
+   * @param tests the known tests
    * @throws IllegalArgumentException naming what is not supported
    */
   public static String prepare(String text, Predicate<String> filters, Predicate<String> tests) {
@@ -86,8 +86,8 @@ public final class TemplateSource {
   }
 
   /**
-   * Code as it is written, and the same with other characters in its strings, in its brackets, or
-   * in both, so that patterns find nothing there.
+   * Code, and copies of it in which the characters of strings, of brackets, or of both are
+   * replaced, so patterns do not match there.
    */
   private static final class Code {
     final StringBuilder written = new StringBuilder();
@@ -136,7 +136,7 @@ public final class TemplateSource {
     write(code, text.substring(start, start + 2), end);
   }
 
-  /** Two braces of dictionaries side by side are a delimiter to Jinjava. */
+  /** Jinjava takes two adjacent braces of dictionaries for a delimiter. */
   private static void separate(Code code, char next) {
     int last = code.written.length() - 1;
     boolean first = last < 0 && next == '{';
@@ -204,7 +204,7 @@ public final class TemplateSource {
         .append(after);
   }
 
-  /** Jinjava writes nothing where a loop has no elements, whatever its else says. */
+  /** Jinjava ignores the else of a loop without elements. */
   private void block(String code) {
     if (code.matches("(?s)(for|if)\\b.*")) {
       blocks.push(code);
@@ -219,7 +219,7 @@ public final class TemplateSource {
     return at < code.length() && (code.charAt(at) == '-' || code.charAt(at) == '+');
   }
 
-  /** Jinjava has no steps in slices. */
+  /** Jinjava does not support steps in slices. */
   private static String reversed(String code, String outsideStrings) {
     StringBuilder reversed = new StringBuilder();
     String slice = "[::-1]";
@@ -231,7 +231,7 @@ public final class TemplateSource {
     return reversed.append(code.substring(done)).toString();
   }
 
-  /** A loop with a condition goes through the elements that meet it, and counts only those. */
+  /** A loop with a condition visits and counts only the elements that meet it. */
   private void loop(
       String before, String code, String outsideStrings, String outside, String after) {
     Matcher parts = FOR.matcher(outside);

@@ -1,2 +1,2 @@
-/** What chat templates find beside Jinja itself. Not exported. */
+/** Everything that chat templates need in addition to Jinjava. Not exported. */
 package io.github.attention4j.models.chat;

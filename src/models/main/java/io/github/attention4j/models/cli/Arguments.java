@@ -10,7 +10,7 @@ import java.util.Set;
 
 /**
  * The words after a command: options ({@code --name VALUE}, {@code --name=VALUE}, or {@code
- * --flag}) and the rest. What a command does not ask for is refused.
+ * --flag}) and the rest. Anything that a command does not use is refused.
  */
 final class Arguments {
   private final String command;
@@ -19,7 +19,7 @@ final class Arguments {
   private final Set<String> asked = new HashSet<>();
 
   /**
-   * @param flags options without a value
+   * @param flags the options without a value
    */
   Arguments(String command, List<String> words, Set<String> flags) {
     this.command = command;
@@ -52,7 +52,7 @@ final class Arguments {
     }
   }
 
-  /** The word at a position, which must be there. */
+  /** The word at a position, which must be present. */
   String required(int position, String what) {
     if (position >= others.size()) {
       throw new UsageException(command + " needs " + what);
@@ -115,7 +115,7 @@ final class Arguments {
     return seconds == null ? null : Duration.ofSeconds(seconds);
   }
 
-  /** Refuses options that nobody asked for and words beyond the first few. */
+  /** Refuses options that were not read, and too many words. */
   void done(int words) {
     for (String name : options.keySet()) {
       if (!asked.contains(name)) {

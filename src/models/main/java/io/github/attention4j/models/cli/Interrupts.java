@@ -3,9 +3,9 @@ package io.github.attention4j.models.cli;
 import java.util.concurrent.atomic.AtomicBoolean;
 import sun.misc.Signal;
 
-/** Ctrl-C: the first one ends what is running, the next one the program. */
+/** Handles Ctrl-C: the first one ends the running task, the next one the program. */
 final class Interrupts implements AutoCloseable {
-  /** The exit status of a program that SIGINT has ended, as shells have it. */
+  /** The exit status that shells report for a program ended by SIGINT. */
   static final int STATUS = 130;
 
   private final AtomicBoolean interrupted = new AtomicBoolean();
@@ -23,13 +23,13 @@ final class Interrupts implements AutoCloseable {
             });
   }
 
-  /** Something begins that Ctrl-C ends. */
+  /** Starts a task that Ctrl-C ends. */
   void begin() {
     interrupted.set(false);
     running.set(true);
   }
 
-  /** It has ended. */
+  /** Ends the task. */
   void end() {
     running.set(false);
   }

@@ -11,15 +11,15 @@ import java.io.Reader;
 import java.nio.file.Files;
 import java.nio.file.Path;
 
-/** What a model is for. */
+/** The kind of a model: what it is used for. */
 enum Kind {
   DECODER,
   RERANKER,
   EMBEDDER;
 
   /**
-   * Looks at a path: a GGUF file writes; of a directory, {@code architectures} says, and if it has
-   * none, an ONNX file in it is an encoder.
+   * Determines the kind: a GGUF file generates text; for a directory, {@code architectures}
+   * decides, and without that key an ONNX file means an encoder.
    */
   static Kind of(Path path) throws IOException {
     if (!Files.exists(path)) {
@@ -28,7 +28,7 @@ enum Kind {
     if (!Files.isDirectory(path)) {
       return path.toString().endsWith(".gguf") ? DECODER : EMBEDDER;
     }
-    // sentence-transformers makes embedders of decoders too.
+    // sentence-transformers also turns decoders into embedders.
     if (Files.exists(path.resolve("modules.json"))) {
       return EMBEDDER;
     }

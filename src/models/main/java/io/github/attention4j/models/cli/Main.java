@@ -37,8 +37,8 @@ import java.util.stream.Stream;
 /**
  * The command line: {@code java -jar attention4j-models-VERSION-all.jar COMMAND …}.
  *
- * <p>Results go to the standard output, everything else to the standard error. The exit status is
- * 0, 1 if a command failed, 2 if the command line is wrong, 130 after Ctrl-C.
+ * <p>Results go to the standard output, everything else to the standard error. The exit status is 0
+ * on success, 1 if a command failed, 2 if the command line is wrong, and 130 after Ctrl-C.
  */
 public final class Main {
   private static final String USAGE =
@@ -88,7 +88,7 @@ public final class Main {
   private final boolean terminal;
 
   /**
-   * @param terminal whether a person watches
+   * @param terminal whether output goes to a terminal
    */
   Main(InputStream in, PrintStream out, PrintStream err, boolean terminal) {
     this.in = in;
@@ -100,10 +100,10 @@ public final class Main {
   /**
    * Runs a command.
    *
-   * @param arguments the command, its words and options
+   * @param arguments the command, followed by its words and options
    */
   public static void main(String[] arguments) {
-    // A library's remark that nobody chose a logger is nothing for the user of a command line.
+    // Suppresses SLF4J's warning about a missing logger.
     if (System.getProperty("slf4j.internal.verbosity") == null) {
       System.setProperty("slf4j.internal.verbosity", "ERROR");
     }
@@ -114,7 +114,7 @@ public final class Main {
     System.exit(status);
   }
 
-  /** Returns the exit status. */
+  /** Runs a command and returns the exit status. */
   int run(String... arguments) {
     if (arguments.length == 0) {
       err.println(USAGE);
@@ -236,7 +236,7 @@ public final class Main {
     return String.format(Locale.ROOT, "%,d", number);
   }
 
-  /** The bytes of a file, or of the weights in a directory: safetensors, or else an ONNX export. */
+  /** The size of a file, or of the weights in a directory: safetensors, or else an ONNX export. */
   private static String size(Path path) throws IOException {
     long bytes = 0;
     if (Files.isDirectory(path)) {
@@ -252,7 +252,7 @@ public final class Main {
     return String.format(Locale.ROOT, "%,d bytes of weights", bytes);
   }
 
-  /** The bytes of the files in a directory whose names end so. */
+  /** The total size of the files in a directory with the given suffix. */
   private static long bytes(Path directory, String end) throws IOException {
     long bytes = 0;
     try (Stream<Path> files = Files.list(directory)) {
@@ -366,7 +366,7 @@ public final class Main {
     return request;
   }
 
-  /** The model's own way of sampling unless an option says otherwise. */
+  /** The model's own sampler unless options say otherwise. */
   private static Sampler sampler(Arguments words, CausalLm model) {
     Double temperature = words.number("--temperature");
     Double topP = words.number("--top-p");

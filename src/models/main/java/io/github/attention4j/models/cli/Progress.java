@@ -3,7 +3,7 @@ package io.github.attention4j.models.cli;
 import java.io.PrintStream;
 import java.util.Locale;
 
-/** A line that tells how far a command is: rewritten on a terminal, once at the end elsewhere. */
+/** A progress line: rewritten continuously on a terminal, otherwise printed once at the end. */
 final class Progress {
   private static final long EVERY_NANOS = 500_000_000;
 

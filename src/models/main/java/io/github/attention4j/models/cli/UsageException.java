@@ -1,6 +1,6 @@
 package io.github.attention4j.models.cli;
 
-/** The command line asks for what there is not; the message says what. */
+/** The command line is wrong; the message says how. */
 final class UsageException extends RuntimeException {
   private static final long serialVersionUID = 1;
 

@@ -29,11 +29,11 @@ import java.util.function.DoubleConsumer;
 import java.util.stream.IntStream;
 
 /**
- * The one interpreter of decoders: computes what a {@link Specification} says, with the weights of
+ * The interpreter of all decoders: computes what a {@link Specification} says, with the weights of
  * a checkpoint.
  *
- * <p>Immutable but for tables that grow, and safe for any number of threads. The weights belong to
- * the arena that it was made with.
+ * <p>Immutable except for tables that grow, and safe for any number of threads. The weights belong
+ * to the arena given to the constructor.
  */
 public final class Decoder {
   private final Specification specification;
@@ -45,7 +45,7 @@ public final class Decoder {
   private final List<Positions> rotaries;
   private final Map<String, Long> bytes;
 
-  /** A layer's weights, beside what its block says. */
+  /** A layer's block and its weights. */
   private record Layer(
       Specification.Block block,
       RowNorm attentionNorm,
@@ -67,11 +67,11 @@ public final class Decoder {
   private record Network(Specification.Network shape, Projector up, Projector down) {}
 
   /**
-   * Tokens of one text among those of a pass: rows {@code [from, from + rows)}.
+   * The tokens of one text in a pass: rows {@code [from, from + rows)}.
    *
    * @param sequence the text so far; null if nothing is kept of it
    * @param start the position of the first of these tokens
-   * @param length of the text, with these tokens and those that are about to follow them
+   * @param length of the text, including these tokens and any already known to follow
    */
   public record Segment(Sequence sequence, int from, int rows, int start, int length) {
     /** The next tokens of a text. */
@@ -80,9 +80,9 @@ public final class Decoder {
     }
 
     /**
-     * The next tokens of a text, each by itself: so all get the bits that they get one at a time.
+     * The next tokens of a text as separate segments, so each gets the same bits as one at a time.
      *
-     * @param rows at most as many as multiply the weights in the order of one row
+     * @param rows at most as many as the product computes with the bits of a single row
      */
     public static List<Segment> oneByOne(Sequence sequence, int rows) {
       return IntStream.range(0, rows)
@@ -96,10 +96,10 @@ public final class Decoder {
    * Reads the weights, several layers at once.
    *
    * @param checkpoint holds every tensor that the specification needs
-   * @param storage what matrices are kept as
+   * @param storage how matrices are stored
    * @param bf16Products whether products of many rows may round to bfloat16
-   * @param progress is given the share of the layers that have been read, one call at a time
-   * @param arena shared; outlives the decoder
+   * @param progress is given the share of layers read so far, one call at a time
+   * @param arena owns the weights; must be shared and outlive the decoder
    */
   public Decoder(
       Specification specification,
@@ -115,7 +115,7 @@ public final class Decoder {
     positions =
         specification.positions() == null ? null : weights.floats(specification.positions());
     head = weights.head(specification);
-    // tanh(logits / cap) is computed of logits that the last norm has divided by the cap.
+    // The last norm divides by the cap, as tanh(logits / cap) needs.
     double cap = specification.logitCap() == 0 ? 1 : specification.logitCap();
     norm = weights.norm(specification.norm(), specification.logitScale() / cap);
     Map<Specification.Rotary, Positions> shared = new IdentityHashMap<>();
@@ -207,7 +207,7 @@ public final class Decoder {
         weights.projector(shape.down()));
   }
 
-  /** What it computes. */
+  /** The specification that it computes. */
   public Specification specification() {
     return specification;
   }
@@ -217,23 +217,23 @@ public final class Decoder {
     embedding.row(token, out);
   }
 
-  /** λ of a layer of differential attention. */
+  /** The λ of a layer with differential attention. */
   public float lambda(int layer) {
     return layers.get(layer).lambda();
   }
 
-  /** Bytes by what weights are kept as. */
+  /** Bytes of weights by how they are stored. */
   public Map<String, Long> bytes() {
     return bytes;
   }
 
-  /** Makes room for passes of at most so many tokens. */
+  /** Makes room for passes of at most {@code rows} tokens. */
   public Room newRoom(Arena arena, int rows) {
     return new Room(arena, specification, rows);
   }
 
   /**
-   * Makes an empty text.
+   * Makes the cache of an empty text.
    *
    * @param pool supplies the pages of keys and values; null for memory of the arena
    * @param dtype how keys and values are stored: F32, BF16 or F16; the pool's if there is one
@@ -258,7 +258,7 @@ public final class Decoder {
   }
 
   /**
-   * The most pages that a text of some length takes in all layers.
+   * The most pages that a text of this length needs in all layers.
    *
    * @param mostNew the most tokens that are read in one pass
    */
@@ -270,7 +270,7 @@ public final class Decoder {
     return pages;
   }
 
-  /** Whether the keys of a text that grows from one length to the other are others then. */
+  /** Whether keys that were cached at one length must be recomputed at another. */
   public boolean changesKeys(int from, int to) {
     for (Positions rotary : rotaries) {
       if (rotary.change(from, to)) {
@@ -283,12 +283,12 @@ public final class Decoder {
   // ---- Passes ----
 
   /**
-   * Reads tokens of one text or several, up to the last norm.
+   * Processes tokens of one or several texts, up to the last norm.
    *
-   * @param tokens those of all segments, one segment after the other
+   * @param tokens the tokens of all segments, concatenated
    * @param from where they begin in the array
-   * @param room for as many rows
-   * @param segments whose rows they are; their sequences grow by them
+   * @param room has as many rows as there are tokens
+   * @param segments the texts and their rows; each sequence grows by its rows
    */
   public void forward(int[] tokens, int from, Room room, List<Segment> segments) {
     for (Segment segment : segments) {
@@ -301,9 +301,10 @@ public final class Decoder {
   }
 
   /**
-   * Reads a whole text without keeping its keys.
+   * Processes a whole text without caching its keys and values.
    *
-   * @param weightsOf the layer to stop in, whose attention weights are wanted; -1 for all layers
+   * @param weightsOf the layer whose attention weights are wanted, where the pass ends; -1 to run
+   *     all layers
    * @param weights receives them; null if they are not wanted
    */
   public void forwardWhole(int[] tokens, Room room, int weightsOf, Tensor weights) {
@@ -321,7 +322,7 @@ public final class Decoder {
   }
 
   /**
-   * Computes the logits of some rows of a room that has been through all layers.
+   * Computes the logits of some rows of a room after all layers.
    *
    * @param from the first row
    * @param logits {@code [rows, vocabulary]}. Modified.
@@ -342,7 +343,7 @@ public final class Decoder {
     }
   }
 
-  /** {@code (factor − 1) · x + x}, which is rounded once. */
+  /** {@code factor · x}, computed as {@code (factor − 1) · x + x}, which rounds only once. */
   private static void multiply(Tensor x, double factor) {
     Elementwise.scaleAdd(x, (float) (factor - 1), x, x);
   }
@@ -408,7 +409,7 @@ public final class Decoder {
     norm.forward(rows, rows);
   }
 
-  /** Reads what the text so far has, for the rows of one text. */
+  /** Appends the keys and values of one text's rows and computes their attention. */
   private static void attend(Layer layer, int index, Room room, Segment segment, Extras extras) {
     boolean all = segment.rows() == room.rows();
     int from = segment.from();
@@ -484,8 +485,8 @@ public final class Decoder {
   // ---- Experts ----
 
   /**
-   * Lets each token's experts compute, all tokens of an expert together. A token's result is the
-   * sum over its experts in their order, whichever tokens are beside it.
+   * Runs the experts, each on all of its tokens at once. A token's result sums its experts in their
+   * order and does not depend on the other tokens.
    */
   private static void mix(Layer layer, Room room) {
     Specification.FeedForward shape = layer.block().feedForward();
@@ -537,7 +538,7 @@ public final class Decoder {
     }
   }
 
-  /** What each expert's result is multiplied by: 0 for those that are not chosen. */
+  /** The factor of each expert's result: 0 if it is not chosen. */
   private static float[] shares(
       float[] logits, int from, int experts, Specification.FeedForward shape) {
     double[] probabilities = new double[experts];

@@ -14,8 +14,7 @@ import java.util.Arrays;
 import java.util.List;
 
 /**
- * Makes the parts of a specification from the tensors of a checkpoint. Safe for any number of
- * threads.
+ * Builds the parts of a decoder from the tensors of a checkpoint. Safe for any number of threads.
  */
 final class DecoderWeights {
   private final Checkpoint checkpoint;
@@ -26,7 +25,7 @@ final class DecoderWeights {
     this.reader = reader;
   }
 
-  /** A copy as floats, in the order that the interpreter computes with. */
+  /** A copy as floats, in the order that the interpreter uses. */
   Tensor floats(Source source) {
     return reader.floats(source);
   }
@@ -72,7 +71,7 @@ final class DecoderWeights {
     return vector.copyFrom(values);
   }
 
-  /** The head of a model whose embedding may serve as it: unless the checkpoint has another. */
+  /** The head: the embedding if the model ties them and the checkpoint has no other head. */
   Linear head(Specification specification) {
     if (specification.tied()) {
       Stored other = checkpoint.get(specification.head().name());

@@ -20,7 +20,7 @@ import io.github.attention4j.models.files.Settings;
 import java.util.Map;
 import java.util.TreeMap;
 
-/** The families there are, by {@code model_type}. */
+/** All families by {@code model_type}. */
 public final class Families {
   private static final Map<String, Family> FAMILIES =
       new TreeMap<>(
@@ -45,7 +45,7 @@ public final class Families {
   private Families() {}
 
   /**
-   * Reads the settings of a decoder of any family, and refuses whatever the family did not read.
+   * Reads the settings of a decoder of any family and refuses those that the family did not read.
    *
    * @throws IllegalArgumentException naming what is wrong or not supported
    */

@@ -2,15 +2,15 @@ package io.github.attention4j.models.decoder;
 
 import io.github.attention4j.models.files.Settings;
 
-/** A family of models: how its settings become a specification. */
+/** A family of models: turns settings into a specification. */
 @FunctionalInterface
 public interface Family {
   /**
-   * Reads what the settings say. Leaves it to the caller to refuse keys that were not read.
+   * Reads the settings. The caller refuses keys that were not read.
    *
    * @param settings {@code config.json}, or a GGUF file's metadata under the same keys
    * @param layout how the file arranges weights
-   * @throws IllegalArgumentException if a value is missing, wrong, or asks for what is not computed
+   * @throws IllegalArgumentException if a value is missing, wrong or not supported
    */
   Specification read(Settings settings, Layout layout);
 

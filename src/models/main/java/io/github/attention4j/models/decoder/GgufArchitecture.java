@@ -7,17 +7,17 @@ import java.util.TreeMap;
 import java.util.function.Predicate;
 
 /**
- * What sets one of GGUF's architectures apart: the family that computes it, the names of its
- * tensors, and the metadata that only it has. What they share is read by {@link GgufModel}.
+ * What is specific to one of GGUF's architectures: its family, the names of its tensors, and
+ * metadata that only it has. {@link GgufModel} reads what they share.
  *
  * @param family the family that computes it
- * @param names what tensors are called
+ * @param names of its tensors
  * @param epsilon the metadata key of the norms' epsilon
- * @param familyEpsilon the family's key of it
- * @param windows whether there may be layers with a window
- * @param turnedPart the family's key for the share of a head's channels that turn; null if all of
- *     them must
- * @param own reads what only this architecture has
+ * @param familyEpsilon the family's key for it
+ * @param windows whether layers may have a window
+ * @param turnedPart the family's key for the share of a head's channels that are rotated; null if
+ *     all of them must be
+ * @param own reads the metadata that only this architecture has
  */
 record GgufArchitecture(
     String family,
@@ -32,7 +32,7 @@ record GgufArchitecture(
   @FunctionalInterface
   interface Own {
     /**
-     * @param metadata what the file says
+     * @param metadata of the file
      * @param tensors tells whether the file has a tensor
      * @param config the family's settings so far. Modified.
      */
@@ -74,7 +74,7 @@ record GgufArchitecture(
       return settings.positive(prefix + key, otherwise);
     }
 
-    /** A positive number, which 0 stands for the absence of. */
+    /** A positive number; 0 means that it is absent. */
     double factor(String key, double otherwise) {
       return settings.number(prefix + key, 0) == 0 ? otherwise : positive(key);
     }
@@ -95,12 +95,12 @@ record GgufArchitecture(
   /**
    * Names in the file by the family's names, both without {@code .weight} or {@code .bias}.
    *
-   * @param layers what the family's names of a layer's tensors begin with, before the number
+   * @param layers the start of the family's names of a layer's tensors, up to the number
    * @param outer names outside the layers
    * @param inner names in a layer, after its number
    */
   record Names(String layers, Map<String, String> outer, Map<String, String> inner) {
-    /** As these, and others. */
+    /** These names and more. */
     private Names and(String... more) {
       Map<String, String> all = new LinkedHashMap<>(inner);
       for (int i = 0; i < more.length; i += 2) {
@@ -134,7 +134,7 @@ record GgufArchitecture(
               Map.entry("mlp.gate", "ffn_gate_inp"),
               Map.entry("block_sparse_moe.gate", "ffn_gate_inp")));
 
-  /** Norms after the two parts of a layer; before the second one too, if there is one. */
+  /** Norms after the two parts of a layer, and before the second part if there is one. */
   private static final Names NORMS_AFTER =
       LLAMA.and(
           "post_attention_layernorm", "post_attention_norm",
@@ -175,7 +175,7 @@ record GgufArchitecture(
               "mlp.dense_h_to_4h", "ffn_up",
               "mlp.dense_4h_to_h", "ffn_down"));
 
-  /** The architectures there are, by {@code general.architecture}. */
+  /** All architectures by {@code general.architecture}. */
   static final Map<String, GgufArchitecture> ALL =
       new TreeMap<>(
           Map.ofEntries(
@@ -245,7 +245,7 @@ record GgufArchitecture(
 
   // ---- What only some have ----
 
-  /** Biases are there or not, which only the tensors tell. */
+  /** Only the tensors tell whether there are biases. */
   private static void biases(
       Metadata metadata, Predicate<String> tensors, Map<String, Object> config) {
     boolean bias =
@@ -289,7 +289,7 @@ record GgufArchitecture(
     config.put("embedding_multiplier", metadata.factor("embedding_scale", 1));
     config.put("residual_multiplier", metadata.factor("residual_scale", 1));
     config.put("logits_scaling", metadata.factor("logit_scale", 1));
-    // Here alone, llama.cpp takes false to mean that there are no rotary positions.
+    // Only here does llama.cpp take false to mean that there are no rotary positions.
     if (!metadata.flag("rope.scaling.finetuned", true)) {
       throw metadata.refused("rope.scaling.finetuned", "true or absent");
     }
@@ -305,7 +305,7 @@ record GgufArchitecture(
       Metadata metadata, Predicate<String> tensors, Map<String, Object> config) {
     long width = (Long) config.get("hidden_size");
     long heads = (Long) config.get("num_attention_heads");
-    // llama.cpp recognises Gemma 2 27B, which has another scale, by its number of layers.
+    // Like llama.cpp, recognises Gemma 2 27B, which has another scale, by its number of layers.
     boolean other = (Long) config.get("num_hidden_layers") == 46;
     config.put(
         "query_pre_attn_scalar", other ? (double) width / heads : (Long) config.get("head_dim"));
@@ -349,7 +349,7 @@ record GgufArchitecture(
     config.put(to, config.remove(from));
   }
 
-  /** Families whose heads share the width, and all have keys and values of their own. */
+  /** Families whose heads divide the width and do not share keys and values. */
   private static void requirePlainHeads(Metadata metadata, Map<String, Object> config) {
     long heads = (Long) config.get("num_attention_heads");
     if (!config.remove("num_key_value_heads").equals(heads)) {

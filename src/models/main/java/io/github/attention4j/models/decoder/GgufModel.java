@@ -20,8 +20,8 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
 /**
- * The model in a GGUF file, as the families know it: metadata under Hugging Face's keys, and
- * tensors under Hugging Face's names.
+ * The model in a GGUF file as families expect it: metadata under Hugging Face's keys, and tensors
+ * under Hugging Face's names.
  */
 public final class GgufModel {
   private static final Pattern EXPERT =
@@ -66,7 +66,7 @@ public final class GgufModel {
     return new Reader(file).read();
   }
 
-  /** The name in the file of a tensor that the family knows by Hugging Face's. */
+  /** The file's name of a tensor, given Hugging Face's. */
   public String ggufName(String name) {
     return ggufName(name, architecture);
   }
@@ -186,7 +186,7 @@ public final class GgufModel {
             (architecture.turnedPart() == null ? "" : "at most ") + "the head size, " + dim);
       }
       if (architecture.turnedPart() != null) {
-        // Families take the integer part of the product with the head size.
+        // Families truncate the product with the head size to an integer.
         config.put(architecture.turnedPart(), turned == dim ? 1 : (turned + 0.5) / dim);
       }
     }
@@ -200,7 +200,7 @@ public final class GgufModel {
       return layers;
     }
 
-    /** A size that may be a list with one value for each layer, if they are all equal. */
+    /** A size, or a list with the same size for each layer. */
     private int equalInAllLayers(String name, int otherwise) {
       if (metadata.value(name) instanceof List<?> list) {
         if (list.isEmpty() || !(list.getFirst() instanceof Long first)) {
@@ -262,7 +262,7 @@ public final class GgufModel {
         throw metadata.refused("rope.scaling.attn_factor", "1 unless the type is yarn or longrope");
       }
       if (file.tensors().containsKey("rope_freqs.weight")) {
-        // Divides the frequencies of texts of any length.
+        // One tensor of factors for texts of any length.
         require(type.equals("none") && !longRope, "rope_freqs.weight");
         List<Object> factors = factors("rope_freqs.weight");
         rope.put("rope_type", "longrope");
@@ -280,7 +280,7 @@ public final class GgufModel {
       }
     }
 
-    /** What a tensor divides the frequencies by, one number for each pair that turns. */
+    /** The divisors of the frequencies in a tensor, one for each rotated pair. */
     private List<Object> factors(String name) {
       GgufTensor factors = file.tensors().get(name);
       used.add(name);
@@ -360,7 +360,7 @@ public final class GgufModel {
       }
     }
 
-    /** One expert's matrix of the tensor that has all of them. */
+    /** One expert's matrix in the tensor of all experts. */
     private GgufTensor expert(Source source, GgufTensor all, int index) {
       long[] shape = all.shape();
       long rows = source.shape()[0];
@@ -379,7 +379,7 @@ public final class GgufModel {
       return all.part(all.name() + "[" + index + "]", index * rows, rows);
     }
 
-    /** Queries, keys or values of a tensor that has all three, one below the other. */
+    /** The queries, keys or values in a tensor that stacks all three. */
     private GgufTensor partOfFused(Source source, String name) {
       String fusedName = name.replaceFirst("\\.attn_[qkv]\\.", ".attn_qkv.");
       GgufTensor fused = file.tensors().get(fusedName);

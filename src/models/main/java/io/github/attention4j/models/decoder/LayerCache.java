@@ -10,33 +10,33 @@ import java.util.Arrays;
 import java.util.Map;
 
 /**
- * Keys and values of one layer of a text: in memory of its own, which grows with the text, or in
- * pages of a pool that texts share. A layer with a window forgets what no later token can see.
+ * The keys and values of one layer of a text, in memory of its own that grows with the text or in
+ * pages of a shared pool. A layer with a window drops what no later token can see.
  */
 final class LayerCache {
   private static final int FIRST_ROWS = 64;
 
-  /** How many rows beyond those that are seen a window keeps, so that as many can be taken back. */
+  /** How many rows more than a window needs are kept, so that a text can be cut by as many. */
   static final int TAKEN_BACK = 16;
 
   private final Arena arena;
 
-  /** Null if the memory is its own. */
+  /** Null if the cache has memory of its own. */
   private final KvPagePool pool;
 
   private final DType dtype;
   private final int headsKv;
   private final int dim;
 
-  /** The most rows that are ever needed. */
+  /** The most rows that the cache ever needs. */
   private final int most;
 
-  /** How many of the last rows a later token can see; those of all where there is no window. */
+  /** How many of the last rows a later token can see; the capacity if there is no window. */
   private final int seen;
 
   private KvCache rows;
 
-  /** The number of positions before the first row. */
+  /** The number of dropped positions, all before the first row. */
   private int forgotten;
 
   /**
@@ -66,7 +66,7 @@ final class LayerCache {
     rows = empty(FIRST_ROWS);
   }
 
-  /** Twice what is kept, so that the rows that stay can move to the front without overlap. */
+  /** Twice what is kept, so the kept rows can move to the front without overlapping. */
   private static int most(int capacity, int window, int mostNew) {
     return window == 0
         ? capacity
@@ -74,14 +74,14 @@ final class LayerCache {
   }
 
   /**
-   * The most pages that a text of some length takes in a layer.
+   * The most pages that a text of this length needs in a layer.
    *
    * @param pageRows the rows of a page
    */
   static long pages(int length, int window, int mostNew, int pageRows) {
     int rows = Math.min(length, most(length, window, mostNew));
     long pages = Math.ceilDiv(rows, pageRows);
-    // Rows that stay are copied before the pages that held them are returned.
+    // Kept rows are copied before their pages are returned.
     return rows < length ? pages + Math.ceilDiv(window - 1 + TAKEN_BACK, pageRows) : pages;
   }
 
@@ -95,7 +95,7 @@ final class LayerCache {
     return forgotten + rows.longest();
   }
 
-  /** Rows from the first position that is kept. */
+  /** The rows from the first kept position on. */
   KvCache rows() {
     return rows;
   }
@@ -144,7 +144,7 @@ final class LayerCache {
     forgotten += length - kept;
   }
 
-  /** Whether the text can go on from a shorter length without being read again. */
+  /** Whether the text can be cut to a length without being processed again. */
   boolean canTruncate(int length) {
     return forgotten <= Math.max(0L, (long) length - seen) && length <= length();
   }
@@ -160,7 +160,7 @@ final class LayerCache {
     }
   }
 
-  /** Forgets everything. Memory of its own stays; pages are returned. */
+  /** Forgets everything. Pages are returned; memory of its own stays allocated. */
   void clear() {
     forgotten = 0;
     rows.reset();
@@ -169,8 +169,8 @@ final class LayerCache {
   // ---- Copies ----
 
   /**
-   * Becomes the beginning of another text's cache, which {@link #canTruncate} must allow. Of the
-   * same pool, both hold the same pages until one of them writes.
+   * Becomes the beginning of another text's cache, which {@link #canTruncate} must allow. Caches in
+   * the same pool share pages until one of them writes.
    */
   void copyFrom(LayerCache other, int length) {
     clear();
@@ -188,7 +188,7 @@ final class LayerCache {
     forgotten = other.forgotten;
   }
 
-  /** Adds the rows in the type that they are stored in, perhaps copied into the arena. */
+  /** Adds the rows in their stored type, copied into the arena if necessary. */
   void save(Arena scratch, String name, Map<String, Tensor> tensors) {
     tensors.put(name + ".keys", stored(scratch, rows.keys(scratch)));
     tensors.put(name + ".values", stored(scratch, rows.values(scratch)));
@@ -199,7 +199,7 @@ final class LayerCache {
     return dtype == DType.F32 ? text : Tensor.allocate(scratch, dtype, text.shape()).copyFrom(text);
   }
 
-  /** Takes the last rows of a text of this length: all of them, or those that can be seen. */
+  /** Reads the saved rows of a text of this length: all of them, or those in the window. */
   void restore(String name, SafeTensors saved, int length) {
     Tensor keys = saved.get(name + ".keys");
     Tensor values = saved.get(name + ".values");

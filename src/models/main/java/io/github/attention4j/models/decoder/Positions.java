@@ -7,8 +7,8 @@ import io.github.attention4j.layer.RotaryTable;
 import java.lang.foreign.Arena;
 
 /**
- * Rotary positions of one kind, whose tables grow with the longest text so far. Safe for any number
- * of threads.
+ * Rotary positions with tables that grow with the longest text so far. Safe for any number of
+ * threads.
  */
 final class Positions {
   private static final int FIRST_ROWS = 512;
@@ -30,7 +30,7 @@ final class Positions {
     this.arena = arena;
   }
 
-  /** Whether keys of a text that grows from one length to the other change with it. */
+  /** Whether a text's keys differ between two lengths of the text. */
   boolean change(int from, int to) {
     return isStretched(to) && !isStretched(from) && from > 0;
   }
@@ -40,11 +40,11 @@ final class Positions {
   }
 
   /**
-   * Turns rows at consecutive positions, in place.
+   * Rotates rows at consecutive positions, in place.
    *
    * @param x {@code [1, heads, rows, dim]}
    * @param start the position of the first row
-   * @param length of the text, with these rows
+   * @param length of the text, including these rows
    */
   void forward(Tensor x, long start, int length) {
     boolean stretch = isStretched(length);
@@ -78,7 +78,7 @@ final class Positions {
     return embedding;
   }
 
-  /** Angles are computed in double, as those of {@link RotaryTable#compute}. */
+  /** Angles are computed in double, as in {@link RotaryTable#compute}. */
   private RotaryTable table(double[] frequencies, int rows) {
     Tensor cos = Tensor.allocate(arena, DType.F32, rows, frequencies.length);
     Tensor sin = Tensor.allocate(arena, DType.F32, rows, frequencies.length);

@@ -6,8 +6,8 @@ import io.github.attention4j.layer.Linear;
 import java.util.List;
 
 /**
- * A projection whose rows may lie in several tensors, each of which gives some of the outputs: so
- * weights that a file keeps apart are used where they are.
+ * A projection whose weights may be in several tensors, each for some of the outputs, so weights
+ * that a file stores separately need not be copied.
  */
 final class Projector {
   private final List<Linear> parts;
@@ -20,7 +20,7 @@ final class Projector {
     return new Projector(parts.stream().map(part -> part.withActivation(activation)).toList());
   }
 
-  /** Sets {@code out [..., dimOut]}, rows at one distance. */
+  /** Sets {@code out [..., dimOut]}, whose rows have one stride. */
   void forward(Tensor x, Tensor out) {
     if (parts.size() == 1) {
       parts.getFirst().forward(x, out);

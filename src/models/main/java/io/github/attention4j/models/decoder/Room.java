@@ -7,15 +7,14 @@ import java.util.Map;
 import java.util.TreeMap;
 
 /**
- * Room for what a model computes on its way through a number of tokens, and the views through which
- * its operations see it.
+ * Memory for the intermediate results of a pass, and the views of it that operations use.
  *
  * <pre>
  *   packed  [1, rows, …]   | query heads | key heads | value heads |   one row for each token
  *   gateUp  [1, rows, …]   | gate                | up              |
  * </pre>
  *
- * <p>Views are made once: decoding uses the same ones for every token.
+ * <p>Views are created once and used for every token.
  */
 public final class Room {
   private final Specification specification;
@@ -26,22 +25,22 @@ public final class Room {
   final Tensor read;
   final Tensor inner;
 
-  /** What a branch gives before it is added to x. */
+  /** The result of a branch before it is added to x. */
   final Tensor branch;
 
-  /** All query and key heads, which turn with their position in one operation. */
+  /** All query and key heads, which one operation rotates. */
   final Tensor turned;
 
   final Tensor q;
   final Tensor k;
   final Tensor v;
 
-  /** All query heads, and all key heads, as rows of the whole width. */
+  /** All query heads, and all key heads, each as rows of full width. */
   final Tensor qRows;
 
   final Tensor kRows;
 
-  /** What the heads or pairs have read, as attention writes it. */
+  /** The output of attention by heads or pairs. */
   final Tensor readByMap;
 
   /** The same, one row for each token and pair. */
@@ -112,7 +111,7 @@ public final class Room {
     return most;
   }
 
-  /** For how many tokens there is room. */
+  /** The number of tokens that fit. */
   public int rows() {
     return (int) x.size(1);
   }

@@ -9,11 +9,11 @@ import java.util.Map;
 import java.util.Set;
 
 /**
- * Reads rotary positions from every place where versions of Transformers have put them: {@code
- * rope_theta} and {@code rope_scaling} beside the sizes, or {@code rope_parameters}, whose members
- * go before those beside the sizes. Only {@code original_max_position_embeddings} goes the other
- * way round. {@code rope_scaling}, unless null or empty, stands for {@code rope_parameters}; if
- * both are there they must be equal.
+ * Reads rotary positions from wherever a version of Transformers puts them: {@code rope_theta} and
+ * {@code rope_scaling} at the top level, or {@code rope_parameters}, whose members take precedence
+ * over the top level, except for {@code original_max_position_embeddings}, where it is the other
+ * way round. {@code rope_scaling}, unless null or empty, is another name of {@code
+ * rope_parameters}; if both are present they must be equal.
  */
 public final class RotarySettings {
   private final Settings settings;
@@ -30,7 +30,7 @@ public final class RotarySettings {
   }
 
   /**
-   * Finds the settings of a model all of whose layers turn alike.
+   * Finds the settings of a model with the same rotary positions in all layers.
    *
    * @param context {@code max_position_embeddings}
    * @param defaultBase the base if no key says one
@@ -44,10 +44,10 @@ public final class RotarySettings {
   }
 
   /**
-   * Finds the settings of the layers of one type, of a model that has several.
+   * Finds the settings of one type of layers, for a model that has several.
    *
-   * @param type the member of {@code rope_parameters} that new files keep them in
-   * @param baseKey where old files say the base
+   * @param type the member of {@code rope_parameters} that holds them in new files
+   * @param baseKey the key of the base in old files
    * @param scaled whether {@code rope_scaling} of old files is about these layers
    */
   public static RotarySettings ofType(
@@ -83,7 +83,10 @@ public final class RotarySettings {
     return scaling;
   }
 
-  /** Old and new names alike, integers as numbers, the base from beside the sizes. */
+  /**
+   * Normalises old and new names, turns integers into numbers, and adds the base from the top
+   * level.
+   */
   private static Map<String, Object> comparable(Settings settings, String key) {
     Map<String, Object> comparable = new LinkedHashMap<>();
     Map<?, ?> members = (Map<?, ?>) settings.value(key);
@@ -101,8 +104,8 @@ public final class RotarySettings {
   }
 
   /**
-   * The most positions of a text. Linear scaling brings {@code factor} times as many into the range
-   * that the model knows, and YaRN {@code factor} times the original length.
+   * The most positions of a text. Linear scaling maps {@code factor} times as many into the trained
+   * range, YaRN {@code factor} times the original length.
    *
    * @param positions {@code max_position_embeddings}
    */
@@ -133,13 +136,13 @@ public final class RotarySettings {
     return longRopeNames.contains(type) ? "longrope" : type;
   }
 
-  /** Takes other names for {@code longrope}, which a family's old files use. */
+  /** Accepts other names for {@code longrope}, which a family's old files use. */
   public RotarySettings withLongRopeNamed(String... names) {
     longRopeNames = Set.of(names);
     return this;
   }
 
-  /** The length that scaling starts from: beside the sizes, else among the members. */
+  /** The length that scaling starts from: at the top level, else among the members. */
   private int original() {
     String key = "original_max_position_embeddings";
     int inner = members.integer(key, context);
@@ -147,7 +150,7 @@ public final class RotarySettings {
   }
 
   /**
-   * Reads everything, for heads all of whose channels turn.
+   * Reads everything, for heads with all channels rotated.
    *
    * @param dim the width of a head
    */
@@ -157,14 +160,14 @@ public final class RotarySettings {
     return read(dim, base(), RotaryEmbedding.Style.HALF);
   }
 
-  /** As {@link #read(int)}, the base being the type's own. */
+  /** Like {@link #read(int)}, with the type's own base. */
   public Specification.Rotary readTyped(int dim) {
     requireWhole(settings);
     requireWhole(members);
     return read(dim, typedBase(), RotaryEmbedding.Style.HALF);
   }
 
-  /** As {@link #read(int)}, of other pairs. */
+  /** Like {@link #read(int)}, with another pairing of channels. */
   public Specification.Rotary read(int dim, RotaryEmbedding.Style style) {
     requireWhole(settings);
     requireWhole(members);
@@ -172,9 +175,9 @@ public final class RotarySettings {
   }
 
   /**
-   * As {@link #read(int)}, of the first {@code int(dim · factor)} channels of each head.
+   * Like {@link #read(int)}, for the first {@code int(dim · factor)} channels of each head.
    *
-   * @param key what the factor is called, among the members or beside the sizes
+   * @param key the key of the factor, among the members or at the top level
    * @param otherwise the factor if absent
    */
   public Specification.Rotary readPartial(int dim, String key, double otherwise) {
@@ -226,7 +229,7 @@ public final class RotarySettings {
         scaling.frequencies(channels, base, context), null, 0, scaling.magnitude(), style);
   }
 
-  /** The context ends where this scaling begins, unless the original length is shorter. */
+  /** Without an original length, scaling begins at the end of the context. */
   private RotaryScaling dynamic() {
     double factor = members.atLeastOne("factor");
     if (original() != context) {
@@ -247,7 +250,7 @@ public final class RotarySettings {
     }
     boolean truncate = members.flag("truncate", true);
     RotaryScaling scaling = RotaryScaling.yarn(factor, original, fast, slow, truncate);
-    // Transformers takes 0 for what is not there.
+    // Transformers treats 0 as absent.
     double mscale = members.number("mscale", 0);
     double mscaleAllDim = members.number("mscale_all_dim", 0);
     if (members.has("attention_factor")) {

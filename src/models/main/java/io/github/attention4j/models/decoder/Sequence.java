@@ -36,7 +36,7 @@ public final class Sequence {
     return layers.get(index);
   }
 
-  /** The number of tokens that all layers have read. */
+  /** The number of tokens that all layers have processed. */
   public int length() {
     return length;
   }
@@ -46,10 +46,10 @@ public final class Sequence {
   }
 
   /**
-   * Forgets the tokens from a length on, if what stays suffices to go on: windows may have
-   * forgotten too much of it, or the keys of a shorter text may be others.
+   * Forgets the tokens from a length on, if the rest can be continued: windows may have dropped too
+   * much, or the shorter text may need other keys.
    *
-   * @return false if everything was forgotten, so that the text must be read again
+   * @return false if everything was forgotten, so the text must be processed again
    */
   public boolean truncate(int to) {
     boolean possible = !decoder.changesKeys(to, length);
@@ -65,7 +65,10 @@ public final class Sequence {
     return possible;
   }
 
-  /** Makes layers equal again after a pass that failed halfway, or forgets everything. */
+  /**
+   * Brings all layers back to the same length after a pass that failed halfway, or forgets
+   * everything.
+   */
   public void repair(int to) {
     boolean possible = true;
     for (LayerCache layer : layers) {
@@ -86,7 +89,8 @@ public final class Sequence {
   }
 
   /**
-   * Begins as another text of the same model does, or does nothing if that is not all there.
+   * Copies the beginning of another text of the same model, or does nothing if part of it was
+   * dropped.
    *
    * @throws IllegalStateException if a pool has too few pages
    */
@@ -104,9 +108,9 @@ public final class Sequence {
   }
 
   /**
-   * Adds the keys and values to what is written to a file.
+   * Adds the keys and values to the tensors to be saved.
    *
-   * @param scratch supplies the memory of copies
+   * @param scratch supplies memory for copies
    */
   public void save(Arena scratch, Map<String, Tensor> tensors) {
     for (int i = 0; i < layers.size(); i++) {
@@ -114,7 +118,7 @@ public final class Sequence {
     }
   }
 
-  /** Takes keys and values of a text of this length from a file. */
+  /** Loads the keys and values of a text of this length from a file. */
   public void restore(SafeTensors saved, int to) {
     for (int i = 0; i < layers.size(); i++) {
       layers.get(i).restore("layers." + i, saved, to);

@@ -9,8 +9,8 @@ import java.util.function.IntFunction;
 import java.util.function.IntPredicate;
 
 /**
- * The sizes that most families have under the same keys, and parts of blocks that most families
- * build in the same way.
+ * The sizes that most families read from the same keys, and the parts of blocks that most families
+ * build alike.
  *
  * @param vocabulary {@code vocab_size}
  * @param width {@code hidden_size}
@@ -20,7 +20,7 @@ import java.util.function.IntPredicate;
  * @param headsKv {@code num_key_value_heads}
  * @param dim {@code head_dim}
  * @param context {@code max_position_embeddings}
- * @param reach the most positions of a text, which scaled rotary positions make more than that
+ * @param reach the most positions of a text, more than the context with scaled rotary positions
  */
 public record Sizes(
     int vocabulary,
@@ -32,10 +32,10 @@ public record Sizes(
     int dim,
     int context,
     int reach) {
-  /** Far beyond every model there is; a hostile number must not keep the loader busy for hours. */
+  /** Far more than any model has, so that a hostile file cannot keep the loader busy for hours. */
   private static final int MOST_LAYERS = 1 << 16;
 
-  /** Tensors that old checkpoints carry, and that follow from the settings. */
+  /** Tensors that old checkpoints contain although the settings determine them. */
   public static final List<String> ROTARY_BUFFERS =
       List.of(".*rotary_emb\\.(inv_freq|cos_cached|sin_cached)");
 
@@ -121,7 +121,7 @@ public record Sizes(
     return 1 / Math.sqrt(dim);
   }
 
-  /** The name of the activation under a key; its default is what null and absence mean. */
+  /** The activation named by a key; null and absent mean the default. */
   public static Activation activation(Settings settings, String key, String otherwise) {
     return switch (settings.text(key, otherwise)) {
       case "silu", "swish" -> Activation.SILU;
@@ -139,8 +139,8 @@ public record Sizes(
   }
 
   /**
-   * Which layers slide: those that {@code layer_types} calls {@code sliding_attention}, or without
-   * it those that the family says.
+   * Which layers have a sliding window: those that {@code layer_types} calls {@code
+   * sliding_attention}, or without that list those that the family says.
    */
   public IntPredicate sliding(Settings settings, IntPredicate otherwise) {
     if (!settings.has("layer_types")) {
@@ -174,7 +174,7 @@ public record Sizes(
     return Specification.Projection.of(layer + "self_attn.o_proj", widthQ(), width, bias);
   }
 
-  /** Attention as Llama has it. */
+  /** Llama's attention. */
   public Specification.Attention attention(
       String layer, boolean bias, Specification.Rotary rotary, int window) {
     return new Specification.Attention(
@@ -205,7 +205,7 @@ public record Sizes(
         Specification.Projection.of(prefix + "down_proj", inner, width, bias));
   }
 
-  /** The feed-forward network as Llama has it. */
+  /** Llama's feed-forward network. */
   public Specification.FeedForward feedForward(String layer, Activation activation, boolean bias) {
     return Specification.FeedForward.of(gated(layer + "mlp.", hidden, activation, bias));
   }
@@ -230,12 +230,12 @@ public record Sizes(
         ROTARY_BUFFERS);
   }
 
-  /** The beginning of the names of a layer's tensors. */
+  /** The prefix of the names of a layer's tensors. */
   public static String layer(int index) {
     return "model.layers." + index + ".";
   }
 
-  /** The blocks of a model whose layers are all alike but for their number. */
+  /** The blocks of a model whose layers differ only in their number. */
   public List<Specification.Block> blocks(IntFunction<Specification.Block> of) {
     List<Specification.Block> blocks = new ArrayList<>();
     for (int i = 0; i < layers; i++) {

@@ -8,8 +8,8 @@ import java.util.List;
 import java.util.function.Consumer;
 
 /**
- * A decoder as data: everything that {@link Decoder} computes, and where its weights come from. A
- * family's file makes one of its settings.
+ * A decoder as data: everything that {@link Decoder} computes, and where its weights come from.
+ * Each family's class creates one from settings.
  *
  * <pre>
  *   x = embedding[token] · embeddingScale (+ positions[position])
@@ -28,13 +28,13 @@ import java.util.function.Consumer;
  * @param embedding {@code [vocabulary, width]}
  * @param embeddingScale multiplies the embedding
  * @param positions {@code [context, width]}, added to the embedding; null if there are none
- * @param blocks the layers, whose attention has the same sizes in all
- * @param norm before the head
- * @param head {@code [vocabulary, width]} and no bias
- * @param tied the head is the embedding unless the checkpoint has another
+ * @param blocks the layers, all with the same sizes of attention
+ * @param norm the norm before the head
+ * @param head {@code [vocabulary, width]}, without bias
+ * @param tied whether the head is the embedding, unless the checkpoint has a head of its own
  * @param logitScale multiplies the logits
  * @param logitCap c in {@code c · tanh(logit / c)}; 0 for no cap
- * @param unused regular expressions of tensors that the checkpoint may have and that are no weights
+ * @param unused regular expressions for tensors of the checkpoint that are not weights
  */
 public record Specification(
     String family,
@@ -66,7 +66,7 @@ public record Specification(
     }
   }
 
-  /** The attention of the first block, whose sizes hold for all. */
+  /** The attention of the first block; all blocks have the same sizes. */
   public Attention attention() {
     return blocks.getFirst().attention();
   }
@@ -76,14 +76,14 @@ public record Specification(
     return attention().lambda() != null;
   }
 
-  /** How many attention maps a layer has: one for each query head, or for each pair of them. */
+  /** How many attention maps a layer has: one for each query head or pair of query heads. */
   public int maps() {
     return differential() ? attention().heads() / 2 : attention().heads();
   }
 
   /**
-   * Normalisation of a row: {@code x / sqrt(mean(x²) + epsilon) · (weight + offset)}, or with the
-   * mean subtracted first and the bias added.
+   * Normalisation of a row: {@code x / sqrt(mean(x²) + epsilon) · (weight + offset)}, optionally
+   * with the mean subtracted first and a bias added.
    *
    * @param subtractMean LayerNorm rather than RMSNorm
    * @param offset added to the weight: 1 in Gemma
@@ -99,10 +99,10 @@ public record Specification(
   }
 
   /**
-   * A projection {@code x Wᵀ + b} whose rows come from one tensor or several, one below the other.
+   * A projection {@code x Wᵀ + b}, where W may be stacked from several tensors.
    *
-   * @param weights what W is made of
-   * @param biases what b is made of; empty if there is none
+   * @param weights the parts of W
+   * @param biases the parts of b; empty if there is none
    */
   public record Projection(List<Source> weights, List<Source> biases) {
     public Projection {
@@ -117,7 +117,7 @@ public record Specification(
           bias ? List.of(Source.of(name + ".bias", dimOut)) : List.of());
     }
 
-    /** The rows of this projection, then those of another. */
+    /** Stacks the rows of another projection below those of this one. */
     public Projection then(Projection other) {
       List<Source> allWeights = new ArrayList<>(weights);
       List<Source> allBiases = new ArrayList<>(biases);
@@ -131,11 +131,12 @@ public record Specification(
    * A layer.
    *
    * @param attentionNorm before attention; null if there is none
-   * @param afterAttention over what attention gives, before it is added; null if there is none
-   * @param feedForwardNorm before the feed-forward network; null for none or, in parallel, for the
-   *     one norm that both share
+   * @param afterAttention applied to the result of attention before it is added; null if there is
+   *     none
+   * @param feedForwardNorm before the feed-forward network; null if there is none or, in parallel,
+   *     if both branches share one norm
    * @param afterFeedForward likewise
-   * @param parallel both read the same x
+   * @param parallel whether both branches read the same x
    * @param residual multiplies what is added to x
    */
   public record Block(
@@ -153,7 +154,7 @@ public record Specification(
       }
     }
 
-    /** The usual order: a norm before each of the two, and nothing after. */
+    /** The usual order: a norm before each branch, none after. */
     public static Block preNorm(
         Norm attentionNorm, Attention attention, Norm feedForwardNorm, FeedForward feedForward) {
       return new Block(
@@ -169,10 +170,10 @@ public record Specification(
    * @param dim the width of a head
    * @param queryKeyValue to all queries, then all keys, then all values
    * @param out from the heads to the width
-   * @param queryNorm over queries before they are turned; null if there is none
-   * @param keyNorm over keys, likewise
-   * @param normPerHead each head is a row of those norms, rather than all heads together
-   * @param rotary how positions turn queries and keys; null if they do not
+   * @param queryNorm applied to queries before rotation; null if there is none
+   * @param keyNorm applied to keys, likewise
+   * @param normPerHead whether those norms normalise each head separately, not all heads together
+   * @param rotary rotary positions; null if there are none
    * @param window how many positions a token sees, itself included; 0 for all before it
    * @param scale multiplies the scores
    * @param cap c in {@code c · tanh(score / c)}; 0 for no cap
@@ -193,19 +194,19 @@ public record Specification(
       double cap,
       Lambda lambda) {}
 
-  /** The vectors of {@code λ = exp(q1 · k1) − exp(q2 · k2) + λ_init}, and the norm's epsilon. */
+  /** The vectors in {@code λ = exp(q1 · k1) − exp(q2 · k2) + λ_init}, and the norm's epsilon. */
   public record Lambda(Source q1, Source k1, Source q2, Source k2, double epsilon) {}
 
   /**
-   * Rotary positions: pair i turns by {@code position · frequencies[i]} and is lengthened by the
+   * Rotary positions: pair i is rotated by {@code position · frequencies[i]} and multiplied by the
    * magnitude.
    *
-   * @param frequencies one for each pair of channels; channels after them stay as they are
-   * @param longFrequencies those for all positions of a text of more than {@code original}
-   *     positions; null if they do not depend on the length
+   * @param frequencies one for each pair of channels; further channels are not rotated
+   * @param longFrequencies the frequencies for texts of more than {@code original} positions; null
+   *     if they do not depend on the length
    * @param original the longest text that {@code frequencies} are for
    * @param magnitude multiplies cosines and sines
-   * @param style which channels make a pair
+   * @param style which channels form a pair
    */
   @SuppressWarnings("ArrayRecordComponent") // Compared by identity: layers share an instance.
   public record Rotary(
@@ -216,12 +217,12 @@ public record Specification(
       RotaryEmbedding.Style style) {}
 
   /**
-   * The feed-forward part of a layer: one network, or some of several for each token.
+   * The feed-forward part of a layer: one network, or for each token a choice of several (experts).
    *
    * @param networks one, or one for each expert
-   * @param router gives each expert's logit; null if there is one network
+   * @param router computes each expert's logit; null if there is one network
    * @param used how many experts a token uses
-   * @param normalise divides the chosen probabilities by their sum
+   * @param normalise whether the chosen probabilities are divided by their sum
    */
   public record FeedForward(
       List<Network> networks, Projection router, int used, boolean normalise) {
@@ -240,14 +241,15 @@ public record Specification(
    *
    * @param hidden the inner width
    * @param gated whether there is a gate
-   * @param up to the gate, then the rest; or to the inner width alone
+   * @param up projects to the gate, then to the inner width; without a gate, only to the inner
+   *     width
    */
   public record Network(
       int hidden, boolean gated, Activation activation, Projection up, Projection down) {}
 
   // ---- What it needs ----
 
-  /** Hands over every tensor that the model needs; the head only if it is not tied. */
+  /** Passes on every tensor that the model needs; the head only if it is not tied. */
   public void forEachSource(Consumer<Source> consumer) {
     consumer.accept(embedding);
     acceptIfPresent(positions, consumer);

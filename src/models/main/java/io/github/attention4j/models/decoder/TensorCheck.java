@@ -18,14 +18,14 @@ public final class TensorCheck {
   private TensorCheck() {}
 
   /**
-   * Requires every tensor of the specification, in its shape and of a type that can be read, and
-   * none that no part of the model is known by.
+   * Requires every tensor of the specification in its shape and a readable type, and refuses
+   * tensors that belong to no part of the model.
    *
-   * @param where what the message begins with
-   * @param settings what the message calls the source of the specification
-   * @param shown what the file calls a tensor, given the family's name for it
+   * @param where the start of the message
+   * @param settings the name of the specification's source in the message
+   * @param shown maps the family's name of a tensor to the file's
    * @return the number of elements in the tensors that the model uses
-   * @throws IllegalArgumentException listing all that is wrong
+   * @throws IllegalArgumentException listing everything that is wrong
    */
   public static long require(
       String where,

@@ -13,14 +13,14 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * BERT (Devlin et al. 2018) and what shares its layers: RoBERTa with XLM-RoBERTa and CamemBERT,
- * which count positions from the padding token on, and ELECTRA, whose embeddings may be narrower
- * than the model.
+ * BERT (Devlin et al. 2018) and models with the same layers: RoBERTa, XLM-RoBERTa and CamemBERT,
+ * whose positions count from the padding token, and ELECTRA, whose embeddings may be narrower than
+ * the model.
  */
 final class Bert {
   static final Head POOLER = Family.head(Family.step("pooler.dense", true, Activation.TANH));
 
-  /** RoBERTa's classifier, which others share. */
+  /** RoBERTa's classifier, which other families share. */
   static final Head TWO_STEPS =
       Family.head(
           Family.step("classifier.dense", false, Activation.TANH),
@@ -92,7 +92,7 @@ final class Bert {
         Family.labels(settings));
   }
 
-  /** A layer by BERT's names. */
+  /** A layer with BERT's tensor names. */
   static Block block(String layer, Heads heads, int hidden, Activation activation, double epsilon) {
     String self = layer + "attention.self.";
     return new Block(

@@ -102,7 +102,7 @@ final class DebertaV2 {
     return buckets > 0 ? new Reach(buckets, true, most) : new Reach(most, false, most);
   }
 
-  /** A list, or words between bars. */
+  /** A list, or words separated by bars. */
   private static Set<String> terms(Settings settings) {
     Object value = settings.value("pos_att_type");
     List<String> terms =

@@ -11,7 +11,7 @@ import io.github.attention4j.models.files.Settings;
 import java.util.ArrayList;
 import java.util.List;
 
-/** DistilBERT (Sanh et al. 2019): BERT without token types and pooler. */
+/** DistilBERT (Sanh et al. 2019): BERT without token types or a pooler. */
 final class DistilBert {
   private static final double EPSILON = 1e-12;
 

@@ -51,14 +51,13 @@ import java.util.Map;
  *   pre-norm    x = x + out(attention(norm(x)))         x = x + down(act(gate(norm(x))) · up(norm(x)))
  * </pre>
  *
- * <p>Texts lie one behind the other; nothing is padded. Every product is packed and every operation
- * works row by row or text by text, so that a text's hidden states have the same bits in whatever
- * batch it comes.
+ * <p>Texts are concatenated without padding. Weights are packed, and every operation works row by
+ * row or text by text, so a text's hidden states have the same bits in any batch.
  *
- * <p>Immutable and safe for any number of threads; each call brings its own {@link Scratch}.
+ * <p>Immutable and safe for any number of threads; each call needs its own {@link Scratch}.
  */
 public final class Encoder {
-  /** Positions whose token counts for nothing: no token is -1. */
+  /** A padding token that never occurs, so positions count every token. */
   private static final int NO_PAD = -1;
 
   private final EncoderSpec spec;
@@ -90,7 +89,7 @@ public final class Encoder {
       RowNorm feedForwardNorm) {}
 
   /**
-   * DeBERTa's products with the embeddings of distances, a projection for each head.
+   * DeBERTa's projections of the embeddings of distances, one for each head.
    *
    * @param byQuery from queries; null if not in use
    * @param byKey from keys; null if not in use
@@ -99,7 +98,7 @@ public final class Encoder {
   private record RelativeProducts(
       List<Linear> byQuery, List<Linear> byKey, Tensor buckets, int rows, double scale) {}
 
-  /** A tap for each group and place in the kernel. */
+  /** A tap for each group and each position in the kernel. */
   private record Conv(Convolution spec, List<List<Linear>> taps, Tensor bias, RowNorm norm) {}
 
   private record HeadLayers(Head head, List<Linear> linears, List<RowNorm> norms) {
@@ -111,9 +110,9 @@ public final class Encoder {
   /**
    * Reads the weights.
    *
-   * @param source what messages call the checkpoint
+   * @param source the name of the checkpoint in messages
    * @param arena where they live; must be accessible to all threads that will call
-   * @param storage what the matrices of products are kept as
+   * @param storage how matrices are stored in memory
    * @throws IllegalArgumentException if tensors are missing or have other shapes; the message names
    *     them all
    */
@@ -182,7 +181,7 @@ public final class Encoder {
     return all;
   }
 
-  /** What the layers share that relative positions need. */
+  /** What relative positions need and all layers share. */
   private static final class Shared {
     Tensor biases;
     Tensor buckets;
@@ -229,7 +228,7 @@ public final class Encoder {
         weights.norm(block.feedForwardNorm(), true, spec.width()));
   }
 
-  /** Up with its activation, or up and the gate with its activation. */
+  /** The up projection with the activation, or up and a gate with the activation. */
   private Linear[] up(EncoderWeights weights, FeedForward network) {
     long hidden = network.hidden();
     if (!network.gated()) {
@@ -265,7 +264,7 @@ public final class Encoder {
     return score().plus(floats(shared.biases).at(head(), key().minus(query()).plus(reach - 1)));
   }
 
-  /** Where each bucket of distances from 8 on begins. */
+  /** The distance at which each bucket after the exact ones begins. */
   private static final int[] BUCKET_BEGINS = {8, 12, 16, 23, 32, 46, 64, 91};
 
   /** The bucket of key − query: 16 for each direction, exact up to 7, then logarithmic. */
@@ -308,7 +307,9 @@ public final class Encoder {
         scale);
   }
 
-  /** For query − key from {@code 1 − most} to {@code most − 1} its row in the table. */
+  /**
+   * The row of the table for each value of query − key from {@code 1 − most} to {@code most − 1}.
+   */
   private static Tensor distanceRows(Arena arena, Disentangled disentangled, int most) {
     Tensor buckets = Tensor.allocate(arena, DType.I32, 2L * most - 1);
     int span = disentangled.span();
@@ -328,7 +329,7 @@ public final class Encoder {
     return buckets;
   }
 
-  /** The table through a layer's projection, scaled, as a projection of each head. */
+  /** The table multiplied by a layer's projection and scaled: one matrix for each head. */
   private List<Linear> products(
       EncoderWeights weights,
       EncoderSpec.Projection projection,
@@ -407,9 +408,9 @@ public final class Encoder {
   /**
    * Computes hidden states.
    *
-   * @param tokens of all texts, one behind the other, each in the vocabulary
+   * @param tokens the tokens of all texts, concatenated, each in the vocabulary
    * @param tokenTypes likewise, each below the number of types; null for zeros
-   * @param sequences how long the texts are, none longer than {@code maxTokens}
+   * @param sequences the lengths of the texts, each at most {@code maxTokens}
    * @param out {@code [tokens, width]}, contiguous. Modified.
    */
   public void forward(
@@ -418,12 +419,12 @@ public final class Encoder {
   }
 
   /**
-   * Computes hidden states, of which only some are wanted: the last layer computes no others once
-   * attention has read them. They have the same bits as if all were computed.
+   * Computes only some hidden states: after attention, the last layer skips the others. The results
+   * have the same bits as if all were computed.
    *
    * @param wanted the tokens whose hidden states are wanted, in ascending order; null for all
    * @param out {@code [tokens, width]}, contiguous. Modified: the wanted hidden states are its
-   *     first rows, the other rows hold intermediate results.
+   *     first rows; the other rows hold intermediate results.
    */
   public void forward(
       int[] tokens,
@@ -529,7 +530,7 @@ public final class Encoder {
     attend(layers.get(layer), room, sequences, positionsTensor, x, weights);
   }
 
-  /** Puts what attention reads into {@code room.read}. */
+  /** Computes attention into {@code room.read}. */
   private void attend(
       Layer layer,
       Room room,
@@ -571,7 +572,7 @@ public final class Encoder {
     }
   }
 
-  /** Adds what attention has read to x. */
+  /** Adds the output of attention to x. */
   private static void addRead(Layer layer, Room room, Tensor x) {
     layer.out.forwardAdd(room.read(), x);
     if (!layer.block.preNorm()) {
@@ -603,7 +604,7 @@ public final class Encoder {
     return Attention.builder().scale(relative.scale).score(score).build();
   }
 
-  /** Each head's rows through its projection, into {@code [rows, heads, distances]}. */
+  /** Multiplies each head's rows by its projection, into {@code [rows, heads, distances]}. */
   private static Tensor product(List<Linear> projections, Tensor x, Tensor out) {
     for (int h = 0; h < projections.size(); h++) {
       projections.get(h).forward(x.select(1, h), out.select(1, h));
@@ -668,7 +669,7 @@ public final class Encoder {
     return apply(pooler, hidden, sequences, arena);
   }
 
-  /** Whether the classifier reads the first hidden state of each text and no other. */
+  /** Whether the classifier reads only the first hidden state of each text. */
   public boolean classifiesFirst() {
     return classifier != null && classifier.head.reads() == EncoderSpec.Reads.FIRST;
   }
@@ -700,12 +701,12 @@ public final class Encoder {
 
   // ---- Room ----
 
-  /** Makes room that calls reuse; a call needs one for itself. */
+  /** Makes memory that calls can reuse, one call at a time. */
   public Scratch newScratch() {
     return new Scratch(this);
   }
 
-  /** Memory for intermediate results. Grows, and is used by one call at a time. */
+  /** Memory for intermediate results, which grows as needed. For one call at a time. */
   public static final class Scratch implements AutoCloseable {
     private final Encoder encoder;
     private static final int FEWEST_ROWS = 64;
@@ -724,7 +725,7 @@ public final class Encoder {
     }
 
     /**
-     * A tensor for hidden states, overwritten when it is asked for again.
+     * A tensor for hidden states, overwritten when this is called again.
      *
      * @return {@code [rows, width]}
      */
@@ -783,7 +784,7 @@ public final class Encoder {
         Tensor.allocate(arena, DType.I32, 2, rows));
   }
 
-  /** Intermediate results for a number of rows. */
+  /** The intermediate results of some number of rows. */
   private record Room(
       int heads,
       Tensor normed,

@@ -6,19 +6,20 @@ import java.util.List;
 
 /**
  * Everything that decides what an encoder computes, and the names of its tensors. Names are those
- * of the bare model; a checkpoint may put the prefix in front of them, of heads it does not.
+ * of the bare model. A checkpoint may put the prefix before them, but not before the names of
+ * heads.
  *
  * @param family the {@code model_type}
- * @param prefix what a checkpoint saved with a head puts before the names, such as {@code bert.}
+ * @param prefix what a checkpoint with a head puts before the names, such as {@code bert.}
  * @param vocabulary how many tokens there are
  * @param width the size of a hidden state
  * @param maxTokens the longest text
- * @param embedding turns tokens into the first hidden states
- * @param blocks in the order in which they are applied; a block that stands here several times has
- *     its weights once
+ * @param embedding how tokens become the first hidden states
+ * @param blocks in the order in which they are applied; a block that is listed several times has
+ *     one set of weights
  * @param finalNorm after the last block; null for none
- * @param convolution beside the first block; null for none
- * @param pooler what {@code pooler_output} is; null if the family has none
+ * @param convolution in parallel with the first block; null for none
+ * @param pooler how {@code pooler_output} is computed; null if the family has none
  * @param classifier the head of a classifier; null if the family has none
  * @param labels how many labels the classifier has, from {@code id2label}; 0 if there are none
  */
@@ -75,8 +76,8 @@ public record EncoderSpec(
   }
 
   /**
-   * A linear projection; several names are one below the other in one product. A name may be
-   * alternatives between bars, of which a checkpoint has one.
+   * A linear projection; several names are matrices stacked in one product. A name may be a list of
+   * alternatives separated by bars, of which a checkpoint has one.
    */
   public record Projection(List<String> names, boolean bias) {
     /** A projection that is one tensor. */
@@ -104,7 +105,7 @@ public record EncoderSpec(
   /**
    * How a block attends.
    *
-   * @param causal whether a token sees only those up to itself
+   * @param causal whether a token sees only itself and earlier tokens
    * @param window how many tokens on each side it sees; -1 for all
    * @param queryNorm over each query head; null for none
    * @param keyNorm over each key head; null for none
@@ -142,7 +143,7 @@ public record EncoderSpec(
    * @param table {@code [2 · span, width]}
    * @param norm of the table; null for none
    * @param span half of its rows
-   * @param buckets whether distances beyond {@code span / 2} are taken together logarithmically
+   * @param buckets whether distances beyond {@code span / 2} share logarithmic buckets
    * @param most the distance at which the last bucket begins, plus 1
    * @param keyProjection of content to position; null if that term is not in use
    * @param queryProjection of position to content; null if that term is not in use
@@ -163,7 +164,7 @@ public record EncoderSpec(
    * @param up one tensor, or if gated two tensors or both halves in one
    * @param gated whether there is a gate
    * @param gateFirst whether the gate comes before up
-   * @param hidden the width in between
+   * @param hidden the inner width
    */
   public record FeedForward(
       Projection up,
@@ -183,11 +184,11 @@ public record EncoderSpec(
     FIRST,
     /** The average over all tokens. */
     MEAN,
-    /** Each token's, and the results are averaged. */
+    /** Each token's; the results are averaged. */
     EACH
   }
 
-  /** Layers one after the other on top of hidden states. */
+  /** Layers on top of the hidden states, one after the other. */
   public record Head(Reads reads, List<Step> steps) {}
 
   /**

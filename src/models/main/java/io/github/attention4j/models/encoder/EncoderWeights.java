@@ -22,7 +22,7 @@ final class EncoderWeights {
   EncoderWeights(Checkpoint checkpoint, EncoderSpec spec, WeightReader reader) {
     this.checkpoint = checkpoint;
     this.reader = reader;
-    // A checkpoint saved from a model with a head has the prefix, one of the bare model has not.
+    // A checkpoint of a model with a head has the prefix; one of the bare model does not.
     this.prefix =
         contains(spec.prefix() + spec.embedding().word() + ".weight") ? spec.prefix() : "";
   }
@@ -31,17 +31,17 @@ final class EncoderWeights {
     return checkpoint.get(name) != null;
   }
 
-  /** Where the weights live. */
+  /** The arena of the weights. */
   Arena arena() {
     return reader.arena();
   }
 
-  /** A base model's name as the checkpoint spells it. */
+  /** The checkpoint's spelling of a name of the base model. */
   String base(String name) {
     return prefix + name;
   }
 
-  /** Whether the weight of a projection is there. */
+  /** Whether the checkpoint has the weight of a projection. */
   boolean has(Projection projection, boolean base) {
     return names(projection, base).stream().allMatch(name -> contains(name + ".weight"));
   }
@@ -50,7 +50,7 @@ final class EncoderWeights {
     return projection.names().stream().map(name -> resolve(base ? base(name) : name)).toList();
   }
 
-  /** One of the alternatives between bars: the one that is there, or the first. */
+  /** The alternative that the checkpoint has, or the first. */
   private String resolve(String name) {
     int bar = name.indexOf('|');
     if (bar < 0) {
@@ -81,24 +81,24 @@ final class EncoderWeights {
     return reader.floats(Source.of(spelling(name), shape));
   }
 
-  /** A copy in the type that is stored. */
+  /** A copy in the stored type. */
   Tensor stored(String name, long... shape) {
     return reader.stored(Source.of(name, shape));
   }
 
   /**
-   * A projection in the order of products of many rows, so that a row's result does not depend on
-   * how many there are.
+   * A projection that uses the product for many rows, so a row's result does not depend on how many
+   * there are.
    *
    * @param base whether the names are the base model's
-   * @param outs how many outputs each name has; where one name stands for several of them, it has
-   *     their sum
+   * @param outs the number of outputs of each name; if one name stands for several, it has their
+   *     sum
    */
   Linear linear(Projection projection, boolean base, long dimIn, long... outs) {
     return linear(arena(), projection, base, dimIn, outs);
   }
 
-  /** The same in other memory. */
+  /** The same in another arena. */
   Linear linear(Arena arena, Projection projection, boolean base, long dimIn, long... outs) {
     List<String> names = names(projection, base);
     long[] sizes = names.size() == 1 ? new long[] {Arrays.stream(outs).sum()} : outs;
@@ -113,12 +113,12 @@ final class EncoderWeights {
     return reader.linear(arena, weights, biases);
   }
 
-  /** A projection by a matrix that has been computed, without a bias and always of floats. */
+  /** A projection by a computed matrix, always float32 and without bias. */
   Linear packed(Tensor weight) {
     return reader.packed(weight);
   }
 
-  /** The two projections of one tensor with twice the outputs, or of two tensors. */
+  /** Two projections, from one tensor with twice the outputs or from two tensors. */
   Linear[] halves(Projection projection, long dimIn, long dimOut) {
     Linear[] halves = new Linear[2];
     for (int i = 0; i < 2; i++) {

@@ -45,7 +45,7 @@ final class EuroBert {
     return llama(settings, "eurobert", heads, width, classifier(settings));
   }
 
-  /** The layers of Llama by their names. */
+  /** Layers with Llama's tensor names. */
   static EncoderSpec llama(
       Settings settings, String family, Heads heads, int width, Head classifier) {
     if (heads.count() % heads.countKv() != 0) {

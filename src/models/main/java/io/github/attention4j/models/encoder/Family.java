@@ -33,7 +33,7 @@ public interface Family {
           Map.entry("qwen3", Qwen3::read));
 
   /**
-   * Reads a configuration, and refuses what would change the result and is not computed.
+   * Reads a configuration and refuses settings that would change the result but are not computed.
    *
    * @throws IllegalArgumentException if the family is not known, or a setting is refused
    */
@@ -50,7 +50,7 @@ public interface Family {
     settings.object("id2label").ignoreAll();
     settings.object("label2id").ignoreAll();
     settings.ignore("sbert_ce_default_activation_function");
-    // The heads that these keys are about, for masked words and the like, are not computed.
+    // These keys are about heads that are not computed, such as masked-word prediction.
     settings.ignore("tie_word_embeddings", "tie_weights_", "output_past");
     settings.ignore("directionality", "pooler_fc_size", "pooler_num_attention_heads");
     settings.ignore("pooler_num_fc_layers", "pooler_size_per_head", "pooler_type");
@@ -65,7 +65,7 @@ public interface Family {
     return named > 0 ? named : settings.count("num_labels", 0);
   }
 
-  /** The size of a head, where {@code width} must be a multiple of {@code heads}. */
+  /** The size of a head; {@code width} must be a multiple of {@code heads}. */
   static int headDim(Settings settings, String widthKey, int width, String headsKey, int heads) {
     if (width % heads != 0) {
       throw settings.refused(widthKey, "a multiple of " + headsKey + ", " + heads);

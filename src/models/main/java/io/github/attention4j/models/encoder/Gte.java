@@ -23,7 +23,7 @@ final class Gte {
     settings.require("layer_norm_type", "layer_norm");
     settings.require("pack_qkv", true);
     settings.require("logn_attention_scale", false);
-    settings.ignore("logn_attention_clip1"); // Clips what the key above switches off.
+    settings.ignore("logn_attention_clip1"); // Of no effect with the key above.
     int width = settings.integer("hidden_size", 768);
     int count = settings.integer("num_attention_heads", 12);
     int hidden = settings.integer("intermediate_size", 3072);
@@ -77,8 +77,8 @@ final class Gte {
   }
 
   /**
-   * Its NTK scaling by a factor s has frequencies {@code (theta · s)^(-2k/dim) / s^(2/dim)}: the
-   * base grows, and all of them slow down by one factor more.
+   * Its NTK scaling by a factor s has frequencies {@code (theta · s)^(-2k/dim) / s^(2/dim)}: in
+   * addition to the larger base, all frequencies are divided by the same number.
    */
   private static Rotary rotary(Settings settings, int dim) {
     double theta = settings.positive("rope_theta", 10_000);

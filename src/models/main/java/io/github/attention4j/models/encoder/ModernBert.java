@@ -16,7 +16,7 @@ import io.github.attention4j.models.files.Settings;
 import java.util.ArrayList;
 import java.util.List;
 
-/** ModernBERT (Warner et al. 2024): pre-norm, rotary, gated, most layers within a window. */
+/** ModernBERT (Warner et al. 2024): pre-norm, rotary, gated, with a window in most layers. */
 final class ModernBert {
   private ModernBert() {}
 

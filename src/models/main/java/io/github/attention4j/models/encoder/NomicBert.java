@@ -14,8 +14,8 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * Nomic BERT (Nussbaum et al. 2024): BERT with rotary positions and SwiGLU. Files with GPT-2's keys
- * and those with BERT's name the same tensors.
+ * Nomic BERT (Nussbaum et al. 2024): BERT with rotary positions and SwiGLU. Configurations use
+ * GPT-2's or BERT's keys, but the tensors have the same names.
  */
 final class NomicBert {
   private NomicBert() {}
@@ -125,7 +125,7 @@ final class NomicBert {
     return settings.positive("rope_theta", rope.positive("rope_theta", 1000));
   }
 
-  /** The table is padded to a multiple. */
+  /** The embedding table is padded to a multiple of this. */
   private static int vocabulary(Settings settings) {
     int multiple = settings.integer("pad_vocab_size_multiple", 1);
     return Math.ceilDiv(settings.integer("vocab_size"), multiple) * multiple;

@@ -11,7 +11,7 @@ final class Qwen3 {
   private Qwen3() {}
 
   static EncoderSpec read(Settings settings) {
-    // Windows are off, and with them the layers that would have one.
+    // Without windows it does not matter which layers would have one.
     settings.require("use_sliding_window", false);
     settings.ignore("sliding_window", "max_window_layers", "tie_word_embeddings");
     int width = settings.integer("hidden_size", 4096);

@@ -8,11 +8,12 @@ import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.IntConsumer;
 
 /**
- * Deals independent pieces of Java work to as many threads as an operation may use: the caller's
- * and those of the common pool. A busy pool delays nobody, since the caller takes whatever is left.
+ * Divides independent pieces of Java work among as many threads as an operation may use: the caller
+ * and threads of the common pool. A busy pool delays nothing, because the caller does whatever is
+ * left.
  */
 public final class Shares {
-  /** A second thread costs some ten microseconds; it must save more. */
+  /** A second thread costs about ten microseconds and must save more than that. */
   private static final double NANOS_PER_THREAD = 100_000;
 
   private Shares() {}
@@ -23,7 +24,7 @@ public final class Shares {
    * @param count how many pieces
    * @param nanos about how long all of them take on one thread
    * @param work does piece i, for i from 0; any number at the same time
-   * @throws RuntimeException what a piece has thrown, when those that were begun have ended
+   * @throws RuntimeException what a piece threw, after all pieces that had started have ended
    */
   public static void run(int count, double nanos, IntConsumer work) {
     int threads = (int) Math.min(Math.min(A4j.threads(), count), 1 + nanos / NANOS_PER_THREAD);
@@ -63,7 +64,10 @@ public final class Shares {
     }
   }
 
-  /** Pieces that were begun by others end soon; an interrupt is kept for whoever asks for it. */
+  /**
+   * Waits for pieces that other threads have started. They end soon, so an interrupt only takes
+   * effect afterwards.
+   */
   private static void awaitAll(CountDownLatch unfinished) {
     boolean interrupted = false;
     while (true) {

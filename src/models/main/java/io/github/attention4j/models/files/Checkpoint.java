@@ -20,10 +20,10 @@ import java.util.Set;
 
 /**
  * The tensors of a checkpoint directory, from {@code model.safetensors} or from the files that
- * {@code model.safetensors.index.json} names, which lie in the directory or below it.
+ * {@code model.safetensors.index.json} names, in the directory or below it.
  *
- * <p>Two answers to which file is meant are refused rather than guessed at: an index beside a
- * {@code model.safetensors} that it does not name, and adapters beside a model.
+ * <p>If it is unclear which file is meant, the directory is refused: an index next to a {@code
+ * model.safetensors} that it does not name, or an adapter next to a model.
  */
 public final class Checkpoint {
   private static final String SINGLE = "model.safetensors";
@@ -31,7 +31,7 @@ public final class Checkpoint {
   private static final String ADAPTER = "adapter_config.json";
   private static final String ADAPTER_WEIGHTS = "adapter_model.safetensors";
 
-  /** What people find in place of safetensors, and what to tell them. */
+  /** Files that people have instead of safetensors, and what to tell them. */
   private static final List<String> ELSEWHERE =
       List.of(
           "pytorch_model.bin",
@@ -47,7 +47,7 @@ public final class Checkpoint {
     this.tensors = Collections.unmodifiableMap(tensors);
   }
 
-  /** A checkpoint of tensors that come from elsewhere, by Hugging Face's names. */
+  /** A checkpoint of tensors from elsewhere, by Hugging Face's names. */
   public static Checkpoint of(Map<String, Stored> tensors) {
     return new Checkpoint(new LinkedHashMap<>(tensors));
   }
@@ -56,7 +56,7 @@ public final class Checkpoint {
    * Maps the files of a directory.
    *
    * @param directory a checkpoint as Transformers writes it
-   * @param arena decides how long the files stay mapped, and which threads may read them
+   * @param arena determines how long the files stay mapped and which threads may read them
    * @throws IOException if a file is missing, cannot be read or is malformed
    * @throws IllegalArgumentException if the files contradict each other
    */
@@ -148,7 +148,7 @@ public final class Checkpoint {
     }
   }
 
-  /** An index leads to files in its directory or below it, and nowhere else. */
+  /** An index may only lead to files in its directory or below it. */
   private static String fileName(Path index, String tensor, Object value) {
     if (value instanceof String name
         && name.endsWith(".safetensors")
@@ -177,7 +177,7 @@ public final class Checkpoint {
     }
   }
 
-  /** What a file that should be GGUF is instead, or null if it is not recognised. */
+  /** What a file that is not GGUF is instead, or null if it is not recognised. */
   public static String insteadOfGguf(Path file) throws IOException {
     try (InputStream in = Files.newInputStream(file)) {
       String kind = FileKind.of(in.readNBytes(FileKind.PREFIX_BYTES));
@@ -190,17 +190,17 @@ public final class Checkpoint {
     return tensors.keySet();
   }
 
-  /** A tensor, or null if there is none of this name. */
+  /** A tensor, or null if there is none with this name. */
   public Stored get(String name) {
     return tensors.get(name);
   }
 
   /**
-   * The same tensors by the names that the model uses, if all that is wrong is one prefix too many
-   * or too few.
+   * The same tensors by the names that the model uses, if the names differ only by a common prefix
+   * that is missing or superfluous.
    *
    * @param known a name that the model needs, such as the embedding's
-   * @param exempt a tensor whose name has no part in this, such as the head's
+   * @param exempt a tensor whose name does not get the prefix, such as the head's
    */
   public Checkpoint withPrefixOf(String known, String exempt) {
     if (tensors.containsKey(known)) {

@@ -19,7 +19,7 @@ import java.util.Map;
  * The graph of an ONNX file: its nodes, and where its initializers are. Reads the parts of the
  * protocol buffers {@code ModelProto}, {@code GraphProto}, {@code NodeProto}, {@code
  * AttributeProto} and {@code TensorProto} that a model's structure needs, each within the bounds of
- * what holds it, so that a malformed file ends in a sentence.
+ * its parent, so a malformed file leads to a clear message.
  */
 public final class OnnxFile {
   private static final int VARINT = 0;
@@ -27,7 +27,7 @@ public final class OnnxFile {
   private static final int BYTES = 2;
   private static final int FIXED32 = 5;
 
-  /** Far beyond every tensor there is. */
+  /** Far more than any tensor has. */
   private static final int MOST_DIMS = 8;
 
   private static final ValueLayout.OfLong LONG =
@@ -46,19 +46,19 @@ public final class OnnxFile {
     this.external = external;
   }
 
-  /** Where the weights are that a graph of more than 2 GB has in files of their own. */
+  /** Finds the files in which graphs of more than 2 GB keep their weights. */
   @FunctionalInterface
   public interface ExternalData {
     /**
      * Returns the bytes of a file.
      *
-     * @param location its path, relative to the folder of the ONNX file, and inside it
+     * @param location its path, relative to the folder of the ONNX file and inside it
      * @throws IOException if it cannot be read; the message names it
      */
     MemorySegment bytes(String location) throws IOException;
   }
 
-  /** The element types that initializers may have, by their numbers in {@code TensorProto}. */
+  /** The element types of initializers, with their numbers in {@code TensorProto}. */
   public enum Type {
     F32(1, 4),
     U8(2, 1),
@@ -128,9 +128,9 @@ public final class OnnxFile {
   /**
    * Reads a graph.
    *
-   * @param source what messages call the file
-   * @param file its bytes, which the values are parts of. Not modified.
-   * @param external finds the files that the graph names. Values are parts of what it returns.
+   * @param source the name of the file in messages
+   * @param file its bytes. Values are slices of it. Not modified.
+   * @param external finds the files that the graph names. Values may be slices of what it returns.
    * @throws IOException if it is malformed, or a file that it names cannot be read
    */
   public static OnnxFile read(String source, MemorySegment file, ExternalData external)
@@ -151,7 +151,7 @@ public final class OnnxFile {
     return source;
   }
 
-  /** In the file's order, which is that of computing. */
+  /** The nodes in the file's order, which is the order of computation. */
   public List<Node> nodes() {
     return Collections.unmodifiableList(nodes);
   }
@@ -192,7 +192,7 @@ public final class OnnxFile {
         case 12 -> outputs.add(name(graph.message("output")));
         case 15 -> throw new MalformedException("sparse initializers are not supported");
         default -> {
-          // Documentation, types of inputs and of intermediate values.
+          // Documentation, and types of inputs and intermediate values.
         }
       }
     }
@@ -299,7 +299,7 @@ public final class OnnxFile {
     into.put(key, value);
   }
 
-  /** Whether a path leads to something below the folder that it is relative to. */
+  /** Whether a relative path stays below its folder. */
   private static boolean isInside(String location) {
     try {
       Path path = Path.of(location).normalize();
@@ -309,7 +309,7 @@ public final class OnnxFile {
     }
   }
 
-  /** A part of another file, by its location, offset and length. */
+  /** A slice of another file, by location, offset and length. */
   private MemorySegment external(String name, Map<String, String> entries)
       throws MalformedException, IOException {
     String location = entries.getOrDefault("location", "");
@@ -377,7 +377,7 @@ public final class OnnxFile {
     return new Value(name, type, shape, data);
   }
 
-  /** Elements that are fields of their own, as they would be as bytes. */
+  /** Converts elements stored as separate fields to raw bytes. */
   private static MemorySegment encode(Type type, List<Long> integers, List<Double> floats) {
     long count = integers.size() + floats.size();
     MemorySegment data = MemorySegment.ofArray(new byte[Math.toIntExact(count * type.bytes)]);
@@ -421,7 +421,7 @@ public final class OnnxFile {
     /** The value of a field that is a number. */
     private long number;
 
-    /** Where a field of bytes begins and ends. */
+    /** The beginning and end of a field of bytes. */
     private long begin;
 
     private long end;
@@ -500,7 +500,7 @@ public final class OnnxFile {
       return new String(bytes().toArray(ValueLayout.JAVA_BYTE), StandardCharsets.UTF_8);
     }
 
-    /** A field of integers, together or one by one. */
+    /** A field of integers, packed or one by one. */
     void integers(List<Long> into) throws MalformedException {
       if (wire != BYTES) {
         into.add(number);

@@ -10,8 +10,8 @@ import java.util.TreeSet;
 
 /**
  * What the graph of an exported encoder says about the model: a configuration for BERT and
- * DistilBERT, whose files people have without {@code config.json}, and whether it computes anything
- * that an encoder does not.
+ * DistilBERT, which are often distributed without {@code config.json}, and whether it computes
+ * anything else than the encoder.
  */
 public final class OnnxGraph {
   /** The operators of exported encoders, plain and quantized. */
@@ -99,7 +99,7 @@ public final class OnnxGraph {
     }
   }
 
-  /** Whether the graph itself makes one vector of a text. */
+  /** Whether the graph itself computes one vector per text. */
   public boolean poolsItself() {
     return file.outputs().contains("sentence_embedding");
   }
@@ -132,8 +132,8 @@ public final class OnnxGraph {
   }
 
   /**
-   * Refuses a graph that scales scores, adds or multiplies otherwise than the family: every scalar
-   * that is a constant of the graph must be one that the family's formulas have.
+   * Refuses a graph that scales scores, adds or multiplies differently from the family: every
+   * scalar constant of the graph must occur in the family's formulas.
    *
    * @param layers how many there are
    * @param headDim of a head
@@ -184,7 +184,7 @@ public final class OnnxGraph {
           continue;
         }
         double number = value.number(0);
-        // Masks hide by a number of this size.
+        // Masks hide keys with a number of this size.
         boolean fits = Math.abs(number) > 1e30;
         for (double each : known) {
           fits |= Math.abs(number - each) <= 1e-6 * Math.max(Math.abs(each), 1e-6);
@@ -248,7 +248,7 @@ public final class OnnxGraph {
     return Settings.of(file.source(), config);
   }
 
-  /** The two last sizes that a product is reshaped to are heads and the size of a head. */
+  /** The last two sizes to which a product is reshaped are heads and the size of a head. */
   private long heads(long width) {
     for (OnnxFile.Node node : file.nodes()) {
       List<Long> sizes = new ArrayList<>();
@@ -303,7 +303,7 @@ public final class OnnxGraph {
         file.source() + ": the graph has no activation that is known: Erf, Gelu, Tanh or Relu");
   }
 
-  /** What is added before the square root of a norm. */
+  /** The epsilon that is added before the square root of a norm. */
   private double epsilon() {
     Map<String, String> roots = new HashMap<>();
     for (OnnxFile.Node node : file.nodes()) {

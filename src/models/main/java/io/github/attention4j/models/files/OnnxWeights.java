@@ -19,10 +19,10 @@ import java.util.Set;
  * The weights of an ONNX export under the names of the model that was exported.
  *
  * <p>Exporters keep the names of embeddings, biases and norms. The matrix of a product is often
- * transposed and renamed ({@code onnx::MatMul_787}); then the node that multiplies by it tells its
- * name ({@code /encoder/layer.0/intermediate/dense/MatMul}), or the bias that is added to the
- * product does. Quantized exports store {@code NAME_quantized}, {@code NAME_scale} and {@code
- * NAME_zero_point}, which are multiplied out here.
+ * transposed and renamed ({@code onnx::MatMul_787}); then its name follows from the node that
+ * multiplies by it ({@code /encoder/layer.0/intermediate/dense/MatMul}) or from the bias that is
+ * added to the product. Quantized exports store {@code NAME_quantized}, {@code NAME_scale} and
+ * {@code NAME_zero_point}, which are multiplied out here.
  */
 public final class OnnxWeights {
   private static final String QUANTIZED = "_quantized";
@@ -102,7 +102,7 @@ public final class OnnxWeights {
     }
   }
 
-  /** An initializer, or one that is dequantized first. */
+  /** An initializer, dequantized if necessary. */
   private OnnxFile.Value matrix(String input) {
     OnnxFile.Value value = file.initializers().get(input);
     if (value != null) {
@@ -132,17 +132,17 @@ public final class OnnxWeights {
     }
   }
 
-  /** Whether there is a tensor of this name. */
+  /** Whether there is a tensor with this name. */
   boolean contains(String name) {
     return weights.containsKey(name);
   }
 
-  /** The sizes of a tensor that is there. */
+  /** The sizes of an existing tensor. */
   long[] shape(String name) {
     return weights.get(name).shape();
   }
 
-  /** The weights by the model's names. Whatever is read of it counts as used. */
+  /** The weights by the model's names. Every weight that is read counts as used. */
   public Checkpoint checkpoint() {
     Map<String, Stored> tensors = new LinkedHashMap<>();
     weights.forEach((name, weight) -> tensors.put(name, new Initializer(weight)));
@@ -195,7 +195,7 @@ public final class OnnxWeights {
       return Tensor.of(data, type, weight.value.shape());
     }
 
-    /** The element type if native code reads it; null if it is decoded. */
+    /** The element type if native code can read it; null if it must be decoded. */
     private DType dtype() {
       return switch (weight.value.type()) {
         case F32 -> DType.F32;
@@ -248,7 +248,7 @@ public final class OnnxWeights {
     return copy;
   }
 
-  /** Cache by cache line: the rows of the one are the columns of the other. */
+  /** Transposes block by block, because rows of one matrix are columns of the other. */
   private static Tensor transposed(Tensor tensor, Arena arena) {
     long rows = tensor.size(1);
     long columns = tensor.size(0);
@@ -270,7 +270,7 @@ public final class OnnxWeights {
     return out;
   }
 
-  /** {@code (q − zero) · scale}, with one scale for all, or one for each column. */
+  /** {@code (q − zero) · scale}, with one scale for all columns or one for each. */
   private static Tensor decoded(Weight weight, Arena arena) {
     OnnxFile.Value value = weight.value;
     Tensor out = Tensor.allocate(arena, DType.F32, value.shape());
@@ -292,7 +292,7 @@ public final class OnnxWeights {
   }
 
   /**
-   * Refuses a graph with weights that no part of the model has used: it computes something else.
+   * Refuses a graph with unused weights, because it computes something else.
    *
    * @throws IllegalArgumentException naming them
    */

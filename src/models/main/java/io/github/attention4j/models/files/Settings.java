@@ -16,11 +16,11 @@ import java.util.TreeSet;
 
 /**
  * A JSON object of settings, such as {@code config.json}. Each getter checks one value and records
- * that its key was read; {@link #requireAllRead} then refuses whatever was left over, because a key
- * that is ignored may change the model's result.
+ * that its key was read; {@link #requireAllRead} then refuses all other keys, because ignoring a
+ * key may change the model's result.
  *
- * <p>A family reads everything it computes with, names what it knows to be without effect, and asks
- * for the rest to be refused:
+ * <p>A family reads everything that it needs, ignores by name what has no effect, and has the rest
+ * refused:
  *
  * <pre>{@code
  * Settings settings = Settings.read(directory.resolve("config.json"));
@@ -33,14 +33,14 @@ import java.util.TreeSet;
  *
  * <p>A key that was not read is accepted if it is on the list of keys known to be harmless, begins
  * with an underscore, or has a neutral value: null, false, 1.0, an empty list, object or string, or
- * a list of nothing but {@code "full_attention"}.
+ * a list that contains only {@code "full_attention"}.
  *
- * <p>An absent key and null are the same to every getter. Not safe for several threads.
+ * <p>Every getter treats null like an absent key. Not safe for use by several threads.
  */
 public final class Settings {
   /**
-   * Keys that never change what a model computes for a given text: bookkeeping, training, the
-   * defaults of sampling, and what Transformers writes for every model.
+   * Keys that never change what a model computes for a given text: bookkeeping, training, defaults
+   * of sampling, and keys that Transformers writes for every model.
    */
   private static final Set<String> HARMLESS =
       Set.of(
@@ -142,11 +142,11 @@ public final class Settings {
   }
 
   /**
-   * Reads a file that holds one JSON object, as Python writes it: NaN, infinities and a byte-order
-   * mark are accepted.
+   * Reads a file with one JSON object as Python writes it: NaN, infinities and a byte-order mark
+   * are accepted.
    *
    * @throws IOException if the file cannot be read or is not JSON
-   * @throws IllegalArgumentException if it holds something other than an object
+   * @throws IllegalArgumentException if it contains anything but an object
    */
   public static Settings read(Path file) throws IOException {
     return of(file.toString(), readObject(file));
@@ -155,14 +155,14 @@ public final class Settings {
   /**
    * Wraps settings that come from elsewhere.
    *
-   * @param source what messages begin with, such as the file's path
-   * @param values what {@link Json} returns for an object
+   * @param source the start of messages, such as the file's path
+   * @param values an object as {@link Json} returns it
    */
   public static Settings of(String source, Map<?, ?> values) {
     return new Settings(source, "", Objects.requireNonNull(values, "values"));
   }
 
-  /** Reads a file that holds one JSON object, as {@link #read} does. */
+  /** Reads a file with one JSON object, like {@link #read}. */
   public static Map<?, ?> readObject(Path file) throws IOException {
     Object value;
     try {
@@ -177,19 +177,19 @@ public final class Settings {
     return object;
   }
 
-  /** What messages about these settings begin with. */
+  /** The start of messages about these settings. */
   public String source() {
     return source;
   }
 
   // ---- Reading ----
 
-  /** Whether the key is there and not null. Records it as read. */
+  /** Whether the key is present and not null. Records it as read. */
   public boolean has(String key) {
     return value(key) != null;
   }
 
-  /** Whether the key is there, null or not. Records it as read. */
+  /** Whether the key is present, null or not. Records it as read. */
   public boolean mentions(String key) {
     read.add(key);
     return values.containsKey(key);
@@ -201,7 +201,7 @@ public final class Settings {
     return values.get(key);
   }
 
-  /** An integer from 1 to 2^31-1, which must be there. */
+  /** An integer from 1 to 2^31-1, which must be present. */
   public int integer(String key) {
     Object value = value(key);
     if (!(value instanceof Long number) || number < 1 || number > Integer.MAX_VALUE) {
@@ -239,7 +239,7 @@ public final class Settings {
     return number.doubleValue();
   }
 
-  /** A finite number above 0, which must be there. */
+  /** A finite number above 0, which must be present. */
   public double positive(String key) {
     Object value = value(key);
     if (!(value instanceof Number number)
@@ -255,12 +255,12 @@ public final class Settings {
     return has(key) ? positive(key) : otherwise;
   }
 
-  /** A finite number above 0, or nothing if absent or null. */
+  /** A finite number above 0, or empty if absent or null. */
   public OptionalDouble optionalPositive(String key) {
     return has(key) ? OptionalDouble.of(positive(key)) : OptionalDouble.empty();
   }
 
-  /** A finite number of at least 1, which must be there. */
+  /** A finite number of at least 1, which must be present. */
   public double atLeastOne(String key) {
     Object value = value(key);
     if (!(value instanceof Number number)
@@ -280,7 +280,7 @@ public final class Settings {
     };
   }
 
-  /** A string, which must be there. */
+  /** A string, which must be present. */
   public String text(String key) {
     if (value(key) instanceof String text) {
       return text;
@@ -340,7 +340,7 @@ public final class Settings {
     };
   }
 
-  /** An object whose members are read in turn; empty if absent or null. */
+  /** An object whose members are then read in the same way; empty if absent or null. */
   public Settings object(String key) {
     Settings part = parts.get(key);
     if (part == null) {
@@ -356,12 +356,12 @@ public final class Settings {
     return part;
   }
 
-  /** Whether there is no key at all. */
+  /** Whether there are no keys. */
   public boolean isEmpty() {
     return values.isEmpty();
   }
 
-  /** The keys that are there. Does not record them as read. */
+  /** All keys. Does not record them as read. */
   public Set<String> keys() {
     Set<String> keys = new TreeSet<>();
     for (Object key : values.keySet()) {
@@ -380,12 +380,12 @@ public final class Settings {
     }
   }
 
-  /** Records keys as read that have no effect in this family. */
+  /** Records keys that have no effect in this family as read. */
   public void ignore(String... keys) {
     read.addAll(List.of(keys));
   }
 
-  /** Records every member as read. For an object whose content is without effect. */
+  /** Records every member as read, for an object that has no effect. */
   public void ignoreAll() {
     for (Object key : values.keySet()) {
       read.add((String) key);
@@ -396,7 +396,7 @@ public final class Settings {
   }
 
   /**
-   * Refuses every key that was not read and could matter, of this object and of those in it.
+   * Refuses every key that was not read and could matter, in this object and its nested objects.
    *
    * @throws IllegalArgumentException naming all such keys and their values
    */
@@ -438,9 +438,9 @@ public final class Settings {
   }
 
   /**
-   * Makes the exception that refuses a value.
+   * Creates the exception that refuses a value.
    *
-   * @param wanted what it must be, to follow "must be"
+   * @param wanted what it must be; follows "must be" in the message
    */
   public IllegalArgumentException refused(String key, String wanted) {
     String name = prefix + key;

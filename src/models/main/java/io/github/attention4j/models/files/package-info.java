@@ -1,2 +1,2 @@
-/** Checkpoint files: what they say about a model, checked, and their tensors. Not exported. */
+/** Reads checkpoint files: settings, which are checked, and tensors. Not exported. */
 package io.github.attention4j.models.files;

@@ -35,17 +35,17 @@ import java.util.regex.Pattern;
  *   data       each tensor at its offset
  * </pre>
  *
- * <p>All numbers are little-endian. Every length, count and offset is compared with the bytes that
- * are there before it is used, so that nothing outside the file is read and a count in a hostile
- * file reserves no memory.
+ * <p>All numbers are little-endian. Every length, count and offset is checked against the size of
+ * the file before it is used, so nothing outside the file is read, and a hostile count cannot make
+ * it allocate memory.
  *
- * <p>A model in several files ({@code NAME-00001-of-00003.gguf}) is opened by its first; tensors of
- * all parts are the tensors of one.
+ * <p>A model in several files ({@code NAME-00001-of-00003.gguf}) is opened by its first file and
+ * has the tensors of all of them.
  *
- * <p>As with {@link io.github.attention4j.io.SafeTensors}, a file that somebody else truncates
- * while it is mapped cannot be guarded against.
+ * <p>As with {@link io.github.attention4j.io.SafeTensors}, there is no protection against others
+ * truncating the file while it is mapped.
  *
- * <p><b>Threads.</b> Immutable. The tensors are bound to the arena that the file was opened with.
+ * <p><b>Threads.</b> Immutable. The tensors belong to the arena with which the file was opened.
  */
 public final class GgufFile {
   private static final int DEFAULT_ALIGNMENT = 32;
@@ -53,7 +53,7 @@ public final class GgufFile {
   private static final int MOST_KEY_BYTES = 65_535;
   private static final int MOST_NAME_BYTES = 64;
 
-  /** A key and a value take this much at least; so do a tensor's name, sizes, type and offset. */
+  /** The least size of a metadata entry, and of a tensor's name, sizes, type and offset. */
   private static final int LEAST_ENTRY_BYTES = 8 + 1 + 4 + 1;
 
   private static final int LEAST_TENSOR_BYTES = 8 + 4 + 4 + 8;
@@ -81,12 +81,12 @@ public final class GgufFile {
   }
 
   /**
-   * Maps a file, or all parts of one, and checks all that it says about itself.
+   * Maps a file, or all parts of a model, and checks everything that the header says.
    *
    * @param path the file, or the first of several
-   * @param arena decides how long the mapping lives, and which threads may read it
+   * @param arena determines how long the mapping lives and which threads may read it
    * @return metadata and tensors
-   * @throws GgufException if the content is malformed or of a type that is not supported
+   * @throws GgufException if the content is malformed or not supported
    * @throws IOException if a file is missing, or cannot be read or mapped
    */
   public static GgufFile open(Path path, Arena arena) throws IOException {
@@ -180,9 +180,9 @@ public final class GgufFile {
   // ---- What it holds ----
 
   /**
-   * Returns where it is.
+   * Returns the path.
    *
-   * @return the path that it was opened by
+   * @return the path with which it was opened
    */
   public Path path() {
     return path;
@@ -192,8 +192,8 @@ public final class GgufFile {
    * Returns the metadata, of the first part if there are several.
    *
    * @return by key, in the file's order: {@link Long} for every integer (of u64 the same bits),
-   *     {@link Double} for f32 and f64, {@link Boolean}, {@link String} (bytes that are no UTF-8
-   *     replaced by U+FFFD), or {@link List} of these. Unmodifiable.
+   *     {@link Double} for f32 and f64, {@link Boolean}, {@link String} (invalid UTF-8 replaced by
+   *     U+FFFD), or {@link List} of these. Unmodifiable.
    */
   public Map<String, Object> metadata() {
     return metadata;
@@ -209,7 +209,7 @@ public final class GgufFile {
   }
 
   /**
-   * Shows the path and how many tensors there are.
+   * Shows the path and the number of tensors.
    *
    * @return for people
    */
@@ -220,7 +220,7 @@ public final class GgufFile {
 
   // ---- Reading ----
 
-  /** One tensor as its info describes it; the offset counts from the start of the data. */
+  /** The description of one tensor; the offset counts from the start of the data. */
   @SuppressWarnings("ArrayRecordComponent") // Never compared.
   private record Info(String name, GgufType type, long[] shape, long bytes, long offset) {}
 
@@ -431,7 +431,7 @@ public final class GgufFile {
       return Arrays.stream(dimensions).mapToObj(Long::toUnsignedString).toList().toString();
     }
 
-    /** Finds each tensor's bytes, none of which may be another's. */
+    /** Finds each tensor's bytes, which must not overlap. */
     private Map<String, GgufTensor> place(List<Info> infos, int alignment) throws GgufException {
       long start = Math.ceilDiv(at, (long) alignment) * alignment;
       Map<String, GgufTensor> tensors = new LinkedHashMap<>();

@@ -15,7 +15,7 @@ import java.util.Objects;
  * threads.
  */
 public final class GgufTensor {
-  /** Single values that are decoded at a time. */
+  /** How many single values are decoded at a time. */
   private static final long MOST_AT_ONCE = 8192;
 
   private final String name;
@@ -59,16 +59,16 @@ public final class GgufTensor {
   }
 
   /**
-   * Returns how many bytes the tensor has in the file.
+   * Returns the size of the tensor in the file.
    *
-   * @return without padding
+   * @return bytes, without padding
    */
   public long bytes() {
     return segment.byteSize();
   }
 
   /**
-   * Returns the tensor as it is mapped.
+   * Returns the mapped tensor.
    *
    * @return read-only, or null unless it is F32, F16 or BF16 and aligned to its elements
    */
@@ -80,8 +80,8 @@ public final class GgufTensor {
   }
 
   /**
-   * Packs a quantised matrix for products, with the file's own codes and scales: nothing is lost,
-   * and nothing gained; {@link BlockFormat} says what each type takes.
+   * Packs a quantised matrix for products with the file's own codes and scales, without loss.
+   * {@link BlockFormat} lists the storage of each type.
    *
    * @param arena supplies the memory
    * @return the packed weights, or null unless this is a quantised matrix
@@ -99,8 +99,8 @@ public final class GgufTensor {
    * Decodes the tensor.
    *
    * @param arena supplies the memory of the result
-   * @return {@link DType#F32} of the same shape, each value rounded once at most
-   * @throws IllegalArgumentException if the type is not decoded
+   * @return {@link DType#F32} of the same shape, each value rounded at most once
+   * @throws IllegalArgumentException if the type cannot be decoded
    * @throws IllegalStateException if the file's arena or the given one is closed
    */
   public Tensor floats(Arena arena) {
@@ -115,8 +115,8 @@ public final class GgufTensor {
    *
    * @param row from 0
    * @param out {@link DType#F32} {@code [columns]}, contiguous. Modified.
-   * @throws IllegalArgumentException if this is no matrix, out does not fit, or the type is not
-   *     decoded
+   * @throws IllegalArgumentException if this is not a matrix, out does not fit, or the type cannot
+   *     be decoded
    * @throws IndexOutOfBoundsException if there is no such row
    */
   public void row(long row, Tensor out) {
@@ -143,7 +143,7 @@ public final class GgufTensor {
     }
   }
 
-  /** Decodes values from a block's beginning on, as many as out has. */
+  /** Decodes as many values as out has, starting at the beginning of a block. */
   private void decode(long from, Tensor out) {
     long count = out.count();
     if (type.format() != null) {
@@ -166,12 +166,12 @@ public final class GgufTensor {
   }
 
   /**
-   * Returns some of the rows as a matrix, or some of the values of a vector that is not quantised,
-   * which needs no decoding.
+   * Returns some rows as a matrix, or some values of a vector that is not quantised, without
+   * decoding.
    *
-   * @param newName what messages call it
-   * @param first the first row, all dimensions but the last counted as one; of a vector, the first
-   *     value
+   * @param newName its name in messages
+   * @param first the first row, counting all dimensions but the last as one; for a vector, the
+   *     first value
    * @param count how many
    * @return a view of the same bytes
    * @throws IndexOutOfBoundsException if the rows are not in the tensor
@@ -197,7 +197,7 @@ public final class GgufTensor {
   }
 
   /**
-   * Shows name, type and shape.
+   * Shows the name, type and shape.
    *
    * @return for people
    */

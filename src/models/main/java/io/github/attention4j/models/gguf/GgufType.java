@@ -7,10 +7,10 @@ import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
 
 /**
- * The types of tensors in GGUF files: their numbers, the size of a block, and what its bits mean.
+ * The types of tensors in GGUF files: number, block size and meaning.
  *
- * <p>Each value is computed so that only the last operation can round: products of a 16-bit scale,
- * a 6-bit or 8-bit sub-scale and a code fit the 24 bits of a float.
+ * <p>Only the last operation of decoding can round, because the product of a 16-bit scale, a 6-bit
+ * or 8-bit sub-scale and a code fits the 24 bits of a float.
  */
 public enum GgufType {
   /** IEEE 754 binary32. */
@@ -37,9 +37,9 @@ public enum GgufType {
   Q5_K(13, BlockFormat.Q5_K),
   /** 6 bits with 8-bit scales for 16 values. */
   Q6_K(14, BlockFormat.Q6_K),
-  /** 4 bits, codes for values that lie closer around zero. */
+  /** 4 bits, codes of a table that is denser around zero. */
   IQ4_NL(20, BlockFormat.IQ4_NL),
-  /** As IQ4_NL, with 6-bit scales for 32 values. */
+  /** Like IQ4_NL, with 6-bit scales for 32 values. */
   IQ4_XS(23, BlockFormat.IQ4_XS),
   /** Signed bytes. */
   I8(24, 1, 1),
@@ -53,7 +53,7 @@ public enum GgufType {
   F64(28, 1, 8),
   /** The upper half of a binary32. */
   BF16(30, 1, 2),
-  /** 4-bit floats with a power of two for 32 values (OCP Microscaling). */
+  /** 4-bit floats with a power-of-two scale for 32 values (OCP Microscaling). */
   MXFP4(39, BlockFormat.MXFP4);
 
   private static final ValueLayout.OfFloat FLOAT =
@@ -86,7 +86,7 @@ public enum GgufType {
   }
 
   /**
-   * Returns the number that stands for the type in files.
+   * Returns the number of the type in files.
    *
    * @return the number
    */
@@ -113,7 +113,7 @@ public enum GgufType {
   }
 
   /**
-   * Tells whether every value is a float, so that tensors can be decoded exactly.
+   * Tells whether tensors of this type can be decoded exactly to floats.
    *
    * @return false for I32, I64 and F64
    */
@@ -121,7 +121,7 @@ public enum GgufType {
     return this != I32 && this != I64 && this != F64;
   }
 
-  /** The same type in a tensor, or null. */
+  /** The corresponding type of tensors, or null. */
   DType dtype() {
     return switch (this) {
       case F32 -> DType.F32;
@@ -140,7 +140,7 @@ public enum GgufType {
     return null;
   }
 
-  /** What to say of a number that is none of these types. */
+  /** The message about an unknown type number. */
   static String describe(long number) {
     String[] named = {
       "9:Q8_1", "15:Q8_K", "16:IQ2_XXS", "17:IQ2_XS", "18:IQ3_XXS", "19:IQ1_S", "21:IQ3_S",
@@ -164,11 +164,11 @@ public enum GgufType {
   }
 
   /**
-   * Decodes single values, of a type that has no blocks and is decoded.
+   * Decodes values of a type without blocks.
    *
-   * @param values one after the other; need not be aligned
-   * @param first the first of them
-   * @param out receives as many as it is long
+   * @param values contiguous; need not be aligned
+   * @param first the first value to decode
+   * @param out receives as many values as it has room for
    */
   void decode(MemorySegment values, long first, float[] out) {
     for (int i = 0; i < out.length; i++) {

@@ -1,6 +1,6 @@
 /**
- * Files of llama.cpp: {@link io.github.attention4j.models.gguf.GgufFile} reads the container and
- * decodes its tensors. To run the model in one, open it with {@link
+ * GGUF, the files of llama.cpp: {@link io.github.attention4j.models.gguf.GgufFile} reads metadata
+ * and tensors. To run the model in a file, open it with {@link
  * io.github.attention4j.models.CausalLm}.
  */
 package io.github.attention4j.models.gguf;

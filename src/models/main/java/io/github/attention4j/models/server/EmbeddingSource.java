@@ -2,7 +2,7 @@ package io.github.attention4j.models.server;
 
 import java.util.List;
 
-/** What answers {@code /v1/embeddings}. Must be safe for any number of threads. */
+/** Computes the answers of {@code /v1/embeddings}. Must be safe for any number of threads. */
 @FunctionalInterface
 public interface EmbeddingSource {
   /**

@@ -32,9 +32,9 @@ import java.util.concurrent.TimeoutException;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.function.Consumer;
 
-/** What the paths of an {@link OpenAiServer} compute, from parsed parameters to JSON. */
+/** The computation behind each path of an {@link OpenAiServer}, from parsed parameters to JSON. */
 final class Endpoints {
-  /** How often a stream that has nothing to say shows that it is alive. */
+  /** How often an idle stream sends a keep-alive. */
   private static final long HEARTBEAT_SECONDS = 10;
 
   private static final int MOST_STOPS = 16;
@@ -111,7 +111,7 @@ final class Endpoints {
 
   // ---- Parameters ----
 
-  /** What a completion needs to know, and how it says what it found. */
+  /** The options of a completion, and the form of its result. */
   private record Job(
       boolean chat,
       String model,
@@ -552,7 +552,7 @@ final class Endpoints {
     answer.json(body);
   }
 
-  /** What the thread that generates tells the one that writes. */
+  /** A message from the generating thread to the writing one. */
   private sealed interface Event {
     record Text(String text, JsonElement logprobs) implements Event {}
 
@@ -562,7 +562,7 @@ final class Endpoints {
   }
 
   private void stream(Job job, OpenAiServer.Answer answer) throws IOException {
-    // Bounded by the limit of tokens; a client that does not read keeps nobody from computing.
+    // Bounded by the limit of tokens, so a client that does not read blocks nobody.
     BlockingQueue<Event> events = new LinkedBlockingQueue<>();
     AtomicBoolean gone = new AtomicBoolean();
     Future<?> work =
@@ -790,7 +790,7 @@ final class Endpoints {
 
   private <T> T await(Future<T> work, long start, AtomicBoolean gone) {
     try {
-      // Work that has begun ends by itself soon after its time.
+      // Work that has started ends by itself soon after its time limit.
       return work.get(left(start).plusSeconds(HEARTBEAT_SECONDS).toMillis(), TimeUnit.MILLISECONDS);
     } catch (ExecutionException e) {
       throw failure(e.getCause());

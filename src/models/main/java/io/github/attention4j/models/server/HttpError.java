@@ -3,7 +3,7 @@ package io.github.attention4j.models.server;
 import com.google.gson.JsonNull;
 import com.google.gson.JsonObject;
 
-/** An answer other than success, as OpenAI's clients expect it. */
+/** An error response in the form that OpenAI's clients expect. */
 final class HttpError extends RuntimeException {
   private static final long serialVersionUID = 1;
 

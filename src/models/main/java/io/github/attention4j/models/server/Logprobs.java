@@ -12,11 +12,11 @@ import java.util.List;
 import java.util.Set;
 
 /**
- * The log-probabilities of a text's tokens, in the two forms that OpenAI's API has: one for chats,
- * one for completions. Belongs to one text.
+ * The log-probabilities of a text's tokens, in the two forms of OpenAI's API: one for chats, one
+ * for completions. For a single text.
  */
 final class Logprobs {
-  /** Stands for minus infinity, which JSON has no number for. */
+  /** Represents minus infinity, which JSON cannot express. */
   private static final double LEAST = -9999;
 
   private final boolean chat;
@@ -25,11 +25,11 @@ final class Logprobs {
   private final Set<Integer> ends;
   private final List<GeneratedToken> tokens = new ArrayList<>();
 
-  /** The length of the text of the tokens that have been taken. */
+  /** The length of the text of the tokens so far. */
   private int offset;
 
   /**
-   * @param chat which form
+   * @param chat whether to use the form for chats
    * @param likeliest how many alternatives are listed for each token
    * @param ends tokens that end a text, which are not listed
    */
@@ -50,7 +50,7 @@ final class Logprobs {
     }
   }
 
-  /** The tokens since the last time; null, as JSON has it, if none are wanted. */
+  /** The tokens since the last call; JSON's null if none are wanted. */
   static JsonElement take(Logprobs logprobs) {
     return logprobs == null ? JsonNull.INSTANCE : logprobs.take();
   }
@@ -84,7 +84,7 @@ final class Logprobs {
     json.addProperty("token", text);
     json.addProperty("logprob", Math.max(LEAST, logProbability));
     if (text.contains("\uFFFD")) {
-      // A part of a character, whose bytes the tokenizer does not tell.
+      // Part of a character; the tokenizer does not tell its bytes.
       json.add("bytes", JsonNull.INSTANCE);
     } else {
       JsonArray bytes = new JsonArray();

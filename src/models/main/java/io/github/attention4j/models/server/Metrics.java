@@ -7,7 +7,7 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.LongAdder;
 import java.util.function.IntSupplier;
 
-/** Counters of a server, in the text format that Prometheus reads. */
+/** Counters of a server, in Prometheus's text format. */
 final class Metrics {
   private final Map<String, LongAdder> requests = new ConcurrentHashMap<>();
   private final LongAdder promptTokens = new LongAdder();
@@ -53,7 +53,7 @@ final class Metrics {
     counter(text, "embedded_tokens_total", "Tokens of texts embedded.", embeddedTokens.sum());
     seconds(text, "prompt_seconds_total", "Time spent reading prompts.", promptNanos.sum());
     seconds(text, "generation_seconds_total", "Time spent generating.", newNanos.sum());
-    gauge(text, "requests_running", "Requests that are computed.", running.getAsInt());
+    gauge(text, "requests_running", "Requests being computed.", running.getAsInt());
     gauge(text, "requests_waiting", "Requests in the queue.", waiting.getAsInt());
     return text.toString().replace(System.lineSeparator(), "\n");
   }

@@ -30,8 +30,8 @@ import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 
 /**
- * Serves a language model, an embedding model, or both over HTTP, the way OpenAI's API does, so
- * that its clients work with them.
+ * Serves a language model, an embedding model, or both over HTTP with OpenAI's API, so that its
+ * clients work.
  *
  * <pre>{@code
  * try (OpenAiServer server =
@@ -51,50 +51,50 @@ import java.util.concurrent.TimeUnit;
  * <tr><td>GET /metrics</td><td>counters in Prometheus's text format</td></tr>
  * </table>
  *
- * <p><b>Parameters.</b> Of both kinds of completions: {@code model}, {@code max_tokens} (and {@code
- * max_completion_tokens}), {@code temperature} (default 1), {@code top_p}, {@code
+ * <p><b>Parameters.</b> For both kinds of completions: {@code model}, {@code max_tokens} (and
+ * {@code max_completion_tokens}), {@code temperature} (default 1), {@code top_p}, {@code
  * presence_penalty}, {@code frequency_penalty}, {@code logit_bias}, {@code seed} (default: random),
  * {@code stop}, {@code logprobs}, {@code stream}, {@code stream_options.include_usage}, {@code
  * response_format} of type {@code text} or {@code json_object}, which lets the model write only a
- * JSON object; and three that OpenAI does not have: {@code top_k}, {@code min_p} and {@code
- * repetition_penalty}. Of chats also {@code messages}, {@code top_logprobs}, {@code tools}, and
+ * JSON object; and three that are not OpenAI's: {@code top_k}, {@code min_p} and {@code
+ * repetition_penalty}. For chats also {@code messages}, {@code top_logprobs}, {@code tools}, and
  * {@code tool_choice} {@code auto} or {@code none}.
  *
- * <p>Ignored, because they change no result: {@code user}, {@code metadata}, {@code store}, {@code
- * service_tier}, {@code safety_identifier}, {@code prompt_cache_key}.
+ * <p>Ignored, because they do not change results: {@code user}, {@code metadata}, {@code store},
+ * {@code service_tier}, {@code safety_identifier}, {@code prompt_cache_key}.
  *
  * <p>Refused by name with status 400, unless the value changes nothing, such as {@code "n": 1}:
  * {@code n} and {@code best_of} above 1, {@code echo}, {@code suffix}, {@code response_format} of
  * type {@code json_schema}, {@code strict} tools, {@code tool_choice} {@code required} or of one
- * tool, {@code parallel_tool_calls} false, content that is no text, several prompts, and whatever
- * is not named here.
+ * tool, {@code parallel_tool_calls} false, content other than text, several prompts, and everything
+ * that is not named here.
  *
- * <p><b>Sharing.</b> Texts that are written at the same time advance together ({@link Scheduler}):
- * the weights are read once for the next token of all of them, and a long prompt is read in parts
- * between those steps. What a text becomes does not depend on the others.
+ * <p><b>Sharing.</b> Texts that are generated at the same time advance together ({@link
+ * Scheduler}): the weights are read once for the next token of all of them, and a long prompt is
+ * read in parts between those steps. A text does not depend on the others.
  *
- * <p><b>Limits.</b> A body that is too long gets status 413; a request that asks for more tokens
- * than allowed, or has a longer prompt than the context, 400; one more than computed and waiting
- * ones are allowed, 503. A text whose time is over ends with {@code "finish_reason": "length"}; a
- * request whose time is over before it began gets 503. A client that goes away in the middle of a
- * stream ends its text. JDK's server closes a connection whose request takes longer than 30 seconds
- * to arrive, or whose answer takes 30 seconds longer than the time limit; the first server of a
- * process decides this through the system properties {@code sun.net.httpserver.maxReqTime} and
- * {@code maxRspTime}, unless they are set already.
+ * <p><b>Limits.</b> A body that is too long gets status 413; a request for more tokens than
+ * allowed, or with a prompt longer than the context, 400; a request when the queue is full, 503. A
+ * text whose time is up ends with {@code "finish_reason": "length"}; a request whose time is up
+ * before it starts gets 503. A client that disconnects during a stream ends its text. JDK's server
+ * closes a connection whose request takes longer than 30 seconds to arrive, or whose answer takes
+ * 30 seconds longer than the time limit; the first server of a process decides this through the
+ * system properties {@code sun.net.httpserver.maxReqTime} and {@code maxRspTime}, unless they are
+ * set already.
  *
- * <p><b>Access.</b> It listens on the loopback interface unless told otherwise, without encryption:
- * put a proxy before it if others are to reach it. Bodies must be of type {@code application/json},
- * which keeps web pages of other origins from calling it.
+ * <p><b>Access.</b> By default the server listens only on the loopback interface, without
+ * encryption: to let others reach it, put a proxy in front. Bodies must be of type {@code
+ * application/json}, which keeps web pages of other origins from calling it.
  */
 public final class OpenAiServer implements AutoCloseable {
   private static final System.Logger LOG = System.getLogger(OpenAiServer.class.getName());
 
   private static final Duration GRACE = Duration.ofSeconds(30);
 
-  /** Requests that may be read or refused while as many as allowed are computed and waiting. */
+  /** Requests that may be read or refused while the queue is full. */
   private static final int DOORWAY = 64;
 
-  /** Before the name of a model. */
+  /** The path before the name of a model. */
   private static final String MODEL = "/v1/models/";
 
   private static final Map<String, String> METHODS =
@@ -164,7 +164,7 @@ public final class OpenAiServer implements AutoCloseable {
   }
 
   /**
-   * Starts a server without models, on loopback, port 8080.
+   * Starts with no models, on the loopback interface, port 8080.
    *
    * @return a builder
    */
@@ -173,7 +173,7 @@ public final class OpenAiServer implements AutoCloseable {
   }
 
   /**
-   * Returns where it listens.
+   * Returns the address on which the server listens.
    *
    * @return host and port
    */
@@ -181,7 +181,7 @@ public final class OpenAiServer implements AutoCloseable {
     return http.getAddress();
   }
 
-  /** Stops listening, ends the texts that are being written, and waits for their threads. */
+  /** Stops listening, ends the running texts, and waits for their threads. */
   @Override
   public void close() {
     workers.shutdownNow();
@@ -205,7 +205,7 @@ public final class OpenAiServer implements AutoCloseable {
     }
   }
 
-  /** Lets a worker compute something, or refuses it if too many are waiting. */
+  /** Passes a task to a worker, or refuses it if too many are waiting. */
   private <T> Future<T> submit(Callable<T> work) {
     try {
       return workers.submit(work);
@@ -335,11 +335,14 @@ public final class OpenAiServer implements AutoCloseable {
         "the body must have at most %d bytes: body=%s".formatted(maxBodyBytes, length));
   }
 
-  /** The response of one exchange. */
+  /** The response of an exchange. */
   static final class Answer {
     private final HttpExchange exchange;
 
-    /** What goes into the metrics: 499 until an answer has begun, as nginx counts lost clients. */
+    /**
+     * The status in the metrics: 499 until an answer begins, which is nginx's status for lost
+     * clients.
+     */
     private int status = 499;
 
     private OutputStream stream;
@@ -363,11 +366,11 @@ public final class OpenAiServer implements AutoCloseable {
       status = code;
       OutputStream out = exchange.getResponseBody();
       out.write(bytes);
-      // Closing the exchange first waits for what the client still sends.
+      // Closing the exchange would first wait for whatever the client still sends.
       out.flush();
     }
 
-    /** Begins a stream of server-sent events. */
+    /** Starts a stream of server-sent events. */
     void begin() throws IOException {
       exchange.getResponseHeaders().set("Content-Type", "text/event-stream");
       exchange.getResponseHeaders().set("Cache-Control", "no-cache");
@@ -380,7 +383,7 @@ public final class OpenAiServer implements AutoCloseable {
       write("data: " + data + "\n\n");
     }
 
-    /** Tells the client, and finds out, that the connection is alive. */
+    /** Keeps the connection alive, and notices if the client is gone. */
     void heartbeat() throws IOException {
       write(": waiting\n\n");
     }
@@ -402,7 +405,7 @@ public final class OpenAiServer implements AutoCloseable {
     }
   }
 
-  /** Collects the options of a server. Not safe for several threads. */
+  /** Collects the options of a server. Not safe for use by several threads. */
   public static final class Builder {
     InetSocketAddress address = new InetSocketAddress(InetAddress.getLoopbackAddress(), 8080);
     String chatName;
@@ -422,7 +425,7 @@ public final class OpenAiServer implements AutoCloseable {
     private Builder() {}
 
     /**
-     * Serves chats and completions.
+     * Adds a model for chats and completions.
      *
      * @param name what clients call the model
      * @param chat the model
@@ -434,7 +437,7 @@ public final class OpenAiServer implements AutoCloseable {
     }
 
     /**
-     * Serves completions of texts by a model that has no chat format.
+     * Adds a model without a chat format, for completions only.
      *
      * @param name what clients call the model
      * @param generator the model
@@ -447,7 +450,7 @@ public final class OpenAiServer implements AutoCloseable {
     }
 
     /**
-     * Serves embeddings.
+     * Adds a model for embeddings.
      *
      * @param name what clients call the model
      * @param embeddings the model
@@ -460,9 +463,9 @@ public final class OpenAiServer implements AutoCloseable {
     }
 
     /**
-     * Chooses where to listen.
+     * Sets the address on which to listen.
      *
-     * @param address host and port; port 0 takes a free one
+     * @param address host and port; port 0 selects a free one
      * @return this builder
      */
     public Builder address(InetSocketAddress address) {
@@ -471,9 +474,9 @@ public final class OpenAiServer implements AutoCloseable {
     }
 
     /**
-     * Chooses the port, on the loopback interface.
+     * Sets the port, on the loopback interface.
      *
-     * @param port from 0, which takes a free one, to 65535
+     * @param port from 0, which selects a free one, to 65535
      * @return this builder
      * @throws IllegalArgumentException if there is no such port
      */
@@ -482,7 +485,7 @@ public final class OpenAiServer implements AutoCloseable {
     }
 
     /**
-     * Asks for a key in every request but those for {@code /health}.
+     * Requires a key in every request except those for {@code /health}.
      *
      * @param apiKey not empty
      * @return this builder
@@ -504,7 +507,7 @@ public final class OpenAiServer implements AutoCloseable {
      * @throws IllegalArgumentException if it is less than 1
      */
     public Builder maxBodyBytes(int maxBodyBytes) {
-      // One more is read, to tell a body that is too long.
+      // Reads one byte more, to recognise a body that is too long.
       this.maxBodyBytes = Math.min(atLeast(1, maxBodyBytes, "maxBodyBytes"), Integer.MAX_VALUE - 9);
       return this;
     }
@@ -522,7 +525,7 @@ public final class OpenAiServer implements AutoCloseable {
     }
 
     /**
-     * Limits the time of a request, waiting included.
+     * Limits the time of a request, including the time in the queue.
      *
      * @param maxTime longer than 0; 5 minutes by default
      * @return this builder
@@ -537,11 +540,11 @@ public final class OpenAiServer implements AutoCloseable {
     }
 
     /**
-     * Chooses how many requests are computed at once; others wait.
+     * Sets how many requests are computed at once; others wait.
      *
      * @param parallel from 1 to 1024; 8 by default
      * @return this builder
-     * @throws IllegalArgumentException if it lies outside its range
+     * @throws IllegalArgumentException if it is out of range
      */
     public Builder parallel(int parallel) {
       if (parallel > 1024) {
@@ -552,9 +555,9 @@ public final class OpenAiServer implements AutoCloseable {
     }
 
     /**
-     * Limits the tokens of all texts that are computed at once, prompts and answers together.
+     * Limits the tokens of all running texts, prompts and answers together.
      *
-     * @param cacheTokens as {@link Scheduler.Builder#tokens}, which tells the default
+     * @param cacheTokens as for {@link Scheduler.Builder#tokens}, with the same default
      * @return this builder
      * @throws IllegalArgumentException if it is less than 1
      */
@@ -564,9 +567,9 @@ public final class OpenAiServer implements AutoCloseable {
     }
 
     /**
-     * Chooses the length of the parts in which prompts are read.
+     * Sets the length of the parts in which prompts are read.
      *
-     * @param promptPart as {@link Scheduler.Builder#promptPart}
+     * @param promptPart as for {@link Scheduler.Builder#promptPart}
      * @return this builder
      * @throws IllegalArgumentException if it is less than 1
      */
@@ -587,7 +590,7 @@ public final class OpenAiServer implements AutoCloseable {
     }
 
     /**
-     * Chooses how many requests may wait.
+     * Sets how many requests may wait.
      *
      * @param queue at least 0; 32 by default
      * @return this builder
@@ -609,8 +612,8 @@ public final class OpenAiServer implements AutoCloseable {
     /**
      * Starts the server.
      *
-     * @return a server that listens, to be closed
-     * @throws IOException if it cannot listen there
+     * @return the running server, to be closed
+     * @throws IOException if it cannot listen on the address
      * @throws IllegalArgumentException if there is no model
      */
     public OpenAiServer start() throws IOException {

@@ -14,7 +14,7 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
 
-/** A JSON object whose fields are read by type; what nobody read is refused by name. */
+/** A JSON object whose fields are read by type; fields that were not read are refused by name. */
 final class Parameters {
   private static final TypeAdapter<JsonElement> STRICT =
       new GsonBuilder().setStrictness(Strictness.STRICT).create().getAdapter(JsonElement.class);
@@ -51,19 +51,19 @@ final class Parameters {
     return path.isEmpty() ? field : path + "." + field;
   }
 
-  /** The fields that are there. */
+  /** The names of all fields. */
   Set<String> names() {
     return fields.keySet();
   }
 
-  /** The element of a field, null if it is absent or null. */
+  /** The value of a field; null if it is absent or null. */
   JsonElement any(String field) {
     read.add(field);
     JsonElement value = fields.get(field);
     return value instanceof JsonNull ? null : value;
   }
 
-  /** Fields that change no result. */
+  /** Ignores fields that do not change results. */
   void ignore(String... names) {
     read.addAll(List.of(names));
   }
@@ -82,7 +82,7 @@ final class Parameters {
     }
   }
 
-  /** Reads a field that must have the value that changes nothing. */
+  /** Reads a field that must be absent or have its neutral value. */
   void neutral(String field, Object neutral) {
     JsonElement value = any(field);
     if (value != null) {
@@ -175,13 +175,13 @@ final class Parameters {
     return strings;
   }
 
-  /** An object, null if absent. */
+  /** An object; null if absent. */
   Parameters object(String field) {
     JsonElement value = any(field);
     return value == null ? null : object(name(field), value);
   }
 
-  /** A list of objects, null if absent. */
+  /** A list of objects; null if absent. */
   List<Parameters> objects(String field) {
     JsonElement value = any(field);
     if (value == null) {

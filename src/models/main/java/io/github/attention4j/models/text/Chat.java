@@ -10,7 +10,7 @@ import java.util.Objects;
 import java.util.function.Consumer;
 
 /**
- * A language model that answers: messages in, the assistant's message out.
+ * A language model that answers conversations: messages in, the assistant's message out.
  *
  * <pre>{@code
  * Chat chat = new Chat(new TextGenerator(model, tokenizer), format);
@@ -22,21 +22,21 @@ import java.util.function.Consumer;
  *         System.out::print);
  * }</pre>
  *
- * <p>Safe for any number of threads. It closes only what {@link #open} opened.
+ * <p>Safe for any number of threads. Closing it only closes what {@link #open} opened.
  */
 public final class Chat implements AutoCloseable {
   private final TextGenerator generator;
   private final ChatFormat format;
   private final CausalLm owned;
 
-  /** Encodes rendered prompts by the model's own rules; null where the tokenizer alone does. */
+  /** Encodes rendered prompts by the model's own rules; null to use the tokenizer. */
   private final CausalLm encoder;
 
   /**
    * Joins a model and its format.
    *
    * @param generator the model and its tokenizer
-   * @param format how the model reads conversations
+   * @param format turns conversations into prompts
    */
   public Chat(TextGenerator generator, ChatFormat format) {
     this(generator, Objects.requireNonNull(format, "format"), null, null);
@@ -50,10 +50,10 @@ public final class Chat implements AutoCloseable {
   }
 
   /**
-   * Lets the answers of this model advance together, see {@link TextGenerator#shared}.
+   * Generates answers together with other texts of the model; see {@link TextGenerator#shared}.
    *
-   * @param scheduler of the same model; it is not closed by this
-   * @return a chat that closes nothing
+   * @param scheduler a scheduler of the same model; closing the chat does not close it
+   * @return a chat that owns nothing
    * @throws IllegalArgumentException if the scheduler is of another model
    */
   public Chat shared(Scheduler scheduler) {
@@ -61,7 +61,7 @@ public final class Chat implements AutoCloseable {
   }
 
   /**
-   * Opens a model with its own tokenizer and chat template.
+   * Opens a model with its tokenizer and chat template.
    *
    * @param path a directory from Hugging Face, or a GGUF file; see {@link CausalLm#open}
    * @return the model, to be closed
@@ -88,7 +88,7 @@ public final class Chat implements AutoCloseable {
   /**
    * Tells whether the model can chat.
    *
-   * @return false if its files have no chat template, so that it only continues texts
+   * @return false if its files have no chat template, so it can only continue texts
    */
   public boolean isConversational() {
     return format != null;
@@ -105,9 +105,9 @@ public final class Chat implements AutoCloseable {
   /**
    * An answer.
    *
-   * @param text what the model said, without its calls of tools
-   * @param toolCalls the tools that it wants to be called
-   * @param generated the whole of what it wrote, and what that took
+   * @param text the text of the answer, without calls of tools
+   * @param toolCalls the tool calls that the model requests
+   * @param generated everything that the model wrote, with counts and times
    */
   public record Reply(String text, List<ToolCall> toolCalls, TextGenerator.Result generated) {
     /** Copies the list. */
@@ -116,7 +116,7 @@ public final class Chat implements AutoCloseable {
     }
 
     /**
-     * The answer as a message, to go on with.
+     * Returns the answer as a message, to continue the conversation.
      *
      * @return a message of role {@code assistant}
      */
@@ -128,18 +128,18 @@ public final class Chat implements AutoCloseable {
   /**
    * Returns the model and its tokenizer.
    *
-   * @return what writes the answers
+   * @return the generator of the answers
    */
   public TextGenerator generator() {
     return generator;
   }
 
   /**
-   * Renders a conversation and encodes it; the format writes the special tokens, so the tokenizer
+   * Renders a conversation and encodes it. The format writes the special tokens, so the tokenizer
    * adds none.
    *
    * @param messages at least one
-   * @param tools those that the model may call
+   * @param tools the tools that the model may call
    * @return the tokens of the prompt
    * @throws IllegalArgumentException if there is no message, or the format refuses them
    * @throws IllegalStateException if the model has no chat template
@@ -158,13 +158,13 @@ public final class Chat implements AutoCloseable {
   }
 
   /**
-   * Answers.
+   * Answers a conversation.
    *
    * @param messages at least one
-   * @param tools those that the model may call, often none
+   * @param tools the tools that the model may call, often none
    * @param request the options
-   * @param onText is given each new piece of text, in this thread. An answer that begins like a
-   *     call of a tool is held back until it is known whether it is one.
+   * @param onText is given each new piece of text, in this thread. Text that may be the beginning
+   *     of a tool call is held back until that is clear.
    * @return the answer
    * @throws IllegalArgumentException if there is no message, the format refuses them, or the prompt
    *     has more tokens than the context
@@ -179,10 +179,10 @@ public final class Chat implements AutoCloseable {
   }
 
   /**
-   * Answers a prompt of tokens, see {@link #prompt}.
+   * Answers a prompt of tokens; see {@link #prompt}.
    *
    * @param prompt at least one token. Not modified.
-   * @param tools those that the model may call, often none
+   * @param tools the tools that the model may call, often none
    * @param request the options
    * @param onText is given each new piece of text, in this thread
    * @return the answer
@@ -202,7 +202,7 @@ public final class Chat implements AutoCloseable {
     return new Reply(parsed.text(), parsed.calls(), result);
   }
 
-  /** Passes text on until something begins that may be a call of a tool. */
+  /** Passes text on until something begins that may be a tool call. */
   private static final class Held implements Consumer<String> {
     private final Consumer<String> onText;
     private final StringBuilder all = new StringBuilder();
@@ -223,7 +223,7 @@ public final class Chat implements AutoCloseable {
       }
     }
 
-    /** The length of the longest end that begins {@code <tool_call>}. */
+    /** The length of the longest suffix that is a prefix of {@code <tool_call>}. */
     private int possibleTag() {
       int size = Math.min("<tool_call".length() - 1, all.length());
       while (size > 0 && !"<tool_call".startsWith(all.substring(all.length() - size))) {

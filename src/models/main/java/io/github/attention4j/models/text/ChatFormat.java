@@ -3,8 +3,8 @@ package io.github.attention4j.models.text;
 import java.util.List;
 
 /**
- * Turns a conversation into the prompt that a model was trained on, which ends where the
- * assistant's next message begins.
+ * Turns a conversation into a prompt in the form on which a model was trained, up to the beginning
+ * of the assistant's next message.
  *
  * <p>An implementation must be safe for any number of threads.
  */
@@ -14,10 +14,10 @@ public interface ChatFormat {
    * Renders a conversation.
    *
    * @param messages at least one
-   * @param tools those that the model may call, often none
+   * @param tools the tools that the model may call, often none
    * @return the prompt, special tokens included
-   * @throws IllegalArgumentException if the format refuses the messages, or has no tools and some
-   *     are given
+   * @throws IllegalArgumentException if the format refuses the messages, or does not support tools
+   *     and some are given
    */
   String prompt(List<ChatMessage> messages, List<Tool> tools);
 }

@@ -6,11 +6,11 @@ import java.util.Objects;
 /**
  * One message of a conversation.
  *
- * @param role who speaks: usually {@code system}, {@code user}, {@code assistant} or {@code tool};
- *     the template decides which roles there are
+ * @param role the speaker: usually {@code system}, {@code user}, {@code assistant} or {@code tool};
+ *     the template decides which roles exist
  * @param content the text, empty if the message only calls tools
- * @param toolCalls the tools that an assistant's message calls
- * @param toolCallId which call a tool's message answers; may be null
+ * @param toolCalls the tool calls of an assistant's message
+ * @param toolCallId the call that a tool's message answers; may be null
  * @param name the name of the speaker or of the tool; may be null
  */
 public record ChatMessage(
@@ -25,7 +25,7 @@ public record ChatMessage(
   /**
    * A message of text.
    *
-   * @param role who speaks
+   * @param role the speaker
    * @param content the text
    * @return the message
    */
@@ -34,7 +34,7 @@ public record ChatMessage(
   }
 
   /**
-   * An instruction to the model.
+   * Instructions for the model.
    *
    * @param content the text
    * @return a message of role {@code system}
@@ -44,7 +44,7 @@ public record ChatMessage(
   }
 
   /**
-   * What the user says.
+   * A message from the user.
    *
    * @param content the text
    * @return a message of role {@code user}
@@ -54,7 +54,7 @@ public record ChatMessage(
   }
 
   /**
-   * What the model said.
+   * A message from the model.
    *
    * @param content the text
    * @return a message of role {@code assistant}

@@ -6,15 +6,15 @@ import java.util.Objects;
 import java.util.Set;
 
 /**
- * Lets a model write one JSON object and nothing else.
+ * Restricts a model's output to a single JSON object.
  *
  * <p>Only tokens whose text continues a JSON object (RFC 8259) may follow; once the object is
- * closed, the text ends. Objects and arrays nest at most 64 deep, and at most 20 characters of
- * white space follow one another outside strings. If the model stops at a limit of tokens, the text
- * is the beginning of an object.
+ * complete, the text ends. Objects and arrays nest at most 64 deep, and at most 20 characters of
+ * white space follow one another outside strings. If the limit of tokens ends the text, it is the
+ * beginning of an object.
  *
- * <p>An instance remembers how far it has read a text: give each text its own. Not safe for several
- * threads.
+ * <p>An instance remembers how far it has read a text, so each text needs its own. Not safe for use
+ * by several threads.
  */
 public final class JsonConstraint implements LogitsProcessor {
   private final TokenTexts texts;
@@ -22,13 +22,13 @@ public final class JsonConstraint implements LogitsProcessor {
   private final JsonPrefix written = new JsonPrefix();
   private final JsonPrefix tried = new JsonPrefix();
 
-  /** The generated tokens that {@code written} has taken. */
+  /** The generated tokens that {@code written} has read. */
   private int[] taken = new int[16];
 
   private int count;
 
   /**
-   * Starts an object.
+   * Creates a constraint for one text.
    *
    * @param texts the texts of the tokens
    * @param ends the tokens that end a text
@@ -39,9 +39,9 @@ public final class JsonConstraint implements LogitsProcessor {
   }
 
   /**
-   * Sets the logits of the tokens that must not come next to −∞.
+   * Sets the logits of tokens that must not come next to −∞.
    *
-   * @throws IllegalArgumentException if what was generated so far begins no JSON object
+   * @throws IllegalArgumentException if the generated text is not the beginning of a JSON object
    * @throws IllegalStateException if no token may follow
    */
   @Override
@@ -64,9 +64,9 @@ public final class JsonConstraint implements LogitsProcessor {
   }
 
   /**
-   * Tells whether the object is closed.
+   * Tells whether the object is complete.
    *
-   * @throws IllegalArgumentException if what was generated so far begins no JSON object
+   * @throws IllegalArgumentException if the generated text is not the beginning of a JSON object
    */
   @Override
   public boolean completes(int[] tokens, int length, int promptLength) {
@@ -74,7 +74,7 @@ public final class JsonConstraint implements LogitsProcessor {
     return written.complete();
   }
 
-  /** Takes the generated tokens that are new, or all of them if others were generated before. */
+  /** Reads the newly generated tokens, or all of them if this is another text. */
   private void read(int[] tokens, int length, int promptLength) {
     int generated = length - promptLength;
     if (count > generated

@@ -1,11 +1,12 @@
 package io.github.attention4j.models.text;
 
 /**
- * The beginning of a JSON object, read character by character: knows which characters may follow.
+ * The beginning of a JSON object, read character by character, which determines the characters that
+ * may follow.
  *
  * <p>The grammar is RFC 8259's, with an object at the top, at most {@link #MOST_DEPTH} levels, and
  * at most {@link #MOST_SPACE} white-space characters in a row outside strings, because a language
- * model that may write white space for ever sometimes does.
+ * model that may write white space forever sometimes does.
  */
 final class JsonPrefix {
   static final int MOST_DEPTH = 64;
@@ -39,7 +40,7 @@ final class JsonPrefix {
 
   private Expect expect = Expect.TOP;
 
-  /** The open brackets, one bit each, the innermost lowest: 1 is an object, 0 an array. */
+  /** The open brackets as bits, the innermost lowest: 1 for an object, 0 for an array. */
   private long objects;
 
   private int depth;
@@ -60,12 +61,12 @@ final class JsonPrefix {
     space = other.space;
   }
 
-  /** Whether the object is closed, so that the text may end. */
+  /** Whether the object is complete, so the text may end. */
   boolean complete() {
     return expect == Expect.DONE;
   }
 
-  /** Reads text; false if it cannot follow, and the state is then undefined. */
+  /** Reads text. Returns false if it cannot follow; then the state is undefined. */
   boolean accept(String text) {
     for (int i = 0; i < text.length(); i++) {
       if (!accept(text.charAt(i))) {
@@ -75,7 +76,7 @@ final class JsonPrefix {
     return true;
   }
 
-  /** Reads a character; false if it cannot follow, and the state is then undefined. */
+  /** Reads a character. Returns false if it cannot follow; then the state is undefined. */
   boolean accept(char c) {
     switch (expect) {
       case STRING -> {
@@ -107,7 +108,7 @@ final class JsonPrefix {
         if (inside != null) {
           return inside;
         }
-        // The number has ended before this character.
+        // The number ended before this character.
         valueEnds();
         return structure(c);
       }
@@ -143,7 +144,7 @@ final class JsonPrefix {
     return "\"\\/bfnrt".indexOf(c) >= 0;
   }
 
-  /** Whether a number goes on with c; null if it is complete and c is not part of it. */
+  /** Whether c may continue a number; null if the number is complete and c is not part of it. */
   private Boolean inNumber(char c) {
     boolean digit = c >= '0' && c <= '9';
     switch (expect) {

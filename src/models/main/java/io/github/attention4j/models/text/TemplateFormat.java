@@ -11,7 +11,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 
-/** A model's own chat template, given messages and tools in the shapes that Hugging Face gives. */
+/** A model's own chat template; messages and tools are passed to it like in Transformers. */
 final class TemplateFormat implements ChatFormat {
   private final ChatTemplate template;
 
@@ -77,7 +77,7 @@ final class TemplateFormat implements ChatFormat {
     return value;
   }
 
-  /** JSON as the values that a template knows. */
+  /** Converts JSON to values for templates. */
   private static Object value(JsonElement json) {
     if (json.isJsonObject()) {
       Map<String, Object> map = new LinkedHashMap<>();

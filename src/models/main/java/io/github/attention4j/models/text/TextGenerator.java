@@ -36,9 +36,9 @@ import java.util.function.Supplier;
  * generator.generate("The capital of France is", request, System.out::print);
  * }</pre>
  *
- * <p>Safe for any number of threads; each call has a session of its own, and all of them can {@link
- * #shared share} the steps in which they advance. It closes neither the model nor the tokenizer,
- * which must stay open while it is used.
+ * <p>Safe for any number of threads; each call has its own session, or runs {@link #shared
+ * together} with others. The model and the tokenizer must stay open while it is used; it closes
+ * neither.
  */
 public final class TextGenerator {
   private final CausalLm model;
@@ -78,10 +78,10 @@ public final class TextGenerator {
   }
 
   /**
-   * Lets the texts of this model advance together, see {@link Scheduler}.
+   * Generates the model's texts together; see {@link Scheduler}.
    *
-   * @param scheduler of the same model; it is not closed by this
-   * @return a generator whose calls share their steps with everyone who uses the scheduler
+   * @param scheduler a scheduler of the same model, which stays open
+   * @return a generator whose calls run together with all others of the scheduler
    * @throws IllegalArgumentException if the scheduler is of another model
    */
   public TextGenerator shared(Scheduler scheduler) {
@@ -95,25 +95,25 @@ public final class TextGenerator {
   public enum Finish {
     /** The model chose a token that ends a text, or the constraint lets nothing follow. */
     END,
-    /** A stop text came. */
+    /** A stop text was generated. */
     STOP_TEXT,
-    /** The limit of tokens, or the context, is reached. */
+    /** The limit of tokens or the end of the context was reached. */
     LENGTH,
-    /** The time is over. */
+    /** The time was up. */
     TIME,
     /** The caller cancelled. */
     CANCELLED
   }
 
   /**
-   * What a call returns.
+   * The result of a call.
    *
    * @param text all new text, without the stop text
    * @param promptTokens how many tokens were read
-   * @param newTokens how many tokens were chosen, the one that ended the text included
+   * @param newTokens how many tokens were generated, including the one that ended the text
    * @param finish why the text ended
-   * @param promptTime how long reading the prompt took, and waiting for its turn
-   * @param newTime how long choosing the new tokens took
+   * @param promptTime the time for reading the prompt, including the time in the queue
+   * @param newTime the time for generating the new tokens
    */
   public record Result(
       String text,
@@ -124,7 +124,7 @@ public final class TextGenerator {
       Duration newTime) {}
 
   /**
-   * Starts the options of a call: as many tokens as the context has room for, greedy.
+   * Starts the options of a call, with greedy sampling and as many tokens as fit the context.
    *
    * @return a builder
    */
@@ -159,7 +159,7 @@ public final class TextGenerator {
     }
   }
 
-  /** Collects the options of a call. Not safe for several threads. */
+  /** Collects the options of a call. Not safe for use by several threads. */
   public static final class Builder {
     private int maxTokens = Integer.MAX_VALUE;
     private Sampler sampler = Sampler.greedy();
@@ -177,7 +177,7 @@ public final class TextGenerator {
     /**
      * Limits the new tokens.
      *
-     * @param maxTokens at least 0; what the context has no room for is not generated either
+     * @param maxTokens at least 0; the context is also a limit
      * @return this builder
      * @throws IllegalArgumentException if it is negative
      */
@@ -190,7 +190,7 @@ public final class TextGenerator {
     }
 
     /**
-     * Chooses how tokens are chosen.
+     * Sets how tokens are chosen.
      *
      * @param sampler the sampler
      * @return this builder
@@ -201,7 +201,7 @@ public final class TextGenerator {
     }
 
     /**
-     * Ends the text before any of these.
+     * Adds texts before which the generated text ends.
      *
      * @param stops texts, none of them empty
      * @return this builder
@@ -216,7 +216,7 @@ public final class TextGenerator {
     }
 
     /**
-     * Ends the text before any of these.
+     * Adds texts before which the generated text ends.
      *
      * @param stops texts, none of them empty
      * @return this builder
@@ -227,7 +227,7 @@ public final class TextGenerator {
     }
 
     /**
-     * Lets the model write one JSON object and nothing else, see {@link JsonConstraint}.
+     * Restricts the text to one JSON object; see {@link JsonConstraint}.
      *
      * @return this builder
      */
@@ -239,7 +239,7 @@ public final class TextGenerator {
     /**
      * Lets the caller influence each token, for example with a grammar.
      *
-     * @param processor makes a processor for the call
+     * @param processor creates a processor for the call
      * @return this builder
      */
     public Builder processor(Supplier<? extends LogitsProcessor> processor) {
@@ -248,10 +248,10 @@ public final class TextGenerator {
     }
 
     /**
-     * Lets something quick propose tokens, see {@link Generation.Builder#drafter}. Texts that share
-     * their steps do without it.
+     * Lets something fast propose tokens; see {@link Generation.Builder#drafter}. Not used with a
+     * scheduler.
      *
-     * @param drafter proposes; it serves one text at a time
+     * @param drafter makes the proposals, for one text at a time
      * @return this builder
      */
     public Builder drafter(Drafter drafter) {
@@ -260,9 +260,9 @@ public final class TextGenerator {
     }
 
     /**
-     * Asks for log-probabilities, which {@link #onToken} is given.
+     * Requests log-probabilities, which are passed to {@link #onToken}.
      *
-     * @param likeliest how many of the likeliest tokens to list beside the one that is chosen, from
+     * @param likeliest how many of the likeliest tokens to list in addition to the chosen one, from
      *     0 to {@link GeneratedToken#MOST_ALTERNATIVES}
      * @return this builder
      * @throws IllegalArgumentException if the number is out of range
@@ -274,9 +274,9 @@ public final class TextGenerator {
     }
 
     /**
-     * Takes each token, before the text that it completes.
+     * Receives each token, before the text that it completes.
      *
-     * @param onToken is given each token, in the thread of the call; what it throws ends the call
+     * @param onToken is given each token, in the calling thread; an exception from it ends the call
      * @return this builder
      */
     public Builder onToken(Consumer<GeneratedToken> onToken) {
@@ -285,7 +285,7 @@ public final class TextGenerator {
     }
 
     /**
-     * Limits the time. It is looked at before each token and each part of the prompt.
+     * Limits the time, which is checked before each token and each part of the prompt.
      *
      * @param time longer than 0
      * @return this builder
@@ -300,9 +300,9 @@ public final class TextGenerator {
     }
 
     /**
-     * Lets a call be cancelled. It is asked before each token and each part of the prompt.
+     * Makes the call cancellable. This is checked before each token and each part of the prompt.
      *
-     * @param cancelled whether to stop
+     * @param cancelled returns true to end the text
      * @return this builder
      */
     public Builder cancelled(BooleanSupplier cancelled) {
@@ -311,10 +311,10 @@ public final class TextGenerator {
     }
 
     /**
-     * Makes the request.
+     * Builds the request.
      *
-     * @return the options chosen so far
-     * @throws IllegalArgumentException if JSON and a processor are both asked for
+     * @return the options
+     * @throws IllegalArgumentException if both JSON and a processor are set
      */
     public Request build() {
       if (json && processor != null) {
@@ -327,7 +327,7 @@ public final class TextGenerator {
   /**
    * Returns the model.
    *
-   * @return the model that writes
+   * @return the model
    */
   public CausalLm model() {
     return model;
@@ -347,8 +347,9 @@ public final class TextGenerator {
    *
    * @param prompt is encoded with the special tokens that the tokenizer adds
    * @param request the options
-   * @param onText is given each new piece of text, in this thread; what it throws ends the call
-   * @return the new text, and what it took
+   * @param onText is given each new piece of text, in this thread; an exception from it ends the
+   *     call
+   * @return the new text, with counts and times
    * @throws IllegalArgumentException if the prompt has no token, or more than the context
    * @throws IllegalStateException if the model or the tokenizer is closed
    */
@@ -361,8 +362,9 @@ public final class TextGenerator {
    *
    * @param prompt at least one token. Not modified.
    * @param request the options
-   * @param onText is given each new piece of text, in this thread; what it throws ends the call
-   * @return the new text, and what it took
+   * @param onText is given each new piece of text, in this thread; an exception from it ends the
+   *     call
+   * @return the new text, with counts and times
    * @throws IllegalArgumentException if the prompt has no token, or more than the context
    * @throws IllegalStateException if the model or the tokenizer is closed
    */
@@ -389,7 +391,7 @@ public final class TextGenerator {
     }
   }
 
-  /** One text on its way. */
+  /** A running call. */
   private final class Call implements TokenListener {
     private static final long POLL_MILLIS = 50;
 
@@ -399,7 +401,7 @@ public final class TextGenerator {
     private final TextStream stream;
     private final StringBuilder text = new StringBuilder();
 
-    /** What is to be shown in the caller's thread, where another one generates. */
+    /** Text to be shown in the caller's thread while the scheduler's thread generates. */
     private final BlockingQueue<Runnable> shown = new LinkedBlockingQueue<>();
 
     private volatile boolean abandoned;
@@ -472,9 +474,7 @@ public final class TextGenerator {
       }
     }
 
-    /**
-     * Shows what another thread generates, until it has ended; nothing of it goes on afterwards.
-     */
+    /** Shows the text that the scheduler's thread generates until it has ended. */
     Generated await(CompletableFuture<Generated> other) {
       other.whenComplete((done, failure) -> shown.add(() -> {}));
       boolean interrupted = false;
@@ -535,7 +535,7 @@ public final class TextGenerator {
     }
   }
 
-  /** Computes a value when it is first asked for. */
+  /** Computes a value on first use. */
   private static final class Once<T> implements Supplier<T> {
     private final Supplier<T> maker;
     private T value;

@@ -5,11 +5,11 @@ import java.util.Arrays;
 import java.util.Objects;
 
 /**
- * The text of each token of a vocabulary, as it appears in the middle of a text.
+ * The text of each token of a vocabulary as it appears in the middle of a text.
  *
- * <p>Special tokens have an empty text. A token that is a part of a character has U+FFFD in its
- * place. Immutable and safe for any number of threads; making one decodes the whole vocabulary, so
- * make it once for each tokenizer.
+ * <p>Special tokens have an empty text. A token that is part of a character has U+FFFD for it.
+ * Immutable and safe for any number of threads. Creating an instance decodes the whole vocabulary,
+ * so create one per tokenizer.
  */
 public final class TokenTexts {
   private final String[] texts;
@@ -21,7 +21,7 @@ public final class TokenTexts {
   /**
    * Decodes every token of a vocabulary.
    *
-   * @param tokenizer the tokenizer, which is not kept
+   * @param tokenizer the tokenizer, not needed afterwards
    * @return the texts
    * @throws IllegalStateException if the tokenizer is closed
    */

@@ -3,7 +3,7 @@ package io.github.attention4j.models.text;
 import java.util.Objects;
 
 /**
- * A tool that the model wants to be called.
+ * A tool call that the model requests.
  *
  * @param id identifies the call within its conversation
  * @param name the name of the tool

@@ -11,9 +11,9 @@ import java.util.List;
 import java.util.UUID;
 
 /**
- * Finds the calls of tools in what a model wrote.
+ * Finds the tool calls in a model's answer.
  *
- * <p>Models write them in one of these ways, with {@code arguments} or {@code parameters}:
+ * <p>Models write them in one of these forms, with {@code arguments} or {@code parameters}:
  *
  * <pre>
  *   &lt;tool_call&gt;{"name": …, "arguments": {…}}&lt;/tool_call&gt; …     Hermes, Qwen
@@ -21,7 +21,7 @@ import java.util.UUID;
  *   {"name": …, "parameters": {…}}                               Llama 3, perhaps after &lt;|python_tag|&gt;
  * </pre>
  *
- * @param text what the model wrote beside the calls
+ * @param text the text of the answer without the calls
  * @param calls the calls, in order
  */
 record ToolCalls(String text, List<ToolCall> calls) {
@@ -30,7 +30,7 @@ record ToolCalls(String text, List<ToolCall> calls) {
   private static final String MISTRAL = "[TOOL_CALLS]";
   private static final String PYTHON = "<|python_tag|>";
 
-  /** Whether text that begins like this may turn out to be a call, so that it is not shown yet. */
+  /** Whether text that begins like this may be a call, and must not be shown yet. */
   static boolean mayBegin(String text) {
     String begun = text.stripLeading();
     return begun.startsWith("{")
@@ -39,7 +39,7 @@ record ToolCalls(String text, List<ToolCall> calls) {
         || begun.isEmpty();
   }
 
-  /** Reads an answer; what is not exactly a call of one of the tools stays text. */
+  /** Reads an answer; anything that is not exactly a call of one of the tools remains text. */
   static ToolCalls parse(String answer, List<Tool> tools) {
     if (answer.contains(OPEN)) {
       return tagged(answer, tools);
@@ -74,7 +74,7 @@ record ToolCalls(String text, List<ToolCall> calls) {
         : new ToolCalls(text.toString().strip(), List.copyOf(all));
   }
 
-  /** The calls in a JSON object or array, none if it is anything else. */
+  /** The calls in a JSON object or array; empty for anything else. */
   private static List<ToolCall> calls(String json, List<Tool> tools) {
     if (!json.startsWith("{") && !json.startsWith("[")) {
       return List.of();
@@ -83,7 +83,7 @@ record ToolCalls(String text, List<ToolCall> calls) {
     try {
       parsed = JsonParser.parseString(json);
     } catch (JsonParseException e) {
-      // The model wrote something else that begins like JSON: text.
+      // Something else that begins like JSON: text.
       return List.of();
     }
     JsonArray array = new JsonArray();

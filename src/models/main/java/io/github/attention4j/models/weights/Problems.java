@@ -5,13 +5,16 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 
-/** What is wrong with the tensors of a checkpoint, reported all at once. Safe for many threads. */
+/**
+ * Collects what is wrong with the tensors of a checkpoint, to report it all at once. Safe for many
+ * threads.
+ */
 public final class Problems {
   private static final int SHOWN = 40;
 
   private final List<String> all = new ArrayList<>();
 
-  /** Adds a sentence. */
+  /** Adds a problem. */
   public synchronized void add(String problem) {
     all.add(problem);
   }
@@ -22,9 +25,9 @@ public final class Problems {
 
   /**
    * Checks that a tensor exists, has the shape of its source and can be decoded to floats; if not,
-   * adds a sentence that says so.
+   * adds a problem.
    *
-   * @param name what the message calls the tensor
+   * @param name the tensor's name in the message
    * @param stored null if the checkpoint has no such tensor
    * @return whether all is well
    */
@@ -39,10 +42,10 @@ public final class Problems {
   }
 
   /**
-   * Throws if there are any.
+   * Throws if there are problems.
    *
    * @param where what the message begins with
-   * @param settings what the message calls the source of the specification
+   * @param settings the name of the specification's source in the message
    * @throws IllegalArgumentException listing them, up to 40
    */
   public synchronized void throwIfAny(String where, String settings) {

@@ -5,12 +5,12 @@ import java.util.Objects;
 import java.util.function.UnaryOperator;
 
 /**
- * Where a weight comes from: a tensor of the checkpoint, and how to look at it if its elements are
- * stored in another order than the interpreter computes with.
+ * Where a weight comes from: a tensor of the checkpoint, and how to rearrange it if the interpreter
+ * needs its elements in another order.
  *
  * @param name the tensor's name in the checkpoint
  * @param shape the shape it must have there
- * @param view rearranges the tensor without copying it; null if it is used as it is stored
+ * @param view rearranges the tensor without copying it; null to leave it as it is
  */
 @SuppressWarnings("ArrayRecordComponent") // Sources are never compared.
 public record Source(String name, long[] shape, UnaryOperator<Tensor> view) {
@@ -19,7 +19,7 @@ public record Source(String name, long[] shape, UnaryOperator<Tensor> view) {
     Objects.requireNonNull(shape, "shape");
   }
 
-  /** A tensor that is used as it is stored. */
+  /** A tensor used in the order in which it is stored. */
   public static Source of(String name, long... shape) {
     return new Source(name, shape, null);
   }

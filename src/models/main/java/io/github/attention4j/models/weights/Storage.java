@@ -2,7 +2,7 @@ package io.github.attention4j.models.weights;
 
 import io.github.attention4j.layer.Quantization;
 
-/** What matrices are kept as. */
+/** How matrices are stored in memory. */
 public enum Storage {
   /** As the file stores them: mapped if the kernels can read them there. */
   AS_STORED(false, null),
@@ -16,10 +16,10 @@ public enum Storage {
   /** Quantised to 4 bits with float16 scales if rows are multiples of 32, otherwise float32. */
   INT4(false, Quantization.symmetric(4)),
 
-  /** Packed in the order of the kernels that multiply many rows. */
+  /** Packed as float32 for the product with many rows. */
   PACKED(true, null),
 
-  /** Packed as bfloat16; products may also round their input to it. */
+  /** Packed as bfloat16; products may also round their input to bfloat16. */
   PACKED_BF16(true, null),
 
   /** Quantised to 8 bits with float32 scales if rows are multiples of 32, otherwise packed. */

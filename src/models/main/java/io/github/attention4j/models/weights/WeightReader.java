@@ -17,8 +17,8 @@ import java.util.concurrent.ConcurrentSkipListMap;
 import java.util.concurrent.atomic.LongAdder;
 
 /**
- * Reads the tensors of a checkpoint into the form that a model computes with. Matrices are kept as
- * the {@link Storage} says; vectors are always copied as floats.
+ * Reads the tensors of a checkpoint into the form that a model computes with. {@link Storage} says
+ * how matrices are stored; vectors are always copied as floats.
  *
  * <p>Tensors that are missing, have another shape or hold no floats are replaced by zeros until
  * {@link #requireComplete} reports all of them at once.
@@ -33,15 +33,15 @@ public final class WeightReader {
   private final Problems problems = new Problems();
   private final LongAdder parameters = new LongAdder();
 
-  /** Bytes by what weights are kept as. */
+  /** Bytes of weights by how they are stored. */
   private final Map<String, Long> bytes = new ConcurrentSkipListMap<>();
 
   /**
    * Starts reading.
    *
-   * @param storage what matrices are kept as
+   * @param storage how matrices are stored
    * @param bf16Products whether products of many rows may round to bfloat16
-   * @param arena where the weights live
+   * @param arena owns the weights
    */
   public WeightReader(Checkpoint checkpoint, Storage storage, boolean bf16Products, Arena arena) {
     this.checkpoint = checkpoint;
@@ -50,12 +50,15 @@ public final class WeightReader {
     this.arena = arena;
   }
 
-  /** Where the weights live. */
+  /** The arena of the weights. */
   public Arena arena() {
     return arena;
   }
 
-  /** Bytes by what weights are kept as, without packed matrices; all but mapped ones are copies. */
+  /**
+   * Bytes of weights by how they are stored, except packed matrices; all but mapped ones are
+   * copies.
+   */
   public Map<String, Long> bytes() {
     return new TreeMap<>(bytes);
   }
@@ -66,7 +69,7 @@ public final class WeightReader {
   }
 
   /**
-   * Requires that every tensor read so far was there.
+   * Requires that every tensor read so far was usable.
    *
    * @param where what the message begins with
    * @throws IllegalArgumentException if a tensor was missing, had another shape or held no floats
@@ -79,7 +82,7 @@ public final class WeightReader {
     bytes.merge(kind, size, Long::sum);
   }
 
-  /** A tensor of the checkpoint; null, and a problem, if it is not as it should be. */
+  /** A tensor of the checkpoint, or null after noting a problem. */
   private Stored find(Source source) {
     Stored stored = checkpoint.get(source.name());
     return problems.check(source.name(), source, stored) ? stored : null;
@@ -87,7 +90,7 @@ public final class WeightReader {
 
   // ---- Tensors ----
 
-  /** A copy as floats, in the order that the model computes with. */
+  /** A copy as floats, in the order that the model uses. */
   public Tensor floats(Source source) {
     return floats(arena, source);
   }
@@ -107,7 +110,7 @@ public final class WeightReader {
     return copy;
   }
 
-  /** A copy in the type that is stored. */
+  /** A copy in the stored type. */
   public Tensor stored(Source source) {
     try (Arena scratch = Arena.ofConfined()) {
       Tensor tensor = get(source, scratch);
@@ -116,8 +119,8 @@ public final class WeightReader {
   }
 
   /**
-   * A tensor in the order that the model computes with, and in the type that is stored if possible;
-   * contiguous and aligned.
+   * A tensor in the order that the model uses, and in the stored type if possible; contiguous and
+   * aligned.
    *
    * @param scratch where it is copied to if necessary
    */
@@ -139,7 +142,7 @@ public final class WeightReader {
     return view;
   }
 
-  /** Views may split rows by heads; these dimensions become one again: a matrix, or a vector. */
+  /** Views may split rows by heads; this merges those dimensions again, into a matrix or vector. */
   private static Tensor byRows(Source source, Tensor tensor) {
     long[] shape = tensor.shape();
     int splits = 3;
@@ -159,9 +162,9 @@ public final class WeightReader {
   }
 
   /**
-   * A projection by matrices one below the other.
+   * A projection by stacked matrices.
    *
-   * @param target where the weights of this one live
+   * @param target the arena of these weights
    * @param biases one for each matrix; empty for none
    */
   public Linear linear(Arena target, List<Source> weights, List<Source> biases) {
@@ -193,7 +196,7 @@ public final class WeightReader {
     }
   }
 
-  /** A matrix mapped, or packed in the file's own blocks; null if neither is possible. */
+  /** A matrix that is mapped, or packed from the file's own blocks; null if neither is possible. */
   private Linear asStored(Arena target, Source source, Tensor bias) {
     Stored stored = find(source);
     Tensor inPlace = stored == null ? null : stored.inPlace();
@@ -214,7 +217,7 @@ public final class WeightReader {
     return bf16Products ? linear.withBf16Products() : linear;
   }
 
-  /** Counts quantised weights. */
+  /** Counts the bytes of quantised weights. */
   private Linear quantized(QuantizedWeights weights, String of, Tensor bias) {
     Quantization format = weights.quantization();
     count(
@@ -230,12 +233,12 @@ public final class WeightReader {
     return Linears.of(weights, bias);
   }
 
-  /** A packed projection by a matrix of floats that has been computed, in any storage. */
+  /** A packed projection by a computed float32 matrix, whatever the storage. */
   public Linear packed(Tensor matrix) {
     return packed(arena, Linear.of(matrix), matrix, null);
   }
 
-  /** The matrix may be temporary: what is returned keeps none of it. */
+  /** The matrix may be temporary: the result does not refer to it. */
   private static Linear packed(Arena target, Linear linear, Tensor matrix, Tensor bias) {
     Linear packed = linear.packed(target);
     // A BLAS reads the matrix itself.
@@ -253,7 +256,7 @@ public final class WeightReader {
     }
   }
 
-  /** One below the other, in place if possible, and of one type. */
+  /** Stacks tensors in one type; a single one is not copied. */
   private Tensor joined(Arena scratch, List<Source> sources) {
     List<Tensor> parts = new ArrayList<>();
     long rows = 0;

@@ -1,2 +1,2 @@
-/** Reads the weights of encoders and decoders from checkpoints into the form they are used in. */
+/** Reads the weights of encoders and decoders from checkpoints. */
 package io.github.attention4j.models.weights;

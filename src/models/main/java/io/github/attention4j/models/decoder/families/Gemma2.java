@@ -10,7 +10,9 @@ import io.github.attention4j.models.weights.Source;
 import java.util.List;
 import java.util.function.IntPredicate;
 
-/** Gemma 2 (Gemma Team, 2024): {@code Gemma2ForCausalLM}, with four norms in a layer and caps. */
+/**
+ * Gemma 2 (Gemma Team, 2024): {@code Gemma2ForCausalLM}, with four norms per layer and soft caps.
+ */
 public final class Gemma2 implements Family {
   @Override
   public Specification read(Settings settings, Layout layout) {
@@ -59,7 +61,7 @@ public final class Gemma2 implements Family {
 
   // ---- What Gemma 3 shares ----
 
-  /** Norms multiply by {@code 1 + w}; GGUF files have the 1 added already. */
+  /** Norms multiply by {@code 1 + w}; in GGUF files the 1 is already added. */
   static double offset(Layout layout) {
     return layout == Layout.GGUF ? 0 : 1;
   }
@@ -73,7 +75,7 @@ public final class Gemma2 implements Family {
     return settings.mentions("sliding_window") ? settings.count("sliding_window", 0) : 4096;
   }
 
-  /** Null is no cap, absent the default. */
+  /** Null means no cap; absent means the default. */
   static double cap(Settings settings, String key, double otherwise) {
     return settings.mentions(key) ? settings.positive(key, 0) : otherwise;
   }

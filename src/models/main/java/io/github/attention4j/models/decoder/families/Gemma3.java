@@ -8,7 +8,7 @@ import io.github.attention4j.models.decoder.Specification;
 import io.github.attention4j.models.files.Settings;
 import java.util.function.IntPredicate;
 
-/** Gemma 3 without pictures (Gemma Team, 2025): {@code Gemma3ForCausalLM}. */
+/** Gemma 3, text only (Gemma Team, 2025): {@code Gemma3ForCausalLM}. */
 public final class Gemma3 implements Family {
   @Override
   public Specification read(Settings settings, Layout layout) {

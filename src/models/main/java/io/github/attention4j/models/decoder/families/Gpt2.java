@@ -86,7 +86,7 @@ public final class Gpt2 implements Family {
         true, epsilon, 0, Source.of(name + ".weight", width), Source.of(name + ".bias", width));
   }
 
-  /** GPT-2 stores its matrices {@code [in, out]}; llama.cpp's converter turns them. */
+  /** GPT-2 stores its matrices {@code [in, out]}; llama.cpp's converter transposes them. */
   private static Specification.Projection projection(
       Layout layout, String name, long dimIn, long dimOut) {
     if (layout == Layout.GGUF) {

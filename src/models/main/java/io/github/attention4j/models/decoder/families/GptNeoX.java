@@ -10,7 +10,7 @@ import io.github.attention4j.models.weights.Source;
 import java.util.ArrayList;
 import java.util.List;
 
-/** GPT-NeoX (Black et al., 2022): {@code GPTNeoXForCausalLM}, Pythia among them. */
+/** GPT-NeoX (Black et al., 2022): {@code GPTNeoXForCausalLM}, which includes Pythia. */
 public final class GptNeoX implements Family {
   @Override
   public Specification read(Settings settings, Layout layout) {

@@ -35,7 +35,7 @@ public final class Llama implements Family {
         settings.flag("tie_word_embeddings", false));
   }
 
-  /** llama.cpp's converter moves rows so that the channels of a pair are neighbours. */
+  /** llama.cpp's converter reorders rows so that the channels of a pair are adjacent. */
   static RotaryEmbedding.Style pairs(Layout layout) {
     return layout == Layout.GGUF ? RotaryEmbedding.Style.INTERLEAVED : RotaryEmbedding.Style.HALF;
   }

@@ -47,7 +47,7 @@ public final class SmolLm3 implements Family {
         settings.flag("tie_word_embeddings", true));
   }
 
-  /** 1 in {@code no_rope_layers} means, against its name, that the layer has positions. */
+  /** Despite the name, 1 in {@code no_rope_layers} means that the layer has rotary positions. */
   private static IntPredicate turns(Settings settings, Sizes sizes) {
     int interval = settings.integer("no_rope_layer_interval", 4);
     if (!settings.has("no_rope_layers")) {

@@ -1,2 +1,2 @@
-/** One file for each family of models: settings to specification. Not exported. */
+/** One class per family of models, from settings to specification. Not exported. */
 package io.github.attention4j.models.decoder.families;
