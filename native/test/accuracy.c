@@ -14,6 +14,7 @@
 #include "a4j.h"
 #include "check.h"
 #include "problem.h"
+#include "tiers.h"
 
 enum { LEAST_NUMBERS = 256 };
 
@@ -77,10 +78,6 @@ int main(int argc, char **argv) {
     fprintf(stderr, "accuracy [problems] [first seed]: %s is no number of problems\n", argv[1]);
     return 2;
   }
-  for (int32_t i = 0; i < a4j_isa_count(); i++) {
-    if (!a4j_isa_available(i)) continue;
-    CHECK_INT(a4j_isa_select(a4j_isa_name(i)), A4J_OK);
-    measure(problems, first_seed);
-  }
+  FOR_EACH_TIER (i) measure(problems, first_seed);
   return CHECK_RESULT();
 }

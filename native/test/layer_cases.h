@@ -6,6 +6,7 @@
 
 #include "a4j.h"
 #include "check.h"
+#include "tiers.h"
 
 /* The first fields of every descriptor; the braces of the initialiser stay open for more. */
 #define DESC(type) .size_bytes = sizeof(type), .abi_version = A4J_ABI_VERSION, .dtype = A4J_F32, .threads = 1
@@ -92,14 +93,11 @@ static inline void check_error(const struct tensor *out, const double *wanted, c
 
 /* Runs a test on every tier that this machine has. */
 static inline void on_every_tier(void (*test)(void)) {
-  for (int32_t i = 0; i < a4j_isa_count(); i++)
-    if (a4j_isa_available(i)) {
-      CHECK_INT(a4j_isa_select(a4j_isa_name(i)), A4J_OK);
-      int before = check_failures;
-      test();
-      if (check_failures != before) fprintf(stderr, "  on tier %s\n", a4j_isa_name(i));
-    }
-  a4j_isa_select(a4j_isa_name(0));
+  FOR_EACH_TIER (i) {
+    int before = check_failures;
+    test();
+    if (check_failures != before) fprintf(stderr, "  on tier %s\n", a4j_isa_name(i));
+  }
 }
 
 #endif

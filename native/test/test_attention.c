@@ -7,6 +7,7 @@
 #include "a4j.h"
 #include "check.h"
 #include "problem.h"
+#include "tiers.h"
 
 static void check(struct problem *p, const char *what) {
   const char *fault = fault_of(p);
@@ -130,9 +131,7 @@ static void shouldPlanTheSameWorkspaceForEveryTier(void) {
         p->d->len_k = p->d->key_limit = keys;
         p->d->threads = 16;
         int64_t first = -1;
-        for (int tier = 0; tier < a4j_isa_count(); tier++) {
-          if (!a4j_isa_available(tier)) continue;
-          CHECK_INT(a4j_isa_select(a4j_isa_name(tier)), A4J_OK);
+        FOR_EACH_TIER (tier) {
           const int64_t bytes = a4j_attention_workspace_bytes(p->d);
           if (first < 0) first = bytes;
           CHECK(bytes == first, "len_q=%d len_k=%d dim=%d on %s: wanted %" PRId64 " bytes, got %" PRId64, (int)rows[i],
@@ -333,14 +332,9 @@ static void shouldRefuseMoreKeysWithoutMemoryThanItCanCount(void) {
 }
 
 int main(void) {
-  for (int i = 0; i < a4j_isa_count(); i++) {
-    if (!a4j_isa_available(i)) {
-      printf("tier %s cannot run on this machine\n", a4j_isa_name(i));
-      continue;
-    }
-    CHECK_INT(a4j_isa_select(a4j_isa_name(i)), A4J_OK);
+  FOR_EACH_TIER (i) {
     seed = 1;
-    printf("tier %s, seed %" PRIu64 "\n", a4j_isa_active(), seed);
+    printf("tier %s, seed %" PRIu64 "\n", a4j_isa_name(i), seed);
     RUN(shouldMatchTheFormulaAtTheEdgesOfTilesAndBlocks);
     RUN(shouldMatchTheFormulaForWideHeads);
     RUN(shouldMatchTheFormulaForAFewRowsOfWholeVectors);

@@ -11,6 +11,7 @@
 #include "check.h"
 #include "problem.h"
 #include "programs.h"
+#include "tiers.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 enum { COMBINATIONS = 400 };
@@ -645,14 +646,9 @@ static void shouldComputeOnlyBlocksThatSomeRowSees(void) {
 }
 
 int main(void) {
-  for (int i = 0; i < a4j_isa_count(); i++) {
-    if (!a4j_isa_available(i)) {
-      printf("tier %s cannot run on this machine\n", a4j_isa_name(i));
-      continue;
-    }
-    CHECK_INT(a4j_isa_select(a4j_isa_name(i)), A4J_OK);
+  FOR_EACH_TIER (i) {
     seed = check_seed();
-    printf("tier %s, seed %" PRIu64 "\n", a4j_isa_active(), seed);
+    printf("tier %s, seed %" PRIu64 "\n", a4j_isa_name(i), seed);
     RUN(shouldMatchTheFormulaForRandomCombinationsOfAllOptions);
     RUN(shouldMatchTheFormulaOverWhatIsStored);
     RUN(shouldNotLetHiddenValuesLeak);

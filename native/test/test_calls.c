@@ -3,6 +3,7 @@
 #include "a4j.h"
 #include "calls.h"
 #include "check.h"
+#include "tiers.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -69,14 +70,11 @@ static void sameBits(const struct call_kind *kind) {
 }
 
 static void shouldGiveTheSameBitsInEveryModeOnEveryNumberOfThreads(void) {
-  for (int i = 0; i < a4j_isa_count(); i++) {
-    if (!a4j_isa_available(i)) continue;
+  FOR_EACH_TIER (i) {
     const int before = check_failures;
-    a4j_isa_select(a4j_isa_name(i));
     for (int k = 0; k < call_kind_count; k++) sameBits(&call_kinds[k]);
     if (check_failures != before) fprintf(stderr, "  on tier %s\n", a4j_isa_name(i));
   }
-  a4j_isa_select(a4j_isa_name(0));
 }
 
 /* ---- The stack ---- */
@@ -116,9 +114,7 @@ static int64_t stack_of(struct deep_call *deep) {
 
 static void shouldNeedLittleStack(void) {
   const int64_t empty = stack_of(&(struct deep_call){0});
-  for (int i = 0; i < a4j_isa_count(); i++) {
-    if (!a4j_isa_available(i)) continue;
-    a4j_isa_select(a4j_isa_name(i));
+  FOR_EACH_TIER (i) {
     for (int k = 0; k < call_kind_count; k++) {
       struct deep_call deep = {.kind = &call_kinds[k], .call = call_kinds[k].make()};
       const int64_t used = stack_of(&deep) - empty;
@@ -129,7 +125,6 @@ static void shouldNeedLittleStack(void) {
             a4j_isa_name(i), deep.kind->stack, used);
     }
   }
-  a4j_isa_select(a4j_isa_name(0));
 }
 
 #endif

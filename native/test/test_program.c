@@ -9,6 +9,7 @@
 #include "problem.h"
 #include "program.h"
 #include "programs.h"
+#include "tiers.h"
 
 static _Alignas(64) int32_t program_room[A4J_PROGRAM_ROOM];
 
@@ -425,14 +426,9 @@ static void shouldRefuseProgramsInDescriptors(void) {
 }
 
 int main(void) {
-  for (int i = 0; i < a4j_isa_count(); i++) {
-    if (!a4j_isa_available(i)) {
-      printf("tier %s cannot run on this machine\n", a4j_isa_name(i));
-      continue;
-    }
-    CHECK_INT(a4j_isa_select(a4j_isa_name(i)), A4J_OK);
+  FOR_EACH_TIER (i) {
     seed = 1;
-    printf("tier %s, seed %" PRIu64 "\n", a4j_isa_active(), seed);
+    printf("tier %s, seed %" PRIu64 "\n", a4j_isa_name(i), seed);
     RUN(shouldComputeEveryInstructionAsTheInterpreterDoes);
     RUN(shouldComputeLongProgramsAsTheInterpreterDoes);
     RUN(shouldGiveFunctionsToTheirLastBits);

@@ -8,6 +8,7 @@
 #include "check.h"
 #include "kernels.h"
 #include "reference.h"
+#include "tiers.h"
 
 /* kat_vectors of Random123 1.14: counter, key, words. */
 static const uint32_t answers[][10] = {
@@ -84,10 +85,8 @@ static void shouldRefuseWhatIsNoDropout(void) {
 }
 
 int main(void) {
-  for (int i = 0; i < a4j_isa_count(); i++) {
-    if (!a4j_isa_available(i)) continue;
-    CHECK_INT(a4j_isa_select(a4j_isa_name(i)), A4J_OK);
-    printf("tier %s\n", a4j_isa_active());
+  FOR_EACH_TIER (i) {
+    printf("tier %s\n", a4j_isa_name(i));
     RUN(shouldGiveTheKnownAnswersOfPhilox);
     RUN(shouldDrawEachKeyByItself);
     RUN(shouldWriteTheMaskOfDropout);

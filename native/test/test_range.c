@@ -8,6 +8,7 @@
 #include "a4j.h"
 #include "check.h"
 #include "problem.h"
+#include "tiers.h"
 
 /* One shape for each way through the library: tiles, tiles together, a few rows, chunks of keys, heads and batches side by side. */
 static const struct shape shapes[] = {
@@ -204,14 +205,9 @@ static void shouldWeighAnInfiniteValueByBothMaps(void) {
 }
 
 int main(void) {
-  for (int i = 0; i < a4j_isa_count(); i++) {
-    if (!a4j_isa_available(i)) {
-      printf("tier %s cannot run on this machine\n", a4j_isa_name(i));
-      continue;
-    }
-    CHECK_INT(a4j_isa_select(a4j_isa_name(i)), A4J_OK);
+  FOR_EACH_TIER (i) {
     seed = check_seed();
-    printf("tier %s, seed %" PRIu64 "\n", a4j_isa_active(), seed);
+    printf("tier %s, seed %" PRIu64 "\n", a4j_isa_name(i), seed);
     RUN(shouldAverageValuesNearTheLargestFloat);
     RUN(shouldCombineAveragesOfTwoMaps);
     RUN(shouldGiveTheLargestFloatWhereEveryValueIsIt);
