@@ -4,8 +4,6 @@ import static io.github.attention4j.bench.Report.number;
 import static io.github.attention4j.bench.Report.percent;
 
 import java.io.IOException;
-import java.nio.file.Files;
-import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -14,7 +12,6 @@ import java.util.Map;
 
 /** What grows how, as tables, lines and pictures. */
 final class GrowthReport {
-  private static final Path DIRECTORY = Path.of("results");
   private static final double MIB = 1 << 20;
 
   /** Work that fills the machine: about half a millisecond on each core of today. */
@@ -111,18 +108,12 @@ final class GrowthReport {
   /** Prints everything; writes it to {@code results/} if nothing was left out. */
   void write(String slug, Map<String, String> machine, boolean complete) throws IOException {
     String name = "growth-" + slug;
-    String markdown = markdown(name, machine);
-    System.out.println("\n" + markdown);
-    if (!complete) {
-      return;
-    }
-    Files.createDirectories(DIRECTORY);
-    Files.writeString(DIRECTORY.resolve(name + ".md"), markdown);
-    Files.writeString(DIRECTORY.resolve(name + ".json"), json(machine));
+    Map<String, String> charts = new LinkedHashMap<>();
     for (Measured measured : all) {
-      Files.writeString(DIRECTORY.resolve(file(name, measured)), chart(measured).toString());
+      charts.put(file(name, measured), chart(measured).toString());
     }
-    Files.writeString(DIRECTORY.resolve(name + "-memory.svg"), memoryChart().toString());
+    charts.put(name + "-memory.svg", memoryChart().toString());
+    ResultFiles.write(name, markdown(name, machine), json(machine), charts, complete);
   }
 
   private static String file(String name, Measured measured) {
@@ -135,16 +126,14 @@ final class GrowthReport {
         """
         # How time and memory grow
 
-        Written by `bench/run growth`; how it measures stands in `bench/README.md`. One size grows at
+        Written by `bench/run growth`; `bench/README.md` explains how it measures. One size grows at
         a time; all sizes of a series take turns in the same rounds, the multiply-add peak with them.
         Medians; float32. *cost of a unit*: time over work, 1 where it is cheapest among the sizes
         that fill the machine (%s GFLOP a thread or more, 64 channels or more).
 
-        | | |
-        |---|---|
         """
             .formatted(number(FILLING_FLOPS_PER_THREAD / 1e9)));
-    machine.forEach((key, value) -> text.append("| %s | %s |\n".formatted(key, value)));
+    ResultFiles.machineTable(text, machine);
     for (Measured measured : all) {
       series(text, name, measured);
     }

@@ -1,8 +1,6 @@
 package io.github.attention4j.bench;
 
 import java.io.IOException;
-import java.nio.file.Files;
-import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.LinkedHashMap;
@@ -24,8 +22,6 @@ import org.openjdk.jmh.runner.options.OptionsBuilder;
  * learnt from another. That costs what {@link Compare} has: being measured in the same minute.
  */
 final class Jmh {
-  private static final Path DIRECTORY = Path.of("results");
-
   private Jmh() {}
 
   public static void main(String[] patterns) throws RunnerException, IOException {
@@ -36,14 +32,11 @@ final class Jmh {
     Collection<RunResult> results = new Runner(options.shouldFailOnError(true).build()).run();
     Map<String, String> machine =
         Machine.describe(("bench/run jmh " + String.join(" ", patterns)).strip());
-    String markdown = markdown(machine, results);
-    System.out.println("\n" + markdown);
-    if (patterns.length == 0) {
-      Files.createDirectories(DIRECTORY);
-      String name = "jmh-" + Machine.slug();
-      Files.writeString(DIRECTORY.resolve(name + ".md"), markdown);
-      Files.writeString(DIRECTORY.resolve(name + ".json"), json(machine, results));
-    }
+    ResultFiles.write(
+        "jmh-" + Machine.slug(),
+        markdown(machine, results),
+        json(machine, results),
+        patterns.length == 0);
   }
 
   private static String markdown(Map<String, String> machine, Collection<RunResult> results) {
@@ -51,8 +44,7 @@ final class Jmh {
     text.append("Written by `bench/run jmh`; each class says what it asks and expects. Mean and\n");
     text.append(
         "99.9 % confidence interval of few short iterations: for ratios see the other file.\n\n");
-    text.append("| | |\n|---|---|\n");
-    machine.forEach((key, value) -> text.append("| %s | %s |\n".formatted(key, value)));
+    ResultFiles.machineTable(text, machine);
     text.append("\n| benchmark | parameters | time | ± | |\n|---|---|---:|---:|---|\n");
     for (RunResult result : results) {
       var score = result.getPrimaryResult();

@@ -9,8 +9,6 @@ import static io.github.attention4j.bench.Compare.TWO_CALLS;
 import static io.github.attention4j.bench.Compare.VECTOR;
 
 import java.io.IOException;
-import java.nio.file.Files;
-import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -27,8 +25,6 @@ final class Report {
   static final String REGION = "OpenMP region";
 
   private static final double MIB = 1 << 20;
-
-  private static final Path DIRECTORY = Path.of("results");
 
   private final List<Row> rows = new ArrayList<>();
   private final Map<String, Experiment.Result> calls = new LinkedHashMap<>();
@@ -164,14 +160,7 @@ final class Report {
   /** Writes {@code results/<name>.md} and {@code .json}; a partial run is only printed. */
   void write(String name, Map<String, String> machine, int mostThreads, boolean complete)
       throws IOException {
-    String markdown = markdown(machine, mostThreads);
-    System.out.println();
-    System.out.print(markdown);
-    if (complete) {
-      Files.createDirectories(DIRECTORY);
-      Files.writeString(DIRECTORY.resolve(name + ".md"), markdown);
-      Files.writeString(DIRECTORY.resolve(name + ".json"), json(machine, mostThreads));
-    }
+    ResultFiles.write(name, markdown(machine, mostThreads), json(machine, mostThreads), complete);
   }
 
   // ---- Markdown ----
@@ -181,17 +170,15 @@ final class Report {
         new StringBuilder("# attention4j beside plain Java, the Vector API and the machine\n\n");
     text.append(
         """
-        Written by `bench/run compare`; how it measures stands in `bench/README.md`. All take turns
+        Written by `bench/run compare`; `bench/README.md` explains how it measures. All take turns
         in one JVM; each figure is a median over rounds, each ratio is taken within a round. GFLOP/s
         count half the work where the mask is causal. *of FMA*: share of the multiply-add peak of as
         many cores. *of memory*: time of a plain sum over the same bytes, with as many threads, over
         ours. *vector*: our tuned Vector API implementation; *plain*: scalar loops, same threads.
         "3.1 x" means that attention4j is 3.1 times as fast.
 
-        | | |
-        |---|---|
         """);
-    machine.forEach((key, value) -> text.append("| %s | %s |\n".formatted(key, value)));
+    ResultFiles.machineTable(text, machine);
     for (int threads = mostThreads; threads >= 1; threads--) {
       String suffix = threads == 1 ? ", 1 thread" : ", " + threads + " threads";
       table(text, "Many queries" + suffix, "prefill", threads);

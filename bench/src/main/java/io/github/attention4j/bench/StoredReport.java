@@ -5,8 +5,6 @@ import static io.github.attention4j.bench.Report.percent;
 import static io.github.attention4j.bench.Report.times;
 
 import java.io.IOException;
-import java.nio.file.Files;
-import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -15,8 +13,6 @@ import java.util.Map;
 
 /** What storages take, as tables, a picture for each number of threads, and figures. */
 final class StoredReport {
-  private static final Path DIRECTORY = Path.of("results");
-
   /** Rows from which on multiply-adds decide. */
   private static final int MANY_ROWS = 64;
 
@@ -79,17 +75,11 @@ final class StoredReport {
   /** Prints everything; writes it to {@code results/} if nothing was left out. */
   void write(String slug, Map<String, String> machine, boolean complete) throws IOException {
     String name = "storage-" + slug;
-    String markdown = markdown(name, machine);
-    System.out.println("\n" + markdown);
-    if (!complete) {
-      return;
-    }
-    Files.createDirectories(DIRECTORY);
-    Files.writeString(DIRECTORY.resolve(name + ".md"), markdown);
-    Files.writeString(DIRECTORY.resolve(name + ".json"), json(machine));
+    Map<String, String> charts = new LinkedHashMap<>();
     for (int threads = 1; threads <= most(); threads++) {
-      Files.writeString(DIRECTORY.resolve(picture(name, threads)), chart(threads).toString());
+      charts.put(picture(name, threads), chart(threads).toString());
     }
+    ResultFiles.write(name, markdown(name, machine), json(machine), charts, complete);
   }
 
   private int most() {
@@ -106,17 +96,15 @@ final class StoredReport {
         """
         # Numbers stored in fewer bits
 
-        Written by `bench/run storage`; how it measures stands in `bench/README.md`. All storages of a
+        Written by `bench/run storage`; `bench/README.md` explains how it measures. All storages of a
         line take turns in the same rounds. *of the sum*: the time of a plain sum over as many bytes,
         over ours. *of the peak*: multiply-adds in float32, over the peak of as many cores; bfloat16
         dot products do twice as many. *packed*: weights packed before, with the same results.
         *products*: packed, and numbers rounded to bfloat16 for the product
         (`Linear.withBf16Products`).
 
-        | | |
-        |---|---|
         """);
-    machine.forEach((key, value) -> text.append("| %s | %s |\n".formatted(key, value)));
+    ResultFiles.machineTable(text, machine);
     for (int threads = 1; threads <= most(); threads++) {
       products(text, name, threads);
     }

@@ -5,8 +5,6 @@ import static io.github.attention4j.bench.Report.percent;
 import static io.github.attention4j.bench.Report.times;
 
 import java.io.IOException;
-import java.nio.file.Files;
-import java.nio.file.Path;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -18,8 +16,6 @@ import java.util.stream.Collectors;
 
 /** Figures, and the tables and the chart made of them. */
 final class PeersReport {
-  private static final Path DIRECTORY = Path.of("results");
-
   /** Before the tables of numbers in fewer bits. */
   private static final String REDUCED =
       """
@@ -77,17 +73,11 @@ final class PeersReport {
   /** Prints everything; writes it to {@code results/} if nothing was left out. */
   void write(String slug, Map<String, String> machine, boolean complete) throws IOException {
     String name = "peers-" + slug;
-    String markdown = markdown(name, machine);
-    System.out.println("\n" + markdown);
-    if (!complete) {
-      return;
-    }
-    Files.createDirectories(DIRECTORY);
-    Files.writeString(DIRECTORY.resolve(name + ".md"), markdown);
-    Files.writeString(DIRECTORY.resolve(name + ".json"), json(machine));
+    Map<String, String> charts = new LinkedHashMap<>();
     for (int threads = mostThreads(); threads >= 1; threads--) {
-      Files.writeString(DIRECTORY.resolve(chartName(name, threads)), chart(threads).toString());
+      charts.put(chartName(name, threads), chart(threads).toString());
     }
+    ResultFiles.write(name, markdown(name, machine), json(machine), charts, complete);
   }
 
   private static String chartName(String name, int threads) {
@@ -114,7 +104,7 @@ final class PeersReport {
         """
         # attention4j beside its peers
 
-        Written by `bench/peers`; how it measures stands in `bench/README.md`. Each contender has a
+        Written by `bench/peers`; `bench/README.md` explains how it measures. Each contender has a
         process of its own and gets its turns while all others are stopped. Times are medians over
         rounds; shares and ratios are taken within a round, and their medians stand here. Float32,
         and in tables of their own 16, 8 and 4 bits.
@@ -128,11 +118,9 @@ final class PeersReport {
         nobody can be 1.25 times as fast as what has more than 80 %%. It shows what Java itself can
         do. "–": took no part, or cannot compute it.
 
-        | | |
-        |---|---|
         """
             .formatted(vectorShare()));
-    machine.forEach((key, value) -> text.append("| %s | %s |\n".formatted(key, value)));
+    ResultFiles.machineTable(text, machine);
     text.append("| measured | %s |\n".formatted(period()));
     contenders.forEach((who, about) -> text.append("| %s | %s |\n".formatted(who, about)));
     text.append("| tolerance | %s |\n".formatted(tolerance()));
