@@ -11,11 +11,15 @@ import java.util.Objects;
 import java.util.Set;
 
 /**
- * Reads the tensors of one layer: those of a file whose names start with a prefix. It keeps track
- * of what has been read, so that a tensor that no part of the layer uses is reported, not ignored.
+ * Reads the weights of a single layer from a safetensors file: the tensors whose names start with a
+ * prefix, as float32 or in their stored type. Tensors that the layer does not read are refused.
  *
  * <p>Some tensors have two names: that of the original's state dictionary, and the shorter one of
  * its parameter.
+ *
+ * <p>Whole models in {@code attention4j-models} are read by {@code WeightReader} instead: there a
+ * specification lists all tensors, files have several formats, and matrices may be stored packed or
+ * quantised.
  */
 public final class Weights {
   private final SafeTensors file;
@@ -26,8 +30,8 @@ public final class Weights {
   /**
    * Starts reading.
    *
-   * @param prefix with its final dot, or empty
-   * @param arena for copies of tensors that native code cannot read in place
+   * @param prefix the start of the names, with its final dot, or empty
+   * @param arena supplies the memory for tensors that native code cannot read in place
    */
   public Weights(SafeTensors file, String prefix, Arena arena) {
     this.file = Objects.requireNonNull(file, "file");
@@ -40,18 +44,18 @@ public final class Weights {
     }
   }
 
-  /** Whether there is a tensor of one of these names. */
+  /** Whether there is an unread tensor with one of these names. */
   public boolean has(String... names) {
     return found(names) != null;
   }
 
-  /** The tensor of the first of these names, as floats that native code can read. */
+  /** The tensor with the first of these names that exists, as floats that native code can read. */
   public Tensor get(String... names) {
     Tensor tensor = take(names);
     return tensor.dtype() == DType.F32 && aligned(tensor) ? tensor : tensor.toF32(arena);
   }
 
-  /** The same as it is stored, if native code can widen it: F32, BF16 or F16, else as floats. */
+  /** The same in its stored type if native code can widen it (F32, BF16, F16), else as floats. */
   public Tensor getStored(String... names) {
     Tensor tensor = take(names);
     return tensor.dtype().isFloat() && aligned(tensor) ? tensor : tensor.toF32(arena);
@@ -91,7 +95,8 @@ public final class Weights {
   }
 
   /**
-   * Leaves the tensors of a part to another reader, which is equally strict.
+   * Marks the tensors of a part as read, because another reader with the returned prefix reads
+   * them.
    *
    * @param names the names of the part, without their final dot
    * @return the full prefix of the part, with its final dot
