@@ -36,7 +36,6 @@ import java.util.Set;
 import java.util.TreeSet;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.ConcurrentLinkedQueue;
-import java.util.concurrent.locks.StampedLock;
 import java.util.function.BooleanSupplier;
 import java.util.function.IntConsumer;
 import java.util.zip.CRC32;
@@ -89,8 +88,7 @@ public final class CausalLm implements AutoCloseable {
   private final Sampler defaultSampler;
   private final long parameters;
 
-  /** Held for reading while a call computes, for writing while the model is being closed. */
-  private final StampedLock open = new StampedLock();
+  private final OpenLock open = new OpenLock();
 
   private final Arena arena;
 
@@ -335,7 +333,7 @@ public final class CausalLm implements AutoCloseable {
     try {
       return text.tokenizer();
     } finally {
-      open.unlockRead(stamp);
+      open.exit(stamp);
     }
   }
 
@@ -462,15 +460,11 @@ public final class CausalLm implements AutoCloseable {
    */
   @Override
   public void close() {
-    long stamp = open.writeLock();
-    try {
-      if (arena.scope().isAlive()) {
-        text.close();
-        arena.close();
-      }
-    } finally {
-      open.unlockWrite(stamp);
-    }
+    open.close(
+        () -> {
+          text.close();
+          arena.close();
+        });
   }
 
   // ---- Whole texts ----
@@ -498,7 +492,7 @@ public final class CausalLm implements AutoCloseable {
       decoder.logits(room, 0, logits);
       return logits;
     } finally {
-      open.unlockRead(stamp);
+      open.exit(stamp);
     }
   }
 
@@ -526,7 +520,7 @@ public final class CausalLm implements AutoCloseable {
       decoder.forwardWhole(tokens, room, layer, weights);
       return weights.select(0, 0);
     } finally {
-      open.unlockRead(stamp);
+      open.exit(stamp);
     }
   }
 
@@ -639,7 +633,7 @@ public final class CausalLm implements AutoCloseable {
       }
       return session;
     } finally {
-      open.unlockRead(stamp);
+      open.exit(stamp);
     }
   }
 
@@ -740,7 +734,7 @@ public final class CausalLm implements AutoCloseable {
       if (shared != null) {
         sharedRooms.add(shared);
       }
-      open.unlockRead(stamp);
+      open.exit(stamp);
       for (int row = 0; row < theirs.length; row++) {
         Session session = together.get(row);
         if (done) {
@@ -802,7 +796,7 @@ public final class CausalLm implements AutoCloseable {
     try {
       return new Session(this, arena, null, capacity, cache);
     } finally {
-      open.unlockRead(stamp);
+      open.exit(stamp);
     }
   }
 
@@ -844,7 +838,7 @@ public final class CausalLm implements AutoCloseable {
     try {
       return new SessionPool(this, decoder, arena, cache, tokens);
     } finally {
-      open.unlockRead(stamp);
+      open.exit(stamp);
     }
   }
 
@@ -872,7 +866,7 @@ public final class CausalLm implements AutoCloseable {
     try {
       return new Session(this, arena, pool, capacity, pool.cache());
     } finally {
-      open.unlockRead(stamp);
+      open.exit(stamp);
     }
   }
 
@@ -1037,7 +1031,7 @@ public final class CausalLm implements AutoCloseable {
         }
         return other;
       } finally {
-        model.open.unlockRead(stamp);
+        model.open.exit(stamp);
       }
     }
 
@@ -1076,7 +1070,7 @@ public final class CausalLm implements AutoCloseable {
                 "cache",
                 cache.name()));
       } finally {
-        model.open.unlockRead(stamp);
+        model.open.exit(stamp);
       }
     }
 
@@ -1390,7 +1384,7 @@ public final class CausalLm implements AutoCloseable {
         model.decoder.logits(room, 0, each);
         done = true;
       } finally {
-        model.open.unlockRead(stamp);
+        model.open.exit(stamp);
         if (!done) {
           length = start;
           sequence.repair(start);
@@ -1442,7 +1436,7 @@ public final class CausalLm implements AutoCloseable {
         }
         done = true;
       } finally {
-        model.open.unlockRead(stamp);
+        model.open.exit(stamp);
         if (!done) {
           // Some layers may have processed tokens that others have not.
           sequence.repair(from);
@@ -1466,14 +1460,9 @@ public final class CausalLm implements AutoCloseable {
 
   // ---- Checks ----
 
-  /** Keeps the model open until {@code open.unlockRead}. */
+  /** Keeps the model open until {@code open.exit}. */
   private long enter() {
-    long stamp = open.readLock();
-    if (!arena.scope().isAlive()) {
-      open.unlockRead(stamp);
-      throw new IllegalStateException("model has been closed: " + this);
-    }
-    return stamp;
+    return open.enter("model", this);
   }
 
   private void checkText(int[] tokens) {

@@ -15,7 +15,6 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
-import java.util.concurrent.locks.StampedLock;
 
 /**
  * A tokenizer for Hugging Face's {@code tokenizer.json}, run by their own library through {@code
@@ -57,10 +56,7 @@ public final class HuggingFaceTokenizer implements Tokenizer {
   private final String source;
   private final int vocabulary;
 
-  /** Held for reading while a call runs, for writing while the tokenizer is being closed. */
-  private final StampedLock open = new StampedLock();
-
-  private boolean closed;
+  private final OpenLock open = new OpenLock();
 
   private HuggingFaceTokenizer(
       ai.djl.huggingface.tokenizers.HuggingFaceTokenizer tokenizer, String source, int vocabulary) {
@@ -215,7 +211,7 @@ public final class HuggingFaceTokenizer implements Tokenizer {
     try {
       return take(TokenizersLibrary.LIB.encode(tokenizer.getHandle(), clean, special));
     } finally {
-      open.unlockRead(stamp);
+      open.exit(stamp);
     }
   }
 
@@ -228,7 +224,7 @@ public final class HuggingFaceTokenizer implements Tokenizer {
       return take(
           TokenizersLibrary.LIB.encodeDual(tokenizer.getHandle(), cleanFirst, cleanSecond, true));
     } finally {
-      open.unlockRead(stamp);
+      open.exit(stamp);
     }
   }
 
@@ -262,7 +258,7 @@ public final class HuggingFaceTokenizer implements Tokenizer {
     try {
       return tokenizer.decode(wide, skipSpecial);
     } finally {
-      open.unlockRead(stamp);
+      open.exit(stamp);
     }
   }
 
@@ -321,7 +317,7 @@ public final class HuggingFaceTokenizer implements Tokenizer {
     } catch (RuntimeException e) {
       throw new IllegalArgumentException(e.getMessage(), e);
     } finally {
-      open.unlockRead(stamp);
+      open.exit(stamp);
     }
   }
 
@@ -354,7 +350,7 @@ public final class HuggingFaceTokenizer implements Tokenizer {
     } catch (RuntimeException e) {
       throw new IllegalArgumentException(e.getMessage(), e);
     } finally {
-      open.unlockRead(stamp);
+      open.exit(stamp);
     }
   }
 
@@ -412,27 +408,14 @@ public final class HuggingFaceTokenizer implements Tokenizer {
     return paired.toString();
   }
 
-  /** Keeps the tokenizer open until {@code open.unlockRead}. */
+  /** Keeps the tokenizer open until {@code open.exit}. */
   private long enter() {
-    long stamp = open.readLock();
-    if (closed) {
-      open.unlockRead(stamp);
-      throw new IllegalStateException("tokenizer has been closed: " + this);
-    }
-    return stamp;
+    return open.enter("tokenizer", this);
   }
 
   @Override
   public void close() {
-    long stamp = open.writeLock();
-    try {
-      if (!closed) {
-        closed = true;
-        tokenizer.close();
-      }
-    } finally {
-      open.unlockWrite(stamp);
-    }
+    open.close(tokenizer::close);
   }
 
   /**

@@ -14,7 +14,6 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Objects;
 import java.util.concurrent.ConcurrentLinkedDeque;
-import java.util.concurrent.locks.StampedLock;
 import java.util.function.Consumer;
 import java.util.function.IntUnaryOperator;
 
@@ -50,8 +49,7 @@ public final class TextEncoder implements AutoCloseable {
   private final Arena arena;
   private final ConcurrentLinkedDeque<Encoder.Scratch> scratches = new ConcurrentLinkedDeque<>();
 
-  /** Held for reading while a call computes, for writing while the model is being closed. */
-  private final StampedLock open = new StampedLock();
+  private final OpenLock open = new OpenLock();
 
   private TextEncoder(String source, Encoder encoder, Arena arena) {
     this.source = source;
@@ -263,7 +261,7 @@ public final class TextEncoder implements AutoCloseable {
     try {
       return encoder.pool(hidden, sequences, arena);
     } finally {
-      open.unlockRead(stamp);
+      open.exit(stamp);
     }
   }
 
@@ -317,7 +315,7 @@ public final class TextEncoder implements AutoCloseable {
       encoder.attentionWeights(tokens, layer, x, weights, scratch);
       return weights.select(0, 0);
     } finally {
-      open.unlockRead(stamp);
+      open.exit(stamp);
     }
   }
 
@@ -401,7 +399,7 @@ public final class TextEncoder implements AutoCloseable {
         scratches.push(scratch);
       }
     } finally {
-      open.unlockRead(stamp);
+      open.exit(stamp);
     }
   }
 
@@ -498,32 +496,23 @@ public final class TextEncoder implements AutoCloseable {
     }
   }
 
-  /** Keeps the model open until {@code open.unlockRead}. */
+  /** Keeps the model open until {@code open.exit}. */
   private long enter() {
-    long stamp = open.readLock();
-    if (!arena.scope().isAlive()) {
-      open.unlockRead(stamp);
-      throw new IllegalStateException("model has been closed: " + this);
-    }
-    return stamp;
+    return open.enter("model", this);
   }
 
   /** Releases the memory. Waits for calls that are running; closing again is a no-op. */
   @Override
   public void close() {
-    long stamp = open.writeLock();
-    try {
-      if (arena.scope().isAlive()) {
-        arena.close();
-        for (Encoder.Scratch scratch = scratches.poll();
-            scratch != null;
-            scratch = scratches.poll()) {
-          scratch.close();
-        }
-      }
-    } finally {
-      open.unlockWrite(stamp);
-    }
+    open.close(
+        () -> {
+          arena.close();
+          for (Encoder.Scratch scratch = scratches.poll();
+              scratch != null;
+              scratch = scratches.poll()) {
+            scratch.close();
+          }
+        });
   }
 
   /**
