@@ -87,10 +87,10 @@ enum a4j_dtype {
   A4J_I6 = 5  /* integers of 6 bits with scales */
 };
 
-/* The precision in which attention and linear layers multiply. */
+/* The precision in which attention and linear layers multiply. Sums are float32. */
 enum a4j_arithmetic {
   A4J_ARITHMETIC_EXACT = 0, /* operands are not rounded below the precision in which they are stored */
-  A4J_ARITHMETIC_BF16 = 1   /* linear layers: operands are rounded to bfloat16 if that is faster; sums are float32 */
+  A4J_ARITHMETIC_BF16 = 1   /* operands are rounded to bfloat16: in attention always, in linear layers if that is faster */
 };
 
 /*
@@ -272,13 +272,17 @@ A4J_API int32_t a4j_use_blas(const void *cblas_sgemm);
  * long. This does not help if a logit itself overflows, or in a row with a mask, bias, ranges or program if all of its products
  * are below -FLT_MAX: such a row counts as one that sees no key.
  *
- * Softmax, sums and accumulation are float32. If v is A4J_BF16, weights may be rounded to bfloat16, and q to a sum of two
- * bfloat16.
+ * Precision. Softmax, sums and accumulation are float32. If k and v are A4J_BF16, a tier with dot products of bfloat16 uses them:
+ * weights are rounded to bfloat16, which changes an output by at most 2^-8 of the sum of |W v|, and not at all if all values are
+ * the same; q is the sum of two bfloat16 numbers, which keep 16 bits; denormals of bfloat16 count as 0. A4J_ARITHMETIC_BF16, for k
+ * and v of A4J_F32, A4J_BF16 and A4J_F16, first rounds q, k and v to bfloat16, on every tier, and then does the same; tables of
+ * relative positions and whatever is added to the logits are not rounded. lse and returned weights are computed from weights that
+ * are not rounded. If scores are returned or weights hardened, all products are of floats.
  */
 typedef struct a4j_attention_desc {
   int32_t size_bytes;
   int32_t abi_version;
-  int32_t arithmetic;   /* enum a4j_arithmetic */
+  int32_t arithmetic;   /* enum a4j_arithmetic; BF16 excludes k and v of A4J_I8 */
   int32_t threads;      /* >= 1 */
   int32_t align;        /* enum a4j_align */
   int32_t maps;         /* softmax maps that make one output head: 1, or 2 for differential attention */

@@ -36,6 +36,8 @@
  */
 #define KEYS_FLOATS (128 * 1024)
 #define TILES_FLOATS (64 * 1024)
+/* Keys and values that have to be converted are converted once for all tiles of a group, as long as so many tasks are left. */
+#define TASKS_LEFT 32
 
 /* How the rows and keys of one batch are split. In a packed batch each sequence has its own split. */
 struct cut {
@@ -75,13 +77,13 @@ struct plan {
   struct a4j_program mask_program, score_program; /* count 0 if there is none */
 };
 
-static int64_t whole_lines(int64_t floats) { return ceil_div(floats, A4J_LINE_FLOATS) * A4J_LINE_FLOATS; }
-
-/* What a tile keeps throughout its walk: running maximum and sum, Q and O of each map, products and weights by distance. */
+/* What a tile keeps throughout its walk: running maximum and sum, Q and O of each map, products and weights by distance. In
+   pairs also: the sum of the rounded weights, Q in pairs, and what all values have in common. */
 static int64_t tile_floats(const a4j_attention_desc *d) {
   const int64_t part = d->dim_v / d->value_parts, relative = d->relative_rows > 0 ? A4J_RELATIVE_ROWS : 0;
-  const int64_t pairs = d->k.dtype == A4J_BF16 ? d->dim_qk : 0;
-  return A4J_TILE_MAX * (d->maps * (2 + d->dim_qk + pairs + d->value_parts * ((part + 7) / 8 * 8)) + relative);
+  const int64_t pairs = a4j_may_pair(d) ? 1 + 2 * a4j_pairs_of(d->dim_qk) : 0;
+  const int64_t common = a4j_may_pair(d) ? 2 * d->value_parts * a4j_lines(part) : 0;
+  return A4J_TILE_MAX * (d->maps * (2 + d->dim_qk + pairs + d->value_parts * ((part + 7) / 8 * 8)) + relative) + common;
 }
 
 /*
@@ -96,16 +98,17 @@ static int held_floats(const a4j_attention_desc *d, int64_t *floats) {
 
 /*
  * Scratch for one thread, enough for either kernel and for every tier: a workspace stays large enough when another tier is
- * selected or weights are requested. Tiles: four blocks (logits, bias, keep, weights), room to widen keys and values, what each
- * tile keeps, and the rows that it holds. Few rows: logits and q of each map and row. Merging: two output rows. The room for
- * programs comes on top.
+ * selected or weights are requested. Tiles: four blocks (logits, bias, keep, weights), weights in pairs, room to convert keys and
+ * values, what each tile keeps, and the rows that it holds. Few rows: logits and q of each map and row, and the same room.
+ * Merging: two output rows. The room for programs comes on top.
  */
 static int32_t scratch_floats(const a4j_attention_desc *d, int64_t tiles, int64_t program, int64_t *floats) {
-  const int64_t tile = A4J_TILE_MAX * 4 * A4J_KEY_BLOCK + a4j_room_floats(d) + tiles * tile_floats(d);
-  const int64_t few = 2 * A4J_FEW_ROWS * (A4J_KEY_BLOCK + whole_lines(d->dim_qk));
+  const int64_t blocks = A4J_TILE_MAX * 4 * A4J_KEY_BLOCK + a4j_weight_pair_floats(d);
+  const int64_t tile = blocks + a4j_room_floats(d) + tiles * tile_floats(d);
+  const int64_t few = 2 * A4J_FEW_ROWS * (A4J_KEY_BLOCK + a4j_lines(d->dim_qk)) + a4j_room_floats(d);
   int64_t held;
   if (!held_floats(d, &held) ||
-      __builtin_add_overflow(held, whole_lines(larger(larger(tile, few), 2 * d->dim_v)) + program + 16, &held))
+      __builtin_add_overflow(held, a4j_lines(larger(larger(tile, few), 2 * d->dim_v)) + program + 16, &held))
     return A4J_SIZE_OVERFLOW;
   *floats = held / 16 * 16;
   return A4J_OK;
@@ -125,13 +128,14 @@ static int options_of_weights(const a4j_attention_desc *d) {
 }
 
 static int32_t check_options(const a4j_attention_desc *d) {
-  const int valid = d->arithmetic == A4J_ARITHMETIC_EXACT && d->maps >= 1 && d->maps <= 2 && d->value_parts >= 1 &&
-                    d->value_parts <= 2 && d->align >= A4J_ALIGN_TOP_LEFT && d->align <= A4J_ALIGN_OFFSETS &&
-                    d->key_map >= A4J_KEY_PAIRS && d->key_map <= A4J_KEY_HEADS && d->lambda_form >= A4J_LAMBDA_AS_GIVEN &&
-                    d->lambda_form <= A4J_LAMBDA_SIGMOID && d->scores_stage >= A4J_STAGE_SCALED &&
-                    d->scores_stage <= A4J_STAGE_LOGITS && d->window_left >= A4J_UNBOUNDED &&
-                    d->window_right >= A4J_UNBOUNDED && (d->align != A4J_ALIGN_OFFSETS || d->row_offsets_offset != 0) &&
-                    isfinite(d->scale) && isfinite(d->softcap) && d->softcap >= 0;
+  const int valid = d->arithmetic >= A4J_ARITHMETIC_EXACT && d->arithmetic <= A4J_ARITHMETIC_BF16 && d->maps >= 1 &&
+                    d->maps <= 2 && d->value_parts >= 1 && d->value_parts <= 2 && d->align >= A4J_ALIGN_TOP_LEFT &&
+                    d->align <= A4J_ALIGN_OFFSETS && d->key_map >= A4J_KEY_PAIRS && d->key_map <= A4J_KEY_HEADS &&
+                    d->lambda_form >= A4J_LAMBDA_AS_GIVEN && d->lambda_form <= A4J_LAMBDA_SIGMOID &&
+                    d->scores_stage >= A4J_STAGE_SCALED && d->scores_stage <= A4J_STAGE_LOGITS &&
+                    d->window_left >= A4J_UNBOUNDED && d->window_right >= A4J_UNBOUNDED &&
+                    (d->align != A4J_ALIGN_OFFSETS || d->row_offsets_offset != 0) && isfinite(d->scale) &&
+                    isfinite(d->softcap) && d->softcap >= 0;
   return valid && options_of_weights(d) ? A4J_OK : A4J_BAD_OPTION;
 }
 
@@ -139,6 +143,7 @@ static int32_t check_options(const a4j_attention_desc *d) {
 static int32_t check_views(const a4j_attention_desc *d) {
   const int stored = (a4j_is_float(d->k.dtype) || d->k.dtype == A4J_I8) && d->k.dtype == d->v.dtype;
   if (!a4j_is_float(d->q.dtype) || !a4j_is_float(d->out.dtype) || !stored) return A4J_UNSUPPORTED_DTYPE;
+  if (a4j_rounds(d) && d->k.dtype == A4J_I8) return A4J_BAD_OPTION;
   const int paged = d->k.page_rows > 0;
   if (d->q.page_rows != 0 || d->out.page_rows != 0 || d->k.page_rows < 0 || d->k.page_rows != d->v.page_rows ||
       d->k.page_rows % A4J_PAGE_ROWS != 0 || (paged && d->k_begins_offset != 0))
@@ -343,12 +348,14 @@ static void make_cut(const a4j_attention_desc *d, const struct plan *p, int64_t 
   c->chunk_keys = ceil_div(chunk_keys, A4J_KEY_BLOCK) * A4J_KEY_BLOCK;
   c->few = c->rows <= A4J_FEW_ROWS && d->relative_rows == 0 && !p->whole;
   c->chunks = c->few || (c->rows <= A4J_TILE_MAX && len_k > c->chunk_keys && !p->whole) ? ceil_div(len_k, c->chunk_keys) : 0;
+  const int beyond = len_k * (d->maps * d->dim_qk + d->dim_v) > KEYS_FLOATS, converts = a4j_converts(d);
   c->together = 1;
   while (c->chunks == 0 && !p->whole && c->together < A4J_TILE_GROUP && c->together * A4J_TILE_MAX < c->rows &&
-         (c->together + 1) * tile_floats(d) <= TILES_FLOATS && len_k * (d->maps * d->dim_qk + d->dim_v) > KEYS_FLOATS)
+         (c->together + 1) * tile_floats(d) <= TILES_FLOATS &&
+         (beyond || (converts && ceil_div(c->tiles, c->together + 1) * c->stacks >= ceil_div(TASKS_LEFT, larger(d->batch, 1)))))
     c->together++;
   c->units = c->few ? c->chunks : c->chunks > 0 ? c->tiles * c->chunks : ceil_div(c->tiles, c->together);
-  c->partial_floats = c->chunks == 0 ? 0 : whole_lines(d->maps * c->rows * (2 + d->dim_v));
+  c->partial_floats = c->chunks == 0 ? 0 : a4j_lines(d->maps * c->rows * (2 + d->dim_v));
 }
 
 /*

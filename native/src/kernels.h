@@ -15,6 +15,7 @@
 enum {
   A4J_KEY_BLOCK = 64,                                    /* keys of one step of the online softmax */
   A4J_KEY_STRIP = 256,                                   /* keys that each tile of a group walks before the next tile does */
+  A4J_STRIP_KEYS = A4J_KEY_STRIP + A4J_KEY_BLOCK,        /* and those of the blocks that begin among them */
   A4J_LANES_MIN = 4,                                     /* the fewest lanes of any tier */
   A4J_LINE_FLOATS = 16,                                  /* floats in a line of the cache */
   A4J_STORAGES = 4,                                      /* types of stored keys and values, enum a4j_dtype */
@@ -77,10 +78,26 @@ struct a4j_tile {
   int32_t *program_room;      /* for struct a4j_patch; NULL if the call has no program */
 };
 
-/* Floats of scratch in which a tile widens a block of keys or values. */
+/* Floats in whole lines. */
+static inline int64_t a4j_lines(int64_t floats) { return (floats + A4J_LINE_FLOATS - 1) / A4J_LINE_FLOATS * A4J_LINE_FLOATS; }
+
+/* Whether q, k and v are rounded to bfloat16 before anything else. */
+static inline int a4j_rounds(const a4j_attention_desc *d) { return d->arithmetic == A4J_ARITHMETIC_BF16; }
+
+/* Whether tiles convert keys and values before they multiply them. */
+static inline int a4j_converts(const a4j_attention_desc *d) { return d->k.dtype != A4J_F32 || a4j_rounds(d); }
+
+/* Whether tiles may multiply pairs of bfloat16, on tiers that have dot products of them; a pair for two channels. */
+static inline int a4j_may_pair(const a4j_attention_desc *d) { return d->k.dtype == A4J_BF16 || a4j_rounds(d); }
+static inline int64_t a4j_pairs_of(int64_t dim) { return (dim + 1) / 2; }
+
+/* Floats of scratch in which the tiles of a thread convert a strip of keys and values; and weights in pairs of keys. */
 static inline int64_t a4j_room_floats(const a4j_attention_desc *d) {
-  const int64_t part_dim = d->dim_v / d->value_parts, dim = d->dim_qk > part_dim ? d->dim_qk : part_dim;
-  return d->k.dtype == A4J_F32 ? 0 : A4J_KEY_BLOCK * ((dim + A4J_LINE_FLOATS - 1) / A4J_LINE_FLOATS * A4J_LINE_FLOATS);
+  if (!a4j_converts(d)) return 0;
+  return A4J_STRIP_KEYS * (d->maps * a4j_lines(d->dim_qk) + d->value_parts * a4j_lines(d->dim_v / d->value_parts));
+}
+static inline int64_t a4j_weight_pair_floats(const a4j_attention_desc *d) {
+  return a4j_may_pair(d) ? A4J_TILE_MAX * A4J_KEY_BLOCK / 2 : 0;
 }
 
 /* The weights of a linear layer, from some row and column on. */

@@ -55,7 +55,7 @@ struct problem {
   int q_storage, kv_storage, out_storage;
   float *k_scales, *v_scales; /* of A4J_I8: laid out as k and v, each row's at its first element */
   int64_t page_rows;          /* 0: k and v are not paged */
-  bool without_lse;           /* which lets tiles multiply pairs of bfloat16 */
+  bool without_lse;
   /* Of the last comparison: the largest error of out, that of the float formula, and the largest number wanted. */
   double error, plain_error, largest_out;
 };
@@ -102,6 +102,10 @@ void with_lse_turned(struct problem *p);
 void with_query_storage(struct problem *p, int q_storage, int out_storage);
 void with_kv_storage(struct problem *p, int storage);
 void with_pages(struct problem *p, int64_t page_rows);
+/* A4J_ARITHMETIC_BF16: the formula then takes q, k and v rounded to bfloat16. */
+void with_bf16_products(struct problem *p);
+/* Rounds what is finite to a storage of 16 bits. */
+void round_all(int storage, float *x, int64_t count);
 
 /* Appends an array to the descriptor's tail and returns its offset. */
 int64_t append(struct problem *p, const void *array, int64_t bytes);
@@ -130,7 +134,12 @@ int32_t status_of(struct problem *p);
 /* A sentence of `what` and of the problem's seed, sizes and options. Valid until the next call. */
 const char *described(const struct problem *p, const char *what);
 
-/* Runs and compares. Returns NULL, or a sentence that says what is wrong and names seed and options, valid until the next call. */
+/*
+ * Runs and compares: NULL, or a sentence that says what is wrong and names seed and options. Valid until the next call.
+ *
+ * Where the tier multiplies pairs of bfloat16, each number of the output may also be off by 2^-8 of the sum of w |v|, and logits
+ * by what 16 bits of q leave out.
+ */
 const char *fault_of(struct problem *p);
 
 /*

@@ -199,15 +199,15 @@ static char sentence[1024];
 const char *described(const struct problem *p, const char *what) {
   const a4j_attention_desc *d = p->d;
   snprintf(sentence, sizeof sentence,
-           "%s; seed=%" PRIu64 " storage=%d,%d,%d pages=%" PRId64
+           "%s; seed=%" PRIu64 " arithmetic=%d storage=%d,%d,%d pages=%" PRId64
            " maps=%d key_map=%d parts=%d batch=%d heads=%d/%d len=%d,%d dims=%d,%d%s%s align=%d window=%" PRId64 ",%" PRId64
            " chunk=%d limit=%d lengths=%s ranges=%d mask=%d key_mask=%d bias=%d keep=%d softcap=%g alibi=%d sinks=%d "
            "relative=%d,%" PRId64 ",%d first=%" PRId64 " harden=%d,%" PRId64
            " noise=%d dropout=%d,%d weights=%d scores=%d mask_program=%d score_program=%d threads=%d scale=%g tier=%s",
-           what, p->seed, p->q_storage, p->kv_storage, p->out_storage, p->page_rows, d->maps, d->key_map, d->value_parts,
-           (int)d->batch, (int)d->heads_q, (int)d->heads_kv, (int)d->len_q, (int)d->len_k, (int)d->dim_qk, (int)d->dim_v,
-           d->q_begins_offset ? " packed" : "", d->lambda_form ? " sigmoid" : "", d->align, d->window_left, d->window_right,
-           (int)d->chunk, (int)d->key_limit,
+           what, p->seed, d->arithmetic, p->q_storage, p->kv_storage, p->out_storage, p->page_rows, d->maps, d->key_map,
+           d->value_parts, (int)d->batch, (int)d->heads_q, (int)d->heads_kv, (int)d->len_q, (int)d->len_k, (int)d->dim_qk,
+           (int)d->dim_v, d->q_begins_offset ? " packed" : "", d->lambda_form ? " sigmoid" : "", d->align, d->window_left,
+           d->window_right, (int)d->chunk, (int)d->key_limit,
            d->key_lengths_offset == 0  ? "none"
            : d->key_lengths_stride_row ? "rows"
                                        : "batch",
@@ -242,10 +242,12 @@ static double half_unit(int storage, double x) {
   return storage == A4J_BF16 ? fmax(fabs(x) * 0x1p-8, 0x1p-134) : fmax(fabs(x) * 0x1p-11, 0x1p-25);
 }
 
-static void add(struct agreement *a, int64_t at, float plain, double wanted, double hardness) {
+/* `allowed` is an error that is no error, too. */
+static void add(struct agreement *a, int64_t at, float plain, double wanted, double hardness, double allowed) {
   a->compared[at] = true;
   if (isinf(hardness) && !isnan(wanted) && isfinite(a->got[at])) return;
-  const double error = fmax(0, distance(a->got[at], wanted) - half_unit(a->storage, wanted)) / hardness;
+  if (!isfinite(allowed)) allowed = 0;
+  const double error = fmax(0, distance(a->got[at], wanted) - half_unit(a->storage, wanted) - allowed) / hardness;
   if (error > a->error) {
     a->worst = at;
     a->worst_wanted = wanted;
@@ -278,6 +280,64 @@ static const char *judge(const struct problem *p, struct agreement *a, double sl
   return result;
 }
 
+/* ---- Pairs of bfloat16 -------------------------------------------------------------------------------------------------- */
+
+static float *copy_of(const float *from, int64_t count) {
+  float *copy = floats(count);
+  if (count > 0) memcpy(copy, from, sizeof(float) * (size_t)count);
+  return copy;
+}
+
+/* Whether this run may round weights, or q to 16 bits. */
+static bool rounds_weights(const struct problem *p) {
+  const bool pairs = p->kv_storage == A4J_BF16 || p->d->arithmetic == A4J_ARITHMETIC_BF16;
+  return pairs && p->d->harden == A4J_HARDEN_NONE && !p->scores && strcmp(a4j_isa_active(), "avx512bf16") == 0;
+}
+static bool rounds_queries(const struct problem *p) {
+  return rounds_weights(p) && p->q_storage == A4J_F32 && p->d->arithmetic == A4J_ARITHMETIC_EXACT;
+}
+
+/* The sum of w |v| for each number of the output, both maps added up: the formula with these values, and -|lambda|. */
+static double *magnitudes(const struct problem *p, const struct attention_call *of) {
+  const a4j_attention_desc *d = p->d;
+  const int64_t rows = d->batch * d->heads_q * d->len_q;
+  double *sums = memory(8 * rows * d->dim_v);
+  struct attention_call call = *of;
+  a4j_attention_desc *own = memory(d->size_bytes);
+  memcpy(own, d, (size_t)d->size_bytes);
+  own->lambda_form = A4J_LAMBDA_AS_GIVEN;
+  float *v = copy_of(of->v - p->v_shift, p->v_count), *lambda = copy_of(p->lambda, p->lambda_count);
+  float *table = copy_of(p->relative_values, p->relative_values_count);
+  for (int64_t i = 0; i < p->v_count; i++) v[i] = fabsf(v[i]);
+  for (int64_t i = 0; i < p->relative_values_count; i++) table[i] = fabsf(table[i]);
+  for (int64_t i = 0; i < p->lambda_count; i++)
+    lambda[i] = d->lambda_form == A4J_LAMBDA_SIGMOID ? -1 / (1 + expf(-lambda[i])) : -fabsf(lambda[i]);
+  call.d = own;
+  call.v = v + p->v_shift;
+  call.lambda = lambda;
+  if (call.relative_values != NULL) call.relative_values = table;
+  reference_attention_f64(&call, sums, NULL, NULL, NULL, NULL);
+  free(v), free(lambda), free(table), free(own);
+  return sums;
+}
+
+/* The largest |scale| sum of |q| |k| of any query and key that are finite. */
+static double reach(const struct problem *p) {
+  const a4j_attention_desc *d = p->d;
+  double largest = 0;
+  for (int64_t b = 0; b < d->batch; b++)
+    for (int64_t h = 0; h < d->heads_q; h++)
+      for (int m = 0; m < d->maps; m++)
+        for (int64_t i = 0; i < rows_of(d, b).count; i++)
+          for (int64_t j = 0; j < keys_of(d, b).count; j++) {
+            const float *q = p->q + q_offset(p, b, h, m, i), *k = p->k + k_offset(p, b, h, m, j);
+            double sum = 0;
+            for (int64_t e = 0; e < d->dim_qk; e++) sum += fabs((double)q[e] * (double)k[e]);
+            if (isfinite(sum)) largest = fmax(largest, fabs((double)d->scale) * sum);
+          }
+  return largest;
+}
+
 const char *fault_of(struct problem *p) {
   const int32_t status = status_of(p);
   if (status != A4J_OK) return described(p, a4j_status_name(status));
@@ -290,8 +350,18 @@ const char *fault_of(struct problem *p) {
   float *weights32 = p->weights ? floats(full) : NULL, *scores32 = p->scores ? floats(full * d->maps) : NULL;
   double *hardness = memory(8 * rows);
   for (int64_t x = 0; x < rows; x++) hardness[x] = 1;
-  reference_attention_f64(&p->in, out, lse, weights, scores, hardness);
-  reference_attention_f32(&p->in, out32, lse32, weights32, scores32, NULL);
+  struct attention_call call = p->in;
+  float *q = NULL, *k = NULL, *v = NULL;
+  if (d->arithmetic == A4J_ARITHMETIC_BF16) {
+    q = copy_of(p->q, p->q_count), k = copy_of(p->k, p->k_count), v = copy_of(p->v, p->v_count);
+    round_all(A4J_BF16, q, p->q_count), round_all(A4J_BF16, k, p->k_count), round_all(A4J_BF16, v, p->v_count);
+    call.q = q, call.k = k + p->k_shift, call.v = v + p->v_shift;
+  }
+  reference_attention_f64(&call, out, lse, weights, scores, hardness);
+  reference_attention_f32(&call, out32, lse32, weights32, scores32, NULL);
+  double *magnitude = rounds_weights(p) ? magnitudes(p, &call) : NULL;
+  const double of_query = rounds_queries(p) ? 0x1p-16 * reach(p) : 0; /* in a logit; in a weight, twice that of it */
+  free(q), free(k), free(v);
 
   struct agreement all[] = {{.name = "out", .got = p->out, .count = p->out_count, .storage = p->out_storage},
                             {.name = "lse", .got = p->lse, .count = p->lse_count},
@@ -302,20 +372,23 @@ const char *fault_of(struct problem *p) {
     for (int64_t h = 0; h < d->heads_q; h++)
       for (int64_t i = 0; i < rows_of(d, b).count; i++) {
         const int64_t row = (b * d->heads_q + h) * d->len_q + i;
-        for (int64_t e = 0; e < d->dim_v; e++)
-          add(&all[0], out_offset(p, b, h, i) + e, out32[row * d->dim_v + e], out[row * d->dim_v + e], hardness[row]);
+        for (int64_t e = 0; e < d->dim_v; e++) {
+          const double allowed = magnitude == NULL ? 0 : (0x1p-8 + 2 * of_query) * magnitude[row * d->dim_v + e];
+          add(&all[0], out_offset(p, b, h, i) + e, out32[row * d->dim_v + e], out[row * d->dim_v + e], hardness[row], allowed);
+        }
         for (int m = 0; m < d->maps; m++) {
           const int64_t row_of_map = ((b * d->heads_q + h) * d->maps + m) * d->len_q + i;
           if (!p->without_lse)
-            add(&all[1], lse_offset(p, b, h, m, i), lse32[row_of_map], lse[row_of_map], 1);
+            add(&all[1], lse_offset(p, b, h, m, i), lse32[row_of_map], lse[row_of_map], 1, of_query);
           else if (isfinite(lse[row_of_map]))
             all[1].largest = fmax(all[1].largest, fabs(lse[row_of_map]));
           for (int64_t j = 0; p->scores && j < d->len_k; j++)
             add(&all[3], GUARD + row_of_map * d->len_k + j, scores32[row_of_map * d->len_k + j],
-                scores[row_of_map * d->len_k + j], 1);
+                scores[row_of_map * d->len_k + j], 1, 0);
         }
         for (int64_t j = 0; p->weights && j < d->len_k; j++)
-          add(&all[2], GUARD + row * d->len_k + j, weights32[row * d->len_k + j], weights[row * d->len_k + j], hardness[row]);
+          add(&all[2], GUARD + row * d->len_k + j, weights32[row * d->len_k + j], weights[row * d->len_k + j], hardness[row],
+              2 * of_query * fmax(1, fabs(weights[row * d->len_k + j])));
       }
 
   p->error = all[0].error;
@@ -324,16 +397,14 @@ const char *fault_of(struct problem *p) {
 
   /* A few ulp of the result, and what an error of 2 ulp in the largest logit does to it. */
   const double slack = 4e-7 + 0x1p-22 * all[1].largest;
-  /* Weights in bfloat16 add 2^-8 of the sum of w |v|, which is at most that of the maps, since |v| <= 1. */
-  const double pairs = p->kv_storage == A4J_BF16 && p->without_lse ? 0x1p-8 * d->maps : 0;
-  const double slacks[] = {pairs + slack * all[0].largest, slack, slack, 4e-7 + 0x1p-22 * all[3].largest};
+  const double slacks[] = {slack * all[0].largest, slack, slack, 4e-7 + 0x1p-22 * all[3].largest};
   const char *result = NULL;
   for (int x = 0; x < 4; x++) {
     if (result == NULL && all[x].got != NULL) result = judge(p, &all[x], slacks[x]);
     free(all[x].compared);
   }
   free(out), free(lse), free(weights), free(scores), free(out32), free(lse32), free(weights32), free(scores32);
-  free(hardness);
+  free(hardness), free(magnitude);
   return result;
 }
 

@@ -18,7 +18,7 @@ static uint16_t half_of(int storage, float x) {
   return isnan(x) ? (storage == A4J_BF16 ? 0x7fc1 : 0x7e01) : half_nearest(storage, x);
 }
 
-static void round_all(int storage, float *x, int64_t count) {
+void round_all(int storage, float *x, int64_t count) {
   for (int64_t i = 0; i < count && storage != A4J_F32; i++)
     if (isfinite(x[i])) x[i] = (float)half_value(storage, half_nearest(storage, x[i]));
 }
@@ -68,6 +68,8 @@ void with_kv_storage(struct problem *p, int storage) {
 }
 
 void with_pages(struct problem *p, int64_t page_rows) { p->page_rows = page_rows; }
+
+void with_bf16_products(struct problem *p) { p->d->arithmetic = A4J_ARITHMETIC_BF16; }
 
 /* Stores x at element `at` of an array of this storage. */
 static void store(int storage, void *to, int64_t at, float x, float scale) {

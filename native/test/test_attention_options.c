@@ -44,6 +44,7 @@ static void store_somehow(struct problem *p) {
   const bool packed = p->d->k_begins_offset != 0;
   with_query_storage(p, (int)up_to(A4J_F16), (int)up_to(A4J_F16));
   with_kv_storage(p, (int)up_to(A4J_I8));
+  if (p->kv_storage != A4J_I8 && one_in(3)) with_bf16_products(p);
   p->without_lse = one_in(2);
   if (!packed && one_in(2)) with_pages(p, A4J_PAGE_ROWS * (1 + up_to(2)));
 }

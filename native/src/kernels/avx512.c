@@ -7,9 +7,9 @@
 const struct a4j_kernels a4j_kernels_avx512bf16 = {
     .isa = "avx512bf16",
     A4J_COMMON_SLOTS,
-    .attention_tiles = {[A4J_F32] = attention_tiles,
+    .attention_tiles = {[A4J_F32] = a4j_attention_tiles_avx512bf16,
                         [A4J_BF16] = a4j_attention_tiles_avx512bf16,
-                        [A4J_F16] = attention_tiles,
+                        [A4J_F16] = a4j_attention_tiles_avx512bf16,
                         [A4J_I8] = attention_tiles},
     .pair_product = a4j_pair_product_avx512bf16,
     .quantize_row = a4j_quantize_row_avx512bf16,

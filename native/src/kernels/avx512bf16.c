@@ -14,7 +14,7 @@
 
 void a4j_attention_tiles_avx512bf16(struct a4j_tile *tiles, int count, float *scratch) {
   if (unit_of(tiles) == UNIT_FLOAT)
-    A4J_BELOW.attention_tiles[A4J_BF16](tiles, count, scratch);
+    A4J_BELOW.attention_tiles[tiles->call->desc->k.dtype](tiles, count, scratch);
   else
     attention_tiles(tiles, count, scratch);
 }

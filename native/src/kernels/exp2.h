@@ -14,4 +14,13 @@
 #define A4J_EXP2_C4 0x1.277856p-7f
 #define A4J_EXP2_C5 0x1.e974fap-10f
 
+/*
+ * One of degree 4, for weights that are then rounded to bfloat16: largest relative error 3.0e-6. Rounding moves a weight by up to
+ * 0.9961 * 2^-8 of it, so this one leaves it within 2^-8; degree 3 would not (8.6e-5, a 45th of 2^-8).
+ */
+#define A4J_EXP2_SHORT_C1 0x1.62d6c6p-1f
+#define A4J_EXP2_SHORT_C2 0x1.ee2452p-3f
+#define A4J_EXP2_SHORT_C3 0x1.abf868p-5f
+#define A4J_EXP2_SHORT_C4 0x1.b7f734p-7f
+
 #endif

@@ -91,6 +91,16 @@ static inline vf v_low(vf pair) { return _mm512_castsi512_ps(_mm512_slli_epi32(_
 static inline vf v_high(vf pair) {
   return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(pair), _mm512_set1_epi32((int)0xffff0000)));
 }
+/* The numbers of two vectors in their order, two in each lane. */
+static inline vf v_pack(vf first, vf second) { return _mm512_castsi512_ps((__m512i)_mm512_cvtne2ps_pbh(second, first)); }
+/* The least and the greatest of pairs, low and high apart, as integers of 16 bits: in the order of numbers from 0 on, and of
+   negative ones turned round. */
+static inline vf v_pair_least(vf a, vf b) {
+  return _mm512_castsi512_ps(_mm512_min_epi16(_mm512_castps_si512(a), _mm512_castps_si512(b)));
+}
+static inline vf v_pair_greatest(vf a, vf b) {
+  return _mm512_castsi512_ps(_mm512_max_epi16(_mm512_castps_si512(a), _mm512_castps_si512(b)));
+}
 /* n channels of two rows of bfloat16, paired. */
 static inline vf v_load_pair(const uint16_t *low, const uint16_t *high, int n) {
   const __m512i a = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(v_first(n), low));
@@ -198,25 +208,36 @@ static inline void u_store_limbs(uint32_t *p, vu v) {
 static inline vf u_fraction(vu a) { return v_mul(_mm512_cvtepi32_ps(_mm512_srli_epi32(a, 8)), v_set1(0x1p-24f)); }
 
 /*
- * a[i] = 2^a[i] for n vectors: 2^floor(a) * p(a - floor(a)) with the polynomial of exp2.h. 0 for -infinity and below about
- * -150, infinity from 128 up, NaN for NaN. vreduce and vscalef do the floor. Each step is done for all vectors before the next
- * one: six vectors then take 4 cycles each, against 5 one after the other, because the steps of one vector wait for each other.
+ * a[i] = 2^a[i] for n vectors: 2^floor(a) * p(a - floor(a)) with a polynomial of exp2.h, whose coefficients before the constant 1
+ * are c[0] to c[count - 1]. 0 for -infinity and below about -150, infinity from 128 up, NaN for NaN. vreduce and vscalef do the
+ * floor. Each step is done for all vectors before the next one: six vectors then take 4 cycles each, against 5 one after the other,
+ * because the steps of one vector wait for each other.
  */
-static inline __attribute__((always_inline)) void v_exp2_each(vf *a, const int n) {
-  static const float c[] = {A4J_EXP2_C4, A4J_EXP2_C3, A4J_EXP2_C2, A4J_EXP2_C1, 1.0f};
+static inline __attribute__((always_inline)) void v_exp2_by(const float *c, const int count, vf *a, const int n) {
   vf f[8], p[8];
 #pragma GCC unroll 8
   for (int i = 0; i < n; i++) {
     f[i] = _mm512_reduce_ps(a[i], _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
-    p[i] = v_set1(A4J_EXP2_C5);
+    p[i] = v_set1(c[0]);
   }
 #pragma GCC unroll 8
-  for (int step = 0; step < 5; step++)
+  for (int step = 1; step <= count; step++)
 #pragma GCC unroll 8
-    for (int i = 0; i < n; i++) p[i] = v_fma(p[i], f[i], v_set1(c[step]));
+    for (int i = 0; i < n; i++) p[i] = v_fma(p[i], f[i], v_set1(step < count ? c[step] : 1.0f));
 #pragma GCC unroll 8
   for (int i = 0; i < n; i++) a[i] = _mm512_scalef_ps(p[i], a[i]);
 }
+static inline __attribute__((always_inline)) void v_exp2_each(vf *a, const int n) {
+  static const float c[] = {A4J_EXP2_C5, A4J_EXP2_C4, A4J_EXP2_C3, A4J_EXP2_C2, A4J_EXP2_C1};
+  v_exp2_by(c, 5, a, n);
+}
+#ifdef A4J_PAIRS
+/* The same for weights that are rounded to bfloat16. */
+static inline __attribute__((always_inline)) void v_exp2_short(vf *a, const int n) {
+  static const float c[] = {A4J_EXP2_SHORT_C4, A4J_EXP2_SHORT_C3, A4J_EXP2_SHORT_C2, A4J_EXP2_SHORT_C1};
+  v_exp2_by(c, 4, a, n);
+}
+#endif
 static inline vf v_exp2(vf a) {
   v_exp2_each(&a, 1);
   return a;

@@ -56,4 +56,11 @@ INLINE void v_store_as(const int dtype, void *row, int64_t at, vf a, int n) {
     v_store_f16_part(p, a, n);
 }
 
+/* The nearest numbers of bfloat16, as floats. */
+INLINE vf v_rounded(vf a) {
+  uint16_t rounded[A4J_LANES];
+  v_store_bf16(rounded, a);
+  return v_load_bf16(rounded);
+}
+
 #endif

@@ -236,6 +236,16 @@ EMULATED __m512i e_madd_epi16(__m512i a, __m512i b) {
   for (int i = 0; i < 16; i++) r[i] = (int32_t)((uint32_t)(x[2 * i] * y[2 * i]) + (uint32_t)(x[2 * i + 1] * y[2 * i + 1]));
   return (__m512i)r;
 }
+EMULATED __m512i e_min_epi16(__m512i a, __m512i b) {
+  es x = (es)a;
+  for (int i = 0; i < 32; i++) x[i] = x[i] < ((es)b)[i] ? x[i] : ((es)b)[i];
+  return (__m512i)x;
+}
+EMULATED __m512i e_max_epi16(__m512i a, __m512i b) {
+  es x = (es)a;
+  for (int i = 0; i < 32; i++) x[i] = x[i] > ((es)b)[i] ? x[i] : ((es)b)[i];
+  return (__m512i)x;
+}
 EMULATED __m512i e_mask_blend_epi32(__mmask16 m, __m512i a, __m512i b) {
   ei r = (ei)a;
   for (int i = 0; i < 16; i++)
@@ -366,7 +376,9 @@ EMULATED __m512 e_unpackhi_ps(__m512 a, __m512 b) {
 #define _mm512_mask_or_epi32 e_mask_or_epi32
 #define _mm512_mask_storeu_ps e_mask_storeu_ps
 #define _mm512_maskz_loadu_ps e_maskz_loadu_ps
+#define _mm512_max_epi16 e_max_epi16
 #define _mm512_max_ps e_max_ps
+#define _mm512_min_epi16 e_min_epi16
 #define _mm512_min_ps e_min_ps
 #define _mm512_mul_epu32 e_mul_epu32
 #define _mm512_mul_ps e_mul_ps

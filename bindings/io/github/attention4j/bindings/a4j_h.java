@@ -1722,7 +1722,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_PROGRAM_MAX = (int)64L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:431:1).A4J_PROGRAM_MAX = 64
+     * enum enum (unnamed at ./native/include/a4j.h:435:1).A4J_PROGRAM_MAX = 64
      * }
      */
     public static int A4J_PROGRAM_MAX() {
@@ -1731,7 +1731,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_PROGRAM_LIVE = (int)32L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:431:1).A4J_PROGRAM_LIVE = 32
+     * enum enum (unnamed at ./native/include/a4j.h:435:1).A4J_PROGRAM_LIVE = 32
      * }
      */
     public static int A4J_PROGRAM_LIVE() {
@@ -2293,7 +2293,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_PANEL = (int)48L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:544:1).A4J_PANEL = 48
+     * enum enum (unnamed at ./native/include/a4j.h:548:1).A4J_PANEL = 48
      * }
      */
     public static int A4J_PANEL() {
@@ -2302,7 +2302,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_QUANTIZED_ROWS = (int)16L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:577:1).A4J_QUANTIZED_ROWS = 16
+     * enum enum (unnamed at ./native/include/a4j.h:581:1).A4J_QUANTIZED_ROWS = 16
      * }
      */
     public static int A4J_QUANTIZED_ROWS() {
@@ -2311,7 +2311,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_QUANTIZED_SPAN = (int)256L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:577:1).A4J_QUANTIZED_SPAN = 256
+     * enum enum (unnamed at ./native/include/a4j.h:581:1).A4J_QUANTIZED_SPAN = 256
      * }
      */
     public static int A4J_QUANTIZED_SPAN() {
@@ -2848,7 +2848,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_SHORT_ROW = (int)16384L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:680:1).A4J_SHORT_ROW = 16384
+     * enum enum (unnamed at ./native/include/a4j.h:684:1).A4J_SHORT_ROW = 16384
      * }
      */
     public static int A4J_SHORT_ROW() {

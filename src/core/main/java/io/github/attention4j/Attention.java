@@ -46,8 +46,12 @@ import java.util.Objects;
  * 1.
  *
  * <p><b>Corner cases.</b> A query that sees no key has output 0, weights 0 and logsumexp −∞ (with a
- * sink: the sink). NaN and infinity affect only the queries that see them. Softmax and sums are
- * computed in float32.
+ * sink: the sink). NaN and infinity affect only the queries that see them.
+ *
+ * <p><b>Precision.</b> Softmax and sums are computed in float32, from queries, keys and values as
+ * they are stored. If keys and values are BF16, a processor that multiplies bfloat16 rounds the
+ * weights to bfloat16, which changes an output by at most 2⁻⁸ of its sum of w·|v|, and takes 16
+ * bits of F32 queries. {@link Builder#bf16Products()} also rounds inputs of other types.
  *
  * <p><b>Threads.</b> Immutable, and safe for any number of threads. A call may use several threads
  * of the process's one team ({@link A4j#threads()}); if the team is busy, the call runs on its own

@@ -50,6 +50,9 @@ final class Options {
     /** What is done to the weights before they are applied to the values, or null. */
     Hardening hardening;
 
+    /** Whether queries, keys and values are rounded to bfloat16 before they are multiplied. */
+    boolean bf16Products;
+
     /** 0 for {@link A4j#threads()} at the time of the call. */
     int threads;
   }
@@ -105,6 +108,11 @@ final class Options {
   /** The options for queries that are the last ones of a cache. */
   Options over(KvCache cache, long lenQ, Extras extras) {
     requireCachePlacement();
+    if (values.bf16Products && cache.dtype() == DType.I8) {
+      throw new IllegalArgumentException(
+          "bf16Products rounds caches of F32, BF16 or F16, but this one is quantised:"
+              + " cache.dtype=I8");
+    }
     if (cache.isRing()) {
       String why = "a ring, which overwrites rows, so that keys have no fixed index";
       refuseIndexed(extras, why);
@@ -208,6 +216,9 @@ final class Options {
     float scale = Float.isNaN(values.scale) ? (float) (1 / Math.sqrt(dimQk)) : values.scale;
     int threads = values.threads == 0 ? A4j.threads() : values.threads;
     Descriptor.numbers(d, threads, scale, values.softCap);
+    if (values.bf16Products) {
+      Descriptor.bf16Products(d);
+    }
     Descriptor.window(d, mask.windowLeft(), mask.windowRight(), mask.chunk(), keyLimit);
     if (values.hardening != null) {
       Descriptor.harden(d, values.hardening.code(), values.hardening.k());
@@ -403,6 +414,23 @@ final class Options {
         }
       }
       values.sinks = own;
+      return self();
+    }
+
+    /**
+     * Rounds queries, keys and values to bfloat16 before they are multiplied, and weights as well
+     * if the processor multiplies bfloat16 ({@link A4j#isa()} is {@code avx512bf16}). Only such a
+     * processor can be faster for it, if there are many queries. Softmax and sums stay float32.
+     *
+     * <p>Rounding changes a number by at most 2⁻⁸ of itself, so a logit by about 2⁻⁷ of its sum of
+     * |q|·|k|; rounded weights change an output by at most 2⁻⁸ of its sum of w·|v|. Inputs are
+     * rounded on every processor and for any number of queries. The default is to multiply F32 and
+     * F16 as they are, and also F32 queries with BF16 keys.
+     *
+     * @return this builder
+     */
+    public B bf16Products() {
+      values.bf16Products = true;
       return self();
     }
 

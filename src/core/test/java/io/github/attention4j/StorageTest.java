@@ -128,6 +128,99 @@ class StorageTest {
     }
   }
 
+  /**
+   * The tier that multiplies pairs of bfloat16 rounds weights, which may move an output by 2⁻⁸ of
+   * the weighted magnitudes of its values.
+   */
+  private static void near(Tensor wanted, Tensor weighted, Tensor got) {
+    float[] expected = wanted.toFloatArray();
+    float[] bound = weighted.toFloatArray();
+    float[] actual = got.toFloatArray();
+    boolean rounds = A4j.isa().equals("avx512bf16");
+    for (int i = 0; i < expected.length; i++) {
+      float most = 2e-6f + (rounds ? bound[i] / 256 : 0);
+      assertEquals(expected[i], actual[i], most, "element " + i);
+    }
+  }
+
+  private static Tensor rounded(Arena arena, Tensor x) {
+    return stored(arena, x.toF32(arena), DType.BF16).toF32(arena);
+  }
+
+  private static Tensor magnitudes(Arena arena, Tensor values) {
+    float[] numbers = values.toFloatArray();
+    for (int i = 0; i < numbers.length; i++) {
+      numbers[i] = Math.abs(numbers[i]);
+    }
+    return Tensor.of(arena, numbers, values.shape());
+  }
+
+  @Test
+  void shouldAttendToRoundedInputsWhereThatWasAskedFor() {
+    try (Arena arena = Arena.ofShared()) {
+      Mask mask = Mask.causal(Alignment.BOTTOM_RIGHT);
+      Attention exact = Attention.builder().mask(mask).softCap(30).build();
+      Attention rounding = Attention.builder().mask(mask).softCap(30).bf16Products().build();
+      for (int lenQ : new int[] {1, 70}) {
+        for (DType dtype : new DType[] {DType.F32, DType.BF16, DType.F16}) {
+          final Tensor q = stored(arena, random(arena, random, 1, 4, lenQ, 33), dtype);
+          final Tensor k = stored(arena, random(arena, random, 1, 2, 140, 33), dtype);
+          final Tensor v = stored(arena, random(arena, random, 1, 2, 140, 20), dtype);
+          final Tensor wideQ = rounded(arena, q);
+          final Tensor wideK = rounded(arena, k);
+          final Tensor wideV = rounded(arena, v);
+          final Tensor expected = Tensor.allocate(arena, DType.F32, 1, 4, lenQ, 20);
+          final Tensor weighted = Tensor.allocate(arena, DType.F32, 1, 4, lenQ, 20);
+          final Tensor out = Tensor.allocate(arena, DType.F32, 1, 4, lenQ, 20);
+          onEveryTier(
+              () -> {
+                exact.forward(wideQ, wideK, wideV, expected);
+                exact.forward(wideQ, wideK, magnitudes(arena, wideV), weighted);
+                rounding.forward(q, k, v, out);
+                near(expected, weighted, out);
+              });
+        }
+      }
+    }
+  }
+
+  @Test
+  void shouldAttendDifferentiallyToRoundedInputsWhereThatWasAskedFor() {
+    try (Arena arena = Arena.ofShared()) {
+      Tensor q = random(arena, random, 1, 4, 30, 16);
+      Tensor k = random(arena, random, 1, 4, 90, 16);
+      Tensor v = random(arena, random, 1, 4, 90, 8);
+      Tensor expected = Tensor.allocate(arena, DType.F32, 1, 2, 30, 16);
+      Tensor weighted = Tensor.allocate(arena, DType.F32, 1, 2, 30, 16);
+      Tensor out = Tensor.allocate(arena, DType.F32, 1, 2, 30, 16);
+      Tensor wideQ = rounded(arena, q);
+      Tensor wideK = rounded(arena, k);
+      Tensor wideV = rounded(arena, v);
+      Differential exact = Differential.builder().build();
+      onEveryTier(
+          () -> {
+            exact.forward(wideQ, wideK, wideV, 0.4f, expected);
+            exact.forward(wideQ, wideK, magnitudes(arena, wideV), -0.4f, weighted);
+            Differential.builder().bf16Products().build().forward(q, k, v, 0.4f, out);
+            near(expected, weighted, out);
+          });
+    }
+  }
+
+  @Test
+  void shouldNotRoundAQuantisedCache() {
+    try (Arena arena = Arena.ofConfined()) {
+      KvCache cache = KvCache.allocate(arena, DType.I8, 1, 2, 8, 2, 8, 10);
+      cache.append(random(arena, random, 1, 2, 3, 8), random(arena, random, 1, 2, 3, 8));
+      Tensor q = random(arena, random, 1, 2, 1, 8);
+      Tensor out = Tensor.allocate(arena, DType.F32, 1, 2, 1, 8);
+      refuse(
+          "bf16Products rounds caches of F32, BF16 or F16, but this one is quantised:"
+              + " cache.dtype=I8",
+          () -> Attention.builder().bf16Products().build().forward(q, cache, out));
+    }
+  }
+
   @Test
   void shouldRefuseWeightsThatAreNoRealNumbers() {
     try (Arena arena = Arena.ofConfined()) {

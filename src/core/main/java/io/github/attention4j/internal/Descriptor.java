@@ -200,6 +200,11 @@ public final class Descriptor {
     }
   }
 
+  /** Rounds q, k and v to bfloat16. */
+  public static void bf16Products(MemorySegment d) {
+    a4j_attention_desc.arithmetic(d, ARITHMETIC_BF16);
+  }
+
   public static void keyLengths(MemorySegment d, long offset, long strideBatch, long strideRow) {
     a4j_attention_desc.key_lengths_offset(d, offset);
     a4j_attention_desc.key_lengths_stride_batch(d, strideBatch);
