@@ -104,28 +104,35 @@ class OperationsTest {
       RmsNorm.withoutWeight(1e-6)
           .forward(
               Tensor.allocate(arena, DType.F32, 5, 8), Tensor.allocate(arena, DType.F32, 5, 8));
+      Tensor half = Tensor.allocate(arena, DType.BF16, 1, 1, 5, 8);
+      Attention.builder()
+          .build()
+          .forward(half, half, half, Tensor.allocate(arena, DType.F16, half.shape()));
       recording.stop();
       recording.dump(file);
     } finally {
       A4j.threads(threads);
     }
     List<RecordedEvent> events = calls(file);
-    assertEquals(2, events.size(), events.toString());
+    assertEquals(3, events.size(), events.toString());
     RecordedEvent attention = events.get(0);
     assertEquals("a4j_attention", attention.getString("operation"));
     assertTrue(
         attention.getString("sizes").contains("batch=1 heads_q=8 heads_kv=8 len_q=400 len_k=400"),
         attention.toString());
-    assertTrue(attention.getString("sizes").contains("k.dtype=0"), attention.toString());
+    assertTrue(attention.getString("sizes").contains("k.dtype=F32"), attention.toString());
     assertEquals(A4j.isa(), attention.getString("isa"));
     assertEquals(2, attention.getInt("threadsAllowed"));
     assertEquals(
         attention.getBoolean("teamBusy") ? 1 : 2, attention.getInt("threadsUsed"), "" + attention);
     assertTrue(attention.getDuration().toNanos() > 0, attention.toString());
+    assertTrue(attention.getLong("workspaceBytes") > 0, attention.toString());
     RecordedEvent norm = events.get(1);
     assertEquals("a4j_rms_norm", norm.getString("operation"));
-    assertEquals("dtype=0 rows=5 dim=8 out_dtype=0", norm.getString("sizes"));
+    assertEquals("dtype=F32 rows=5 dim=8 out_dtype=F32", norm.getString("sizes"));
     assertEquals(1, norm.getInt("threadsUsed"));
+    String types = events.get(2).getString("sizes");
+    assertTrue(types.contains("q.dtype=BF16 k.dtype=BF16 v.dtype=BF16 out.dtype=F16"), types);
   }
 
   @Test

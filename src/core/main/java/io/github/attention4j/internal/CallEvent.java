@@ -6,9 +6,11 @@ import java.lang.foreign.MemoryLayout;
 import java.lang.foreign.MemoryLayout.PathElement;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.List;
 import java.util.StringJoiner;
 import java.util.regex.Pattern;
 import jdk.jfr.Category;
+import jdk.jfr.DataAmount;
 import jdk.jfr.Description;
 import jdk.jfr.Enabled;
 import jdk.jfr.Event;
@@ -43,6 +45,11 @@ final class CallEvent extends Event {
   @Label("Threads Used")
   int threadsUsed;
 
+  @Label("Workspace")
+  @Description("Memory that the workspaces of all calls hold after this one")
+  @DataAmount
+  long workspaceBytes;
+
   @Label("Team Busy")
   @Description("The call wanted to share its work and found the team busy with another call")
   boolean teamBusy;
@@ -69,6 +76,7 @@ final class CallEvent extends Event {
     threadsAllowed = descriptor.get(ValueLayout.JAVA_INT, 3 * Integer.BYTES);
     threadsUsed = Math.max(got, 1);
     teamBusy = got < 0;
+    workspaceBytes = NativeLibrary.workspaceBytes();
     sizes = sizes(layout, descriptor);
     commit();
   }
@@ -82,16 +90,22 @@ final class CallEvent extends Event {
         long offset =
             layout.byteOffset(PathElement.groupElement(name))
                 + view.byteOffset(PathElement.groupElement("dtype"));
-        text.add(name + ".dtype=" + descriptor.get(ValueLayout.JAVA_INT, offset));
+        text.add(name + ".dtype=" + type(descriptor.get(ValueLayout.JAVA_INT, offset)));
       } else if (SIZES.matcher(name).matches()) {
         long offset = layout.byteOffset(PathElement.groupElement(name));
         long value =
             member.byteSize() == Long.BYTES
                 ? descriptor.get(ValueLayout.JAVA_LONG, offset)
                 : descriptor.get(ValueLayout.JAVA_INT, offset);
-        text.add(name + "=" + value);
+        text.add(name + "=" + (name.endsWith("dtype") ? type(value) : value));
       }
     }
     return text.toString();
+  }
+
+  /** The name of a value of {@code enum a4j_dtype}. */
+  private static String type(long value) {
+    List<String> names = List.of("F32", "BF16", "F16", "I8", "I4", "I6");
+    return value >= 0 && value < names.size() ? names.get((int) value) : Long.toString(value);
   }
 }
