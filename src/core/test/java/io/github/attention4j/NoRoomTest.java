@@ -56,6 +56,15 @@ class NoRoomTest {
         child.out());
   }
 
+  /** As {@code ulimit -v} leaves it, or a container's limit of memory. */
+  @Test
+  void shouldLoadAndComputeInALittleAddressSpace() throws Exception {
+    List<String> arguments = new ArrayList<>(ChildJvm.CLASS_PATH);
+    arguments.add(WithinLimits.class.getName());
+    ChildJvm child = ChildJvm.startWithin(600, arguments).await().requireSilentSuccess();
+    assertEquals("computed\n", child.out());
+  }
+
   private static ChildJvm run(Class<?> main, String... options) throws Exception {
     List<String> arguments = new ArrayList<>(ChildJvm.CLASS_PATH);
     arguments.addAll(List.of(options));
@@ -124,6 +133,18 @@ class NoRoomTest {
     private static void check(int result) {
       if (result != 0) {
         throw new IllegalStateException("the limit was refused");
+      }
+    }
+  }
+
+  /** Attends. */
+  static final class WithinLimits {
+    private WithinLimits() {}
+
+    public static void main(String[] arguments) {
+      try (Arena arena = Arena.ofConfined()) {
+        attend(arena, 300, 2);
+        System.out.println("computed");
       }
     }
   }

@@ -204,6 +204,16 @@ class OpeningMemoryTest {
     assertTrue(stored > 2_300 * MB && taken <= REST, sizes(taken, stored));
   }
 
+  /** Tables of positions are as long as a text needs, whatever the configuration says. */
+  @Test
+  void shouldTakeNothingForAContextThatOnlyTheConfigurationHas() throws Exception {
+    for (String type : List.of("llama", "diffllama")) {
+      TinyCheckpoint.of(type, "max_position_embeddings", "2147483647").write(directory);
+      long taken = opening(directory.toString());
+      assertTrue(taken <= REST, type + ": " + taken / MB + " MB were taken");
+    }
+  }
+
   /** Writes a file of bfloat16 zeros that takes no room on the disk, and returns its size. */
   private static long writeHole(Path file, Map<String, long[]> shapes) throws IOException {
     StringBuilder header = new StringBuilder("{");

@@ -71,6 +71,16 @@ class OpenBlasTest {
         run(Loading.class, "-Da4j.product=blas").requireSilentSuccess().out().strip());
   }
 
+  /** OpenBLAS reserves memory as it is loaded, and ends the process where there is too little. */
+  @Test
+  void shouldTakeNoAddressSpaceUnlessItIsChosen() throws Exception {
+    List<String> arguments = new ArrayList<>(ChildJvm.CLASS_PATH);
+    arguments.add(Loading.class.getName());
+    assertEquals(
+        "at first false, after attention false, after a projection false",
+        ChildJvm.startWithin(600, arguments).await().requireSilentSuccess().out().strip());
+  }
+
   @Test
   void shouldComputeWhatTheOwnKernelComputes() throws Exception {
     float[] own = numbers(run(Products.class).requireSilentSuccess());
