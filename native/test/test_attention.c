@@ -153,6 +153,65 @@ static void shouldNeedNoMoreThan4MiBAThreadHoweverLongTheSequence(void) {
   }
 }
 
+/* ---- Strides of a dimension of one -------------------------------------------------------------------------------------- */
+
+/* Sets the strides of all dimensions of one. Such a dimension has no second element, so its stride may be any number. */
+static void set_unused_strides(struct problem *p, int64_t x) {
+  a4j_attention_desc *d = p->d;
+  a4j_view *views[] = {&d->q, &d->out, &d->k, &d->v};
+  const int64_t lens[] = {d->len_q, d->len_q, d->len_k, d->len_k}, maps[] = {d->maps, 1, d->maps, d->value_parts};
+  for (int i = 0; i < 4; i++) {
+    views[i]->stride_batch = views[i]->stride_head = x;
+    if (maps[i] == 1) views[i]->stride_map = x;
+    if (lens[i] == 1) views[i]->stride_row = x;
+  }
+  d->lse_stride_batch = d->lse_stride_head = x;
+  d->mask_stride_batch = d->mask_stride_head = d->key_mask_stride_batch = x;
+  d->bias_stride_batch = d->bias_stride_head = d->keep_stride_batch = d->keep_stride_head = x;
+  d->noise_stride_batch = d->noise_stride_head = d->lambda_stride_batch = d->lambda_stride_head = x;
+  d->relative_keys_stride_head = d->relative_values_stride_head = x;
+  if (d->maps == 1) d->lse_stride_map = x;
+  if (d->relative_rows == 1) d->relative_keys_stride_row = d->relative_values_stride_row = x;
+  if (d->len_q == 1)
+    d->mask_stride_row = d->bias_stride_row = d->keep_stride_row = d->noise_stride_row = d->lambda_stride_row = x;
+  if (d->len_k == 1) d->mask_stride_key = d->bias_stride_key = d->keep_stride_key = d->noise_stride_key = x;
+}
+
+static void no_more(struct problem *p) { (void)p; }
+static void masks(struct problem *p) { with_mask(p, 0, SPECKLED), with_bias(p, 0, true, SPECKLED), with_keep(p, 0); }
+static void mask_of_keys(struct problem *p) { with_key_mask(p, true, SPECKLED), with_weights(p); }
+static void relative(struct problem *p) { with_relative(p, 1); }
+static void hardened(struct problem *p) { with_hardening(p); }
+static void bf16(struct problem *p) { with_kv_storage(p, A4J_BF16), with_query_storage(p, A4J_BF16, A4J_F16); }
+static void i8(struct problem *p) { with_kv_storage(p, A4J_I8); }
+
+static void shouldTakeAnyStrideOfADimensionOfOne(void) {
+  static const int64_t strides[] = {(int64_t)1 << 60, -((int64_t)1 << 60), INT64_MAX, INT64_MIN};
+  static const int64_t lens[][2] = {{1, 1}, {1, 70}, {1, 1500}, {3, 1}, {60, 1}};
+  static void (*const options[])(struct problem *) = {no_more, masks, mask_of_keys, relative, hardened, bf16, i8};
+  for (int l = 0; l < 5; l++)
+    for (int maps = 1; maps < 3; maps++)
+      for (size_t o = 0; o < sizeof options / sizeof *options; o++) {
+        if (maps == 2 && (options[o] == relative || options[o] == hardened)) continue;
+        struct problem *p = make((struct shape){.len_q = lens[l][0],
+                                                .len_k = lens[l][1],
+                                                .dim_qk = o % 2 ? 64 : 20,
+                                                .dim_v = o % 2 ? 20 : 64,
+                                                .maps = maps,
+                                                .value_parts = maps});
+        options[o](p);
+        CHECK_INT(status_of(p), A4J_OK);
+        const uint64_t wanted = hash_of(p);
+        for (int s = 0; s < 4; s++) {
+          set_unused_strides(p, strides[s]);
+          CHECK_INT(status_of(p), A4J_OK);
+          CHECK(hash_of(p) == wanted, "option %d, %d maps, %d rows, %d keys, stride %" PRId64 ": other bits", (int)o, maps,
+                (int)lens[l][0], (int)lens[l][1], strides[s]);
+        }
+        release(p);
+      }
+}
+
 /* ---- Refusals ----------------------------------------------------------------------------------------------------------- */
 
 static struct problem *plain(void) {
@@ -342,6 +401,7 @@ int main(void) {
     RUN(shouldFollowLogitsThatRiseFromKeyToKey);
     RUN(shouldShowNanInTheRowsThatItTouchesAndInNoOthers);
     RUN(shouldWriteZerosWhereNothingIsSeen);
+    RUN(shouldTakeAnyStrideOfADimensionOfOne);
   }
   RUN(shouldPlanTheSameWorkspaceForEveryTier);
   RUN(shouldNeedNoMoreThan4MiBAThreadHoweverLongTheSequence);

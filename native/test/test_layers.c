@@ -2,6 +2,8 @@
  * RMS and layer normalisation, rotary positions, SwiGLU, the merge and the cache append against their formulas in double, on
  * every tier: sizes around the lanes, strides, results in place, what must not be touched, what must be refused.
  */
+#include <float.h>
+
 #include "half.h"
 #include "layer_cases.h"
 #include "reference_layers.h"
@@ -417,6 +419,31 @@ static void shouldShowNanOfASideThatCountsAndStandLargeLogsumexps(void) {
   CHECK_INT(a4j_merge(&d, a, lse_a, b, lse_b, out, lse), A4J_SIZE_OVERFLOW);
 }
 
+/* Weights that sum up to a rounding more than 1 may not carry an average beyond the largest float. */
+static void largestOnThisTier(void) {
+  enum { LEN = 4000, DIM = 5 };
+  struct tensor a = tensor(LEN, DIM, 0, 1), b = tensor(LEN, DIM, 0, 1), lse = tensor(2, LEN, 0, 3),
+                out = tensor(LEN, DIM, 0, 0);
+  for (int64_t r = 0; r < LEN; r++) {
+    const float x = r % 2 ? FLT_MAX : -FLT_MAX, one[DIM] = {x, x, x, INFINITY, NAN},
+                other[DIM] = {x, nextafterf(x, 0), -x, x, x};
+    memcpy(a.data + r * DIM, one, sizeof one);
+    memcpy(b.data + r * DIM, other, sizeof other);
+  }
+  a4j_merge_desc d = {DESC(a4j_merge_desc), .batch = 1,          .heads = 1,          .len = LEN,
+                      .dim = DIM,           .a_stride_row = DIM, .b_stride_row = DIM, .out_stride_row = DIM};
+  CHECK_INT(a4j_merge(&d, a.data, lse.data, b.data, lse.data + LEN, out.data, NULL), A4J_OK);
+  for (int64_t r = 0; r < LEN; r++) {
+    const float *row = out.data + r * DIM, x = r % 2 ? FLT_MAX : -FLT_MAX;
+    CHECK_NEAR(row[0], x, 0x1p-22 * FLT_MAX);
+    CHECK_NEAR(row[1], x, 0x1p-22 * FLT_MAX);
+    CHECK(fabsf(row[2]) <= FLT_MAX && row[3] == INFINITY && isnan(row[4]), "row %d: %g, %g, %g", (int)r, (double)row[2],
+          (double)row[3], (double)row[4]);
+  }
+  free(a.base), free(b.base), free(lse.base), free(out.base);
+}
+static void shouldMergeAveragesOfTheLargestFloat(void) { on_every_tier(largestOnThisTier); }
+
 /* ---- Cache append ---- */
 
 static void append(int64_t len_new, int64_t dim, int64_t rows_gap, int64_t cache_gap, int with_counts, int32_t threads) {
@@ -606,6 +633,75 @@ static void sameBits(void) {
 }
 static void shouldGiveTheSameBitsForEveryThreadCount(void) { on_every_tier(sameBits); }
 
+/* A dimension of one has no second element, so its stride may be any number. */
+static void unusedStridesOnThisTier(void) {
+  enum { DIM = 20 };
+  static const int64_t strides[] = {DIM, (int64_t)1 << 60, -((int64_t)1 << 60), INT64_MAX, INT64_MIN};
+  struct tensor x = tensor(3, DIM, 0, 1), out = tensor(1, DIM, 0, 0), first[7];
+  float lse[1] = {1}, angles[DIM / 2] = {0};
+  for (int s = 0; s < 5; s++) {
+    const int64_t any = strides[s];
+    a4j_rms_norm_desc rms = {DESC(a4j_rms_norm_desc), .rows = 1, .dim = DIM, .x_stride_row = any, .out_stride_row = any};
+    a4j_layer_norm_desc layer = {DESC(a4j_layer_norm_desc), .rows = 1, .dim = DIM, .x_stride_row = any, .out_stride_row = any};
+    a4j_elementwise_desc gate = {
+        DESC(a4j_elementwise_desc), .activation = A4J_SILU, .combine = A4J_MULTIPLY, .rows = 1, .dim = DIM,
+        .x_stride_row = any,        .y_stride_row = any,    .out_stride_row = any};
+    a4j_merge_desc merge = {DESC(a4j_merge_desc),
+                            .batch = 1,
+                            .heads = 1,
+                            .len = 1,
+                            .dim = DIM,
+                            .a_stride_batch = any,
+                            .a_stride_head = any,
+                            .a_stride_row = any,
+                            .b_stride_batch = any,
+                            .b_stride_head = any,
+                            .b_stride_row = any,
+                            .out_stride_batch = any,
+                            .out_stride_head = any,
+                            .out_stride_row = any};
+    a4j_rope_desc rope = {DESC(a4j_rope_desc),
+                          .batch = 1,
+                          .heads = 1,
+                          .len = 1,
+                          .dim = DIM,
+                          .rotary_dim = DIM,
+                          .table_rows = 1,
+                          .x_stride_batch = any,
+                          .x_stride_head = any,
+                          .x_stride_row = any,
+                          .out_stride_batch = any,
+                          .out_stride_head = any,
+                          .out_stride_row = any};
+    a4j_convert_desc convert = {DESC(a4j_convert_desc), .rows = 1, .dim = DIM, .x_stride_row = any, .out_stride_row = any};
+    struct {
+      a4j_kv_append_desc d;
+      int32_t length;
+    } append = {.d = {DESC(a4j_kv_append_desc), .batch = 1, .heads = 1, .len_new = 1, .capacity = 1, .dim = DIM}};
+    append.d.size_bytes = sizeof append;
+    append.d.lengths_offset = sizeof append.d;
+    append.d.rows_stride_batch = append.d.rows_stride_head = append.d.rows_stride_row = any;
+    append.d.cache.stride_batch = append.d.cache.stride_head = append.d.cache.stride_row = any;
+    for (int op = 0; op < 7; op++) {
+      const float *a = x.data, *b = x.data + DIM;
+      const int32_t status = op == 0   ? a4j_rms_norm(&rms, a, NULL, out.data)
+                             : op == 1 ? a4j_layer_norm(&layer, a, NULL, NULL, out.data, NULL, NULL)
+                             : op == 2 ? a4j_elementwise(&gate, a, b, out.data)
+                             : op == 3 ? a4j_merge(&merge, a, lse, b, lse, out.data, NULL)
+                             : op == 4 ? a4j_rope(&rope, a, angles, angles, out.data)
+                             : op == 5 ? a4j_convert(&convert, a, out.data)
+                                       : a4j_kv_append(&append.d, a, out.data, NULL, NULL);
+      CHECK_INT(status, A4J_OK);
+      if (s == 0) first[op] = copy_of(&out);
+      CHECK(same(&out, &first[op]), "operation %d with stride %" PRId64 ": other bits", op, any);
+      check_guards(&out, "one row");
+    }
+  }
+  for (int op = 0; op < 7; op++) free(first[op].base);
+  free(x.base), free(out.base);
+}
+static void shouldTakeAnyStrideOfADimensionOfOne(void) { on_every_tier(unusedStridesOnThisTier); }
+
 static void shouldRefuseWhatADescriptorCannotMean(void) {
   float x[8] = {0};
   a4j_rms_norm_desc norm = {DESC(a4j_rms_norm_desc), .rows = 2, .dim = 4, .x_stride_row = 4, .out_stride_row = 4};
@@ -652,10 +748,12 @@ int main(void) {
   RUN(shouldRefusePositionsOutsideTheTableBeforeItWrites);
   RUN(shouldMergeAsTheFormulaSays);
   RUN(shouldShowNanOfASideThatCountsAndStandLargeLogsumexps);
+  RUN(shouldMergeAveragesOfTheLargestFloat);
   RUN(shouldAppendToEachBatchAtItsOwnLength);
   RUN(shouldRoundRowsIntoPages);
   RUN(shouldRefuseRowsThatTheCacheCannotHoldBeforeItWrites);
   RUN(shouldGiveTheSameBitsForEveryThreadCount);
+  RUN(shouldTakeAnyStrideOfADimensionOfOne);
   RUN(shouldRefuseWhatADescriptorCannotMean);
   RUN(shouldNormaliseLayersAsTheFormulaSays);
   RUN(shouldStayAccurateWhereTheMeanIsLarge);
