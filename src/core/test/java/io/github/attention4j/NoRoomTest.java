@@ -61,7 +61,7 @@ class NoRoomTest {
   void shouldLoadAndComputeInALittleAddressSpace() throws Exception {
     List<String> arguments = new ArrayList<>(ChildJvm.CLASS_PATH);
     arguments.add(WithinLimits.class.getName());
-    ChildJvm child = ChildJvm.startWithin(600, arguments).await().requireSilentSuccess();
+    ChildJvm child = ChildJvm.startWithin(1300, arguments).await().requireSilentSuccess();
     assertEquals("computed\n", child.out());
   }
 

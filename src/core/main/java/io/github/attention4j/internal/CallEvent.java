@@ -10,7 +10,6 @@ import java.util.List;
 import java.util.StringJoiner;
 import java.util.regex.Pattern;
 import jdk.jfr.Category;
-import jdk.jfr.DataAmount;
 import jdk.jfr.Description;
 import jdk.jfr.Enabled;
 import jdk.jfr.Event;
@@ -45,11 +44,6 @@ final class CallEvent extends Event {
   @Label("Threads Used")
   int threadsUsed;
 
-  @Label("Workspace")
-  @Description("Memory that the workspaces of all calls hold after this one")
-  @DataAmount
-  long workspaceBytes;
-
   @Label("Team Busy")
   @Description("The call wanted to share its work and found the team busy with another call")
   boolean teamBusy;
@@ -76,7 +70,6 @@ final class CallEvent extends Event {
     threadsAllowed = descriptor.get(ValueLayout.JAVA_INT, 3 * Integer.BYTES);
     threadsUsed = Math.max(got, 1);
     teamBusy = got < 0;
-    workspaceBytes = NativeLibrary.workspaceBytes();
     sizes = sizes(layout, descriptor);
     commit();
   }

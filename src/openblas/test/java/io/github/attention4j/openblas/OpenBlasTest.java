@@ -78,7 +78,7 @@ class OpenBlasTest {
     arguments.add(Loading.class.getName());
     assertEquals(
         "at first false, after attention false, after a projection false",
-        ChildJvm.startWithin(600, arguments).await().requireSilentSuccess().out().strip());
+        ChildJvm.startWithin(1300, arguments).await().requireSilentSuccess().out().strip());
   }
 
   @Test
