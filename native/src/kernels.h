@@ -28,7 +28,7 @@ enum {
   A4J_LINEAR_ROWS = 32,                                  /* the most rows of one call of linear */
   A4J_STATE_VECS = 4,          /* vectors of columns of a state that linear attention works on at a time */
   A4J_QUANTIZED_X = 16,        /* columns of x that share a scale in products with quantised weights */
-  A4J_UNPACKED_QUANTIZED = 16, /* rows of x up to which every tier multiplies quantised weights as they are packed */
+  A4J_UNPACKED_QUANTIZED = 24, /* rows of x up to which every tier multiplies quantised weights as they are packed */
   A4J_PANEL_DEPTH = 512        /* how much of a panel of packed weights is in use at a time */
 };
 
@@ -172,8 +172,8 @@ struct a4j_kernels {
   /* The most rows of x for which quantized_product takes no longer than packing panels and panel_product. */
   int64_t quantized_rows;
   /* Rounds a row of x to 16-bit integers, with a scale and a sum for each A4J_QUANTIZED_X columns, in the form that this tier
-     multiplies: 2 * dim + 8 * (dim / A4J_QUANTIZED_X) bytes. Columns that are not finite have the scale NaN. */
-  void (*quantize_row)(int64_t dim, const float *x, void *row);
+     multiplies by such weights: 2 * dim + 12 * (dim / A4J_QUANTIZED_X) bytes. Columns that are not finite have the scale NaN. */
+  void (*quantize_row)(int64_t dim, const float *x, const a4j_storage *weights, void *row);
   /* out[r][c] = (accumulate ? out[r][c] : 0) + bias[c] + <x[r], weight[c]> for rows of x from quantize_row, x_bytes apart; bias may be
      NULL. The bits of a result do not depend on the other rows and columns of the call. */
   void (*quantized_product)(int64_t rows, int64_t cols, const void *x, int64_t x_bytes, const struct a4j_weights *weights,

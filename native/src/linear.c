@@ -398,14 +398,14 @@ enum { QUANTIZED_COLS = 4 * A4J_QUANTIZED_ROWS };
 enum { QUANTIZED_BYTES = 512 * 1024, QUANTIZED_X_ROWS = 64, QUANTIZED_X_ROWS_LEAST = 8 };
 
 static int64_t quantized_row_bytes(const a4j_linear_desc *desc) {
-  return 2 * desc->dim_in + 8 * (desc->dim_in / A4J_QUANTIZED_X);
+  return 2 * desc->dim_in + 12 * (desc->dim_in / A4J_QUANTIZED_X);
 }
 
 static void quantize_x(const void *context, int64_t row, int64_t row_end) {
   const struct call *call = context;
   const a4j_linear_desc *desc = call->desc;
   for (; row < row_end; row++)
-    call->kernels->quantize_row(desc->dim_in, call->x + row * desc->x_stride_row,
+    call->kernels->quantize_row(desc->dim_in, call->x + row * desc->x_stride_row, &desc->weight,
                                 (char *)call->workspace + row * quantized_row_bytes(desc));
 }
 

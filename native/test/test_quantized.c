@@ -341,7 +341,7 @@ static void product(a4j_storage s, int64_t rows, int64_t dim_in, int64_t dim_out
   release(&p);
 }
 static void productsOnThisTier(void) {
-  static const int64_t rows[] = {1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 33, 70};
+  static const int64_t rows[] = {1, 2, 3, 4, 7, 8, 9, 15, 24, 25, 33, 70};
   for (int i = 0; i < STORAGES; i++)
     for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
       const int64_t dim_out = 1 + up_to(90) + 100 / rows[r]; /* enough results that their error is that of many */
@@ -378,14 +378,14 @@ static void sameBits(a4j_storage s, int64_t rows) {
     CHECK_INT(run(&p), A4J_OK);
     CHECK(same(&p.out, &once), "type %d, %d rows: other bits on %d threads", s.dtype, (int)rows, threads);
   }
-  const int64_t few = 1, many = 17, step = rows < many ? few : many;
+  const int64_t step = rows > A4J_UNPACKED_QUANTIZED ? A4J_UNPACKED_QUANTIZED + 1 : 1;
   for (int64_t r = 0; r + step <= rows; r += step) apart(&p, r, step);
   free(once.base);
   release(&p);
 }
 static void sameBitsOnThisTier(void) {
   for (int i = 0; i < STORAGES; i++) {
-    sameBits(storages[i], 16);
+    sameBits(storages[i], A4J_UNPACKED_QUANTIZED);
     sameBits(storages[i], 75);
   }
 }
@@ -416,8 +416,8 @@ static void widened(a4j_storage s, int64_t rows, int64_t dim_in, int64_t dim_out
 }
 static void widenedOnThisTier(void) {
   for (int i = 0; i < STORAGES; i++) {
-    widened(storages[i], 17, 256, 1 + up_to(200));
-    widened(storages[i], 17 + up_to(60), 768, 1 + up_to(200));
+    widened(storages[i], A4J_UNPACKED_QUANTIZED + 1, 256, 1 + up_to(200));
+    widened(storages[i], 25 + up_to(60), 768, 1 + up_to(200));
     widened(storages[i], 300, 512 * (1 + up_to(2)), 31);
   }
   widened(storages[8], 40, 32, 50);

@@ -25,7 +25,9 @@ void a4j_pair_product_avx512bf16(int64_t rows, int64_t cols, int64_t depth, cons
   pair_product(rows, cols, depth, x, x_stride_row, panel, next, bias, accumulate, out, out_stride_row);
 }
 
-void a4j_quantize_row_avx512bf16(int64_t dim, const float *x, void *row) { quantize_row(dim, x, row); }
+void a4j_quantize_row_avx512bf16(int64_t dim, const float *x, const a4j_storage *weights, void *row) {
+  quantize_row(dim, x, weights, row);
+}
 
 void a4j_quantized_product_avx512bf16(int64_t rows, int64_t cols, const void *x, int64_t x_bytes,
                                       const struct a4j_weights *weights, const float *bias, int accumulate, float *out,

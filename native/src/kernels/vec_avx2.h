@@ -151,16 +151,35 @@ static inline vu u_high_nibbles(vu a) { return _mm256_and_si256(_mm256_srli_epi1
 /* Signed integers to floats, and floats to the nearest integer, ties to even. */
 static inline vf v_from_int(vu a) { return _mm256_cvtepi32_ps(a); }
 static inline vu u_nearest(vf a) { return _mm256_cvtps_epi32(a); }
-/* Dot products of bytes; see vec_sse2.h. */
-static inline void u_dot4(vu sum[2], vu bytes, const uint32_t x[2]) {
-  const vu even = _mm256_set1_epi32(0xff00ff);
-  sum[0] = u_add(sum[0], _mm256_madd_epi16(_mm256_and_si256(bytes, even), u_set1(x[0])));
+/*
+ * Dot products of bytes; see vec_sse2.h. Narrow ones take integers as bytes, v = 256 h + l with l signed, and add in 16 bits, which
+ * suffice for four of them: 4 * 2 * 15 * 128.
+ */
+enum { U_NARROW = 1 };
+static inline void u_dot4(const int NARROW, vu sum[2], vu bytes, const uint32_t x[2]) {
+  if (NARROW) {
+    sum[0] = _mm256_add_epi16(sum[0], _mm256_maddubs_epi16(bytes, u_set1(x[0])));
+    sum[1] = _mm256_add_epi16(sum[1], _mm256_maddubs_epi16(bytes, u_set1(x[1])));
+    __asm__("" : "+x"(sum[0]), "+x"(sum[1]));
+    return;
+  }
+  sum[1] = u_add(sum[1], _mm256_madd_epi16(_mm256_and_si256(bytes, _mm256_set1_epi32(0xff00ff)), u_set1(x[0])));
+  __asm__("" : "+x"(sum[1]));
   sum[1] = u_add(sum[1], _mm256_madd_epi16(_mm256_srli_epi16(bytes, 8), u_set1(x[1])));
+  __asm__("" : "+x"(sum[1]));
 }
-static inline vu u_dot4_total(const vu sum[2]) { return u_add(sum[0], sum[1]); }
-static inline void u_store_limbs(uint32_t *p, vu v) {
-  const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-  _mm_storeu_si128((__m128i *)p, _mm_shufflehi_epi16(_mm_shufflelo_epi16(words, 0xd8), 0xd8));
+static inline vu u_dot4_total(const int NARROW, const vu sum[2]) {
+  if (!NARROW) return sum[1];
+  return u_add(_mm256_madd_epi16(sum[0], _mm256_set1_epi16(256)), _mm256_madd_epi16(sum[1], _mm256_set1_epi16(1)));
+}
+static inline __m128i u_shorts(vu v) { return _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1)); }
+static inline void u_store_limbs(const int NARROW, uint32_t *p, vu v) {
+  if (NARROW) {
+    const vu high = _mm256_srai_epi32(u_add(v, u_set1(128)), 8), low = _mm256_sub_epi32(v, _mm256_slli_epi32(high, 8));
+    _mm_storeu_si128((__m128i *)p, _mm_shuffle_epi32(_mm_packs_epi16(u_shorts(high), u_shorts(low)), 0xd8));
+  } else {
+    _mm_storeu_si128((__m128i *)p, _mm_shufflehi_epi16(_mm_shufflelo_epi16(u_shorts(v), 0xd8), 0xd8));
+  }
 }
 /* The upper 24 bits of each lane as a number in [0, 1). */
 static inline vf u_fraction(vu a) { return v_mul(_mm256_cvtepi32_ps(_mm256_srli_epi32(a, 8)), v_set1(0x1p-24f)); }

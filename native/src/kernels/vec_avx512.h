@@ -179,31 +179,40 @@ static inline vf v_from_int(vu a) { return _mm512_cvtepi32_ps(a); }
 static inline vu u_nearest(vf a) { return _mm512_cvtps_epi32(a); }
 
 /*
- * u_dot4: dot products of the four unsigned bytes of each lane with four integers v, |v| <= 32512, the same for all lanes.
- * sum[] is two accumulators, whose total is exact. u_store_limbs writes integers in the form that u_dot4 reads, two words for
- * four of them: with byte dot products their high and low bytes, v = 256 h + l with l signed; otherwise v in 16 bits, even
- * positions before odd ones.
+ * Dot products of bytes; see vec_sse2.h. Where the CPU has an instruction for them it takes integers as bytes, v = 256 h + l with l
+ * signed.
  */
+enum { U_NARROW = 0 };
 #if defined(__AVX512VNNI__)
-static inline void u_dot4(vu sum[2], vu bytes, const uint32_t x[2]) {
+static inline void u_dot4(const int NARROW, vu sum[2], vu bytes, const uint32_t x[2]) {
+  (void)NARROW;
   sum[0] = _mm512_dpbusd_epi32(sum[0], bytes, u_set1(x[0]));
   sum[1] = _mm512_dpbusd_epi32(sum[1], bytes, u_set1(x[1]));
 }
-static inline vu u_dot4_total(const vu sum[2]) { return _mm512_add_epi32(_mm512_slli_epi32(sum[0], 8), sum[1]); }
-static inline void u_store_limbs(uint32_t *p, vu v) {
+static inline vu u_dot4_total(const int NARROW, const vu sum[2]) {
+  (void)NARROW;
+  return _mm512_add_epi32(_mm512_slli_epi32(sum[0], 8), sum[1]);
+}
+static inline void u_store_limbs(const int NARROW, uint32_t *p, vu v) {
+  (void)NARROW;
   const __m128i high = _mm512_cvtepi32_epi8(_mm512_srai_epi32(_mm512_add_epi32(v, _mm512_set1_epi32(128)), 8));
   const __m128i low = _mm512_cvtepi32_epi8(v);
   _mm_storeu_si128((__m128i *)p, _mm_unpacklo_epi32(high, low));
   _mm_storeu_si128((__m128i *)(p + 4), _mm_unpackhi_epi32(high, low));
 }
 #else
-static inline void u_dot4(vu sum[2], vu bytes, const uint32_t x[2]) {
+static inline void u_dot4(const int NARROW, vu sum[2], vu bytes, const uint32_t x[2]) {
+  (void)NARROW;
   const vu even = _mm512_set1_epi32(0xff00ff);
   sum[0] = u_add(sum[0], _mm512_madd_epi16(_mm512_and_si512(bytes, even), u_set1(x[0])));
   sum[1] = u_add(sum[1], _mm512_madd_epi16(_mm512_srli_epi16(bytes, 8), u_set1(x[1])));
 }
-static inline vu u_dot4_total(const vu sum[2]) { return u_add(sum[0], sum[1]); }
-static inline void u_store_limbs(uint32_t *p, vu v) {
+static inline vu u_dot4_total(const int NARROW, const vu sum[2]) {
+  (void)NARROW;
+  return u_add(sum[0], sum[1]);
+}
+static inline void u_store_limbs(const int NARROW, uint32_t *p, vu v) {
+  (void)NARROW;
   const __m256i words = _mm512_cvtepi32_epi16(v);
   _mm256_storeu_si256((__m256i *)p, _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(words, 0xd8), 0xd8));
 }

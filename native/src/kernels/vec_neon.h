@@ -145,13 +145,19 @@ static inline vu u_madd(vu a, vu b) {
   const int16x8_t x = vreinterpretq_s16_u32(a), y = vreinterpretq_s16_u32(b);
   return vreinterpretq_u32_s32(vpaddq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(y)), vmull_high_s16(x, y)));
 }
-static inline void u_dot4(vu sum[2], vu bytes, const uint32_t x[2]) {
+enum { U_NARROW = 0 };
+static inline void u_dot4(const int NARROW, vu sum[2], vu bytes, const uint32_t x[2]) {
+  (void)NARROW;
   const vu even = vdupq_n_u32(0xff00ff);
   sum[0] = u_add(sum[0], u_madd(vandq_u32(bytes, even), u_set1(x[0])));
   sum[1] = u_add(sum[1], u_madd(vandq_u32(vshrq_n_u32(bytes, 8), even), u_set1(x[1])));
 }
-static inline vu u_dot4_total(const vu sum[2]) { return u_add(sum[0], sum[1]); }
-static inline void u_store_limbs(uint32_t *p, vu v) {
+static inline vu u_dot4_total(const int NARROW, const vu sum[2]) {
+  (void)NARROW;
+  return u_add(sum[0], sum[1]);
+}
+static inline void u_store_limbs(const int NARROW, uint32_t *p, vu v) {
+  (void)NARROW;
   const int16x4_t words = vmovn_s32(vreinterpretq_s32_u32(v));
   const int16x4_t odd = vrev32_s16(words);               /* 1 0 3 2 */
   const int16x4_t even_of_all = vuzp1_s16(words, words); /* 0 2 0 2 */

@@ -188,17 +188,26 @@ static inline vu u_high_nibbles(vu a) { return _mm_and_si128(_mm_srli_epi16(a, 4
 static inline vf v_from_int(vu a) { return _mm_cvtepi32_ps(a); }
 static inline vu u_nearest(vf a) { return _mm_cvtps_epi32(a); }
 /*
- * u_dot4: dot products of the four unsigned bytes of each lane with four integers v, |v| <= 32512, the same for all lanes.
- * sum[] is two accumulators, whose total is exact. u_store_limbs writes integers in the form that u_dot4 reads, two words for
- * four of them: here 16 bits each, even positions before odd ones.
+ * u_dot4 adds dot products of the four unsigned bytes of each lane with four integers v, |v| <= 32512, the same for all lanes, to two
+ * accumulators, whose total is exact. A tier may have a shorter way for 16 bytes below 16, U_NARROW, whose accumulators begin at 0.
+ * u_store_limbs writes A4J_LANES integers in the form that u_dot4 reads, two words for four of them: here 16 bits each, even
+ * positions before odd ones. The empty assembly keeps the compiler from adding the products as a tree, which needs more registers
+ * than there are.
  */
-static inline void u_dot4(vu sum[2], vu bytes, const uint32_t x[2]) {
-  const vu even = _mm_set1_epi32(0xff00ff);
-  sum[0] = u_add(sum[0], _mm_madd_epi16(_mm_and_si128(bytes, even), u_set1(x[0])));
+enum { U_NARROW = 0 };
+static inline void u_dot4(const int NARROW, vu sum[2], vu bytes, const uint32_t x[2]) {
+  (void)NARROW;
+  sum[1] = u_add(sum[1], _mm_madd_epi16(_mm_and_si128(bytes, _mm_set1_epi32(0xff00ff)), u_set1(x[0])));
+  __asm__("" : "+x"(sum[1]));
   sum[1] = u_add(sum[1], _mm_madd_epi16(_mm_srli_epi16(bytes, 8), u_set1(x[1])));
+  __asm__("" : "+x"(sum[1]));
 }
-static inline vu u_dot4_total(const vu sum[2]) { return u_add(sum[0], sum[1]); }
-static inline void u_store_limbs(uint32_t *p, vu v) {
+static inline vu u_dot4_total(const int NARROW, const vu sum[2]) {
+  (void)NARROW;
+  return sum[1];
+}
+static inline void u_store_limbs(const int NARROW, uint32_t *p, vu v) {
+  (void)NARROW;
   _mm_storel_epi64((__m128i *)p, _mm_shufflelo_epi16(_mm_packs_epi32(v, v), 0xd8));
 }
 /* The upper 24 bits of each lane as a number in [0, 1). */
