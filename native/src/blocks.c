@@ -10,6 +10,7 @@
 #include "a4j.h"
 #include "floats.h"
 #include "kernels.h"
+#include "os.h"
 #include "quantized.h"
 #include "rows.h"
 
@@ -290,6 +291,8 @@ int32_t a4j_blocks_pack(const a4j_quantized_desc *desc, int32_t format, const vo
   if (desc->rows == 0 || desc->dim == 0) return A4J_OK;
   if (blocks == NULL || packed == NULL) return A4J_NULL_POINTER;
   const struct call call = {.desc = desc, .blocks = blocks, .packed = packed};
+  const int64_t block_bytes = a4j_block_bytes(&desc->storage, desc->dim);
+  a4j_os_huge_pages((char *)packed + desc->first_row / ROWS * block_bytes, ceil_div(desc->rows, ROWS) * block_bytes);
   a4j_rows_run(desc->threads, (desc->rows - 1) / ROWS + 1, (double)desc->dim * ROWS * 0.1, packers[format], &call);
   return A4J_OK;
 }

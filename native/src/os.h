@@ -1,5 +1,5 @@
 /*
- * What the team of threads needs of the operating system: waiting on a word, threads, processors. One file implements it for
+ * What the library needs of the operating system: waiting on a word, threads, processors, large pages. One file implements it for
  * each system: os_linux.c, os_macos.c, os_windows.c. Everything else in this library is plain C11.
  */
 #ifndef A4J_OS_H
@@ -53,6 +53,9 @@ void a4j_os_at_fork(void (*in_child)(void));
 /* Keeps this thread from being cancelled; returns what a4j_os_allow_cancel takes. */
 int a4j_os_forbid_cancel(void);
 void a4j_os_allow_cancel(int before);
+
+/* Asks for huge pages for memory that is about to be written from end to end; a hint. */
+void a4j_os_huge_pages(void *memory, int64_t bytes);
 
 /* A pause for whoever spins. */
 static inline void a4j_os_relax(void) {

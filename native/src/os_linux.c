@@ -1,4 +1,4 @@
-/* Linux: futexes, affinity of single threads. */
+/* Linux: futexes, affinity of single threads, transparent huge pages. */
 #define _GNU_SOURCE
 #include "os.h"
 
@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -123,3 +124,10 @@ int a4j_os_forbid_cancel(void) {
 }
 
 void a4j_os_allow_cancel(int before) { pthread_setcancelstate(before, NULL); }
+
+/* Those that lie in the memory as a whole. */
+void a4j_os_huge_pages(void *memory, int64_t bytes) {
+  const uintptr_t size = (uintptr_t)2 << 20, from = ((uintptr_t)memory + size - 1) / size * size;
+  const uintptr_t to = ((uintptr_t)memory + (uintptr_t)bytes) / size * size;
+  if (from < to) madvise((void *)from, to - from, MADV_HUGEPAGE);
+}

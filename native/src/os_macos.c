@@ -82,3 +82,5 @@ int a4j_os_forbid_cancel(void) {
 }
 
 void a4j_os_allow_cancel(int before) { pthread_setcancelstate(before, NULL); }
+
+void a4j_os_huge_pages(void *memory, int64_t bytes) { (void)memory, (void)bytes; }

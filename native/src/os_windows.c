@@ -71,3 +71,5 @@ void a4j_os_at_fork(void (*in_child)(void)) { (void)in_child; }
 int a4j_os_forbid_cancel(void) { return 0; }
 
 void a4j_os_allow_cancel(int before) { (void)before; }
+
+void a4j_os_huge_pages(void *memory, int64_t bytes) { (void)memory, (void)bytes; }

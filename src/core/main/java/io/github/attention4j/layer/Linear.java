@@ -22,6 +22,10 @@ import java.util.Objects;
  * weights are {@link QuantizedWeights}. x and out are F32, BF16 or F16, each of its own: x is
  * widened exactly, and what float32 gives is rounded once. The bias is F32. Safe for any number of
  * threads.
+ *
+ * <p>Quantised weights multiply up to 24 rows of x rounded to 16-bit integers; more rows multiply
+ * the weights widened to float32, unless the CPU has dot products of bytes. A row has the same bits
+ * in all calls of up to 24 rows, and the same in all calls of more.
  */
 public final class Linear {
   /** Null if the weight is quantised. */

@@ -6,6 +6,7 @@ import io.github.attention4j.Tensor;
 import io.github.attention4j.internal.Checks;
 import io.github.attention4j.internal.Descriptor;
 import io.github.attention4j.internal.Downcalls;
+import io.github.attention4j.internal.LazyMemory;
 import io.github.attention4j.internal.Workspaces;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -177,8 +178,9 @@ public final class QuantizedWeights {
               Descriptor.quantized(
                   lease, 1, quantization.storage(), DType.F32, 0, rows, columns, columns));
     }
-    // One byte an element: their type has no numbers of its own.
-    Tensor packed = Tensor.allocate(arena, DType.BOOL, bytes);
+    // One byte an element: their type has no numbers of its own. All of them are going to be
+    // written.
+    Tensor packed = Tensor.of(LazyMemory.allocate(arena, bytes), DType.BOOL, bytes);
     return new QuantizedWeights(quantization, rows, columns, packed);
   }
 
