@@ -61,6 +61,19 @@ static void shouldMatchTheFormulaOverWhatIsStored(void) {
   }
 }
 
+/* Logits that a cap keeps small are as exact as their products, not as their size would have it. */
+static void shouldCapLargeProducts(void) {
+  for (int i = 0; i < 100; i++) {
+    struct problem *p = make((struct shape){
+        .batch = 2, .heads_kv = 2, .len_q = 16, .len_k = 11, .dim_qk = 36, .dim_v = 32, .maps = 1 + i % 2, .range = 12});
+    p->d->softcap = 0.5f + (float)(i % 5);
+    p->d->scale = 0.3f;
+    set_causal(p->d, 2);
+    check(p, "capped");
+    release(p);
+  }
+}
+
 /* ---- Each way of hiding ------------------------------------------------------------------------------------------------- */
 
 /* Each puts one option on that hides keys from every kind of shape. */
@@ -652,6 +665,7 @@ int main(void) {
     printf("tier %s, seed %" PRIu64 "\n", a4j_isa_name(i), seed);
     RUN(shouldMatchTheFormulaForRandomCombinationsOfAllOptions);
     RUN(shouldMatchTheFormulaOverWhatIsStored);
+    RUN(shouldCapLargeProducts);
     RUN(shouldNotLetHiddenValuesLeak);
     RUN(shouldKeepPackedSequencesApart);
     RUN(shouldGiveRowsThatSeeNothingTheirSink);
