@@ -10,6 +10,8 @@
 
 #define A4J_ISA avx2
 #define A4J_LANES 8
+/* Whether v_fma rounds once. */
+#define A4J_FUSED 1
 /* 12 accumulators, 3 vectors of queries and a broadcast fill the 16 registers. */
 #define A4J_TILE_VECS 3
 #define A4J_TILE_KEYS 4

@@ -19,6 +19,8 @@
 #define A4J_ISA avx512
 #endif
 #define A4J_LANES 16
+/* Whether v_fma rounds once. */
+#define A4J_FUSED 1
 /* The register tile: TILE_VECS vectors of queries x TILE_KEYS keys (or value channels) are 24 accumulators in 32 registers. */
 #define A4J_TILE_VECS 3
 #define A4J_TILE_KEYS 8

@@ -10,6 +10,8 @@
 
 #define A4J_ISA neon
 #define A4J_LANES 4
+/* Whether v_fma rounds once. */
+#define A4J_FUSED 1
 /* 24 accumulators, 3 vectors of queries and the broadcasts fit the 32 registers. */
 #define A4J_TILE_VECS 3
 #define A4J_TILE_KEYS 8

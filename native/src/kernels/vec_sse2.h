@@ -14,6 +14,8 @@
 
 #define A4J_ISA baseline
 #define A4J_LANES 4
+/* Whether v_fma rounds once. */
+#define A4J_FUSED 0
 /* 12 accumulators, 3 vectors of queries and a broadcast fill the 16 registers. */
 #define A4J_TILE_VECS 3
 #define A4J_TILE_KEYS 4
@@ -219,16 +221,16 @@ static inline vf u_fraction(vu a) { return v_mul(_mm_cvtepi32_ps(_mm_srli_epi32(
  */
 static inline vf v_exp2(vf a) {
   vf x = _mm_min_ps(v_set1(128.0f), _mm_max_ps(v_set1(-126.0f), a));
-  vf n = _mm_cvtepi32_ps(_mm_cvttps_epi32(x)); /* towards zero */
-  n = v_sub(n, _mm_and_ps(_mm_cmpgt_ps(n, x), v_set1(1.0f)));
-  vf f = v_sub(x, n);
-  vf p = v_set1(A4J_EXP2_C5);
-  p = v_fma(p, f, v_set1(A4J_EXP2_C4));
-  p = v_fma(p, f, v_set1(A4J_EXP2_C3));
-  p = v_fma(p, f, v_set1(A4J_EXP2_C2));
-  p = v_fma(p, f, v_set1(A4J_EXP2_C1));
+  __m128i nearest = _mm_cvtps_epi32(x);
+  vf f = v_sub(x, _mm_cvtepi32_ps(nearest));
+  vf p = v_set1(A4J_EXP2_HALF_C6);
+  p = v_fma(p, f, v_set1(A4J_EXP2_HALF_C5));
+  p = v_fma(p, f, v_set1(A4J_EXP2_HALF_C4));
+  p = v_fma(p, f, v_set1(A4J_EXP2_HALF_C3));
+  p = v_fma(p, f, v_set1(A4J_EXP2_HALF_C2));
+  p = v_fma(p, f, v_set1(A4J_EXP2_HALF_C1));
   p = v_fma(p, f, v_set1(1.0f));
-  __m128i e = _mm_slli_epi32(_mm_cvtps_epi32(n), 23);
+  __m128i e = _mm_slli_epi32(nearest, 23);
   p = _mm_castsi128_ps(_mm_add_epi32(_mm_castps_si128(p), e));
   return _mm_andnot_ps(_mm_cmplt_ps(a, v_set1(-126.0f)), p);
 }
