@@ -38,15 +38,35 @@ static void top_k(struct problem *p) {
 static void pages(struct problem *p) { with_pages(p, 64); }
 static void bf16(struct problem *p) { with_kv_storage(p, A4J_BF16); }
 static void i8(struct problem *p) { with_kv_storage(p, A4J_I8); }
+static void bf16_weights(struct problem *p) {
+  bf16(p);
+  with_weights(p);
+}
+static void bf16_dropout(struct problem *p) {
+  bf16(p);
+  with_dropout(p);
+}
 
 static const struct option {
   const char *name;
   void (*put)(struct problem *p);
-} options[] = {{"plain", no_option},   {"causal", causal}, {"mask", mask},
-               {"bias", bias},         {"sinks", sinks},   {"softcap", capped},
-               {"dropout", dropout},   {"ranges", ranges}, {"weights", weights},
-               {"relative", relative}, {"top k", top_k},   {"pages", pages},
-               {"bf16", bf16},         {"i8", i8}};
+} options[] = {{"plain", no_option},
+               {"causal", causal},
+               {"mask", mask},
+               {"bias", bias},
+               {"sinks", sinks},
+               {"softcap", capped},
+               {"dropout", dropout},
+               {"ranges", ranges},
+               {"weights", weights},
+               {"relative", relative},
+               {"top k", top_k},
+               {"pages", pages},
+               {"bf16", bf16},
+               {"i8", i8},
+               {"bf16 products", with_bf16_products},
+               {"weights of bf16", bf16_weights},
+               {"dropout of bf16", bf16_dropout}};
 enum { OPTIONS = sizeof options / sizeof *options };
 
 /* Values of both signs within 0.66 and 0.95 times the largest float. Dropout multiplies by 1. */
