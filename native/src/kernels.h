@@ -26,10 +26,9 @@ enum {
   A4J_RELATIVE_ROWS = 2 * A4J_RELATIVE_RING + 3 * 8 + 2, /* rows of a tile's width that this takes */
   A4J_HELD_BLOCK_FLOATS = 12,                            /* floats of the list entry of a block in harden.inc */
   A4J_LINEAR_ROWS = 32,                                  /* the most rows of one call of linear */
-  A4J_STATE_VECS = 4,          /* vectors of columns of a state that linear attention works on at a time */
-  A4J_QUANTIZED_X = 16,        /* columns of x that share a scale in products with quantised weights */
-  A4J_UNPACKED_QUANTIZED = 24, /* rows of x up to which every tier multiplies quantised weights as they are packed */
-  A4J_PANEL_DEPTH = 512        /* how much of a panel of packed weights is in use at a time */
+  A4J_STATE_VECS = 4,   /* vectors of columns of a state that linear attention works on at a time */
+  A4J_QUANTIZED_X = 16, /* columns of x that share a scale in products with quantised weights */
+  A4J_PANEL_DEPTH = 512 /* how much of a panel of packed weights is in use at a time */
 };
 
 /* The arguments of one call of attention: the checked descriptor, its tensors, and the arrays of its tail (NULL for none). */
@@ -101,11 +100,11 @@ static inline int64_t a4j_weight_pair_floats(const a4j_attention_desc *d) {
   return a4j_may_pair(d) ? A4J_TILE_MAX * A4J_KEY_BLOCK / 2 : 0;
 }
 
-/* The weights of a linear layer, from some row on. */
+/* The weights of a linear layer, from some row and column on. */
 struct a4j_weights {
   struct a4j_rows rows;  /* quantised rows come in blocks of A4J_QUANTIZED_ROWS; the stride is then that of blocks, in bytes */
   a4j_storage quantized; /* the layout of a block, if they are quantised */
-  int64_t dim;           /* columns of a row */
+  int64_t dim;           /* columns, to the end of the rows */
 };
 
 /* The arguments of one call of area features. */
@@ -152,25 +151,21 @@ struct a4j_kernels {
      depend on the other rows and columns of the call. Weights are not quantised. */
   void (*linear)(int64_t rows, int64_t cols, const float *x, int64_t x_stride_row, const struct a4j_weights *weights,
                  const float *bias, int accumulate, float *out, int64_t out_stride_row);
-  /* panel[d][c] = weight[c][first + d] for d in [0, depth) and columns [0, cols), at most A4J_PANEL; 0 for the columns after them.
-     Of quantised weights, A4J_QUANTIZED_X divides first and depth, numbers are those of a4j_dequantize, and the columns after them
-     are left alone. */
-  void (*pack_panel)(int64_t cols, int64_t first, int64_t depth, const struct a4j_weights *weights, float *panel);
+  /* panel[d][c] = weight[c][d] for d in [0, depth) and columns [0, cols), at most A4J_PANEL; 0 for the columns after them.
+     Weights are not quantised. */
+  void (*pack_panel)(int64_t cols, int64_t depth, const struct a4j_weights *weights, float *panel);
   /* out[r][c] = (accumulate ? out[r][c] : 0) + bias[c] + sum over d of x[r][d] * panel[d][c]; bias may be NULL. The same holds
      for its bits. The panel at `next` is prefetched meanwhile; it need not exist. */
   void (*panel_product)(int64_t rows, int64_t cols, int64_t depth, const float *x, int64_t x_stride_row, const float *panel,
                         const float *next, const float *bias, int accumulate, float *out, int64_t out_stride_row);
-  /* The same with the inputs in pairs of bfloat16: panel[d / 2][c] is the pair of inputs d and d + 1, 0 beyond the last. Weights are
-     not quantised. */
-  void (*pack_pairs)(int64_t cols, int64_t first, int64_t depth, const struct a4j_weights *weights, float *panel);
+  /* The same with the inputs in pairs of bfloat16: panel[d / 2][c] is the pair of inputs d and d + 1, 0 beyond the last. */
+  void (*pack_pairs)(int64_t cols, int64_t depth, const struct a4j_weights *weights, float *panel);
   /* The panel of floats that such a panel stands for. */
   void (*widen_pairs)(int64_t depth, const float *pairs, float *panel);
   /* panel_product with pairs in place of the floats of x and panel, which depth and x_stride_row count; NULL on tiers without dot
      products of pairs. */
   void (*pair_product)(int64_t rows, int64_t cols, int64_t depth, const float *x, int64_t x_stride_row, const float *panel,
                        const float *next, const float *bias, int accumulate, float *out, int64_t out_stride_row);
-  /* The most rows of x for which quantized_product takes no longer than packing panels and panel_product. */
-  int64_t quantized_rows;
   /* Rounds a row of x to 16-bit integers, with a scale and a sum for each A4J_QUANTIZED_X columns, in the form that this tier
      multiplies by such weights: 2 * dim + 12 * (dim / A4J_QUANTIZED_X) bytes. Columns that are not finite have the scale NaN. */
   void (*quantize_row)(int64_t dim, const float *x, const a4j_storage *weights, void *row);

@@ -96,8 +96,10 @@ static struct a4j_weights weights_of(const struct call *call, int64_t col) {
 /* Packs the inputs [d, d + depth) of a panel's outputs, from `col` on, in pairs of bfloat16 or as floats. */
 static void pack(const struct call *call, int64_t col, int64_t d, int64_t depth, int pairs, float *panel) {
   const a4j_linear_desc *desc = call->desc;
-  const struct a4j_weights weights = weights_of(call, col);
-  (pairs ? call->kernels->pack_pairs : call->kernels->pack_panel)(smaller(A4J_PANEL, desc->dim_out - col), d, depth, &weights,
+  struct a4j_weights weights = weights_of(call, col);
+  weights.rows.first = (const char *)weights.rows.first + d * a4j_dtype_bytes(desc->weight.dtype);
+  weights.dim -= d;
+  (pairs ? call->kernels->pack_pairs : call->kernels->pack_panel)(smaller(A4J_PANEL, desc->dim_out - col), depth, &weights,
                                                                   panel);
 }
 
@@ -146,9 +148,8 @@ static void finish(const struct call *call, int64_t row, int64_t rows, int64_t c
 
 /* ---- Choice of the kernel ---- */
 
-/* The most rows for which the kernel without packing is used, on every tier. */
+/* The most rows for which the kernel without packing is used. */
 static int64_t unpacked_rows(const a4j_linear_desc *desc) {
-  if (a4j_is_quantized(desc->weight.dtype)) return A4J_UNPACKED_QUANTIZED;
   return desc->product == A4J_PRODUCT_BLAS ? UNPACKED_ROWS_BLAS : UNPACKED_ROWS;
 }
 
@@ -160,20 +161,15 @@ static int fits_sgemm(const a4j_linear_desc *desc) {
          !needs_block(desc);
 }
 
-/* Whether the call packs its weights itself, on some tier at least. */
+/* Whether the call packs its weights itself. */
 static int packs(const a4j_linear_desc *desc) {
-  return desc->rows > unpacked_rows(desc) && desc->dim_in > 0 && desc->dim_out > 0 &&
+  return desc->rows > unpacked_rows(desc) && desc->dim_in > 0 && desc->dim_out > 0 && !a4j_is_quantized(desc->weight.dtype) &&
          (desc->product == A4J_PRODUCT_OWN || (desc->product == A4J_PRODUCT_BLAS && !fits_sgemm(desc)));
-}
-
-/* Whether products may round to bfloat16. Those with quantised weights never do. */
-static int rounds(const a4j_linear_desc *desc) {
-  return desc->arithmetic == A4J_ARITHMETIC_BF16 && !a4j_is_quantized(desc->weight.dtype);
 }
 
 /* Whether panels, packed in advance or during the call, hold pairs of bfloat16. */
 static int panels_hold_pairs(const a4j_linear_desc *desc) {
-  return rounds(desc) || (desc->product == A4J_PRODUCT_PACKED && desc->weight.dtype == A4J_BF16);
+  return desc->arithmetic == A4J_ARITHMETIC_BF16 || (desc->product == A4J_PRODUCT_PACKED && desc->weight.dtype == A4J_BF16);
 }
 
 /* How many floats or pairs a row of x or a column of a panel has. */
@@ -269,7 +265,9 @@ static int64_t scratch_floats(const a4j_linear_desc *desc) {
   return own_panel_floats(desc) + wide_panel_floats(desc) + (needs_block(desc) ? BLOCK_FLOATS : 0);
 }
 /* A pair takes the space of a float. */
-static int64_t x_pair_floats(const a4j_linear_desc *desc) { return rounds(desc) ? desc->rows * units_in(desc, 1) : 0; }
+static int64_t x_pair_floats(const a4j_linear_desc *desc) {
+  return desc->arithmetic == A4J_ARITHMETIC_BF16 ? desc->rows * units_in(desc, 1) : 0;
+}
 
 static void pair_x(const void *context, int64_t row, int64_t row_end) {
   const struct call *call = context;
@@ -372,7 +370,7 @@ static void run_panels(struct call *call) {
   call->col_units = ceil_div(panels, together);
   call->units = row_units * call->col_units;
   call->threads = threads;
-  if (rounds(desc) && call->kernels->pair_product != NULL) {
+  if (desc->arithmetic == A4J_ARITHMETIC_BF16 && call->kernels->pair_product != NULL) {
     call->x_pairs = call->workspace + panel_threads(desc, A4J_LANES_MIN) * scratch_floats(desc);
     a4j_rows_run(desc->threads, desc->rows, 5 + 0.1 * (double)desc->dim_in, pair_x, call);
   }
@@ -523,13 +521,11 @@ static int32_t check_strides(const a4j_linear_desc *desc) {
              : A4J_OK;
 }
 
-/* For as many threads as any tier would use, by either way, so a workspace stays large enough when another tier is selected. */
+/* For as many threads as any tier would use, so a workspace stays large enough when another tier is selected. */
 static int64_t product_bytes(const a4j_linear_desc *desc) {
-  int64_t bytes = 0;
-  if (takes_panels(desc))
-    bytes = (panel_threads(desc, A4J_LANES_MIN) * scratch_floats(desc) + x_pair_floats(desc)) * (int64_t)sizeof(float);
-  if (a4j_is_quantized(desc->weight.dtype) && desc->dim_out > 0) bytes = larger(bytes, desc->rows * quantized_row_bytes(desc));
-  return bytes;
+  if (a4j_is_quantized(desc->weight.dtype)) return desc->dim_out > 0 ? desc->rows * quantized_row_bytes(desc) : 0;
+  if (!takes_panels(desc)) return 0;
+  return (panel_threads(desc, A4J_LANES_MIN) * scratch_floats(desc) + x_pair_floats(desc)) * (int64_t)sizeof(float);
 }
 
 /* Where 16-bit rows of x are widened to: after the workspace of the product, at a cache line. */
@@ -588,7 +584,7 @@ int32_t a4j_linear(const a4j_linear_desc *desc, const void *x, const void *weigh
     call.desc = desc = &wide;
     call.x = widening.wide;
   }
-  if (a4j_is_quantized(desc->weight.dtype) && desc->dim_in > 0 && desc->rows <= call.kernels->quantized_rows)
+  if (a4j_is_quantized(desc->weight.dtype) && desc->dim_in > 0)
     run_quantized(&call);
   else if (takes_panels(desc))
     run_panels(&call);

@@ -12,7 +12,6 @@ const struct a4j_kernels a4j_kernels_avx512bf16 = {
                         [A4J_F16] = a4j_attention_tiles_avx512bf16,
                         [A4J_I8] = attention_tiles},
     .pair_product = a4j_pair_product_avx512bf16,
-    .quantized_rows = INT64_MAX,
     .quantize_row = a4j_quantize_row_avx512bf16,
     .quantized_product = a4j_quantized_product_avx512bf16,
 };

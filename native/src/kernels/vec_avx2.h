@@ -143,10 +143,6 @@ static inline vu u_or_pairs(vu a, vu pairs, const int PLACE) {
   if (PLACE == 3) pairs = _mm256_srli_epi16(pairs, 2);
   return _mm256_or_si256(a, _mm256_and_si256(pairs, _mm256_set1_epi8(0x30)));
 }
-/* Byte PLACE of each lane, the lowest first. */
-static inline vu u_byte(vu a, const int PLACE) {
-  return _mm256_and_si256(_mm256_srli_epi32(a, 8 * PLACE), _mm256_set1_epi32(255));
-}
 /* The low and the high four bits of each byte. */
 static inline vu u_low_nibbles(vu a) { return _mm256_and_si256(a, _mm256_set1_epi8(15)); }
 static inline vu u_high_nibbles(vu a) { return _mm256_and_si256(_mm256_srli_epi16(a, 4), _mm256_set1_epi8(15)); }

@@ -169,10 +169,6 @@ static inline vu u_or_pairs(vu a, vu pairs, const int PLACE) {
   if (PLACE == 3) pairs = _mm512_srli_epi16(pairs, 2);
   return _mm512_ternarylogic_epi32(a, pairs, _mm512_set1_epi8(0x30), 0xf8); /* a | (pairs & 0x30) */
 }
-/* Byte PLACE of each lane, the lowest first. */
-static inline vu u_byte(vu a, const int PLACE) {
-  return _mm512_and_si512(_mm512_srli_epi32(a, 8 * PLACE), _mm512_set1_epi32(255));
-}
 /* The low and the high four bits of each byte. */
 static inline vu u_low_nibbles(vu a) { return _mm512_and_si512(a, _mm512_set1_epi8(15)); }
 static inline vu u_high_nibbles(vu a) { return _mm512_and_si512(_mm512_srli_epi16(a, 4), _mm512_set1_epi8(15)); }

@@ -134,8 +134,6 @@ static inline vu u_or_pairs(vu a, vu pairs, const int PLACE) {
   if (PLACE == 3) pairs = vshrq_n_u32(pairs, 2);
   return vorrq_u32(a, vandq_u32(pairs, vdupq_n_u32(0x30303030)));
 }
-/* Byte PLACE of each lane, the lowest first. */
-static inline vu u_byte(vu a, const int PLACE) { return vandq_u32(vshlq_u32(a, vdupq_n_s32(-8 * PLACE)), vdupq_n_u32(255)); }
 /* The low and the high four bits of each byte. */
 static inline vu u_low_nibbles(vu a) { return vandq_u32(a, vdupq_n_u32(0x0f0f0f0f)); }
 static inline vu u_high_nibbles(vu a) { return vandq_u32(vshrq_n_u32(a, 4), vdupq_n_u32(0x0f0f0f0f)); }

@@ -181,8 +181,6 @@ static inline vu u_or_pairs(vu a, vu pairs, const int PLACE) {
   if (PLACE == 3) pairs = _mm_srli_epi16(pairs, 2);
   return _mm_or_si128(a, _mm_and_si128(pairs, _mm_set1_epi8(0x30)));
 }
-/* Byte PLACE of each lane, the lowest first. */
-static inline vu u_byte(vu a, const int PLACE) { return _mm_and_si128(_mm_srli_epi32(a, 8 * PLACE), _mm_set1_epi32(255)); }
 /* The low and the high four bits of each byte. */
 static inline vu u_low_nibbles(vu a) { return _mm_and_si128(a, _mm_set1_epi8(15)); }
 static inline vu u_high_nibbles(vu a) { return _mm_and_si128(_mm_srli_epi16(a, 4), _mm_set1_epi8(15)); }
