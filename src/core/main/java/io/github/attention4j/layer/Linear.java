@@ -23,9 +23,8 @@ import java.util.Objects;
  * widened exactly, and what float32 gives is rounded once. The bias is F32. Safe for any number of
  * threads.
  *
- * <p>Quantised weights multiply up to 24 rows of x rounded to 16-bit integers; more rows multiply
- * the weights widened to float32, unless the CPU has dot products of bytes. A row has the same bits
- * in all calls of up to 24 rows, and the same in all calls of more.
+ * <p>Quantised weights multiply rows of x that are rounded to 16-bit integers. A row has the same
+ * bits in every call, whatever other rows the call has.
  */
 public final class Linear {
   /** Null if the weight is quantised. */
