@@ -32,8 +32,12 @@ static inline vf v_load_part(const float *p, int n) {
   return vld1q_f32(t);
 }
 static inline void v_store_part(float *p, vf a, int n) {
-  float t[4];
-  vst1q_f32(t, a);
+  if (n == A4J_LANES) {
+    v_store(p, a);
+    return;
+  }
+  float t[A4J_LANES];
+  v_store(t, a);
   memcpy(p, t, (size_t)n * sizeof *p);
 }
 

@@ -36,8 +36,12 @@ static inline vf v_load_part(const float *p, int n) {
   return _mm_loadu_ps(t);
 }
 static inline void v_store_part(float *p, vf a, int n) {
-  float t[4];
-  _mm_storeu_ps(t, a);
+  if (n == A4J_LANES) {
+    v_store(p, a);
+    return;
+  }
+  float t[A4J_LANES];
+  v_store(t, a);
   memcpy(p, t, (size_t)n * sizeof *p);
 }
 
