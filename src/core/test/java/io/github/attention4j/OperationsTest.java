@@ -5,12 +5,17 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.github.attention4j.layer.Linear;
+import io.github.attention4j.layer.Quantization;
+import io.github.attention4j.layer.QuantizedWeights;
 import io.github.attention4j.layer.RmsNorm;
 import io.github.attention4j.testing.ChildJvm;
 import java.lang.foreign.Arena;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Iterator;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ExecutorService;
@@ -126,12 +131,65 @@ class OperationsTest {
     assertEquals(
         attention.getBoolean("teamBusy") ? 1 : 2, attention.getInt("threadsUsed"), "" + attention);
     assertTrue(attention.getDuration().toNanos() > 0, attention.toString());
+    assertEquals(4 * 8 * 400 * 64 * Float.BYTES, attention.getLong("bytes"));
     RecordedEvent norm = events.get(1);
     assertEquals("a4j_rms_norm", norm.getString("operation"));
     assertEquals("dtype=F32 rows=5 dim=8 out_dtype=F32", norm.getString("sizes"));
     assertEquals(1, norm.getInt("threadsUsed"));
     String types = events.get(2).getString("sizes");
     assertTrue(types.contains("q.dtype=BF16 k.dtype=BF16 v.dtype=BF16 out.dtype=F16"), types);
+  }
+
+  @Test
+  void shouldRecordTheBytesOfInputsAndOutputs() throws Exception {
+    Map<String, Long> wanted = new LinkedHashMap<>();
+    Path file = temporary.resolve("bytes.jfr");
+    try (Arena arena = Arena.ofConfined();
+        Recording recording = new Recording()) {
+      Tensor q = Tensor.allocate(arena, DType.F32, 2, 6, 5, 8);
+      Tensor out = Tensor.allocate(arena, DType.F32, 2, 6, 5, 8);
+      Tensor k = Tensor.allocate(arena, DType.BF16, 2, 3, 7, 8);
+      Tensor oneKey = Tensor.allocate(arena, DType.F32, 1, 3, 7, 8).expand(0, 2);
+      Tensor mask = Tensor.allocate(arena, DType.BOOL, 5, 7);
+      Tensor weights = Tensor.allocate(arena, DType.F32, 2, 6, 5, 7);
+      Attention plain = Attention.builder().build();
+      KvCache cache = KvCache.allocate(arena, DType.I8, 2, 3, 100, 8);
+      Tensor rows = Tensor.allocate(arena, DType.F32, 2, 3, 4, 8);
+      Tensor x = Tensor.allocate(arena, DType.F32, 9, 64);
+      Tensor y = Tensor.allocate(arena, DType.F16, 9, 20);
+      Linear linear = Linear.random(arena, 64, 20, 1);
+      Tensor stored = Tensor.allocate(arena, DType.BF16, 20, 64);
+      QuantizedWeights codes =
+          QuantizedWeights.quantize(arena, linear.weight(), Quantization.symmetric(4));
+      recording.enable(EVENT);
+      recording.start();
+      plain.forward(q, k, k, out);
+      wanted.put("grouped keys of 16 bits", 4L * 2 * 60 * 8 + 2L * 2 * 42 * 8);
+      plain.forward(q, oneKey, oneKey, out);
+      wanted.put("keys that the batch shares", 4L * 2 * 60 * 8 + 4L * 2 * 21 * 8);
+      Attention.builder()
+          .mask(Mask.allow(mask))
+          .build()
+          .forward(q, k, k, out, Extras.ofWeights(weights));
+      wanted.put("mask and weights", 4L * 960 + 2L * 672 + 35 + 4L * 420);
+      cache.append(rows, rows, new int[] {4, 1});
+      wanted.put("keys to a cache of 8 bits", (4L + 1) * 5 * 3 * 8);
+      wanted.put("values to a cache of 8 bits", (4L + 1) * 5 * 3 * 8);
+      plain.forward(q, cache, out);
+      wanted.put("keys that the cache holds", 4L * 960 + 2L * 5 * 3 * 8);
+      linear.forward(x, y);
+      wanted.put("linear", 4L * 9 * 64 + 4L * 20 * 64 + 2L * 9 * 20);
+      Linear.of(stored).forwardAdd(x, y);
+      wanted.put("a sum, weights of 16 bits", 4L * 9 * 64 + 2L * 20 * 64 + 2L * 2 * 9 * 20);
+      Linear.of(codes).forward(x, y);
+      wanted.put("quantised weights", 4L * 9 * 64 + codes.byteSize() + 2L * 9 * 20);
+      recording.stop();
+      recording.dump(file);
+    }
+    Map<String, Long> recorded = new LinkedHashMap<>();
+    Iterator<RecordedEvent> events = calls(file).iterator();
+    wanted.keySet().forEach(call -> recorded.put(call, events.next().getLong("bytes")));
+    assertEquals(wanted, recorded);
   }
 
   @Test

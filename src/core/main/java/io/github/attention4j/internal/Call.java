@@ -25,6 +25,9 @@ final class Call implements AutoCloseable {
   private final GroupLayout layout;
   private final MemorySegment descriptor;
 
+  /** Of tensors that the descriptor does not show. */
+  private long bytesBeside;
+
   private Call(
       Semaphore permit,
       Object event,
@@ -69,13 +72,23 @@ final class Call implements AutoCloseable {
     return new Call(permit, event, function, layout, descriptor);
   }
 
+  /** Whether somebody is going to read what this call moves. */
+  boolean isRecorded() {
+    return event != null;
+  }
+
+  /** Adds the bytes of tensors that the descriptor does not show, in a call that is recorded. */
+  void moves(long bytes) {
+    bytesBeside += bytes;
+  }
+
   @Override
   public void close() {
     if (permit != null) {
       permit.release();
     }
     if (event != null) {
-      Recording.end(event, function, layout, descriptor);
+      Recording.end(event, function, layout, descriptor, bytesBeside);
     }
   }
 

@@ -10,6 +10,7 @@ import java.util.List;
 import java.util.StringJoiner;
 import java.util.regex.Pattern;
 import jdk.jfr.Category;
+import jdk.jfr.DataAmount;
 import jdk.jfr.Description;
 import jdk.jfr.Enabled;
 import jdk.jfr.Event;
@@ -48,6 +49,11 @@ final class CallEvent extends Event {
   @Description("The call wanted to share its work and found the team busy with another call")
   boolean teamBusy;
 
+  @Label("Bytes")
+  @Description("The elements of the inputs and outputs, each counted once")
+  @DataAmount
+  long bytes;
+
   static boolean isOn() {
     return new CallEvent().isEnabled();
   }
@@ -59,7 +65,7 @@ final class CallEvent extends Event {
     return event;
   }
 
-  void end(String function, GroupLayout layout, MemorySegment descriptor) {
+  void end(String function, GroupLayout layout, MemorySegment descriptor, long bytesBeside) {
     end();
     if (!shouldCommit()) {
       return;
@@ -71,6 +77,7 @@ final class CallEvent extends Event {
     threadsUsed = Math.max(got, 1);
     teamBusy = got < 0;
     sizes = sizes(layout, descriptor);
+    bytes = CallBytes.of(function, layout, descriptor) + bytesBeside;
     commit();
   }
 

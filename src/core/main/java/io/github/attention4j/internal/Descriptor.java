@@ -583,6 +583,7 @@ public final class Descriptor {
   /** How weights are stored: the fields of {@code a4j_storage}. */
   public record Storage(int dtype, int group, int scaleDtype, int minimums) {
     public static final int F32 = 0;
+    public static final int BF16 = 1;
     public static final int F16 = 2;
     public static final int I8 = 3;
     public static final int I4 = 4;

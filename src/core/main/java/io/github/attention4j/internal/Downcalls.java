@@ -120,7 +120,10 @@ public final class Downcalls {
    */
   public static void attention(
       Workspaces.Lease lease, MemorySegment descriptor, AttentionBuffers buffers) {
-    try (Call _ = Call.begin("a4j_attention_full", a4j_attention_desc.layout(), descriptor)) {
+    try (Call call = Call.begin("a4j_attention_full", a4j_attention_desc.layout(), descriptor)) {
+      if (call.isRecorded()) {
+        call.moves(CallBytes.optional(a4j_attention_desc.layout(), descriptor, buffers));
+      }
       MemorySegment workspace = lease.workspace();
       int status = a4j_h.A4J_SMALL_WORKSPACE();
       if (workspace.byteSize() > 0) {
@@ -258,14 +261,20 @@ public final class Downcalls {
 
   public static void blocksPack(
       MemorySegment descriptor, int format, MemorySegment blocks, MemorySegment packed) {
-    try (Call _ = Call.begin("a4j_blocks_pack", a4j_quantized_desc.layout(), descriptor)) {
+    try (Call call = Call.begin("a4j_blocks_pack", a4j_quantized_desc.layout(), descriptor)) {
+      if (call.isRecorded()) {
+        call.moves(blocks.byteSize());
+      }
       check("a4j_blocks_pack", a4j_h.a4j_blocks_pack(descriptor, format, blocks, packed));
     }
   }
 
   public static void blocksWiden(
       MemorySegment descriptor, int format, MemorySegment blocks, MemorySegment out) {
-    try (Call _ = Call.begin("a4j_blocks_widen", a4j_quantized_desc.layout(), descriptor)) {
+    try (Call call = Call.begin("a4j_blocks_widen", a4j_quantized_desc.layout(), descriptor)) {
+      if (call.isRecorded()) {
+        call.moves(blocks.byteSize());
+      }
       check("a4j_blocks_widen", a4j_h.a4j_blocks_widen(descriptor, format, blocks, out));
     }
   }
@@ -381,7 +390,10 @@ public final class Downcalls {
       MemorySegment sum,
       MemorySegment max,
       MemorySegment deviation) {
-    try (Call _ = Call.begin("a4j_area_features", a4j_area_desc.layout(), descriptor)) {
+    try (Call call = Call.begin("a4j_area_features", a4j_area_desc.layout(), descriptor)) {
+      if (call.isRecorded() && noise.address() != 0) {
+        call.moves(CallBytes.noise(a4j_area_desc.layout(), descriptor));
+      }
       check(
           "a4j_area_features",
           a4j_h.a4j_area_features(descriptor, x, noise, mean, sum, max, deviation));

@@ -30,7 +30,12 @@ final class Recording {
     return CallEvent.started();
   }
 
-  static void end(Object event, String function, GroupLayout layout, MemorySegment descriptor) {
-    ((CallEvent) event).end(function, layout, descriptor);
+  static void end(
+      Object event,
+      String function,
+      GroupLayout layout,
+      MemorySegment descriptor,
+      long bytesBeside) {
+    ((CallEvent) event).end(function, layout, descriptor, bytesBeside);
   }
 }
