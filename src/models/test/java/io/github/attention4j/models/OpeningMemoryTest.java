@@ -340,7 +340,7 @@ class OpeningMemoryTest {
     command.addAll(List.of("-Xms64m", "-Xmx64m", "-XX:+AlwaysPreTouch", "-XX:+UseSerialGC"));
     command.add(main.getName());
     command.addAll(List.of(args));
-    ChildJvm child = ChildJvm.start(Map.of(), command).await();
+    ChildJvm child = ChildJvm.start(Map.of(), command).await(10);
     assertEquals(0, child.exit(), child.err());
     return child.out().lines().toList();
   }
