@@ -633,11 +633,11 @@ A4J_API int32_t a4j_linear(const a4j_linear_desc *desc, const void *x, const voi
  * Packs weight [dim_out, dim_in] into panels of A4J_PANEL outputs, with 0 for those beyond the last. The layout is the same for
  * every tier:
  *
- *   float32   [ceil(dim_out / A4J_PANEL)][dim_in][A4J_PANEL]: element [p][d][c] is the weight of output p * A4J_PANEL + c, input d
+ *   F32, F16  [ceil(dim_out / A4J_PANEL)][dim_in][A4J_PANEL]: element [p][d][c] is the weight of output p * A4J_PANEL + c, input d
  *   BF16      [ceil(dim_out / A4J_PANEL)][ceil(dim_in / 2)][A4J_PANEL][2]: element [p][d][c][i] is the weight of input 2 d + i
  *
- * BF16 if weight is A4J_BF16 or arithmetic is A4J_ARITHMETIC_BF16, which rounds other weights. The calls of a4j_linear must
- * have the same weight.dtype and arithmetic. desc.rows and the strides of x and out are not used.
+ * BF16 if weight is A4J_BF16 or arithmetic is A4J_ARITHMETIC_BF16, which rounds other weights; else its type. The calls of
+ * a4j_linear must have the same weight.dtype and arithmetic. desc.rows and the strides of x and out are not used.
  */
 A4J_API int32_t a4j_linear_pack(const a4j_linear_desc *desc, const void *weight, void *packed);
 

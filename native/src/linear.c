@@ -172,6 +172,11 @@ static int panels_hold_pairs(const a4j_linear_desc *desc) {
   return desc->arithmetic == A4J_ARITHMETIC_BF16 || (desc->product == A4J_PRODUCT_PACKED && desc->weight.dtype == A4J_BF16);
 }
 
+/* Whether panels that are packed in advance hold F16. */
+static int panels_hold_halves(const a4j_linear_desc *desc) {
+  return desc->product == A4J_PRODUCT_PACKED && desc->weight.dtype == A4J_F16 && desc->arithmetic == A4J_ARITHMETIC_EXACT;
+}
+
 /* How many floats or pairs a row of x or a column of a panel has. */
 static int64_t units_in(const a4j_linear_desc *desc, int pairs) { return pairs ? ceil_div(desc->dim_in, 2) : desc->dim_in; }
 
@@ -260,7 +265,9 @@ enum { PANELS_TOGETHER = 4, UNITS_PER_THREAD = 4 };
 enum { PANEL_FLOATS = A4J_PANEL * A4J_PANEL_DEPTH, BLOCK_FLOATS = PACKED_ROWS * A4J_PANEL };
 
 static int64_t own_panel_floats(const a4j_linear_desc *desc) { return packs(desc) ? PANEL_FLOATS : 0; }
-static int64_t wide_panel_floats(const a4j_linear_desc *desc) { return panels_hold_pairs(desc) ? PANEL_FLOATS : 0; }
+static int64_t wide_panel_floats(const a4j_linear_desc *desc) {
+  return panels_hold_pairs(desc) || panels_hold_halves(desc) ? PANEL_FLOATS : 0;
+}
 static int64_t scratch_floats(const a4j_linear_desc *desc) {
   return own_panel_floats(desc) + wide_panel_floats(desc) + (needs_block(desc) ? BLOCK_FLOATS : 0);
 }
@@ -280,8 +287,9 @@ static void pair_x(const void *context, int64_t row, int64_t row_end) {
 }
 
 /* The part of a panel that was packed in advance: the columns from col on, from unit u on. */
-static const float *packed_part(const struct call *call, int64_t col, int64_t u) {
-  return (const float *)call->weight + col * units_in(call->desc, panels_hold_pairs(call->desc)) + u * A4J_PANEL;
+static const void *packed_part(const struct call *call, int64_t col, int64_t u) {
+  const int64_t at = col * units_in(call->desc, panels_hold_pairs(call->desc)) + u * A4J_PANEL;
+  return (const char *)call->weight + at * (panels_hold_halves(call->desc) ? 2 : (int64_t)sizeof(float));
 }
 
 /* Adds to the sums of some rows the product with the part of a panel from unit u on, and prefetches the part that is needed
@@ -292,7 +300,7 @@ static void panel_part(const struct call *call, int64_t row, int64_t rows, int64
   const int pairs = panels_hold_pairs(desc), per_unit = pairs ? 2 : 1;
   const int64_t units = units_in(desc, pairs), d = u * per_unit, depth = smaller(part * per_unit, desc->dim_in - d);
   const int64_t cols = smaller(A4J_PANEL, desc->dim_out - col);
-  const float *panel = scratch, *next = scratch;
+  const void *panel = scratch, *next = scratch;
   if (desc->product == A4J_PRODUCT_PACKED) {
     panel = packed_part(call, col, u);
     next = packed_part(call, next_col, next_u);
@@ -308,8 +316,9 @@ static void panel_part(const struct call *call, int64_t row, int64_t rows, int64
   }
   float *wide = scratch + own_panel_floats(desc);
   if (pairs) call->kernels->widen_pairs(depth, panel, wide);
+  if (panels_hold_halves(desc)) call->kernels->convert(depth * A4J_PANEL, A4J_F16, panel, A4J_F32, wide);
   call->kernels->panel_product(rows, cols, depth, call->x + row * desc->x_stride_row + d, desc->x_stride_row,
-                               pairs ? wide : panel, next, bias, accumulate, sums, sums_stride);
+                               wide_panel_floats(desc) > 0 ? wide : panel, next, bias, accumulate, sums, sums_stride);
 }
 
 /* Multiplies each part of x by all panels of the unit before the next part, so it stays in the second-level cache. */
@@ -377,11 +386,28 @@ static void run_panels(struct call *call) {
   a4j_team_run(threads, panel_units, call);
 }
 
+/* Packs a panel of F16, a few inputs at a time, by way of floats, which change no bit of them. */
+static void pack_halves(const struct call *call, int64_t col) {
+  enum { PART = 32 };
+  const int64_t dim = call->desc->dim_in;
+  uint16_t *to = (uint16_t *)(void *)call->out + col * dim;
+  float room[PART * A4J_PANEL];
+  for (int64_t d = 0; d < dim; d += PART) {
+    const int64_t depth = smaller(PART, dim - d);
+    pack(call, col, d, depth, 0, room);
+    call->kernels->convert(depth * A4J_PANEL, A4J_F32, room, A4J_F16, to + d * A4J_PANEL);
+  }
+}
+
 static void pack_units(const void *context, int64_t unit, int64_t unit_end) {
   const struct call *call = context;
   const a4j_linear_desc *desc = call->desc;
   for (; unit < unit_end; unit++) {
     const int64_t col = unit * A4J_PANEL;
+    if (desc->weight.dtype == A4J_F16 && desc->arithmetic == A4J_ARITHMETIC_EXACT) {
+      pack_halves(call, col);
+      continue;
+    }
     const int pairs = desc->weight.dtype == A4J_BF16 || desc->arithmetic == A4J_ARITHMETIC_BF16;
     pack(call, col, 0, desc->dim_in, pairs, call->out + col * units_in(desc, pairs));
   }

@@ -320,7 +320,7 @@ static void storedBy(int dtype, int product, int64_t rows, int64_t dim_in, int64
   reduced.weight.data = (float *)(void *)stored;
   struct tensor packed = {0};
   if (product == A4J_PRODUCT_PACKED) {
-    packed = tensor(((dim_out - 1) / A4J_PANEL + 1) * dim_in, A4J_PANEL, 0, 1);
+    packed = tensor(((dim_out - 1) / A4J_PANEL + 1) * dim_in, dtype == A4J_F16 ? A4J_PANEL / 2 : A4J_PANEL, 0, 1);
     CHECK_INT(a4j_linear_pack(&reduced.d, stored, packed.data), A4J_OK);
     check_guards(&packed, "packed");
     reduced.weight = packed;

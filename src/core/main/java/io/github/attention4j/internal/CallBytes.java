@@ -180,12 +180,9 @@ final class CallBytes {
         : element("weight", "dtype");
   }
 
-  /** In panels everything is float32 or bfloat16. */
+  /** In panels, weights have their own type unless they are rounded. */
   private int packedElement() {
-    boolean bf16 =
-        get("weight", "dtype") == Descriptor.Storage.BF16
-            || get("arithmetic") == Descriptor.ARITHMETIC_BF16;
-    return bf16 ? 2 : F32;
+    return get("arithmetic") == Descriptor.ARITHMETIC_BF16 ? 2 : element("weight", "dtype");
   }
 
   private boolean isQuantized(String storage) {

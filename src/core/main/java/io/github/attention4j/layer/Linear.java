@@ -155,9 +155,9 @@ public final class Linear {
   /**
    * Returns the same projection with a copy of its weights in the order that the matrix product
    * reads. Without it, each call with many rows makes such a copy, which is 3 to 5 % of the time
-   * for 500 rows and more for fewer. The copy is as large as the weights (of F16, twice as large)
-   * and pays off if calls have dozens of rows. For many rows the result has the same bits either
-   * way. Quantised weights are packed already.
+   * for 500 rows and more for fewer. The copy is as large as the weights and pays off if calls have
+   * dozens of rows. For many rows the result has the same bits either way. Quantised weights are
+   * packed already.
    *
    * <p>A BLAS reads weights as they are: with {@code -Da4j.product=blas} nothing is copied and this
    * projection is returned.
@@ -180,7 +180,8 @@ public final class Linear {
     // Pairs of bfloat16 take the place of floats.
     boolean pairs = rounding || weight.dtype() == DType.BF16;
     long units = pairs ? Math.ceilDiv(dimIn, 2L) : dimIn;
-    Tensor copy = Tensor.allocate(arena, DType.F32, panels, units, Descriptor.PANEL);
+    DType type = pairs ? DType.F32 : weight.dtype();
+    Tensor copy = Tensor.allocate(arena, type, panels, units, Descriptor.PANEL);
     try (Workspaces.Lease lease = Workspaces.lease()) {
       MemorySegment d =
           Descriptor.linear(

@@ -103,7 +103,7 @@ class CallBytesTest {
         3 * 64 * F32 + 20 * 64 * 2 + 3 * 20 * F32,
         "a4j_linear",
         a4j_linear_desc.layout(),
-        linear(DType.BF16, Descriptor.ARITHMETIC_EXACT));
+        linear(DType.F16, Descriptor.ARITHMETIC_EXACT));
   }
 
   private MemorySegment linear(DType weight, int arithmetic) {

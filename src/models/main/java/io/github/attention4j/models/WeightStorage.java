@@ -3,9 +3,9 @@ package io.github.attention4j.models;
 /** How an encoder stores its matrices in memory; all else is stored as in the files. */
 public enum WeightStorage {
   /**
-   * Float32, packed for the matrix product. Matrices that are bfloat16 in the files stay bfloat16,
-   * which does not change results. Those in float16 and of int8 exports are widened to two and four
-   * times their size in the file; {@link #BF16} and {@link #INT8} avoid that.
+   * Float32, packed for the matrix product. Matrices that are bfloat16 or float16 in the files stay
+   * so, which does not change results: they are widened while they are multiplied. Those of int8
+   * exports are widened to four times their size in the file; {@link #INT8} avoids that.
    */
   FLOAT32,
 
