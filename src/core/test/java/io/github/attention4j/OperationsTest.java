@@ -205,6 +205,19 @@ class OperationsTest {
     assertEquals(List.of(), calls(file));
   }
 
+  /** The option that the guide shows: without the plus sign, the JVM ignores events it lacks. */
+  @Test
+  void shouldRecordWithTheOptionOfTheGuide() throws Exception {
+    Path file = temporary.resolve("option.jfr");
+    List<String> arguments = new ArrayList<>(ChildJvm.CLASS_PATH);
+    arguments.add(
+        "-XX:StartFlightRecording:settings=default,+" + EVENT + "#enabled=true,filename=" + file);
+    arguments.add(OneCall.class.getName());
+    ChildJvm child = ChildJvm.start(Map.of(), arguments).await();
+    assertEquals(0, child.exit(), child.err());
+    assertEquals(1, calls(file).size());
+  }
+
   /** A runtime image may leave out everything but java.base. */
   @Test
   void shouldRunWithoutFlightRecorder() throws Exception {
