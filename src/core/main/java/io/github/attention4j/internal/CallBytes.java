@@ -2,10 +2,8 @@ package io.github.attention4j.internal;
 
 import io.github.attention4j.bindings.a4j_h;
 import java.lang.foreign.GroupLayout;
-import java.lang.foreign.MemoryLayout.PathElement;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
-import java.util.Arrays;
 import java.util.List;
 import java.util.stream.LongStream;
 
@@ -30,11 +28,11 @@ import java.util.stream.LongStream;
 final class CallBytes {
   private static final int F32 = Float.BYTES;
 
-  private final GroupLayout layout;
+  private final DescriptorFields fields;
   private final MemorySegment descriptor;
 
   private CallBytes(GroupLayout layout, MemorySegment descriptor) {
-    this.layout = layout;
+    this.fields = DescriptorFields.of(layout);
     this.descriptor = descriptor;
   }
 
@@ -51,10 +49,10 @@ final class CallBytes {
       case "a4j_kv_append" ->
           d.tail("counts_offset").sum()
               * d.product("heads", "dim")
-              * (d.element("dtype") + d.element("cache", "dtype"));
+              * (d.element("dtype") + d.element("cache.dtype"));
       case "a4j_linear" -> d.linear();
       case "a4j_linear_pack" ->
-          d.product("dim_in", "dim_out") * (d.element("weight", "dtype") + d.packedElement());
+          d.product("dim_in", "dim_out") * (d.element("weight.dtype") + d.packedElement());
       case "a4j_quantized_pack" ->
           d.product("rows", "dim")
               + d.scales("storage", d.get("rows"), d.get("dim"))
@@ -112,10 +110,10 @@ final class CallBytes {
   private long attention() {
     long queries = batches("q", "q_begins_offset", get("len_q"));
     long outs = isGiven("q_begins_offset") ? queries : get("batch") * get("len_q");
-    return queries * heads("q", "heads_q") * get("maps") * get("dim_qk") * element("q", "dtype")
-        + keys("k") * heads("k", "heads_kv") * get("maps") * get("dim_qk") * element("k", "dtype")
-        + keys("v") * heads("v", "heads_kv") * get("dim_v") * element("v", "dtype")
-        + outs * get("heads_q") * get("dim_v") * element("out", "dtype");
+    return queries * heads("q", "heads_q") * get("maps") * get("dim_qk") * element("q.dtype")
+        + keys("k") * heads("k", "heads_kv") * get("maps") * get("dim_qk") * element("k.dtype")
+        + keys("v") * heads("v", "heads_kv") * get("dim_v") * element("v.dtype")
+        + outs * get("heads_q") * get("dim_v") * element("out.dtype");
   }
 
   /** The rows of keys or values of one head in all batches. */
@@ -136,11 +134,11 @@ final class CallBytes {
   }
 
   private boolean isShared(String view) {
-    return get(view, "page_rows") == 0 && get(view, "stride_batch") == 0;
+    return get(view + ".page_rows") == 0 && get(view + ".stride_batch") == 0;
   }
 
   private long heads(String view, String heads) {
-    return get(view, "stride_head") == 0 ? 1 : get(heads);
+    return get(view + ".stride_head") == 0 ? 1 : get(heads);
   }
 
   /** The bytes of a tensor of every row and key, if it is there. */
@@ -175,24 +173,22 @@ final class CallBytes {
   }
 
   private int weightElement() {
-    return get("product") == Descriptor.PRODUCT_PACKED
-        ? packedElement()
-        : element("weight", "dtype");
+    return get("product") == Descriptor.PRODUCT_PACKED ? packedElement() : element("weight.dtype");
   }
 
   /** In panels, weights have their own type unless they are rounded. */
   private int packedElement() {
-    return get("arithmetic") == Descriptor.ARITHMETIC_BF16 ? 2 : element("weight", "dtype");
+    return get("arithmetic") == Descriptor.ARITHMETIC_BF16 ? 2 : element("weight.dtype");
   }
 
   private boolean isQuantized(String storage) {
-    return get(storage, "group") != 0;
+    return get(storage + ".group") != 0;
   }
 
   /** The bytes of quantised weights in blocks of whole rows. */
   private long quantized(String storage, long rows, long columns) {
     int bits =
-        switch ((int) get(storage, "dtype")) {
+        switch ((int) get(storage + ".dtype")) {
           case Descriptor.Storage.I4 -> 4;
           case Descriptor.Storage.I6 -> 6;
           default -> 8;
@@ -204,11 +200,11 @@ final class CallBytes {
 
   /** The bytes of the scales of quantised weights, and of their minimums. */
   private long scales(String storage, long rows, long columns) {
-    long bytes = rows * (columns / get(storage, "group")) * element(storage, "scale_dtype");
-    if (get(storage, "scale_dtype") == Descriptor.Storage.I8) {
+    long bytes = rows * (columns / get(storage + ".group")) * element(storage + ".scale_dtype");
+    if (get(storage + ".scale_dtype") == Descriptor.Storage.I8) {
       bytes += rows * (columns / a4j_h.A4J_QUANTIZED_SPAN()) * 2;
     }
-    return bytes * (1 + get(storage, "minimums"));
+    return bytes * (1 + get(storage + ".minimums"));
   }
 
   // ---- Others ----
@@ -248,29 +244,24 @@ final class CallBytes {
   // ---- Reading the descriptor ----
 
   private long product(String... sizes) {
-    return Arrays.stream(sizes).mapToLong(this::get).reduce(1, (a, b) -> a * b);
+    long product = 1;
+    for (String size : sizes) {
+      product *= get(size);
+    }
+    return product;
   }
 
-  private int element(String... path) {
-    return bytes((int) get(path));
-  }
-
-  private static int bytes(int dtype) {
-    return switch (dtype) {
+  /** The bytes of an element of a type. */
+  private int element(String dtype) {
+    return switch ((int) get(dtype)) {
       case Descriptor.Storage.F32 -> F32;
       case Descriptor.Storage.BF16, Descriptor.Storage.F16 -> 2;
       default -> 1;
     };
   }
 
-  /** The value of a field, which may be in a struct inside. */
-  private long get(String... path) {
-    PathElement[] elements =
-        Arrays.stream(path).map(PathElement::groupElement).toArray(PathElement[]::new);
-    long offset = layout.byteOffset(elements);
-    return layout.select(elements).byteSize() == Long.BYTES
-        ? descriptor.get(ValueLayout.JAVA_LONG, offset)
-        : descriptor.get(ValueLayout.JAVA_INT, offset);
+  private long get(String field) {
+    return fields.get(descriptor, field);
   }
 
   private boolean isGiven(String offset) {

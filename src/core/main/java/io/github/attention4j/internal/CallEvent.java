@@ -2,12 +2,12 @@ package io.github.attention4j.internal;
 
 import io.github.attention4j.bindings.a4j_h;
 import java.lang.foreign.GroupLayout;
-import java.lang.foreign.MemoryLayout;
-import java.lang.foreign.MemoryLayout.PathElement;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.List;
+import java.util.Map;
 import java.util.StringJoiner;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.regex.Pattern;
 import jdk.jfr.Category;
 import jdk.jfr.DataAmount;
@@ -27,7 +27,11 @@ import jdk.jfr.StackTrace;
 @StackTrace(false)
 final class CallEvent extends Event {
   private static final Pattern SIZES =
-      Pattern.compile("batch|heads\\w*|len\\w*|rows|dim\\w*|height|width|capacity|maps|\\w*dtype");
+      Pattern.compile(
+          "batch|heads\\w*|len\\w*|rows|dim\\w*|height|width|capacity|maps|\\w*dtype|\\w+\\.dtype");
+
+  /** The fields that are told, of each descriptor. */
+  private static final Map<String, List<DescriptorFields.Field>> SHOWN = new ConcurrentHashMap<>();
 
   @Label("Operation")
   String operation;
@@ -84,23 +88,20 @@ final class CallEvent extends Event {
   /** The fields that are sizes or types, such as {@code batch=1 heads_q=8}. */
   private static String sizes(GroupLayout layout, MemorySegment descriptor) {
     StringJoiner text = new StringJoiner(" ");
-    for (MemoryLayout member : layout.memberLayouts()) {
-      String name = member.name().orElse("");
-      if (member instanceof GroupLayout view) {
-        long offset =
-            layout.byteOffset(PathElement.groupElement(name))
-                + view.byteOffset(PathElement.groupElement("dtype"));
-        text.add(name + ".dtype=" + type(descriptor.get(ValueLayout.JAVA_INT, offset)));
-      } else if (SIZES.matcher(name).matches()) {
-        long offset = layout.byteOffset(PathElement.groupElement(name));
-        long value =
-            member.byteSize() == Long.BYTES
-                ? descriptor.get(ValueLayout.JAVA_LONG, offset)
-                : descriptor.get(ValueLayout.JAVA_INT, offset);
-        text.add(name + "=" + (name.endsWith("dtype") ? type(value) : value));
-      }
+    for (DescriptorFields.Field field : shown(layout)) {
+      long value = field.in(descriptor);
+      text.add(field.name() + "=" + (field.name().endsWith("dtype") ? type(value) : value));
     }
     return text.toString();
+  }
+
+  private static List<DescriptorFields.Field> shown(GroupLayout layout) {
+    return SHOWN.computeIfAbsent(
+        layout.name().orElseThrow(),
+        name ->
+            DescriptorFields.of(layout).all().stream()
+                .filter(field -> SIZES.matcher(field.name()).matches())
+                .toList());
   }
 
   /** The name of a value of {@code enum a4j_dtype}. */
