@@ -318,6 +318,33 @@ final class AttentionCall {
     if (cache != null && cache.isStoredApart()) {
       cache.describe(d, this, buffers);
     }
+    describeMask(d, mask, lease, buffers);
+    describeChance(d, extras, buffers);
+    if (maps == 2) {
+      Descriptor.lambdaStrides(d, strideBatchLambda, strideHeadLambda, strideRowLambda);
+      buffers.lambda = lambda == null ? lease.scalar(lambdaValue) : Checks.first(lambda);
+    }
+    if (options.relative() != null) {
+      describeRelative(d, options.relative(), buffers);
+    }
+    for (int i = 0; i < tables.size(); i++) {
+      Descriptor.tableCount(d, i, tables.get(i).count());
+      buffers.tables[i] = Checks.first(tables.get(i));
+    }
+    buffers.out = Checks.first(out);
+    buffers.logsumexp = Checks.firstOrNull(extras.logsumexp());
+    buffers.weights = Checks.firstOrNull(extras.weights());
+    buffers.scores = Checks.firstOrNull(extras.scores());
+    buffers.work = Checks.firstOrNull(extras.work());
+    Downcalls.attention(lease, d, buffers);
+  }
+
+  // Parts of the description, each a method that the JVM's first compiler can take alone: all in
+  // one cost it 50 MB of memory, and it gave up.
+
+  private void describeMask(
+      MemorySegment d, Mask mask, Workspaces.Lease lease, Downcalls.AttentionBuffers buffers) {
+    Tensor allow = mask.allow();
     if (allow != null) {
       Descriptor.maskStrides(
           d, strideBatch(allow), strideHead(allow), strideRow(allow), strideKey(allow));
@@ -327,11 +354,17 @@ final class AttentionCall {
       Descriptor.keyMaskStride(d, lenK);
       buffers.keyMask = Padding.keyMask(lease, mask.tokens(), mask.padToken());
     }
+    Tensor bias = mask.bias();
     if (bias != null) {
       Descriptor.biasStrides(
           d, strideBatch(bias), strideHead(bias), strideRow(bias), strideKey(bias));
       buffers.bias = Checks.first(bias);
     }
+  }
+
+  /** Dropout and noise. */
+  private void describeChance(MemorySegment d, Extras extras, Downcalls.AttentionBuffers buffers) {
+    Tensor keep = extras.keep();
     if (keep != null) {
       Descriptor.keep(
           d,
@@ -349,45 +382,33 @@ final class AttentionCall {
     if (extras.noise() != null) {
       Descriptor.noise(d, extras.noise().weight(), extras.noise().seed());
     }
+    Tensor uniform = extras.uniform();
     if (uniform != null) {
       Descriptor.noiseStrides(
           d, strideBatch(uniform), strideHead(uniform), strideRow(uniform), strideKey(uniform));
       buffers.noise = Checks.first(uniform);
     }
-    if (maps == 2) {
-      Descriptor.lambdaStrides(d, strideBatchLambda, strideHeadLambda, strideRowLambda);
-      buffers.lambda = lambda == null ? lease.scalar(lambdaValue) : Checks.first(lambda);
+  }
+
+  private void describeRelative(
+      MemorySegment d, RelativePositions relative, Downcalls.AttentionBuffers buffers) {
+    Descriptor.relative(
+        d,
+        relative.rows(),
+        relative.zero(),
+        relative.beyond() == RelativePositions.Beyond.CLIP
+            ? Descriptor.BEYOND_CLIP
+            : Descriptor.BEYOND_ZERO,
+        relative.firstWithValues());
+    if (relative.keys() != null) {
+      Descriptor.relativeKeysStrides(d, tableHead(relative.keys()), relative.keys().stride(-2));
+      buffers.relativeKeys = Checks.first(relative.keys());
     }
-    RelativePositions relative = options.relative();
-    if (relative != null) {
-      Descriptor.relative(
-          d,
-          relative.rows(),
-          relative.zero(),
-          relative.beyond() == RelativePositions.Beyond.CLIP
-              ? Descriptor.BEYOND_CLIP
-              : Descriptor.BEYOND_ZERO,
-          relative.firstWithValues());
-      if (relative.keys() != null) {
-        Descriptor.relativeKeysStrides(d, tableHead(relative.keys()), relative.keys().stride(-2));
-        buffers.relativeKeys = Checks.first(relative.keys());
-      }
-      if (relative.values() != null) {
-        Descriptor.relativeValuesStrides(
-            d, tableHead(relative.values()), relative.values().stride(-2));
-        buffers.relativeValues = Checks.first(relative.values());
-      }
+    if (relative.values() != null) {
+      Descriptor.relativeValuesStrides(
+          d, tableHead(relative.values()), relative.values().stride(-2));
+      buffers.relativeValues = Checks.first(relative.values());
     }
-    for (int i = 0; i < tables.size(); i++) {
-      Descriptor.tableCount(d, i, tables.get(i).count());
-      buffers.tables[i] = Checks.first(tables.get(i));
-    }
-    buffers.out = Checks.first(out);
-    buffers.logsumexp = Checks.firstOrNull(extras.logsumexp());
-    buffers.weights = Checks.firstOrNull(extras.weights());
-    buffers.scores = Checks.firstOrNull(extras.scores());
-    buffers.work = Checks.firstOrNull(extras.work());
-    Downcalls.attention(lease, d, buffers);
   }
 
   private static int[] words(Program program, List<Tensor> tables) {
