@@ -2848,7 +2848,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_SHORT_ROW = (int)16384L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:684:1).A4J_SHORT_ROW = 16384
+     * enum enum (unnamed at ./native/include/a4j.h:687:1).A4J_SHORT_ROW = 16384
      * }
      */
     public static int A4J_SHORT_ROW() {
