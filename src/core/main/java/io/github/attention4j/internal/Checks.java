@@ -483,7 +483,11 @@ public final class Checks {
     return tensor.segment().address() + tensor.offset() * tensor.dtype().bytes();
   }
 
+  /** From the first byte of a tensor that has elements to its last. */
   private static long spanBytes(Tensor tensor) {
+    if (tensor.isContiguous()) {
+      return tensor.count() * tensor.dtype().bytes();
+    }
     long span = 1;
     for (int i = 0; i < tensor.rank(); i++) {
       span += (tensor.size(i) - 1) * tensor.stride(i);
