@@ -71,21 +71,24 @@ INLINE void halves(const uint8_t *p, uint32_t *codes) {
   }
 }
 
-/* Codes of 4 bits that stand for numbers of a table. */
+/* Codes of 4 bits that stand for numbers of a table: 16 bytes as in halves(). */
 INLINE void looked_up(const uint8_t *p, const uint8_t table[16], uint32_t *codes) {
-  uint8_t bytes[32];
-  for (int i = 0; i < 16; i++) {
-    bytes[i] = table[p[i] & 15];
-    bytes[16 + i] = table[p[i] >> 4];
+  for (int i = 0; i < 4; i++) {
+    uint32_t low = 0, high = 0;
+    for (int j = 0; j < 4; j++) {
+      low |= (uint32_t)table[p[4 * i + j] & 15] << 8 * j;
+      high |= (uint32_t)table[p[4 * i + j] >> 4] << 8 * j;
+    }
+    codes[i] = low;
+    codes[4 + i] = high;
   }
-  memcpy(codes, bytes, sizeof bytes);
 }
 
 /* Fifth bits of 4 codes, from the low four bits of x. */
 INLINE uint32_t fifths(uint32_t x) { return ((x & 15) * 0x00204081u & 0x01010101u) << 4; }
 
-/* 4 of 2 bits, which 32 bytes have for 128 columns: word i of 64. */
-INLINE uint32_t twos(const uint8_t *p, int i) { return word(p + 32 * (i / 32) + 4 * (i % 8)) >> 2 * (i % 32 / 8) & 0x03030303; }
+/* Of each byte of a word, the bits from `first` on that `mask` keeps. */
+INLINE uint32_t fields(const uint8_t *p, int first, int mask) { return word(p) >> first & in_each_byte(mask); }
 
 /* The scales and minimums of Q4_K and Q5_K, 6 bits each in 12 bytes. Minimums are subtracted there. */
 INLINE void six_bit_numbers(const uint8_t *p, struct parts *to) {
@@ -102,6 +105,9 @@ INLINE void put_power(int exponent, uint8_t *to) {
   const uint32_t bits = exponent < 2 ? 0x00200000u << exponent : (uint32_t)(exponent - 1) << 23;
   memcpy(to, &bits, sizeof bits);
 }
+
+/* For word w of each eighth e of 64 words. Within an eighth all are shifted alike, so the compiler makes vectors of them. */
+#define FOR_EIGHTS(e, w) _Pragma("GCC unroll 8") for (int e = 0; e < 8; e++) for (int w = 0; w < 8; w++)
 
 /* b is a block of the format, and to what it becomes. */
 INLINE void take_apart(const int FORMAT, const uint8_t *b, struct parts *to) {
@@ -140,7 +146,7 @@ INLINE void take_apart(const int FORMAT, const uint8_t *b, struct parts *to) {
       to->scales[g] = b[g] & 15;
       to->minimums[g] = (uint8_t) - (b[g] >> 4);
     }
-    for (int i = 0; i < 64; i++) codes[i] = twos(b + 16, i);
+    FOR_EIGHTS(e, w) { codes[8 * e + w] = fields(b + 16 + 32 * (e / 4) + 4 * w, 2 * (e % 4), 3); }
     break;
   case A4J_Q3_K:
     memcpy(to->outer_scale, b + 108, 2);
@@ -148,26 +154,28 @@ INLINE void take_apart(const int FORMAT, const uint8_t *b, struct parts *to) {
       const int low = g < 8 ? b[96 + g] & 15 : b[96 + g - 8] >> 4;
       to->scales[g] = (uint8_t)((low | (b[104 + g % 4] >> 2 * (g / 4) & 3) << 4) - 32);
     }
-    for (int i = 0; i < 64; i++)
-      codes[i] = (twos(b + 32, i) | (word(b + 4 * (i % 8)) >> i / 8 & 0x01010101) << 2) + raised(FORMAT, 4);
+    FOR_EIGHTS(e, w) {
+      codes[8 * e + w] =
+          (fields(b + 32 + 32 * (e / 4) + 4 * w, 2 * (e % 4), 3) | fields(b + 4 * w, e, 1) << 2) + raised(FORMAT, 4);
+    }
     break;
   case A4J_Q4_K:
   case A4J_Q5_K:
     memcpy(to->outer_scale, b, 2);
     memcpy(to->outer_minimum, b + 2, 2);
     six_bit_numbers(b + 4, to);
-    for (int i = 0; i < 64; i++) {
-      const uint32_t both = word(b + (FORMAT == A4J_Q4_K ? 16 : 48) + 32 * (i / 16) + 4 * (i % 8));
-      codes[i] = both >> (i % 16 < 8 ? 0 : 4) & 0x0f0f0f0f;
-      if (FORMAT == A4J_Q5_K) codes[i] |= (word(b + 16 + 4 * (i % 8)) >> i / 8 & 0x01010101) << 4;
+    FOR_EIGHTS(e, w) {
+      codes[8 * e + w] = fields(b + (FORMAT == A4J_Q4_K ? 16 : 48) + 32 * (e / 2) + 4 * w, 4 * (e % 2), 15);
+      if (FORMAT == A4J_Q5_K) codes[8 * e + w] |= fields(b + 16 + 4 * w, e, 1) << 4;
     }
     break;
   case A4J_Q6_K:
     memcpy(to->outer_scale, b + 208, 2);
     memcpy(to->scales, b + 192, 16);
-    for (int i = 0; i < 64; i++) {
-      const uint32_t low = word(b + 64 * (i / 32) + 4 * (i % 16)) >> (i % 32 < 16 ? 0 : 4) & 0x0f0f0f0f;
-      codes[i] = (low | twos(b + 128, i) << 4) + raised(FORMAT, 32);
+    FOR_EIGHTS(e, w) {
+      codes[8 * e + w] = (fields(b + 64 * (e / 4) + 32 * (e % 2) + 4 * w, e % 4 / 2 * 4, 15) |
+                          fields(b + 128 + 32 * (e / 4) + 4 * w, 2 * (e % 4), 3) << 4) +
+                         raised(FORMAT, 32);
     }
     break;
   case A4J_IQ4_NL:
@@ -189,6 +197,9 @@ INLINE void take_apart(const int FORMAT, const uint8_t *b, struct parts *to) {
   }
 }
 
+/* take_apart of one format. It is a function, because the compiler would make twice the code if all were inlined in their loops. */
+typedef void apart_fn(const uint8_t *block, struct parts *to);
+
 /* ---- Packing ---- */
 
 /* A block as a row of the groups that begin at `to`, with the numbers of their span. */
@@ -207,7 +218,7 @@ INLINE void put(const a4j_storage *s, int groups, const struct parts *parts, int
   }
 }
 
-INLINE void pack_format(const struct call *call, const int FORMAT, int64_t block, int64_t block_end) {
+INLINE void pack_format(const struct call *call, const int FORMAT, apart_fn *const apart, int64_t block, int64_t block_end) {
   const a4j_quantized_desc *desc = call->desc;
   const a4j_storage s = formats[FORMAT].storage;
   const int columns = formats[FORMAT].columns, bytes = formats[FORMAT].bytes, groups = columns / s.group;
@@ -220,7 +231,7 @@ INLINE void pack_format(const struct call *call, const int FORMAT, int64_t block
     for (int64_t i = 0; i < in_row; i++)
       for (int64_t r = 0; r < rows; r++) {
         struct parts parts;
-        take_apart(FORMAT, from + (r * in_row + i) * bytes, &parts);
+        apart(from + (r * in_row + i) * bytes, &parts);
         put(&s, groups, &parts, (int)r, to + i * step);
       }
   }
@@ -228,7 +239,7 @@ INLINE void pack_format(const struct call *call, const int FORMAT, int64_t block
 
 /* ---- Widening ---- */
 
-INLINE void widen_format(const struct call *call, const int FORMAT, int64_t row, int64_t row_end) {
+INLINE void widen_format(const struct call *call, const int FORMAT, apart_fn *const apart, int64_t row, int64_t row_end) {
   const a4j_quantized_desc *desc = call->desc;
   const a4j_storage *s = &formats[FORMAT].storage;
   const int columns = formats[FORMAT].columns, bytes = formats[FORMAT].bytes;
@@ -237,7 +248,7 @@ INLINE void widen_format(const struct call *call, const int FORMAT, int64_t row,
     for (int64_t i = 0; i < in_row; i++) {
       struct parts parts;
       float x[MOST_COLUMNS], outer = 1, outer_minimum = 1;
-      take_apart(FORMAT, call->blocks + (row * in_row + i) * bytes, &parts);
+      apart(call->blocks + (row * in_row + i) * bytes, &parts);
       if (a4j_scales_are_nested(s)) {
         outer = a4j_number(call->kernels, A4J_F16, parts.outer_scale);
         if (s->minimums) outer_minimum = a4j_number(call->kernels, A4J_F16, parts.outer_minimum);
@@ -263,10 +274,13 @@ INLINE void widen_format(const struct call *call, const int FORMAT, int64_t row,
 typedef void part_fn(const void *call, int64_t from, int64_t to);
 
 #define FUNCTIONS(format)                                                                                                      \
+  static void apart_##format(const uint8_t *block, struct parts *to) { take_apart(format, block, to); }                        \
   static void pack_##format(const void *call, int64_t block, int64_t block_end) {                                              \
-    pack_format(call, format, block, block_end);                                                                               \
+    pack_format(call, format, apart_##format, block, block_end);                                                               \
   }                                                                                                                            \
-  static void widen_##format(const void *call, int64_t row, int64_t row_end) { widen_format(call, format, row, row_end); }
+  static void widen_##format(const void *call, int64_t row, int64_t row_end) {                                                 \
+    widen_format(call, format, apart_##format, row, row_end);                                                                  \
+  }
 FOR_EVERY_FORMAT(FUNCTIONS)
 
 #define PACKER(format) [format] = pack_##format,
