@@ -18,7 +18,7 @@ enum {
   A4J_STRIP_KEYS = A4J_KEY_STRIP + A4J_KEY_BLOCK,        /* and those of the blocks that begin among them */
   A4J_LANES_MIN = 4,                                     /* the fewest lanes of any tier */
   A4J_LINE_FLOATS = 16,                                  /* floats in a line of the cache */
-  A4J_STORAGES = 4,                                      /* types of stored keys and values, enum a4j_dtype */
+  A4J_STORAGES = 6,                                      /* types of stored numbers, enum a4j_dtype */
   A4J_TILE_MAX = 48,                                     /* the most rows of any tier's attention tile */
   A4J_TILE_GROUP = 4,                                    /* the most tiles of a group */
   A4J_FEW_ROWS = 8,                                      /* the most rows of each map that attention_rows takes */
@@ -122,7 +122,15 @@ struct a4j_linear_attention_call {
   float *state, *out;
 };
 
-/* `scratch` belongs to the calling thread, has the size that attention.c plans, and is aligned to 64 bytes. */
+/* What there is once for each storage of weights; see the slots. */
+typedef void a4j_linear_fn(int64_t rows, int64_t cols, const float *x, int64_t x_stride_row, const struct a4j_weights *weights,
+                           const float *bias, int accumulate, float *out, int64_t out_stride_row);
+typedef void a4j_pack_fn(int64_t cols, int64_t depth, const struct a4j_weights *weights, float *panel);
+typedef void a4j_quantized_fn(int64_t rows, int64_t cols, const void *x, int64_t x_bytes, const struct a4j_weights *weights,
+                              const float *bias, int accumulate, float *out, int64_t out_stride_row);
+
+/* `scratch` belongs to the calling thread, has the size that attention.c plans, and is aligned to 64 bytes. Slots
+   that are arrays are indexed by storage, and NULL for a storage that they do not take. */
 struct a4j_kernels {
   const char *isa;
   int32_t lanes;     /* floats in a vector */
@@ -149,17 +157,16 @@ struct a4j_kernels {
 
   /* out[r][c] = (accumulate ? out[r][c] : 0) + bias[c] + <x[r], weight[c]>; bias may be NULL. The bits of a result do not
      depend on the other rows and columns of the call. Weights are not quantised. */
-  void (*linear)(int64_t rows, int64_t cols, const float *x, int64_t x_stride_row, const struct a4j_weights *weights,
-                 const float *bias, int accumulate, float *out, int64_t out_stride_row);
+  a4j_linear_fn *linear[A4J_STORAGES];
   /* panel[d][c] = weight[c][d] for d in [0, depth) and columns [0, cols), at most A4J_PANEL; 0 for the columns after them.
      Weights are not quantised. */
-  void (*pack_panel)(int64_t cols, int64_t depth, const struct a4j_weights *weights, float *panel);
+  a4j_pack_fn *pack_panel[A4J_STORAGES];
   /* out[r][c] = (accumulate ? out[r][c] : 0) + bias[c] + sum over d of x[r][d] * panel[d][c]; bias may be NULL. The same holds
      for its bits. The panel at `next` is prefetched meanwhile; it need not exist. */
   void (*panel_product)(int64_t rows, int64_t cols, int64_t depth, const float *x, int64_t x_stride_row, const float *panel,
                         const float *next, const float *bias, int accumulate, float *out, int64_t out_stride_row);
   /* The same with the inputs in pairs of bfloat16: panel[d / 2][c] is the pair of inputs d and d + 1, 0 beyond the last. */
-  void (*pack_pairs)(int64_t cols, int64_t depth, const struct a4j_weights *weights, float *panel);
+  a4j_pack_fn *pack_pairs[A4J_STORAGES];
   /* The panel of floats that such a panel stands for. */
   void (*widen_pairs)(int64_t depth, const float *pairs, float *panel);
   /* panel_product with pairs in place of the floats of x and panel, which depth and x_stride_row count; NULL on tiers without dot
@@ -171,8 +178,7 @@ struct a4j_kernels {
   void (*quantize_row)(int64_t dim, const float *x, const a4j_storage *weights, void *row);
   /* out[r][c] = (accumulate ? out[r][c] : 0) + bias[c] + <x[r], weight[c]> for rows of x from quantize_row, x_bytes apart; bias may be
      NULL. The bits of a result do not depend on the other rows and columns of the call. */
-  void (*quantized_product)(int64_t rows, int64_t cols, const void *x, int64_t x_bytes, const struct a4j_weights *weights,
-                            const float *bias, int accumulate, float *out, int64_t out_stride_row);
+  a4j_quantized_fn *quantized_product[A4J_STORAGES];
   /* One row: out = x / sqrt(mean(x^2) + epsilon) * scale * weight; weight may be NULL, out may be x. */
   void (*rms_norm)(int64_t dim, const float *x, const float *weight, float epsilon, float scale, float *out);
   /* One row: out = (x - mean) * inv_std * weight + bias; weight and bias may be NULL, out may be x. */

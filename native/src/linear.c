@@ -99,8 +99,8 @@ static void pack(const struct call *call, int64_t col, int64_t d, int64_t depth,
   struct a4j_weights weights = weights_of(call, col);
   weights.rows.first = (const char *)weights.rows.first + d * a4j_dtype_bytes(desc->weight.dtype);
   weights.dim -= d;
-  (pairs ? call->kernels->pack_pairs : call->kernels->pack_panel)(smaller(A4J_PANEL, desc->dim_out - col), depth, &weights,
-                                                                  panel);
+  a4j_pack_fn *const *const packers = pairs ? call->kernels->pack_pairs : call->kernels->pack_panel;
+  packers[desc->weight.dtype](smaller(A4J_PANEL, desc->dim_out - col), depth, &weights, panel);
 }
 
 /* ---- From sums to results ---- */
@@ -195,8 +195,8 @@ static void own_tile(const struct call *call, int64_t row, int64_t rows, int64_t
                      int64_t sums_stride) {
   const a4j_linear_desc *desc = call->desc;
   const struct a4j_weights weights = weights_of(call, col);
-  call->kernels->linear(rows, cols, call->x + row * desc->x_stride_row, desc->x_stride_row, &weights,
-                        call->bias == NULL ? NULL : call->bias + col, accumulate, sums, sums_stride);
+  call->kernels->linear[desc->weight.dtype](rows, cols, call->x + row * desc->x_stride_row, desc->x_stride_row, &weights,
+                                            call->bias == NULL ? NULL : call->bias + col, accumulate, sums, sums_stride);
 }
 
 static void own_block(const struct call *call, int64_t row, int64_t row_end, int64_t col, int64_t cols) {
@@ -440,12 +440,13 @@ static void quantized_block(const struct call *call, int64_t row, int64_t rows, 
   const char *x = (const char *)call->workspace + row * x_bytes;
   const float *bias = call->bias == NULL ? NULL : call->bias + col;
   float *out = call->out + row * desc->out_stride_row + col, block[QUANTIZED_X_ROWS * QUANTIZED_COLS];
+  a4j_quantized_fn *const product = call->kernels->quantized_product[desc->weight.dtype];
   if (needs_block(desc)) {
-    call->kernels->quantized_product(rows, cols, x, x_bytes, &weights, bias, 0, block, QUANTIZED_COLS);
+    product(rows, cols, x, x_bytes, &weights, bias, 0, block, QUANTIZED_COLS);
     finish(call, row, rows, col, cols, block, QUANTIZED_COLS);
     return;
   }
-  call->kernels->quantized_product(rows, cols, x, x_bytes, &weights, bias, accumulates(desc), out, desc->out_stride_row);
+  product(rows, cols, x, x_bytes, &weights, bias, accumulates(desc), out, desc->out_stride_row);
   if (finishes(desc)) finish(call, row, rows, col, cols, out, desc->out_stride_row);
 }
 

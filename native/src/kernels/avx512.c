@@ -13,5 +13,7 @@ const struct a4j_kernels a4j_kernels_avx512bf16 = {
                         [A4J_I8] = attention_tiles},
     .pair_product = a4j_pair_product_avx512bf16,
     .quantize_row = a4j_quantize_row_avx512bf16,
-    .quantized_product = a4j_quantized_product_avx512bf16,
+    .quantized_product = {[A4J_I8] = a4j_quantized_i8_avx512bf16,
+                          [A4J_I4] = a4j_quantized_i4_avx512bf16,
+                          [A4J_I6] = a4j_quantized_i6_avx512bf16},
 };

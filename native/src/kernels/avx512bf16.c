@@ -29,8 +29,6 @@ void a4j_quantize_row_avx512bf16(int64_t dim, const float *x, const a4j_storage 
   quantize_row(dim, x, weights, row);
 }
 
-void a4j_quantized_product_avx512bf16(int64_t rows, int64_t cols, const void *x, int64_t x_bytes,
-                                      const struct a4j_weights *weights, const float *bias, int accumulate, float *out,
-                                      int64_t out_stride_row) {
-  quantized_product(rows, cols, x, x_bytes, weights, bias, accumulate, out, out_stride_row);
-}
+QUANTIZED_PRODUCT(extern, a4j_quantized_i8_avx512bf16, A4J_I8)
+QUANTIZED_PRODUCT(extern, a4j_quantized_i4_avx512bf16, A4J_I4)
+QUANTIZED_PRODUCT(extern, a4j_quantized_i6_avx512bf16, A4J_I6)

@@ -9,8 +9,6 @@ void a4j_pair_product_avx512bf16(int64_t rows, int64_t cols, int64_t depth, cons
                                  const float *panel, const float *next, const float *bias, int accumulate, float *out,
                                  int64_t out_stride_row);
 void a4j_quantize_row_avx512bf16(int64_t dim, const float *x, const a4j_storage *weights, void *row);
-void a4j_quantized_product_avx512bf16(int64_t rows, int64_t cols, const void *x, int64_t x_bytes,
-                                      const struct a4j_weights *weights, const float *bias, int accumulate, float *out,
-                                      int64_t out_stride_row);
+a4j_quantized_fn a4j_quantized_i8_avx512bf16, a4j_quantized_i4_avx512bf16, a4j_quantized_i6_avx512bf16;
 
 #endif
