@@ -130,9 +130,11 @@ public final class A4j {
   }
 
   /**
-   * Limits how many calls of all threads compute at once; the others wait. Each call uses at least
-   * its own thread, so this bounds the processors and the workspaces that a service with many
-   * request threads uses. A virtual thread that waits does not occupy its carrier.
+   * Limits how many calls of all threads compute at once; the others wait, in the order in which
+   * they came. A layer is one call. Each call uses at least its own thread, and takes memory only
+   * when it may compute, so this bounds the processors and the memory that a service with many
+   * request threads uses. An interrupt does not end the wait, and stays set; a virtual thread that
+   * waits does not occupy its carrier.
    *
    * @param most at least 1, or 0 for any number, as at first; for calls that begin later
    * @throws IllegalArgumentException if {@code most < 0}
@@ -152,10 +154,12 @@ public final class A4j {
    */
   public static Health health() {
     NativeLibrary.load();
+    long shared = NativeLibrary.sharedCalls(); // counted after the calls, so read before them
+    long busy = NativeLibrary.busyCalls();
     return new Health(
         NativeLibrary.calls(),
-        NativeLibrary.sharedCalls(),
-        NativeLibrary.busyCalls(),
+        shared,
+        busy,
         NativeLibrary.waitingCalls(),
         NativeLibrary.teamThreads(),
         NativeLibrary.teamFailure(),

@@ -9,13 +9,13 @@ package io.github.attention4j;
  * @param busyCalls those that would have been, found the team busy with another call and were
  *     computed by their own thread. Many of them, beside idle processors, say that fewer and larger
  *     calls would be faster.
- * @param waitingCalls those that wait now, because of {@link A4j#concurrentCalls(int)}
+ * @param waitingCalls threads that wait now, because of {@link A4j#concurrentCalls(int)}
  * @param teamThreads how many threads the team has so far, a caller's own included; 0 before its
  *     first use
  * @param teamFailure why it has no more, or null
- * @param workspaceBytes native memory that is kept for the next calls, at most 128 MB for each
- *     core. It counts as direct memory of the JVM ({@code -XX:MaxDirectMemorySize}); tensors belong
- *     to the caller's arenas and do not.
+ * @param workspaceBytes native memory that operations and layers keep for the next calls, at most
+ *     256 MB for each core and usually a few. It counts as direct memory of the JVM ({@code
+ *     -XX:MaxDirectMemorySize}); tensors belong to the caller's arenas and do not.
  */
 public record Health(
     long calls,

@@ -2,24 +2,19 @@ package io.github.attention4j.internal;
 
 import java.lang.foreign.GroupLayout;
 import java.lang.foreign.MemorySegment;
-import java.util.concurrent.Semaphore;
 import java.util.concurrent.atomic.LongAdder;
 
 /**
- * One native call from beginning to end: it is counted, waits if the limit of concurrent calls is
- * reached, and becomes an event if a recording asks for it. Without a limit and a recording, all
- * calls share one object, and beginning one costs a few nanoseconds.
+ * One native call from beginning to end: it is counted, and becomes an event if a recording asks
+ * for it. Without a recording, all calls share one object, and beginning one costs a few
+ * nanoseconds.
  */
 final class Call implements AutoCloseable {
   private static final LongAdder COUNT = new LongAdder();
 
-  /** The one that neither holds a permit nor is recorded. */
-  private static final Call PLAIN = new Call(null, null, null, null, null);
+  /** The one that is not recorded. */
+  private static final Call PLAIN = new Call(null, null, null, null);
 
-  /** Null if any number of calls may compute at once. */
-  private static volatile Semaphore limit;
-
-  private final Semaphore permit;
   private final Object event;
   private final String function;
   private final GroupLayout layout;
@@ -28,13 +23,7 @@ final class Call implements AutoCloseable {
   /** Of tensors that the descriptor does not show. */
   private long bytesBeside;
 
-  private Call(
-      Semaphore permit,
-      Object event,
-      String function,
-      GroupLayout layout,
-      MemorySegment descriptor) {
-    this.permit = permit;
+  private Call(Object event, String function, GroupLayout layout, MemorySegment descriptor) {
     this.event = event;
     this.function = function;
     this.layout = layout;
@@ -51,25 +40,7 @@ final class Call implements AutoCloseable {
   static Call begin(String function, GroupLayout layout, MemorySegment descriptor) {
     NativeLibrary.load();
     COUNT.increment();
-    Semaphore now = limit;
-    boolean recorded = Recording.isOn();
-    return now == null && !recorded
-        ? PLAIN
-        : beginSlowly(now, recorded, function, layout, descriptor);
-  }
-
-  /** The event includes the wait, so its duration is what the caller sees. */
-  private static Call beginSlowly(
-      Semaphore permit,
-      boolean recorded,
-      String function,
-      GroupLayout layout,
-      MemorySegment descriptor) {
-    Object event = recorded ? Recording.begin() : null;
-    if (permit != null) {
-      permit.acquireUninterruptibly();
-    }
-    return new Call(permit, event, function, layout, descriptor);
+    return Recording.isOn() ? new Call(Recording.begin(), function, layout, descriptor) : PLAIN;
   }
 
   /** Whether somebody is going to read what this call moves. */
@@ -84,9 +55,6 @@ final class Call implements AutoCloseable {
 
   @Override
   public void close() {
-    if (permit != null) {
-      permit.release();
-    }
     if (event != null) {
       Recording.end(event, function, layout, descriptor, bytesBeside);
     }
@@ -95,16 +63,5 @@ final class Call implements AutoCloseable {
   /** How many calls were begun since this class was loaded. */
   static long count() {
     return COUNT.sum();
-  }
-
-  /** How many calls are waiting for others to end. */
-  static int waiting() {
-    Semaphore now = limit;
-    return now == null ? 0 : now.getQueueLength();
-  }
-
-  /** Limits how many calls compute at once; 0 for no limit. */
-  static void limit(int most) {
-    limit = most == 0 ? null : new Semaphore(most);
   }
 }

@@ -22,13 +22,14 @@ import jdk.jfr.StackTrace;
 @Name("io.github.attention4j.Call")
 @Label("attention4j call")
 @Category("attention4j")
-@Description("One operation in native code; its duration includes waiting for the limit of calls")
+@Description(
+    "One operation in native code; waiting for the limit on concurrent calls comes before it")
 @Enabled(false)
 @StackTrace(false)
 final class CallEvent extends Event {
   private static final Pattern SIZES =
       Pattern.compile(
-          "batch|heads\\w*|len\\w*|rows|dim\\w*|height|width|capacity|maps|\\w*dtype|\\w+\\.dtype");
+          "batch|heads\\w*|len(_\\w+)?|rows|dim\\w*|height|width|capacity|maps|\\w*dtype|\\w+\\.dtype");
 
   /** The fields that are told, of each descriptor. */
   private static final Map<String, List<DescriptorFields.Field>> SHOWN = new ConcurrentHashMap<>();

@@ -10,6 +10,7 @@ import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
+import java.nio.file.InvalidPathException;
 import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
@@ -27,7 +28,9 @@ import java.util.HexFormat;
 import java.util.List;
 import java.util.Set;
 import java.util.UUID;
+import java.util.function.BiConsumer;
 import java.util.function.Function;
+import java.util.regex.Pattern;
 
 /**
  * Unpacks the native libraries of a jar into a directory where later processes find them.
@@ -40,16 +43,21 @@ import java.util.function.Function;
  * about 80 ms in a new JVM, so verified files are marked with a fixed modification time, which any
  * later write changes.
  *
- * <p>A directory is only used if it belongs to this user or to root and no other user can write to
- * it.
+ * <p>A directory is only used if it belongs to this user or to root, and nobody beside its owner
+ * and its group can write to it.
  */
 final class NativeCache {
   static final String INDEX = "index.txt";
 
   /** The prefix of the copies for further class loaders. */
-  private static final String COPY = "copy-";
+  private static final String COPY = "attention4j-copy-";
 
   private static final String UNFINISHED = ".tmp";
+
+  /** The names of files that are only there for a moment, unless their process is killed. */
+  private static final Pattern MOMENTARY =
+      Pattern.compile(
+          COPY + "\\d+\\.so|.+\\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\\" + UNFINISHED);
 
   private static final FileTime VERIFIED = FileTime.from(Instant.parse("2001-02-03T04:05:06Z"));
 
@@ -67,37 +75,68 @@ final class NativeCache {
 
   private NativeCache() {}
 
-  /** The directories to try, best first. */
-  static List<Path> directories() {
+  /**
+   * The directories to try, best first.
+   *
+   * @param impossible is told the names that cannot be directories here, and why: the encoding of
+   *     the locale may have no such characters
+   */
+  static List<Path> directories(BiConsumer<String, Exception> impossible) {
+    List<Path> directories = new ArrayList<>();
     String named = NativeLibrary.property("a4j.cache");
     if (named != null) {
-      return List.of(Path.of(named).toAbsolutePath());
+      Path directory = path("-Da4j.cache=" + named, named, impossible);
+      return directory == null ? List.of() : List.of(directory.toAbsolutePath());
     }
-    List<Path> directories = new ArrayList<>();
     String cache = System.getenv("XDG_CACHE_HOME");
-    if (cache != null && Path.of(cache).isAbsolute()) {
-      directories.add(Path.of(cache, "attention4j"));
+    Path below = path("XDG_CACHE_HOME=" + cache, cache, impossible);
+    if (below != null && below.isAbsolute()) {
+      directories.add(below.resolve("attention4j"));
     } else {
-      Path home = Path.of(System.getProperty("user.home"));
-      if (home.isAbsolute()) { // "?" for a user without an entry in the password file
+      String name = System.getProperty("user.home");
+      Path home = path("user.home=" + name, name, impossible);
+      if (home != null && home.isAbsolute()) { // "?" for a user without an entry in passwd
         directories.add(home.resolve(".cache", "attention4j"));
       }
     }
-    directories.add(temporary());
+    addTemporary(directories, impossible);
     return directories;
   }
 
+  /** The directories to try for a copy that is deleted at once, best first. */
+  static List<Path> directoriesForCopies() {
+    List<Path> directories = new ArrayList<>(directories((name, failure) -> {}));
+    addTemporary(directories, (name, failure) -> {});
+    return directories.stream().distinct().toList();
+  }
+
   /** Named after the user's id: users of a container may have no name, which Java shows as "?". */
-  private static Path temporary() {
+  private static void addTemporary(List<Path> to, BiConsumer<String, Exception> impossible) {
     Object user;
     try {
       user = self();
     } catch (IOException noProc) {
       user = System.getProperty("user.name"); // without /proc, every directory is refused anyway
     }
-    return Path.of(System.getProperty("java.io.tmpdir"))
-        .toAbsolutePath()
-        .resolve("attention4j-" + user);
+    String name = System.getProperty("java.io.tmpdir");
+    if (name == null) {
+      impossible.accept("java.io.tmpdir", new IOException("the property is not set"));
+      return;
+    }
+    Path directory = path("java.io.tmpdir=" + name, name, impossible);
+    if (directory != null) {
+      to.add(directory.toAbsolutePath().resolve("attention4j-" + user));
+    }
+  }
+
+  /** Null if there is no name, or it cannot be a path. */
+  private static Path path(String what, String name, BiConsumer<String, Exception> impossible) {
+    try {
+      return name == null ? null : Path.of(name);
+    } catch (InvalidPathException failure) {
+      impossible.accept(what, failure);
+      return null;
+    }
   }
 
   /**
@@ -209,10 +248,9 @@ final class NativeCache {
   private static void deleteAbandoned(Path directory) {
     Instant limit = Instant.now().minus(ABANDONED);
     DirectoryStream.Filter<Path> leftOver =
-        file -> {
-          String name = file.getFileName().toString();
-          return name.endsWith(UNFINISHED) || name.startsWith(COPY);
-        };
+        file ->
+            MOMENTARY.matcher(file.getFileName().toString()).matches()
+                && Files.isRegularFile(file, LinkOption.NOFOLLOW_LINKS);
     try (DirectoryStream<Path> files = Files.newDirectoryStream(directory, leftOver)) {
       for (Path file : files) {
         if (Files.getLastModifiedTime(file).toInstant().isBefore(limit)) {

@@ -143,7 +143,7 @@ public final class NativeLibrary {
       }
     }
 
-    for (Path directory : NativeCache.directories()) {
+    for (Path directory : cacheDirectories(attempts)) {
       try {
         Path unpacked = NativeCache.unpack(NativeLibrary::bundled, directory);
         Path library = systemLoad(unpacked.resolve(LIBRARY));
@@ -154,6 +154,11 @@ public final class NativeLibrary {
       }
     }
     throw cannotLoad(attempts);
+  }
+
+  /** Those to try; names that cannot be directories here are failed attempts already. */
+  private static List<Path> cacheDirectories(List<Attempt> attempts) {
+    return NativeCache.directories((name, failure) -> attempts.add(new Attempt(name, failure)));
   }
 
   /** Uses {@link System#load}, so that the lookup of the generated class finds the symbols. */
@@ -179,11 +184,8 @@ public final class NativeLibrary {
    */
   @SuppressWarnings("restricted")
   private static void loadCopy(Path library) throws IOException {
-    List<Path> directories = new ArrayList<>();
-    directories.add(library.getParent());
-    directories.addAll(NativeCache.directories());
-    IOException failures = null;
-    for (Path directory : directories) {
+    IOException failures = new IOException("no directory could take a copy of " + library);
+    for (Path directory : NativeCache.directoriesForCopies()) {
       try {
         Path copy = NativeCache.copy(library, directory);
         try {
@@ -195,9 +197,7 @@ public final class NativeLibrary {
       } catch (IOException | UnsatisfiedLinkError failure) {
         String message = "no copy of the library for another class loader in " + directory;
         IOException next = new IOException(message + ": " + reason(failure), failure);
-        if (failures != null) {
-          next.addSuppressed(failures);
-        }
+        next.addSuppressed(failures);
         failures = next;
       }
     }
@@ -295,7 +295,7 @@ public final class NativeLibrary {
         attempts.add(new Attempt(exploded.toString(), failure));
       }
     } else {
-      for (Path directory : NativeCache.directories()) {
+      for (Path directory : cacheDirectories(attempts)) {
         try {
           Blas opened = openBlas(bundle, NativeCache.unpack(bundle, directory));
           logFallback(directory, attempts);
@@ -368,17 +368,17 @@ public final class NativeLibrary {
 
   /** How many calls are waiting for others to end. */
   public static int waitingCalls() {
-    return Call.waiting();
+    return CallLimit.waiting();
   }
 
   /** Limits how many calls may compute at the same time; 0 for no limit. */
   public static void limitCalls(int most) {
-    Call.limit(most);
+    CallLimit.set(most);
   }
 
-  /** Bytes of the workspaces that are kept for later calls. */
+  /** Bytes of direct memory that are kept for later calls. */
   public static long workspaceBytes() {
-    return Workspaces.bytesKept();
+    return Workspaces.bytesKept() + Scratch.bytesKept();
   }
 
   /** The name of the kernels in use. */
@@ -428,7 +428,7 @@ public final class NativeLibrary {
   }
 
   /** Every fallback is logged here; most processes never need the logger, and never load it. */
-  private static void warn(String message, Object... words) {
+  static void warn(String message, Object... words) {
     System.getLogger("io.github.attention4j").log(System.Logger.Level.WARNING, message, words);
   }
 

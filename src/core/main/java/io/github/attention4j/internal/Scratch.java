@@ -13,13 +13,18 @@ import java.util.concurrent.atomic.AtomicReferenceArray;
  * <p>New memory is zeroed, and large blocks are mapped page by page on first access: a sixth of the
  * time of an encoder block over 4096 tokens. So {@link #room} reuses memory from a pool, which
  * keeps at most as many blocks as there are cores, each of at most 64 MiB.
+ *
+ * <p>It counts as one call for the limit on concurrent calls, with all operations of the layer.
  */
 public final class Scratch implements AutoCloseable {
-  private static final long MOST_BYTES_KEPT = 64L << 20;
-  private static final long ALIGNMENT_BYTES = 64;
+  private static final long ALIGNMENT_BYTES = PooledMemory.ALIGNMENT_BYTES;
   private static final int SLOTS = Runtime.getRuntime().availableProcessors();
   private static final AtomicReferenceArray<MemorySegment> POOL = new AtomicReferenceArray<>(SLOTS);
 
+  /** The size of the smallest block for which the JVM had no direct memory. */
+  private static volatile long tooLarge = Long.MAX_VALUE;
+
+  private final CallLimit.Permit permit = CallLimit.enter();
   private final Arena arena = Arena.ofConfined();
   private MemorySegment block = MemorySegment.NULL;
   private boolean borrowed;
@@ -48,7 +53,7 @@ public final class Scratch implements AutoCloseable {
       borrowed = true;
     }
     long bytes = bytesOf(dtype, shape);
-    if (bytes <= MOST_BYTES_KEPT) {
+    if (bytes <= PooledMemory.MOST_BYTES_KEPT) {
       wanted += Math.ceilDiv(bytes, ALIGNMENT_BYTES) * ALIGNMENT_BYTES;
     }
     if (bytes == 0 || bytes > block.byteSize() - used) {
@@ -63,7 +68,7 @@ public final class Scratch implements AutoCloseable {
   private static long bytesOf(DType dtype, long[] shape) {
     long bytes = dtype.bytes();
     for (long size : shape) {
-      if (size > 0 && bytes > MOST_BYTES_KEPT / size) {
+      if (size > 0 && bytes > PooledMemory.MOST_BYTES_KEPT / size) {
         return Long.MAX_VALUE;
       }
       bytes *= size;
@@ -78,9 +83,15 @@ public final class Scratch implements AutoCloseable {
 
   @Override
   public void close() {
-    arena.close();
-    if (borrowed) {
-      giveBack();
+    try {
+      arena.close();
+      if (borrowed) {
+        giveBack();
+      }
+    } finally {
+      if (permit != null) {
+        permit.close();
+      }
     }
   }
 
@@ -94,19 +105,48 @@ public final class Scratch implements AutoCloseable {
     return MemorySegment.NULL;
   }
 
+  /** Bytes of the blocks in the pool. */
+  static long bytesKept() {
+    long bytes = 0;
+    for (int i = 0; i < SLOTS; i++) {
+      MemorySegment block = POOL.get(i);
+      bytes += block == null ? 0 : block.byteSize();
+    }
+    return bytes;
+  }
+
+  /** Leaves all blocks in the pool to the garbage collector. */
+  static void forget() {
+    for (int i = 0; i < SLOTS; i++) {
+      POOL.set(i, null);
+    }
+  }
+
   /** Returns the block to the pool, or a larger one if this call needed more. */
   private void giveBack() {
-    if (wanted > block.byteSize() && wanted <= MOST_BYTES_KEPT) {
-      try {
-        block = Arena.ofAuto().allocate(wanted, ALIGNMENT_BYTES);
-      } catch (OutOfMemoryError noRoom) {
-        return; // the call has succeeded; the next one allocates new memory
-      }
+    if (wanted > block.byteSize() && wanted <= PooledMemory.MOST_BYTES_KEPT && wanted < tooLarge) {
+      grow();
     }
     for (int i = 0; i < SLOTS && block.byteSize() > 0; i++) {
       if (POOL.getPlain(i) == null && POOL.compareAndSet(i, null, block)) {
         return;
       }
+    }
+  }
+
+  /**
+   * Without room, the JVM looks for garbage for half a second before it says so; so that is not
+   * tried again, and layers allocate what they need anew at each call.
+   */
+  private void grow() {
+    try {
+      block = Arena.ofAuto().allocate(wanted, ALIGNMENT_BYTES);
+    } catch (OutOfMemoryError noRoom) {
+      tooLarge = Math.min(tooLarge, wanted);
+      NativeLibrary.warn(
+          "Layers allocate memory at each call, because {0} bytes of direct memory cannot be kept"
+              + " for them (-XX:MaxDirectMemorySize): {1}",
+          Long.toString(wanted), noRoom.getMessage());
     }
   }
 }

@@ -11,22 +11,38 @@ import java.util.concurrent.atomic.AtomicReferenceArray;
  * <p>The pool keeps at most as many leases as there are cores, since no more calls than that can
  * run at once. If it is empty, a call makes a new lease rather than wait; if it is full, a returned
  * lease is left to the garbage collector. It is not a {@code ThreadLocal}, because there may be a
- * hundred thousand virtual threads; and memory comes from automatic arenas, because closing a
- * shared arena costs the whole JVM a handshake.
+ * hundred thousand virtual threads; and what is kept comes from automatic arenas, because closing a
+ * shared arena costs the whole JVM a handshake. Blocks that are too large to keep belong to an
+ * arena of the calling thread, and are freed when the call ends: the garbage collector would not
+ * see in time how much they are.
  *
  * <p>Safe for any number of threads; a lease belongs to the thread that took it.
  */
 public final class Workspaces {
-  /** The most memory that a returned lease keeps; anything larger is rare, and released at once. */
-  private static final long MOST_BYTES_KEPT = 64L << 20;
-
   private static final int SLOTS = Runtime.getRuntime().availableProcessors();
   private static final AtomicReferenceArray<Lease> POOL = new AtomicReferenceArray<>(SLOTS);
 
   private Workspaces() {}
 
-  /** Takes a lease; the same thread must close it when the call has returned. */
+  /**
+   * Takes a lease, after waiting for the limit on concurrent calls. The same thread must close it
+   * when the call has returned.
+   */
   public static Lease lease() {
+    CallLimit.Permit permit = CallLimit.enter();
+    try {
+      Lease lease = take();
+      lease.permit = permit;
+      return lease;
+    } catch (RuntimeException | Error failure) {
+      if (permit != null) {
+        permit.close();
+      }
+      throw failure;
+    }
+  }
+
+  private static Lease take() {
     for (int i = 0; i < SLOTS; i++) {
       if (POOL.getPlain(i) != null) {
         Lease lease = POOL.getAndSet(i, null);
@@ -48,6 +64,13 @@ public final class Workspaces {
     return bytes;
   }
 
+  /** Leaves all leases in the pool to the garbage collector. */
+  static void forget() {
+    for (int i = 0; i < SLOTS; i++) {
+      POOL.set(i, null);
+    }
+  }
+
   /**
    * Three blocks of native memory that grow on demand.
    *
@@ -65,15 +88,19 @@ public final class Workspaces {
    * </pre>
    */
   public static final class Lease implements AutoCloseable {
-    private static final long ALIGNMENT_BYTES = 64;
     private static final long DESCRIPTOR_START = 64;
     private static final long FIRST_BLOCK_BYTES = 1024;
 
-    private MemorySegment block = allocate(FIRST_BLOCK_BYTES);
+    private MemorySegment block = PooledMemory.allocate(FIRST_BLOCK_BYTES);
     private MemorySegment scalar = block.asSlice(0, Float.BYTES);
     private MemorySegment inputs = MemorySegment.NULL;
     private MemorySegment workspace = MemorySegment.NULL;
     private int uses;
+
+    /** The owner of the blocks of this call that are too large to keep; null if there are none. */
+    private Arena large;
+
+    private CallLimit.Permit permit;
 
     /**
      * Every call begins with a lease, so a library that cannot be loaded is reported before
@@ -86,13 +113,16 @@ public final class Workspaces {
     /** Returns zeroed memory for a descriptor and its tail. The previous descriptor is lost. */
     public MemorySegment descriptor(long bytes) {
       if (bytes > block.byteSize() - DESCRIPTOR_START) {
-        block = allocate(Math.addExact(Math.multiplyExact(bytes, 2), DESCRIPTOR_START));
+        block = larger(block.byteSize(), Math.addExact(bytes, DESCRIPTOR_START));
         scalar = block.asSlice(0, Float.BYTES);
       }
       return block.asSlice(DESCRIPTOR_START, bytes).fill((byte) 0);
     }
 
-    /** Returns four bytes that hold this value until the next call of {@code scalar}. */
+    /**
+     * Returns four bytes, beside the descriptor, that hold this value until the next call of {@code
+     * scalar}.
+     */
     public MemorySegment scalar(float value) {
       scalar.set(ValueLayout.JAVA_FLOAT, 0, value);
       return scalar;
@@ -101,9 +131,9 @@ public final class Workspaces {
     /** Returns at least this many bytes of arbitrary content, until the next call of this. */
     public MemorySegment inputs(long bytes) {
       if (bytes > inputs.byteSize()) {
-        long doubled = doubled(inputs);
+        long before = inputs.byteSize();
         inputs = MemorySegment.NULL;
-        inputs = allocate(Math.max(bytes, doubled));
+        inputs = larger(before, bytes);
       }
       return inputs;
     }
@@ -116,15 +146,35 @@ public final class Workspaces {
     /** Returns at least this many bytes of arbitrary content; NULL if none are needed. */
     public MemorySegment workspace(long bytes) {
       if (bytes > workspace.byteSize()) {
-        long doubled = doubled(workspace);
+        long before = workspace.byteSize();
         workspace = MemorySegment.NULL;
-        workspace = allocate(Math.max(bytes, doubled));
+        workspace = larger(before, bytes);
       }
       return workspace;
     }
 
-    private static long doubled(MemorySegment segment) {
-      return Math.min(2 * segment.byteSize(), MOST_BYTES_KEPT);
+    /** A block of at least this size; of twice the size before it, if such a block is kept. */
+    private MemorySegment larger(long before, long bytes) {
+      if (bytes <= PooledMemory.MOST_BYTES_KEPT) {
+        long doubled = Math.min(2 * before, PooledMemory.MOST_BYTES_KEPT);
+        return PooledMemory.allocate(Math.max(bytes, doubled));
+      }
+      if (large == null) {
+        large = Arena.ofConfined();
+      }
+      return LazyMemory.allocate(large, bytes);
+    }
+
+    private void freeLarge() {
+      block = kept(block);
+      inputs = kept(inputs);
+      workspace = kept(workspace);
+      large.close();
+      large = null;
+    }
+
+    private static MemorySegment kept(MemorySegment block) {
+      return block.byteSize() > PooledMemory.MOST_BYTES_KEPT ? MemorySegment.NULL : block;
     }
 
     /** Often at first, when the team grows; later at every 1024th use. */
@@ -139,24 +189,26 @@ public final class Workspaces {
     /** Returns the lease to the pool. */
     @Override
     public void close() {
+      CallLimit.Permit entered = permit;
+      permit = null;
       if (isTimeToAskTheTeam(uses++)) {
         NativeLibrary.logTeamFailure();
       }
-      if (workspace.byteSize() > MOST_BYTES_KEPT) {
-        workspace = MemorySegment.NULL;
+      if (large != null) {
+        freeLarge();
       }
-      if (inputs.byteSize() > MOST_BYTES_KEPT) {
-        inputs = MemorySegment.NULL;
-      }
-      for (int i = 0; i < SLOTS; i++) {
-        if (POOL.getPlain(i) == null && POOL.compareAndSet(i, null, this)) {
-          return;
-        }
+      give(this);
+      if (entered != null) {
+        entered.close();
       }
     }
+  }
 
-    private static MemorySegment allocate(long bytes) {
-      return Arena.ofAuto().allocate(bytes, ALIGNMENT_BYTES);
+  private static void give(Lease lease) {
+    for (int i = 0; i < SLOTS; i++) {
+      if (POOL.getPlain(i) == null && POOL.compareAndSet(i, null, lease)) {
+        return;
+      }
     }
   }
 }

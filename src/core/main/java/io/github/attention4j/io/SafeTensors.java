@@ -177,6 +177,7 @@ public final class SafeTensors implements AutoCloseable {
 
   private static SafeTensors open(Path path, Arena arena, Arena ownArena) throws IOException {
     requireLittleEndian();
+    requireFile(path);
     try (FileChannel channel = FileChannel.open(path, READ)) {
       long fileBytes = channel.size();
       Map<?, ?> header = readHeader(path, channel, fileBytes);
@@ -194,6 +195,12 @@ public final class SafeTensors implements AutoCloseable {
         stored.put(entry.name, new Stored(entry, range, tensor));
       }
       return new SafeTensors(path, stored, metadata, ownArena);
+    }
+  }
+
+  private static void requireFile(Path path) throws IOException {
+    if (Files.isDirectory(path)) {
+      throw new IOException(path + " must be a file: it is a directory");
     }
   }
 
@@ -652,9 +659,7 @@ public final class SafeTensors implements AutoCloseable {
     ByteBuffer header = encodeHeader(ordered, metadata);
 
     Path absolute = path.toAbsolutePath();
-    if (Files.isDirectory(absolute)) {
-      throw new IOException(path + " must be a file: it is a directory");
-    }
+    requireFile(absolute);
     String unique = Long.toHexString(ThreadLocalRandom.current().nextLong());
     Path temporary = absolute.resolveSibling(".safetensors-" + unique + ".tmp");
     try {

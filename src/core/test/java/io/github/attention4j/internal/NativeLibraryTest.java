@@ -35,6 +35,7 @@ import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.UUID;
 import java.util.concurrent.TimeUnit;
 import java.util.spi.ToolProvider;
 import java.util.stream.Stream;
@@ -146,16 +147,38 @@ class NativeLibraryTest {
     Path cache = temporary.resolve("cache");
     ChildJvm.info("-Da4j.cache=" + cache).requireSilentSuccess();
     Path directory = find(cache, "liba4j.so").getParent();
-    Path unfinished = Files.createFile(directory.resolve("liba4j.so.1234.tmp"));
-    Path copy = Files.createFile(directory.resolve("copy-1234.so"));
-    Path fresh = Files.createFile(directory.resolve("liba4j.so.5678.tmp"));
+    Path unfinished = Files.createFile(directory.resolve(unfinished()));
+    Path copy = Files.createFile(directory.resolve("attention4j-copy-1234.so"));
+    Path fresh = Files.createFile(directory.resolve(unfinished()));
+    Path foreign = Files.createFile(directory.resolve("download.tmp"));
     FileTime old = FileTime.from(Instant.now().minus(Duration.ofHours(2)));
-    Files.setLastModifiedTime(unfinished, old);
-    Files.setLastModifiedTime(copy, old);
+    for (Path file : List.of(unfinished, copy, foreign)) {
+      Files.setLastModifiedTime(file, old);
+    }
     ChildJvm.info("-Da4j.cache=" + cache).requireSilentSuccess();
     assertFalse(Files.exists(unfinished), "an old unfinished file was left");
     assertFalse(Files.exists(copy), "an old copy was left");
     assertTrue(Files.exists(fresh), "a file that another process may be writing was removed");
+    assertTrue(Files.exists(foreign), "a file that is not ours was removed");
+  }
+
+  private static String unfinished() {
+    return "liba4j.so." + UUID.randomUUID() + ".tmp";
+  }
+
+  @Test
+  void shouldNameWhatCannotBeADirectoryAndTryTheNext() {
+    try {
+      System.setProperty("a4j.cache", "a\0b");
+      List<String> impossible = new ArrayList<>();
+      assertEquals(List.of(), NativeCache.directories((name, cause) -> impossible.add(name)));
+      assertEquals(List.of("-Da4j.cache=a\0b"), impossible);
+      assertEquals(
+          List.of(Path.of(System.getProperty("java.io.tmpdir"))),
+          NativeCache.directoriesForCopies().stream().map(Path::getParent).toList());
+    } finally {
+      System.clearProperty("a4j.cache");
+    }
   }
 
   @Test
@@ -407,7 +430,7 @@ class NativeLibraryTest {
     }
     Path directory = NativeLibrary.load().library().getParent();
     assertTrue(
-        files(directory).stream().noneMatch(file -> file.toString().contains("copy-")),
+        files(directory).stream().noneMatch(file -> file.toString().contains("-copy-")),
         "the copy was left behind");
   }
 
@@ -426,6 +449,22 @@ class NativeLibraryTest {
             .requireSilentSuccess();
     assertEquals("first: " + library + "\nsecond: " + library + "\n", child.out());
     assertEquals(List.of(), files(cache), "the copy was left behind");
+  }
+
+  /**
+   * Its directory may be anybody's: a distribution's, or one that the user keeps other files in.
+   */
+  @Test
+  void shouldNeitherWriteNorDeleteBesideAnInstalledLibrary() throws Exception {
+    Path installed = Files.createDirectory(temporary.resolve("installed"));
+    Path library = Files.copy(NativeLibrary.load().library(), installed.resolve("liba4j.so"));
+    Path other = Files.createFile(installed.resolve("attention4j-copy-1234.so"));
+    Files.setLastModifiedTime(other, FileTime.from(Instant.now().minus(Duration.ofHours(2))));
+    FileTime before = Files.getLastModifiedTime(installed);
+    run(TwoLoaders.class, "-Da4j.library=" + library, "-Da4j.cache=" + temporary.resolve("cache"))
+        .requireSilentSuccess();
+    assertTrue(Files.exists(other), "a file beside the library was removed");
+    assertEquals(before, Files.getLastModifiedTime(installed), "something was written there");
   }
 
   @Test
