@@ -213,6 +213,24 @@ static void shouldShowNanInTheRowsThatSeeItAndInNoOthers(void) {
     }
 }
 
+/* Hidden weights are told by being -0.0, which a negative weight times 0 is too. */
+static void shouldShowNanUnderDroppedWeightsThatNoiseMadeNegative(void) {
+  for (int i = 0; i < 100; i++) {
+    struct problem *p =
+        make((struct shape){.batch = 1, .heads_kv = 1, .group = 2, .len_q = 7, .len_k = 12, .dim_qk = 9, .dim_v = 4});
+    set_causal(p->d, 2);
+    p->d->harden = A4J_HARDEN_TOP_K;
+    p->d->harden_k = 1 + up_to(11);
+    p->d->noisy = 1;
+    p->d->noise_weight = 0.2f;
+    p->d->noise_seed = (int64_t)next();
+    with_dropout(p);
+    put_nan(p);
+    check(p, "noise and dropout");
+    release(p);
+  }
+}
+
 /* ---- Threads -------------------------------------------------------------------------------------------------------------- */
 
 static void compare_threads(struct problem *p, const char *what) {
@@ -670,6 +688,7 @@ int main(void) {
     RUN(shouldKeepPackedSequencesApart);
     RUN(shouldGiveRowsThatSeeNothingTheirSink);
     RUN(shouldShowNanInTheRowsThatSeeItAndInNoOthers);
+    RUN(shouldShowNanUnderDroppedWeightsThatNoiseMadeNegative);
     RUN(shouldGiveTheSameBitsForEveryThreadCount);
     RUN(shouldGivePackedSequencesTheBitsThatTheyHaveAlone);
     RUN(shouldGiveTheSameForKeysInChunks);
