@@ -5,6 +5,7 @@ import io.github.attention4j.Extras;
 import io.github.attention4j.KvCache;
 import io.github.attention4j.Mask;
 import io.github.attention4j.Tensor;
+import io.github.attention4j.internal.Appended;
 import io.github.attention4j.internal.Checks;
 import io.github.attention4j.internal.Scratch;
 import java.lang.foreign.Arena;
@@ -239,14 +240,15 @@ public final class DifferentialAttention {
 
   /**
    * Appends new tokens to a cache and applies the layer to them; each sees the tokens up to itself.
-   * Rotary positions continue from the cache's lengths.
+   * Rotary positions continue from the cache's lengths. If it throws, the cache has the lengths
+   * that it had before.
    *
    * @param x the new tokens, {@code [batch, len, dimModel]}. Not modified.
    * @param cache as {@link #allocateCache} makes it. Modified.
    * @param out {@code [batch, len, dimModel]}. Modified.
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor)}, or if the cache has
    *     another shape
-   * @throws IllegalStateException if the cache has no room; nothing is appended then
+   * @throws IllegalStateException if the cache has no room
    * @throws OutOfMemoryError if there is not enough memory for queries, keys and values
    */
   public void forward(Tensor x, KvCache cache, Tensor out) {
@@ -255,7 +257,8 @@ public final class DifferentialAttention {
 
   /**
    * Appends new tokens to a cache and applies the layer to them, with optional outputs; weights
-   * have as many keys as the cache's longest length, including the new tokens.
+   * have as many keys as the cache's longest length, including the new tokens. If it throws, the
+   * cache has the lengths that it had before.
    *
    * @param x the new tokens, {@code [batch, len, dimModel]}. Not modified.
    * @param cache as {@link #allocateCache} makes it. Modified.
@@ -263,7 +266,7 @@ public final class DifferentialAttention {
    * @param taps the optional outputs; its tensors are modified
    * @throws IllegalArgumentException as {@link #forward(Tensor, KvCache, Tensor)}, and if a tap
    *     does not fit
-   * @throws IllegalStateException if the cache has no room; nothing is appended then
+   * @throws IllegalStateException if the cache has no room
    * @throws OutOfMemoryError if there is not enough memory for queries, keys and values
    */
   public void forward(Tensor x, KvCache cache, Tensor out, Taps taps) {
@@ -279,15 +282,17 @@ public final class DifferentialAttention {
         rotary.forward(q, q, starts);
         rotary.forward(k, k, starts);
       }
-      cache.append(k, v);
-      Tensor heads = scratch.room(x.size(0), x.size(1), pairs, width());
-      if (isVersion2()) {
-        Tensor lambdas = lambdas(scratch, x);
-        attention.forward(q, cache, lambdas, heads.transpose(1, 2), extras(taps));
-      } else {
-        attention.forward(q, cache, lambda, heads.transpose(1, 2), extras(taps));
+      try (Appended rows = new Appended(cache, k, v)) {
+        Tensor heads = scratch.room(x.size(0), x.size(1), pairs, width());
+        if (isVersion2()) {
+          Tensor lambdas = lambdas(scratch, x);
+          attention.forward(q, cache, lambdas, heads.transpose(1, 2), extras(taps));
+        } else {
+          attention.forward(q, cache, lambda, heads.transpose(1, 2), extras(taps));
+        }
+        finish(heads, out, taps);
+        rows.keep();
       }
-      finish(heads, out, taps);
     }
   }
 
@@ -296,6 +301,7 @@ public final class DifferentialAttention {
     Checks.rank("out", Objects.requireNonNull(out, "out"), 3);
     Checks.equal("out", "x", "batch", out.size(0), x.size(0));
     Checks.equal("out", "x", "len", out.size(1), x.size(1));
+    Checks.equal("out.dim", out.size(2), "outProjection.dimOut", outProjection.dimOut());
     Checks.realOutput("out", out);
     Checks.disjoint("out", out, "x", x);
   }

@@ -6,6 +6,7 @@ import io.github.attention4j.Extras;
 import io.github.attention4j.KvCache;
 import io.github.attention4j.Mask;
 import io.github.attention4j.Tensor;
+import io.github.attention4j.internal.Appended;
 import io.github.attention4j.internal.Checks;
 import io.github.attention4j.internal.Scratch;
 import java.lang.foreign.Arena;
@@ -221,14 +222,15 @@ public final class MultiHeadAttention {
 
   /**
    * Appends new tokens to a cache and applies the layer to them; each sees the tokens up to itself.
-   * Rotary positions continue from the cache's lengths.
+   * Rotary positions continue from the cache's lengths. If it throws, the cache has the lengths
+   * that it had before.
    *
    * @param x the new tokens, {@code [batch, len, dimModel]}. Not modified.
    * @param cache as {@link #allocateCache} makes it. Modified.
    * @param out {@code [batch, len, dimModel]}. Modified.
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor)}, or if the cache has
    *     another shape
-   * @throws IllegalStateException if the cache has no room; nothing is appended then
+   * @throws IllegalStateException if the cache has no room
    * @throws OutOfMemoryError if there is not enough memory for queries, keys and values
    */
   public void forward(Tensor x, KvCache cache, Tensor out) {
@@ -237,7 +239,8 @@ public final class MultiHeadAttention {
 
   /**
    * Appends new tokens to a cache and applies the layer to them, with extras; weights have as many
-   * keys as the cache's longest length, including the new tokens.
+   * keys as the cache's longest length, including the new tokens. If it throws, the cache has the
+   * lengths that it had before.
    *
    * @param x the new tokens, {@code [batch, len, dimModel]}. Not modified.
    * @param cache as {@link #allocateCache} makes it. Modified.
@@ -245,7 +248,7 @@ public final class MultiHeadAttention {
    * @param extras logsumexp, weights, dropout; its outputs are modified
    * @throws IllegalArgumentException as {@link #forward(Tensor, KvCache, Tensor)}, and if an extra
    *     does not fit
-   * @throws IllegalStateException if the cache has no room; nothing is appended then
+   * @throws IllegalStateException if the cache has no room
    * @throws OutOfMemoryError if there is not enough memory for queries, keys and values
    */
   public void forward(Tensor x, KvCache cache, Tensor out, Extras extras) {
@@ -259,10 +262,12 @@ public final class MultiHeadAttention {
         rotary.forward(q, q, starts);
         rotary.forward(projected.k, projected.k, starts);
       }
-      cache.append(projected.k, projected.v);
-      Tensor result = scratch.room(x.size(0), x.size(1), outProjection.dimIn());
-      attention.forward(q, cache, result.splitHeads(heads), extras);
-      outProjection.forward(result, out);
+      try (Appended rows = new Appended(cache, projected.k, projected.v)) {
+        Tensor result = scratch.room(x.size(0), x.size(1), outProjection.dimIn());
+        attention.forward(q, cache, result.splitHeads(heads), extras);
+        outProjection.forward(result, out);
+        rows.keep();
+      }
     }
   }
 
@@ -391,11 +396,12 @@ public final class MultiHeadAttention {
     }
   }
 
-  private static void check(Tensor queries, Tensor keys, Tensor values, Tensor out) {
+  private void check(Tensor queries, Tensor keys, Tensor values, Tensor out) {
     Checks.rank("queries", Objects.requireNonNull(queries, "queries"), 3);
     Checks.rank("out", Objects.requireNonNull(out, "out"), 3);
     Checks.equal("out", "queries", "batch", out.size(0), queries.size(0));
     Checks.equal("out", "queries", "len", out.size(1), queries.size(1));
+    Checks.equal("out.dim", out.size(2), "outProjection.dimOut", outProjection.dimOut());
     Checks.realOutput("out", out);
     Checks.disjoint("out", out, "queries", queries);
     checkMemory("keys", keys, queries, out);
@@ -410,11 +416,12 @@ public final class MultiHeadAttention {
     Checks.disjoint("out", out, name, memory);
   }
 
-  private static void check(Tensor x, Tensor out) {
+  private void check(Tensor x, Tensor out) {
     Checks.rank("x", Objects.requireNonNull(x, "x"), 3);
     Checks.rank("out", Objects.requireNonNull(out, "out"), 3);
     Checks.equal("out", "x", "batch", out.size(0), x.size(0));
     Checks.equal("out", "x", "len", out.size(1), x.size(1));
+    Checks.equal("out.dim", out.size(2), "outProjection.dimOut", outProjection.dimOut());
     Checks.realOutput("out", out);
     Checks.disjoint("out", out, "x", x);
   }

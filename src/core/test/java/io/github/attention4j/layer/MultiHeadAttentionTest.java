@@ -10,6 +10,7 @@ import io.github.attention4j.Alignment;
 import io.github.attention4j.DType;
 import io.github.attention4j.Extras;
 import io.github.attention4j.KvCache;
+import io.github.attention4j.KvPagePool;
 import io.github.attention4j.Mask;
 import io.github.attention4j.Tensor;
 import java.lang.foreign.Arena;
@@ -133,6 +134,81 @@ class MultiHeadAttentionTest {
     KvCache read = layer.readMemory(arena, memory);
     layer.forwardMemory(x, read, layer.attention()::forward, out);
     assertArrayEquals(wanted.toFloatArray(), out.toFloatArray());
+  }
+
+  private MultiHeadAttention causal(Alignment alignment) {
+    return MultiHeadAttention.random(arena, 64, 4, 7).mask(Mask.causal(alignment)).build();
+  }
+
+  /** A call after a refused one gives what it gives without that. */
+  private void requireRepeatable(KvCache cache, KvCache untouched, Executable refused) {
+    MultiHeadAttention layer = causal(Alignment.BOTTOM_RIGHT);
+    Tensor x = random(arena, random, 1, 3, 64);
+    layer.forward(x, cache, floats(1, 3, 64));
+    layer.forward(x, untouched, floats(1, 3, 64));
+    assertThrows(IllegalArgumentException.class, refused);
+    assertArrayEquals(untouched.lengths(), cache.lengths());
+    Tensor wanted = floats(1, 3, 64);
+    Tensor got = floats(1, 3, 64);
+    layer.forward(x, untouched, wanted);
+    layer.forward(x, cache, got);
+    assertArrayEquals(wanted.toFloatArray(), got.toFloatArray());
+    assertArrayEquals(untouched.lengths(), cache.lengths());
+  }
+
+  @Test
+  void shouldTakeBackTheTokensOfARefusedCall() {
+    MultiHeadAttention layer = causal(Alignment.BOTTOM_RIGHT);
+    MultiHeadAttention topLeft = causal(Alignment.TOP_LEFT);
+    Tensor x = random(arena, random, 1, 3, 64);
+    Tensor out = floats(1, 3, 64);
+    KvPagePool pool = KvPagePool.allocate(arena, DType.F32, 4, 16, 64, 8);
+    Extras wrong = Extras.ofWeights(floats(1, 4, 3, 65));
+    for (int kind = 0; kind < 3; kind++) {
+      KvCache[] caches = new KvCache[2];
+      for (int i = 0; i < 2; i++) {
+        caches[i] =
+            switch (kind) {
+              case 0 -> layer.allocateCache(arena, 1, 100);
+              case 1 -> KvCache.paged(pool, 1);
+              default -> KvCache.ring(arena, DType.F32, 1, 4, 16, 8, 64);
+            };
+      }
+      KvCache cache = caches[0];
+      KvCache untouched = caches[1];
+      requireRepeatable(cache, untouched, () -> layer.forward(x, cache, floats(1, 3, 65)));
+      requireRepeatable(cache, untouched, () -> layer.forward(x, cache, out, wrong));
+      requireRepeatable(cache, untouched, () -> topLeft.forward(x, cache, out));
+      requireRepeatable(
+          cache,
+          untouched,
+          () -> layer.forward(random(arena, random, 1, 64, 64), cache, floats(1, 64, 64), wrong));
+      refuse(
+          "out.dim must equal outProjection.dimOut: out.dim=65, outProjection.dimOut=64",
+          () -> layer.forward(x, cache, floats(1, 3, 65)));
+    }
+  }
+
+  @Test
+  void shouldTakeBackTheTokensOfARefusedDifferentialCall() {
+    DifferentialAttention layer =
+        DifferentialAttention.random(arena, 64, 2, 1, 5)
+            .mask(Mask.causal(Alignment.BOTTOM_RIGHT))
+            .build();
+    Tensor x = random(arena, random, 1, 3, 64);
+    Tensor out = floats(1, 3, 64);
+    KvCache cache = layer.allocateCache(arena, 1, 20);
+    assertThrows(IllegalArgumentException.class, () -> layer.forward(x, cache, floats(1, 3, 65)));
+    DifferentialAttention.Taps weights = new DifferentialAttention.Taps(floats(1, 2, 3, 65), null);
+    assertThrows(IllegalArgumentException.class, () -> layer.forward(x, cache, out, weights));
+    DifferentialAttention.Taps heads = new DifferentialAttention.Taps(null, floats(1, 2, 3, 65));
+    assertThrows(IllegalArgumentException.class, () -> layer.forward(x, cache, out, heads));
+    assertArrayEquals(new int[1], cache.lengths());
+    layer.forward(x, cache, out);
+    assertArrayEquals(new int[] {3}, cache.lengths());
+    Tensor whole = floats(1, 3, 64);
+    layer.forward(x, whole);
+    assertArrayEquals(whole.toFloatArray(), out.toFloatArray(), 1e-5f);
   }
 
   @Test
