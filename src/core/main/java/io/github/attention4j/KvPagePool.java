@@ -125,10 +125,7 @@ public final class KvPagePool {
   }
 
   private static Tensor lazy(Arena arena, DType dtype, long... shape) {
-    long bytes = dtype.bytes();
-    for (long size : shape) {
-      bytes = Math.multiplyExact(bytes, size);
-    }
+    long bytes = Tensor.elementCount(dtype, shape) * dtype.bytes();
     return Tensor.of(LazyMemory.allocate(arena, bytes), dtype, shape);
   }
 

@@ -788,10 +788,10 @@ public final class Tensor {
   // ---- Shapes and strides ----
 
   /**
-   * Multiplies the sizes. Zeros count as ones when checking for overflow, so that the strides of a
-   * tensor without elements can be computed too.
+   * Multiplies the sizes, and refuses more bytes than a long can count. Zeros count as ones when
+   * checking for overflow, so that the strides of a tensor without elements can be computed too.
    */
-  private static long elementCount(DType dtype, long[] shape) {
+  static long elementCount(DType dtype, long[] shape) {
     long product = 1;
     boolean empty = false;
     for (int i = 0; i < shape.length; i++) {

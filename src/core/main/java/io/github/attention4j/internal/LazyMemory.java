@@ -36,7 +36,10 @@ public final class LazyMemory {
    * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public static MemorySegment allocate(Arena arena, long bytes) {
-    long room = Math.addExact(Math.max(bytes, 1), ALIGNMENT_BYTES);
+    if (bytes > Long.MAX_VALUE - ALIGNMENT_BYTES) {
+      throw noRoom(bytes);
+    }
+    long room = Math.max(bytes, 1) + ALIGNMENT_BYTES;
     MemorySegment block;
     try {
       block = (MemorySegment) C.MALLOC.invokeExact(room);
@@ -44,11 +47,15 @@ public final class LazyMemory {
       throw new AssertionError(t);
     }
     if (block.equals(MemorySegment.NULL)) {
-      throw new OutOfMemoryError("Cannot allocate " + bytes + " bytes of native memory");
+      throw noRoom(bytes);
     }
     MemorySegment owned = block.reinterpret(room, arena, LazyMemory::free);
     long skipped = -owned.address() & (ALIGNMENT_BYTES - 1);
     return owned.asSlice(skipped, bytes);
+  }
+
+  private static OutOfMemoryError noRoom(long bytes) {
+    return new OutOfMemoryError("Cannot allocate " + bytes + " bytes of native memory");
   }
 
   private static void free(MemorySegment block) {
