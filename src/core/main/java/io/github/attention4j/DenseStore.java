@@ -1,7 +1,7 @@
 package io.github.attention4j;
 
 import java.lang.foreign.Arena;
-import java.util.function.IntConsumer;
+import java.util.List;
 
 /** Rows in memory of their own, a block for each batch. */
 final class DenseStore extends KvStore {
@@ -41,34 +41,33 @@ final class DenseStore extends KvStore {
 
   @Override
   void reorder(int[] lengths, int[] parents) {
-    move(
-        parents,
-        new Copier() {
-          @Override
-          public void copy(int from, int to) {
-            copyBatch(DenseStore.this, from, to, lengths[from]);
-          }
-
-          @Override
-          public IntConsumer save(int batch) {
-            DenseStore aside = sized(Arena.ofAuto(), 1);
-            aside.copyBatch(DenseStore.this, batch, 0, lengths[batch]);
-            return to -> copyBatch(aside, 0, to, lengths[batch]);
-          }
-        });
+    List<Copy> copies = copies(lengths, parents);
+    int rowsAside = 0;
+    for (Copy copy : copies) {
+      rowsAside = Math.max(rowsAside, copy.to() == ASIDE ? lengths[copy.batch()] : 0);
+    }
+    try (Arena arena = Arena.ofConfined()) {
+      DenseStore aside = sized(arena, 1, rowsAside);
+      for (Copy copy : copies) {
+        DenseStore from = copy.from() == ASIDE ? aside : this;
+        DenseStore to = copy.to() == ASIDE ? aside : this;
+        to.copyBatch(from, Math.max(copy.from(), 0), Math.max(copy.to(), 0), lengths[copy.batch()]);
+      }
+    }
   }
 
   @Override
   KvStore gather(Arena arena, int[] lengths, int[] batches) {
-    DenseStore gathered = sized(arena, batches.length);
+    DenseStore gathered = sized(arena, batches.length, capacity());
     for (int b = 0; b < batches.length; b++) {
       gathered.copyBatch(this, batches[b], b, lengths[batches[b]]);
     }
     return gathered;
   }
 
-  private DenseStore sized(Arena arena, int batches) {
-    return new DenseStore(keys.allocateLike(arena, batches), values.allocateLike(arena, batches));
+  private DenseStore sized(Arena arena, int batches, long rows) {
+    return new DenseStore(
+        keys.allocateLike(arena, batches, rows), values.allocateLike(arena, batches, rows));
   }
 
   private void copyBatch(DenseStore from, int fromBatch, int toBatch, int rows) {

@@ -6,6 +6,7 @@ import io.github.attention4j.internal.Downcalls;
 import io.github.attention4j.internal.Workspaces;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
 import java.util.Objects;
 
@@ -42,6 +43,11 @@ import java.util.Objects;
  * everyone who reads. The memory belongs to the arena's owner.
  */
 public final class KvCache {
+  private static final int INFINITY_BITS = Float.floatToRawIntBits(Float.POSITIVE_INFINITY);
+
+  /** The most batches that rows are written to; each has two numbers in the call's descriptor. */
+  private static final int MOST_BATCHES = 1 << 27;
+
   private final KvStore store;
 
   /** How many rows each batch has had appended and not forgotten. */
@@ -157,10 +163,15 @@ public final class KvCache {
    * Makes an empty cache that takes its memory from a pool, page by page. A batch can hold as many
    * rows as there are pages for it.
    *
+   * <p>Apart from the pool, the cache has a table of 4 bytes for each batch and page of the longest
+   * batch, in direct memory. The table doubles when it is full, at first for 16 pages; {@link
+   * #reorder} makes a second one.
+   *
    * @param pool supplies the pages, and determines how rows are stored
    * @param batch the number of sequences
    * @return an empty cache, which holds no page
    * @throws IllegalArgumentException if the batch is negative
+   * @throws OutOfMemoryError if there is no memory for the table
    */
   public static KvCache paged(KvPagePool pool, int batch) {
     return paged(pool, batch, Integer.MAX_VALUE);
@@ -168,6 +179,7 @@ public final class KvCache {
 
   /**
    * Makes an empty cache that takes its memory from a pool, page by page, up to a limit of its own.
+   * Its table is as in {@link #paged(KvPagePool, int)}.
    *
    * @param pool supplies the pages, and determines how rows are stored
    * @param batch the number of sequences
@@ -175,6 +187,7 @@ public final class KvCache {
    *     that
    * @return an empty cache, which holds no page
    * @throws IllegalArgumentException if batch or capacity is negative
+   * @throws OutOfMemoryError if there is no memory for the table
    */
   public static KvCache paged(KvPagePool pool, int batch, int capacity) {
     Objects.requireNonNull(pool, "pool");
@@ -229,7 +242,7 @@ public final class KvCache {
    * @param mostNew the most rows that are appended at a time; at least 1
    * @return an empty ring
    * @throws IllegalArgumentException if the type is another, batch is negative, another size is
-   *     less than 1, or the memory's size overflows
+   *     less than 1, there would be more than 2³¹ − 1 pages, or the memory's size overflows
    * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public static KvCache ring(
@@ -516,14 +529,17 @@ public final class KvCache {
   // ---- Changing it ----
 
   /**
-   * Appends the same number of rows to each batch.
+   * Appends the same number of rows to each batch. If it throws, the cache is unchanged.
    *
    * @param k the new keys {@code [batch, headsK, lenNew, dimK]}. Not modified.
    * @param v the new values {@code [batch, headsV, lenNew, dimV]}. Not modified.
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, k or v
-   *     overlaps the cache, or a ring takes fewer rows at a time
-   * @throws IllegalStateException if a batch has no room for the rows, in which case nothing is
-   *     appended; or if a tensor's arena is closed or confined to another thread
+   *     overlaps the cache, a number is not finite and the cache quantises it, a ring takes fewer
+   *     rows at a time, or there are more than 2²⁷ batches
+   * @throws IllegalStateException if a batch or the pool has no room for the rows, or a tensor's
+   *     arena is closed or confined to another thread
+   * @throws OutOfMemoryError if there is no memory to describe the call or to grow the table of
+   *     pages
    */
   public void append(Tensor k, Tensor v) {
     Checks.rank("k", Objects.requireNonNull(k, "k"), 4);
@@ -532,7 +548,8 @@ public final class KvCache {
   }
 
   /**
-   * Appends to each batch its own number of rows: the first ones of k and v.
+   * Appends to each batch its own number of rows: the first ones of k and v. If it throws, the
+   * cache is unchanged.
    *
    * @param k the new keys {@code [batch, headsK, lenNew, dimK]}. Not modified.
    * @param v the new values {@code [batch, headsV, lenNew, dimV]}. Not modified.
@@ -540,8 +557,8 @@ public final class KvCache {
    *     modified.
    * @throws IllegalArgumentException as {@link #append(Tensor, Tensor)}, and if there is not one
    *     count for each batch, or one lies outside [0, lenNew]
-   * @throws IllegalStateException if a batch has no room for the rows, in which case nothing is
-   *     appended; or if a tensor's arena is closed or confined to another thread
+   * @throws IllegalStateException as {@link #append(Tensor, Tensor)}
+   * @throws OutOfMemoryError as {@link #append(Tensor, Tensor)}
    */
   public void append(Tensor k, Tensor v, int[] counts) {
     Checks.rank("k", Objects.requireNonNull(k, "k"), 4);
@@ -554,7 +571,8 @@ public final class KvCache {
   }
 
   /**
-   * Writes rows of every batch again, in place of those that it has; lengths do not change.
+   * Writes rows of every batch again, in place of those that it has; lengths do not change. If it
+   * throws, the cache is unchanged.
    *
    * @param row the first row that is replaced
    * @param k the new keys {@code [batch, headsK, lenNew, dimK]}. Not modified.
@@ -563,6 +581,7 @@ public final class KvCache {
    *     among those that every batch holds
    * @throws IllegalStateException if a tensor's arena is closed or confined to another thread, or a
    *     pool has no page for the copy of a shared one
+   * @throws OutOfMemoryError if there is no memory to describe the call
    */
   public void replace(int row, Tensor k, Tensor v) {
     Checks.rank("k", Objects.requireNonNull(k, "k"), 4);
@@ -636,6 +655,7 @@ public final class KvCache {
    * @throws IllegalArgumentException if one of the caches is not paged, their pools differ, or the
    *     source has fewer rows
    * @throws IllegalStateException if the batch holds rows already
+   * @throws OutOfMemoryError if there is no memory to grow the table of pages
    */
   public void share(int batch, KvCache source, int sourceBatch, int length) {
     KvPagePool pool = pool();
@@ -660,13 +680,16 @@ public final class KvCache {
 
   /**
    * Lets each batch go on from the rows that another one has, as beam search does when it keeps the
-   * best continuations. A paged cache shares pages, others copy rows.
+   * best continuations. A paged cache shares pages, others copy rows. If batches change places, the
+   * rows in use of the shortest of them are kept aside meanwhile, which takes as much native memory
+   * as they do; a paged cache makes a second table of pages, which it keeps.
    *
    * @param parents for each batch the batch whose rows it gets; several may have the same parent.
    *     Not modified.
    * @throws IllegalArgumentException if there is not one parent for each batch, or one is not a
    *     batch
-   * @throws OutOfMemoryError if batches change places and there is no memory to keep one aside
+   * @throws OutOfMemoryError if there is no memory to keep a batch aside or for the table; the
+   *     cache is unchanged
    */
   public void reorder(int... parents) {
     int[] own = checkBatches("parents", parents);
@@ -715,6 +738,7 @@ public final class KvCache {
     checkRows("k", k, "keys", store.keys.data());
     checkRows("v", Objects.requireNonNull(v, "v"), "values", store.values.data());
     Checks.equal("v", "k", "lenNew", v.size(2), k.size(2));
+    Checks.inRange("cache.batch", lengths.length, 0, MOST_BATCHES);
     store.keys.checkReachable("keys");
     store.values.checkReachable("values");
     Checks.disjoint("keys", store.keys.data(), "k", k);
@@ -738,7 +762,12 @@ public final class KvCache {
     if (k.size(2) == 0 || counts.length == 0) {
       return;
     }
+    if (dtype() == DType.I8) {
+      checkFinite("k", k, counts);
+      checkFinite("v", v, counts);
+    }
     KvStore.Reserved reserved = store.reserve(lengths, starts, counts);
+    boolean begun = false;
     boolean written = false;
     try (Workspaces.Lease lease = Workspaces.lease()) {
       int[] places = starts.clone();
@@ -746,11 +775,13 @@ public final class KvCache {
         places[b] -= store.first(b);
       }
       write(lease, k, store.keys, places, counts);
+      begun = true;
       write(lease, v, store.values, places, counts);
       written = true;
     } finally {
       if (!written) {
-        reserved.undo();
+        reserved.undo(begun);
+        changed();
       }
     }
     reserved.keep();
@@ -771,6 +802,44 @@ public final class KvCache {
     Checks.equal(name + ".batch", rows.size(0), storeName + ".batch", lengths.length);
     Checks.equal(name, storeName, "heads", rows.size(1), stored.size(1));
     Checks.equal(name, storeName, "dim", rows.size(3), stored.size(3));
+  }
+
+  /** Refuses new rows that cannot be quantised, before any row is written. */
+  private static void checkFinite(String name, Tensor rows, int[] counts) {
+    MemorySegment numbers = Checks.first(rows);
+    for (int b = 0; b < counts.length; b++) {
+      for (long h = 0; h < rows.size(1); h++) {
+        for (long i = 0; i < counts[b]; i++) {
+          long first = b * rows.stride(0) + h * rows.stride(1) + i * rows.stride(2);
+          if (!isFinite(numbers, first, rows.size(3))) {
+            throw notFinite(name, rows, b, h, i);
+          }
+        }
+      }
+    }
+  }
+
+  /**
+   * The bits of a number's magnitude grow with it, so the largest tells; NaN is beyond infinity.
+   */
+  private static boolean isFinite(MemorySegment floats, long first, long count) {
+    int largest = 0;
+    for (long c = 0; c < count; c++) {
+      int bits = floats.getAtIndex(ValueLayout.JAVA_INT, first + c);
+      largest = Math.max(largest, bits & Integer.MAX_VALUE);
+    }
+    return largest < INFINITY_BITS;
+  }
+
+  private static IllegalArgumentException notFinite(
+      String name, Tensor rows, long b, long h, long i) {
+    long c = 0;
+    while (Float.isFinite(rows.getFloat(b, h, i, c))) {
+      c++;
+    }
+    String element = "%s[%d, %d, %d, %d]".formatted(name, b, h, i, c);
+    return new IllegalArgumentException(
+        element + " must be finite to be quantised: " + element + "=" + rows.getFloat(b, h, i, c));
   }
 
   private void write(Workspaces.Lease lease, Tensor rows, KvRows to, int[] places, int[] counts) {

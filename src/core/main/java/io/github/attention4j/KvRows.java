@@ -25,9 +25,9 @@ record KvRows(Tensor data, Tensor scales) {
         data, dtype == DType.I8 ? Tensor.allocate(arena, DType.F32, blocks, heads, rows) : null);
   }
 
-  /** Allocates as many blocks of rows as these, with other numbers of blocks. */
-  KvRows allocateLike(Arena arena, long blocks) {
-    return allocate(arena, data.dtype(), blocks, data.size(1), data.size(2), data.size(3));
+  /** Allocates rows like these, with another number of blocks and of rows in a block. */
+  KvRows allocateLike(Arena arena, long blocks, long rows) {
+    return allocate(arena, data.dtype(), blocks, data.size(1), rows, data.size(3));
   }
 
   /**

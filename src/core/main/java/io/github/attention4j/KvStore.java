@@ -4,8 +4,9 @@ import io.github.attention4j.internal.Descriptor;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayDeque;
+import java.util.ArrayList;
 import java.util.Deque;
-import java.util.function.IntConsumer;
+import java.util.List;
 
 /**
  * Where a {@link KvCache} keeps its rows: at once ({@link DenseStore}), in pages of a pool ({@link
@@ -84,8 +85,12 @@ abstract sealed class KvStore permits DenseStore, PagedStore, RingStore {
     /** The rows have been written. */
     default void keep() {}
 
-    /** They have not. */
-    default void undo() {}
+    /**
+     * They have not been written, or not all of them.
+     *
+     * @param begun whether some may have been written
+     */
+    default void undo(boolean begun) {}
   }
 
   /**
@@ -100,7 +105,10 @@ abstract sealed class KvStore permits DenseStore, PagedStore, RingStore {
   /** Forgets the rows of a batch from {@code kept} to {@code length}. */
   void forget(int batch, int length, int kept) {}
 
-  /** Gives each batch the rows that its parent has. */
+  /**
+   * Gives each batch the rows that its parent has. Everything is allocated before the first row
+   * moves.
+   */
   abstract void reorder(int[] lengths, int[] parents);
 
   /**
@@ -112,23 +120,29 @@ abstract sealed class KvStore permits DenseStore, PagedStore, RingStore {
 
   // ---- Moving batches ----
 
-  /** How one batch is copied over another. */
-  interface Copier {
-    void copy(int from, int to);
-
-    /** Copies a batch aside, to be put in the place of another. */
-    IntConsumer save(int batch);
-  }
+  /** In place of a batch: memory that keeps the rows of one batch aside. */
+  static final int ASIDE = -1;
 
   /**
-   * Copies batches so that each gets what its parent had at the beginning. A batch is overwritten
-   * once nobody needs it any more; what is left are circles, of which one member is saved.
+   * Copies the rows that a batch had at the beginning.
+   *
+   * @param batch whose rows they are
+   * @param from the batch where they are now, or {@link #ASIDE}
+   * @param to where they go
    */
-  static void move(int[] parents, Copier copier) {
+  record Copy(int batch, int from, int to) {}
+
+  /**
+   * Returns the copies, in order, that give each batch what its parent had at the beginning. A
+   * batch is overwritten once nobody needs it any more; what is left are circles, of which the
+   * shortest member is kept aside.
+   */
+  static List<Copy> copies(int[] lengths, int[] parents) {
     int[] readers = new int[parents.length];
     for (int b = 0; b < parents.length; b++) {
       readers[parents[b]] += parents[b] == b ? 0 : 1;
     }
+    List<Copy> copies = new ArrayList<>();
     boolean[] done = new boolean[parents.length];
     Deque<Integer> free = new ArrayDeque<>();
     for (int b = 0; b < parents.length; b++) {
@@ -140,7 +154,7 @@ abstract sealed class KvStore permits DenseStore, PagedStore, RingStore {
     while (!free.isEmpty()) {
       int b = free.remove();
       int parent = parents[b];
-      copier.copy(parent, b);
+      copies.add(new Copy(parent, parent, b));
       done[b] = true;
       if (--readers[parent] == 0 && !done[parent]) {
         free.add(parent);
@@ -150,16 +164,20 @@ abstract sealed class KvStore permits DenseStore, PagedStore, RingStore {
       if (done[b]) {
         continue;
       }
-      IntConsumer saved = copier.save(b);
-      int at = b;
-      while (parents[at] != b) {
-        copier.copy(parents[at], at);
-        done[at] = true;
-        at = parents[at];
+      int kept = b;
+      for (int at = parents[b]; at != b; at = parents[at]) {
+        kept = lengths[at] < lengths[kept] ? at : kept;
       }
-      saved.accept(at);
+      copies.add(new Copy(kept, kept, ASIDE));
+      int at = kept;
+      for (; parents[at] != kept; at = parents[at]) {
+        copies.add(new Copy(parents[at], parents[at], at));
+        done[at] = true;
+      }
+      copies.add(new Copy(kept, ASIDE, at));
       done[at] = true;
     }
+    return copies;
   }
 
   /** Describes pages of this many rows each. */

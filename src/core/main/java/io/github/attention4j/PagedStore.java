@@ -11,16 +11,23 @@ import java.util.List;
  * copied before it is written.
  */
 final class PagedStore extends KvStore {
-  private final KvPagePool pool;
+  /** How many pages a batch has room for in a new table. */
+  private static final int FIRST_PAGES = 16;
 
-  /** For each batch the numbers of its pages. */
-  private final MemorySegment table;
+  private final KvPagePool pool;
+  private final int batches;
 
   /** The most rows of a batch. */
   private final int capacity;
 
+  /** For each batch the numbers of its pages; grows with the longest. */
+  private MemorySegment table;
+
   /** How many pages a batch has room for in the table. */
-  private final int tablePages;
+  private int tablePages;
+
+  /** As large as the table, for the next order of the batches; null until it is needed. */
+  private MemorySegment spare;
 
   /**
    * @param capacity the most rows of a batch, unless the pool has fewer
@@ -28,9 +35,37 @@ final class PagedStore extends KvStore {
   PagedStore(KvPagePool pool, int batches, int capacity) {
     super(pool.keys(), pool.values());
     this.pool = pool;
+    this.batches = batches;
     this.capacity = (int) Math.min((long) pool.pages() * pool.pageRows(), capacity);
-    this.tablePages = Math.ceilDiv(this.capacity, pool.pageRows());
-    this.table = Arena.ofAuto().allocate(ValueLayout.JAVA_INT, (long) batches * tablePages);
+    this.tablePages = Math.min(FIRST_PAGES, pagesOf(this.capacity));
+    this.table = newTable(tablePages);
+  }
+
+  private MemorySegment newTable(int pages) {
+    return Arena.ofAuto().allocate(ValueLayout.JAVA_INT, (long) batches * pages);
+  }
+
+  /** Makes room in the table for so many rows of each batch. */
+  private void growTable(int rows) {
+    int needed = pagesOf(rows);
+    if (needed <= tablePages) {
+      return;
+    }
+    int pages = (int) Math.min(Math.max(2L * tablePages, needed), pagesOf(capacity));
+    MemorySegment grown = newTable(pages);
+    for (int b = 0; b < batches; b++) {
+      MemorySegment.copy(
+          table,
+          ValueLayout.JAVA_INT,
+          (long) b * tablePages * Integer.BYTES,
+          grown,
+          ValueLayout.JAVA_INT,
+          (long) b * pages * Integer.BYTES,
+          tablePages);
+    }
+    table = grown;
+    tablePages = pages;
+    spare = null;
   }
 
   KvPagePool pool() {
@@ -77,11 +112,15 @@ final class PagedStore extends KvStore {
   }
 
   private int page(int batch, int i) {
-    return table.getAtIndex(ValueLayout.JAVA_INT, (long) batch * tablePages + i);
+    return table.getAtIndex(ValueLayout.JAVA_INT, place(batch, i));
   }
 
   private void setPage(int batch, int i, int page) {
-    table.setAtIndex(ValueLayout.JAVA_INT, (long) batch * tablePages + i, page);
+    table.setAtIndex(ValueLayout.JAVA_INT, place(batch, i), page);
+  }
+
+  private long place(int batch, int i) {
+    return (long) batch * tablePages + i;
   }
 
   /** A page that was entered in the table, and the one before it; -1 if there was none. */
@@ -89,6 +128,11 @@ final class PagedStore extends KvStore {
 
   @Override
   Reserved reserve(int[] lengths, int[] starts, int[] counts) {
+    int longest = 0;
+    for (int b = 0; b < counts.length; b++) {
+      longest = Math.max(longest, counts[b] == 0 ? 0 : starts[b] + counts[b]);
+    }
+    growTable(longest);
     List<Entry> entries = new ArrayList<>();
     for (int b = 0; b < counts.length; b++) {
       int end = counts[b] == 0 ? 0 : pagesOf(starts[b] + counts[b]);
@@ -99,14 +143,28 @@ final class PagedStore extends KvStore {
         }
       }
     }
+    Reserved reserved = reserved(entries);
     int[] taken = pool.take(entries.size());
     for (int n = 0; n < taken.length; n++) {
-      Entry entry = entries.get(n);
-      if (entry.before >= 0) {
-        pool.copy(entry.before, taken[n]);
-      }
-      setPage(entry.batch, entry.place, taken[n]);
+      setPage(entries.get(n).batch, entries.get(n).place, taken[n]);
     }
+    boolean copied = false;
+    try {
+      for (int n = 0; n < taken.length; n++) {
+        if (entries.get(n).before >= 0) {
+          pool.copy(entries.get(n).before, taken[n]);
+        }
+      }
+      copied = true;
+    } finally {
+      if (!copied) {
+        reserved.undo(false);
+      }
+    }
+    return reserved;
+  }
+
+  private Reserved reserved(List<Entry> entries) {
     return new Reserved() {
       @Override
       public void keep() {
@@ -118,7 +176,7 @@ final class PagedStore extends KvStore {
       }
 
       @Override
-      public void undo() {
+      public void undo(boolean begun) {
         for (Entry entry : entries) {
           pool.release(page(entry.batch, entry.place));
           if (entry.before >= 0) {
@@ -138,6 +196,7 @@ final class PagedStore extends KvStore {
 
   /** Lets an empty batch begin with rows of a store of the same pool. */
   void share(int batch, PagedStore source, int sourceBatch, int length) {
+    growTable(length);
     for (int i = 0; i < pagesOf(length); i++) {
       int page = source.page(sourceBatch, i);
       pool.share(page);
@@ -147,30 +206,33 @@ final class PagedStore extends KvStore {
 
   @Override
   void reorder(int[] lengths, int[] parents) {
+    if (spare == null) {
+      spare = newTable(tablePages);
+    }
     // All are shared before any is released, so that none becomes free in between.
-    PagedStore before = (PagedStore) gather(null, lengths, identity(parents.length));
+    for (int b = 0; b < parents.length; b++) {
+      for (int i = 0; i < pagesOf(lengths[parents[b]]); i++) {
+        int page = page(parents[b], i);
+        pool.share(page);
+        spare.setAtIndex(ValueLayout.JAVA_INT, place(b, i), page);
+      }
+    }
     for (int b = 0; b < parents.length; b++) {
       forget(b, lengths[b], 0);
     }
-    for (int b = 0; b < parents.length; b++) {
-      share(b, before, parents[b], lengths[parents[b]]);
-    }
-    for (int b = 0; b < parents.length; b++) {
-      before.forget(b, lengths[b], 0);
-    }
-  }
-
-  private static int[] identity(int count) {
-    int[] numbers = new int[count];
-    for (int i = 0; i < count; i++) {
-      numbers[i] = i;
-    }
-    return numbers;
+    MemorySegment before = table;
+    table = spare;
+    spare = before;
   }
 
   @Override
   KvStore gather(Arena arena, int[] lengths, int[] batches) {
     PagedStore gathered = new PagedStore(pool, batches.length, capacity);
+    int longest = 0;
+    for (int batch : batches) {
+      longest = Math.max(longest, lengths[batch]);
+    }
+    gathered.growTable(longest);
     for (int b = 0; b < batches.length; b++) {
       gathered.share(b, this, batches[b], lengths[batches[b]]);
     }

@@ -1,9 +1,10 @@
 package io.github.attention4j;
 
+import io.github.attention4j.internal.Checks;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
-import java.util.function.IntConsumer;
+import java.util.List;
 
 /**
  * The last rows of each batch, for attention with a window. Each batch has the same number of
@@ -58,6 +59,7 @@ final class RingStore extends KvStore {
       int window,
       int mostNew) {
     long blocks = (long) batches * pagesFor(window, mostNew);
+    Checks.inRange("batch * pages", blocks, 0, Integer.MAX_VALUE);
     return new RingStore(
         KvRows.allocate(arena, dtype, blocks, headsK, ROWS, dimK),
         KvRows.allocate(arena, dtype, blocks, headsV, ROWS, dimV),
@@ -182,13 +184,21 @@ final class RingStore extends KvStore {
     }
   }
 
-  /** Nothing is given back if the rows are not written: those that they would replace are lost. */
+  /** Once rows are being written, those that they replace are lost. */
   @Override
   Reserved reserve(int[] lengths, int[] starts, int[] counts) {
+    int[] before = ends.clone();
     for (int b = 0; b < counts.length; b++) {
       setEnd(b, Math.max(ends[b], starts[b] + counts[b]));
     }
-    return Reserved.NOTHING;
+    return new Reserved() {
+      @Override
+      public void undo(boolean begun) {
+        for (int b = 0; b < before.length && !begun; b++) {
+          setEnd(b, before[b]);
+        }
+      }
+    };
   }
 
   private void setEnd(int batch, int end) {
@@ -205,21 +215,29 @@ final class RingStore extends KvStore {
 
   @Override
   void reorder(int[] lengths, int[] parents) {
-    move(
-        parents,
-        new Copier() {
-          @Override
-          public void copy(int from, int to) {
-            copyBatch(RingStore.this, from, to);
-          }
-
-          @Override
-          public IntConsumer save(int batch) {
-            RingStore aside = sized(Arena.ofAuto(), 1);
-            aside.copyBatch(RingStore.this, batch, 0);
-            return to -> copyBatch(aside, 0, to);
-          }
-        });
+    List<Copy> copies = copies(lengths, parents);
+    int[] before = ends.clone();
+    int pagesAside = 0;
+    for (Copy copy : copies) {
+      pagesAside = Math.max(pagesAside, copy.to() == ASIDE ? usedPages(before[copy.batch()]) : 0);
+    }
+    try (Arena arena = Arena.ofConfined()) {
+      KvRows keysAside = keys.allocateLike(arena, pagesAside, ROWS);
+      KvRows valuesAside = values.allocateLike(arena, pagesAside, ROWS);
+      for (Copy copy : copies) {
+        int used = usedPages(before[copy.batch()]);
+        if (copy.to() == ASIDE) {
+          copyPages(keys, keysAside, copy.from() * pages, 0, used);
+          copyPages(values, valuesAside, copy.from() * pages, 0, used);
+        } else if (copy.from() == ASIDE) {
+          copyPages(keysAside, keys, 0, copy.to() * pages, used);
+          copyPages(valuesAside, values, 0, copy.to() * pages, used);
+          setEnd(copy.to(), before[copy.batch()]);
+        } else {
+          copyBatch(this, copy.from(), copy.to());
+        }
+      }
+    }
   }
 
   @Override
@@ -233,20 +251,30 @@ final class RingStore extends KvStore {
 
   private RingStore sized(Arena arena, int batches) {
     long blocks = (long) batches * pages;
+    Checks.inRange("batches.length * pages", blocks, 0, Integer.MAX_VALUE);
     return new RingStore(
-        keys.allocateLike(arena, blocks),
-        values.allocateLike(arena, blocks),
+        keys.allocateLike(arena, blocks, ROWS),
+        values.allocateLike(arena, blocks, ROWS),
         window,
         mostNew,
         batches);
   }
 
   private void copyBatch(RingStore from, int fromBatch, int toBatch) {
-    int used = Math.min(pages, Math.ceilDiv(from.ends[fromBatch], ROWS));
-    for (int i = 0; i < used; i++) {
-      keys.copyBlock(from.keys, fromBatch * pages + i, toBatch * pages + i, ROWS);
-      values.copyBlock(from.values, fromBatch * pages + i, toBatch * pages + i, ROWS);
-    }
+    int used = usedPages(from.ends[fromBatch]);
+    copyPages(from.keys, keys, fromBatch * pages, toBatch * pages, used);
+    copyPages(from.values, values, fromBatch * pages, toBatch * pages, used);
     setEnd(toBatch, from.ends[fromBatch]);
+  }
+
+  /** The pages that a batch with this end has written. */
+  private int usedPages(int end) {
+    return Math.min(pages, Math.ceilDiv(end, ROWS));
+  }
+
+  private static void copyPages(KvRows from, KvRows to, int firstFrom, int firstTo, int count) {
+    for (int i = 0; i < count; i++) {
+      to.copyBlock(from, firstFrom + i, firstTo + i, ROWS);
+    }
   }
 }

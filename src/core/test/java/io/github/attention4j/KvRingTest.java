@@ -147,6 +147,36 @@ class KvRingTest {
   }
 
   @Test
+  void shouldChangeNothingIfRowsCannotBeQuantised() {
+    KvCache ring = KvCache.ring(arena, DType.I8, 1, 1, 4, 60, 64);
+    for (int i = 0; i < 10; i++) {
+      Tensor rows = Tensor.allocate(arena, DType.F32, 1, 1, 64, 4).fill(i);
+      ring.append(rows, rows);
+    }
+    Attention attention = Attention.builder().build();
+    Tensor q = Tensor.zeros(arena, 1, 1, 1, 4);
+    Tensor out = Tensor.zeros(arena, 1, 1, 1, 4);
+    attention.forward(q, ring, out);
+    float[] before = out.toFloatArray();
+    final float[] keys = ring.copyKeys(arena).toFloatArray();
+    final int first = ring.firstRow(0);
+    Tensor rows = Tensor.allocate(arena, DType.F32, 1, 1, 64, 4).fill(3);
+    Tensor bad = Tensor.allocate(arena, DType.F32, 1, 1, 64, 4).copyFrom(rows);
+    bad.setFloat(Float.NaN, 0, 0, 63, 2);
+    refuse(
+        "v[0, 0, 63, 2] must be finite to be quantised: v[0, 0, 63, 2]=NaN",
+        () -> ring.append(rows, bad));
+    refuse(
+        "k[0, 0, 63, 2] must be finite to be quantised: k[0, 0, 63, 2]=NaN",
+        () -> ring.append(bad, rows));
+    attention.forward(q, ring, out);
+    assertArrayEquals(before, out.toFloatArray());
+    assertEquals(9, before[0]);
+    assertEquals(first, ring.firstRow(0));
+    assertArrayEquals(keys, ring.copyKeys(arena).toFloatArray());
+  }
+
+  @Test
   void shouldHoldAsManyRowsHoweverLongTheTextGrows() {
     KvCache ring = ring(DType.I8, 1, 200, 1);
     Tensor k = rows(1, 1);

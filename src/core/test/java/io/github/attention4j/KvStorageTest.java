@@ -209,11 +209,37 @@ class KvStorageTest {
     Tensor k = keys(1, 70);
     Tensor v = values(1, 70);
     v.setFloat(Float.NaN, 0, 1, 69, 3);
-    String message =
-        assertThrows(IllegalArgumentException.class, () -> cache.append(k, v)).getMessage();
-    assertTrue(message.contains("A4J_BAD_VALUE"), message);
+    refuse(
+        "v[0, 1, 69, 3] must be finite to be quantised: v[0, 1, 69, 3]=NaN",
+        () -> cache.append(k, v));
     assertEquals(4, pool.freePages());
     assertEquals(0, cache.longest());
+  }
+
+  @Test
+  void shouldChangeNothingIfRowsCannotBeQuantised() {
+    for (boolean paged : new boolean[] {false, true}) {
+      KvCache cache = cache(DType.I8, paged, 2);
+      cache.append(keys(2, 80), values(2, 80));
+      float[] keys = cache.copyKeys(arena).toFloatArray();
+      float[] values = cache.copyValues(arena).toFloatArray();
+      Tensor k = keys(2, 5);
+      Tensor v = values(2, 5);
+      v.setFloat(Float.NEGATIVE_INFINITY, 1, 0, 4, DIM_V - 1);
+      String why = "v[1, 0, 4, 19] must be finite to be quantised: v[1, 0, 4, 19]=-Infinity";
+      refuse(why, () -> cache.replace(62, k, v));
+      refuse(why, () -> cache.append(k, v));
+      k.setFloat(Float.NaN, 0, 1, 2, 0);
+      refuse(
+          "k[0, 1, 2, 0] must be finite to be quantised: k[0, 1, 2, 0]=NaN",
+          () -> cache.replace(62, k, v));
+      assertArrayEquals(new int[] {80, 80}, cache.lengths());
+      assertArrayEquals(keys, cache.copyKeys(arena).toFloatArray());
+      assertArrayEquals(values, cache.copyValues(arena).toFloatArray());
+      // Rows that are not a batch's own do not matter.
+      cache.append(k, v, new int[] {2, 4});
+      assertArrayEquals(new int[] {82, 84}, cache.lengths());
+    }
   }
 
   @ParameterizedTest
@@ -256,6 +282,37 @@ class KvStorageTest {
     assertEquals(2047, pool.freePages());
   }
 
+  @Test
+  void shouldFindRowsInATableThatGrows() {
+    KvPagePool pool = pool(DType.F32, 200);
+    KvCache cache = KvCache.paged(pool, 2);
+    KvCache dense = KvCache.allocate(arena, DType.F32, 2, HEADS, DIM, HEADS, DIM_V, 5000);
+    KvCache shared = KvCache.paged(pool, 1);
+    for (int step = 0; step < 5; step++) {
+      Tensor k = keys(2, 900);
+      Tensor v = values(2, 900);
+      int[] counts = {900, step == 2 ? 20 : 0};
+      cache.append(k, v, counts);
+      dense.append(k, v, counts);
+      same(dense.copyKeys(arena), cache.copyKeys(arena));
+      Tensor q = random(arena, random, 2, HEADS, 3, DIM);
+      Attention attention = Attention.builder().build();
+      Tensor wanted = Tensor.allocate(arena, DType.F32, 2, HEADS, 3, DIM_V);
+      Tensor got = Tensor.allocate(arena, DType.F32, wanted.shape());
+      attention.forward(q, dense, wanted);
+      attention.forward(q, cache, got);
+      close(wanted, got);
+    }
+    shared.share(0, cache, 0, 4000);
+    same(cache.copyKeys(arena).slice(0, 0, 1).slice(2, 0, 4000), shared.copyKeys(arena));
+    cache.reorder(1, 0);
+    dense.reorder(1, 0);
+    same(dense.copyValues(arena), cache.copyValues(arena));
+    cache.reset();
+    shared.reset();
+    assertEquals(200, pool.freePages());
+  }
+
   private static void same(Tensor expected, Tensor got) {
     assertArrayEquals(expected.toFloatArray(), got.toFloatArray());
   }
@@ -270,6 +327,13 @@ class KvStorageTest {
     refuse(
         "pageRows must be a multiple of the rows of a block: pageRows=63, the rows of a block=64",
         () -> KvPagePool.allocate(arena, DType.F32, 1, 8, 63, 4));
+    refuse(
+        "size in bytes must be at most 2^63-1: F32[1073741824, 1073741824, 64, 1073741824]"
+            + " with 4 bytes an element",
+        () -> KvPagePool.allocate(arena, DType.F32, 1 << 30, 1 << 30, 64, 1 << 30));
+    refuse(
+        "batch * pages must lie in [0, 2147483647]: batch * pages=68720525312",
+        () -> KvCache.ring(arena, DType.I8, 1 << 20, 1, 1, 1 << 22, 1));
     KvCache quantised = cache(DType.I8, false, 1);
     Tensor half = Tensor.allocate(arena, DType.BF16, 1, HEADS, 2, DIM);
     refuse("k.dtype must be F32: k.dtype=BF16", () -> quantised.append(half, values(1, 2)));

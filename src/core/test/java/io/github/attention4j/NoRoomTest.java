@@ -4,6 +4,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.assumeFalse;
 
+import io.github.attention4j.internal.Workspaces;
 import io.github.attention4j.testing.ChildJvm;
 import java.lang.foreign.Arena;
 import java.lang.foreign.FunctionDescriptor;
@@ -52,6 +53,34 @@ class NoRoomTest {
         """
         workspace: OutOfMemoryError
         same bits: true
+        """,
+        child.out());
+  }
+
+  @Test
+  void shouldLeaveCachesAsTheyWereWithoutMemoryToReorderThem() throws Exception {
+    List<String> arguments = new ArrayList<>(ChildJvm.CLASS_PATH);
+    arguments.add("-XX:TieredStopAtLevel=1"); // a compiler without memory ends the process
+    arguments.add(WithoutMemoryToReorder.class.getName());
+    ChildJvm child = ChildJvm.startWithin(1300, arguments).await().requireSilentSuccess();
+    assertEquals(
+        """
+        dense: OutOfMemoryError, first keys 0 1 2 3, lengths [3000, 2000, 1000, 500]
+        dense: reordered, first keys 1 0 0 1, lengths [2000, 3000, 3000, 2000]
+        ring: OutOfMemoryError, first keys 0 1 2 3, lengths [3000, 2000, 1000, 500]
+        ring: reordered, first keys 1 0 0 1, lengths [2000, 3000, 3000, 2000]
+        """,
+        child.out());
+  }
+
+  @Test
+  void shouldLeaveARingAsItWasWithoutMemoryToAppend() throws Exception {
+    ChildJvm child = run(WithoutMemoryToAppend.class, "-XX:MaxDirectMemorySize=8m");
+    child.requireSilentSuccess();
+    assertEquals(
+        """
+        OutOfMemoryError, first row 0, unchanged true
+        appended, first row 64, unchanged false
         """,
         child.out());
   }
@@ -165,6 +194,111 @@ class NoRoomTest {
           System.out.println("workspace: " + full.getClass().getSimpleName());
         }
         System.out.println("same bits: " + Arrays.equals(before, attend(arena, 30, 2)));
+      }
+    }
+  }
+
+  /** Calls while all memory of an arena is in use, but for less than a block. */
+  private static String withoutMemory(Arena arena, int block, String done, Runnable call) {
+    List<MemorySegment> all = new ArrayList<>();
+    try {
+      while (true) {
+        all.add(arena.allocate(block));
+      }
+    } catch (OutOfMemoryError full) {
+      return outcome(done, call) + (all.isEmpty() ? ", without any memory before" : "");
+    }
+  }
+
+  private static String outcome(String done, Runnable call) {
+    try {
+      call.run();
+      return done;
+    } catch (OutOfMemoryError failure) {
+      return failure.getClass().getSimpleName();
+    }
+  }
+
+  /** Exchanges batches, which needs a copy that does not fit, and again when it does. */
+  static final class WithoutMemoryToReorder {
+    private static final int[] LENGTHS = {3000, 2000, 1000, 500};
+    private static final int HEADS = 16;
+    private static final int DIM = 64;
+    private static final int BLOCK = 4 << 20; // half of what 2000 keys take
+
+    private WithoutMemoryToReorder() {}
+
+    public static void main(String[] arguments) {
+      try (Arena arena = Arena.ofConfined()) {
+        reorder("dense: ", KvCache.allocate(arena, 4, HEADS, 3000, DIM));
+      }
+      try (Arena arena = Arena.ofConfined()) {
+        reorder("ring: ", KvCache.ring(arena, DType.F32, 4, HEADS, DIM, 100, 3000));
+      }
+    }
+
+    private static void reorder(String kind, KvCache cache) {
+      try (Arena arena = Arena.ofConfined()) {
+        Tensor row = Tensor.allocate(arena, DType.F32, 4, 1, 1, DIM);
+        for (int b = 0; b < 4; b++) {
+          row.select(0, b).fill(b);
+        }
+        Tensor rows = row.expand(1, HEADS).expand(2, 3000);
+        cache.append(rows, rows, LENGTHS);
+      }
+      Runnable call = () -> cache.reorder(1, 0, 0, 1);
+      String refused;
+      try (Arena all = Arena.ofConfined()) {
+        refused = withoutMemory(all, BLOCK, "reordered", call);
+      }
+      System.out.println(kind + refused + state(cache));
+      System.out.println(kind + outcome("reordered", call) + state(cache));
+    }
+
+    private static String state(KvCache cache) {
+      StringBuilder state = new StringBuilder(", first keys");
+      try (Arena arena = Arena.ofConfined()) {
+        Tensor keys = cache.copyKeys(arena);
+        for (int b = 0; b < 4; b++) {
+          state.append(' ').append((int) keys.getFloat(b, 0, 0, 0));
+        }
+      }
+      return state + ", lengths " + Arrays.toString(cache.lengths());
+    }
+  }
+
+  /** Appends rows whose descriptor does not fit, and again when it does. */
+  static final class WithoutMemoryToAppend {
+    private static final int BATCH = 20_000;
+
+    private WithoutMemoryToAppend() {}
+
+    public static void main(String[] arguments) {
+      try (Arena arena = Arena.ofConfined()) {
+        KvCache ring = KvCache.ring(arena, DType.F32, BATCH, 1, 1, 60, 64);
+        Tensor rows = Tensor.allocate(arena, DType.F32, 1, 1, 64, 1).fill(1).expand(0, BATCH);
+        for (int i = 0; i < 3; i++) {
+          ring.append(rows, rows);
+        }
+        final float[] before = ring.copyKeys(arena).toFloatArray();
+        Tensor more = Tensor.allocate(arena, DType.F32, 1, 1, 64, 1).fill(2).expand(0, BATCH);
+        Runnable call = () -> ring.append(more, more);
+        // The memory of earlier calls is in use too.
+        List<Workspaces.Lease> leases = new ArrayList<>();
+        for (int i = 0; i <= Runtime.getRuntime().availableProcessors(); i++) {
+          leases.add(Workspaces.lease());
+        }
+        String refused = withoutMemory(Arena.ofAuto(), 64 << 10, "appended", call);
+        leases.forEach(Workspaces.Lease::close);
+        System.out.println(refused + state(ring, before));
+        System.out.println(outcome("appended", call) + state(ring, before));
+      }
+    }
+
+    private static String state(KvCache ring, float[] before) {
+      try (Arena arena = Arena.ofConfined()) {
+        boolean unchanged = Arrays.equals(before, ring.copyKeys(arena).toFloatArray());
+        return ", first row " + ring.firstRow(0) + ", unchanged " + unchanged;
       }
     }
   }
