@@ -366,6 +366,7 @@ public final class Scheduler implements AutoCloseable {
       text.arena = Arena.ofConfined();
       text.session = model.newSession(text.arena, text.prompt.length + text.tokens.length, pool);
       text.session.begin(text.prompt);
+      text.listener.onStart();
     } catch (RuntimeException | OutOfMemoryError e) {
       end(text, null, e);
     }

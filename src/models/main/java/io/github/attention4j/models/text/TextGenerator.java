@@ -142,6 +142,7 @@ public final class TextGenerator {
     private final Drafter drafter;
     private final int logProbabilities;
     private final Consumer<GeneratedToken> onToken;
+    private final Runnable onStart;
     private final Duration time;
     private final BooleanSupplier cancelled;
 
@@ -154,6 +155,7 @@ public final class TextGenerator {
       drafter = builder.drafter;
       logProbabilities = builder.logProbabilities;
       onToken = builder.onToken;
+      onStart = builder.onStart;
       time = builder.time;
       cancelled = builder.cancelled;
     }
@@ -169,6 +171,7 @@ public final class TextGenerator {
     private Drafter drafter;
     private int logProbabilities = -1;
     private Consumer<GeneratedToken> onToken = token -> {};
+    private Runnable onStart = () -> {};
     private Duration time;
     private BooleanSupplier cancelled = () -> false;
 
@@ -285,6 +288,19 @@ public final class TextGenerator {
     }
 
     /**
+     * Is told when the text starts, which with a {@link Scheduler} may be after waiting in its
+     * queue.
+     *
+     * @param onStart is called once, before the prompt is read, in the thread that reads it; an
+     *     exception from it ends the call
+     * @return this builder
+     */
+    public Builder onStart(Runnable onStart) {
+      this.onStart = Objects.requireNonNull(onStart, "onStart");
+      return this;
+    }
+
+    /**
      * Limits the time, which is checked before each token and each part of the prompt.
      *
      * @param time longer than 0
@@ -385,6 +401,7 @@ public final class TextGenerator {
     try (Arena arena = Arena.ofConfined()) {
       CausalLm.Session session =
           model.newSession(arena, Math.min(model.context(), prompt.length + most));
+      call.onStart();
       return call.result(prompt, session.generate(prompt, generation, call));
     } catch (CancellationException e) {
       return call.result(prompt, new Generated(new int[0], Generated.Reason.CANCELLED));
@@ -446,6 +463,11 @@ public final class TextGenerator {
         }
       }
       return cause != null;
+    }
+
+    @Override
+    public void onStart() {
+      request.onStart.run();
     }
 
     @Override
