@@ -728,16 +728,27 @@ public final class TextEmbedder implements AutoCloseable {
               hidden.count() * NANOS_PER_ELEMENT,
               i ->
                   vectors[from + i] =
-                      shortened(pipeline.vector(hidden, rows[i], lengths[i], promptTokens)));
+                      shortened(
+                          pipeline.vector(hidden, rows[i], lengths[i], promptTokens), dimension));
         });
     return Arrays.asList(vectors);
   }
 
-  private float[] shortened(float[] vector) {
-    if (vector.length == dimension) {
+  /**
+   * Keeps the first elements of a vector, as {@link Builder#dimensions} does for all vectors.
+   *
+   * @param vector a vector of this embedder. Not modified.
+   * @param dimensions from 1 to the length of the vector
+   * @return the vector itself if that is its length, or else a new one, normalized if this embedder
+   *     normalizes
+   * @throws IllegalArgumentException if dimensions is out of range
+   */
+  public float[] shortened(float[] vector, int dimensions) {
+    Checks.inRange("dimensions", dimensions, 1, vector.length);
+    if (vector.length == dimensions) {
       return vector;
     }
-    float[] shorter = Arrays.copyOf(vector, dimension);
+    float[] shorter = Arrays.copyOf(vector, dimensions);
     if (pipeline.normalizes()) {
       Pooling.normalize(shorter);
     }

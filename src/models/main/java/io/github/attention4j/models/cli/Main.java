@@ -22,6 +22,7 @@ import java.net.InetSocketAddress;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Comparator;
@@ -81,6 +82,9 @@ public final class Main {
 
   private static final Set<String> FLAGS = Set.of("--refuse-truncation", "--json");
   private static final int PORT = 8080;
+
+  /** How long requests may finish when a server is ended. */
+  private static final Duration PATIENCE = Duration.ofSeconds(5);
 
   private final InputStream in;
   private final PrintStream out;
@@ -538,14 +542,14 @@ public final class Main {
         server.completions(own, chat.generator());
       }
       if (embedder != null) {
-        server.embeddings(decoder ? fileName(embedding) : own, source(embedder));
+        server.embeddings(decoder ? fileName(embedding) : own, EmbeddingSource.of(embedder));
       }
       try (OpenAiServer started = server.start()) {
         err.printf(
             "serving %s at http://%s:%d/v1 (Ctrl-C ends)%n",
             own, started.address().getHostString(), started.address().getPort());
         err.flush();
-        waitForever();
+        serveUntilEnded(started);
       }
     }
   }
@@ -580,16 +584,23 @@ public final class Main {
     return path.toAbsolutePath().normalize().getFileName().toString();
   }
 
-  private static EmbeddingSource source(TextEmbedder embedder) {
-    return texts -> {
-      List<TextEmbedder.Result> results = embedder.embedAll(texts);
-      return new EmbeddingSource.Embeddings(
-          results.stream().map(TextEmbedder.Result::vector).toList(),
-          results.stream().mapToLong(TextEmbedder.Result::tokens).sum());
-    };
-  }
-
-  private static void waitForever() throws InterruptedException {
-    new CountDownLatch(1).await();
+  /** Serves until the program is ended, and then lets requests finish for a few seconds. */
+  private static void serveUntilEnded(OpenAiServer server) throws InterruptedException {
+    Thread end =
+        new Thread(
+            () -> {
+              Thread closing = Thread.ofPlatform().daemon().start(() -> server.close(PATIENCE));
+              try {
+                closing.join(PATIENCE.multipliedBy(2));
+              } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
+              }
+            });
+    Runtime.getRuntime().addShutdownHook(end);
+    try {
+      new CountDownLatch(1).await();
+    } finally {
+      Runtime.getRuntime().removeShutdownHook(end);
+    }
   }
 }

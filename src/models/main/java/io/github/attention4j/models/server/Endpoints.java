@@ -23,19 +23,26 @@ import java.util.List;
 import java.util.UUID;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.Callable;
+import java.util.concurrent.CancellationException;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Future;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
-import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.function.BooleanSupplier;
 import java.util.function.Consumer;
 
 /** The computation behind each path of an {@link OpenAiServer}, from parsed parameters to JSON. */
 final class Endpoints {
-  /** How often an idle stream sends a keep-alive. */
-  private static final long HEARTBEAT_SECONDS = 10;
+  /** How often a client that waits is probed. */
+  private static final long PROBE_MILLIS = 500;
+
+  /** Answers that take less time have a length and a status that tells of all errors. */
+  private static final Duration QUIET = Duration.ofSeconds(2);
+
+  /** How long after its time limit a computation may notice it. */
+  private static final Duration SLACK = Duration.ofSeconds(10);
 
   private static final int MOST_STOPS = 16;
   private static final int MOST_TEXTS = 2048;
@@ -45,24 +52,30 @@ final class Endpoints {
   private final TextGenerator generator;
   private final Chat chat;
   private final Metrics metrics;
-  private final Workers workers;
+  private final Workers texts;
+  private final Workers embeddings;
+  private final BooleanSupplier closing;
   private final long started = Instant.now().getEpochSecond();
-
-  /** Computes in another thread. */
-  interface Workers {
-    <T> Future<T> submit(Callable<T> work);
-  }
 
   /**
    * @param scheduler of the language model; null if there is none
+   * @param closing true once all work is to end
    */
-  Endpoints(OpenAiServer.Builder options, Scheduler scheduler, Metrics metrics, Workers workers) {
+  Endpoints(
+      OpenAiServer.Builder options,
+      Scheduler scheduler,
+      Metrics metrics,
+      Workers texts,
+      Workers embeddings,
+      BooleanSupplier closing) {
     this.options = options;
     this.scheduler = scheduler;
     generator = options.generator == null ? null : options.generator.shared(scheduler);
     chat = options.chat == null ? null : options.chat.shared(scheduler);
     this.metrics = metrics;
-    this.workers = workers;
+    this.texts = texts;
+    this.embeddings = embeddings;
+    this.closing = closing;
   }
 
   JsonObject models() {
@@ -99,13 +112,13 @@ final class Endpoints {
   }
 
   void post(String path, Parameters body, OpenAiServer.Answer answer) throws IOException {
-    long start = System.nanoTime();
+    Pending pending = new Pending(options.maxTime, closing);
     body.ignore(
         "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key");
     switch (path) {
-      case "/v1/chat/completions" -> complete(chat(body, start), answer);
-      case "/v1/completions" -> complete(completion(body, start), answer);
-      default -> embed(body, start, answer);
+      case "/v1/chat/completions" -> complete(chat(body, pending), answer);
+      case "/v1/completions" -> complete(completion(body, pending), answer);
+      default -> embed(body, pending, answer);
     }
   }
 
@@ -121,9 +134,9 @@ final class Endpoints {
       boolean stream,
       boolean usage,
       Logprobs logprobs,
-      long start) {}
+      Pending pending) {}
 
-  private Job chat(Parameters body, long start) {
+  private Job chat(Parameters body, Pending pending) {
     checkModel(body, chat == null ? null : options.chatName, "chats");
     List<Parameters> given = body.objects("messages");
     if (given == null || given.isEmpty()) {
@@ -161,10 +174,10 @@ final class Endpoints {
         tools,
         most,
         logprobs ? logprobs(true, "top_logprobs", likeliest == null ? 0 : likeliest, 20) : null,
-        start);
+        pending);
   }
 
-  private Job completion(Parameters body, long start) {
+  private Job completion(Parameters body, Pending pending) {
     checkModel(body, generator == null ? null : options.chatName, "completions");
     body.neutral("n", 1);
     body.neutral("best_of", 1);
@@ -184,7 +197,7 @@ final class Endpoints {
         List.of(),
         most,
         likeliest == null ? null : logprobs(false, "logprobs", likeliest, 5),
-        start);
+        pending);
   }
 
   private Logprobs logprobs(boolean chat, String field, long likeliest, int most) {
@@ -229,7 +242,7 @@ final class Endpoints {
       List<Tool> tools,
       Long most,
       Logprobs logprobs,
-      long start) {
+      Pending pending) {
     TextGenerator.Builder request = TextGenerator.request();
     request.maxTokens(maxTokens(most, prompt.length)).sampler(sampler(body));
     if (logprobs != null) {
@@ -270,7 +283,8 @@ final class Endpoints {
       streaming.refuseOthers();
     }
     body.refuseOthers();
-    return new Job(chat, options.chatName, prompt, tools, request, stream, usage, logprobs, start);
+    return new Job(
+        chat, options.chatName, prompt, tools, request, stream, usage, logprobs, pending);
   }
 
   private int maxTokens(Long asked, int prompt) {
@@ -501,16 +515,14 @@ final class Endpoints {
 
   // ---- Completions ----
 
-  private Duration left(long start) {
-    return options.maxTime.minusNanos(System.nanoTime() - start);
-  }
-
-  private Chat.Reply generate(Job job, AtomicBoolean gone, Consumer<String> onText) {
-    Duration left = left(job.start);
+  private Chat.Reply generate(Job job, Consumer<String> onText) {
+    Pending pending = job.pending;
+    Duration left = pending.left();
     if (!left.isPositive()) {
-      throw HttpError.busy("the request waited longer than " + options.maxTime.toSeconds() + " s");
+      throw pending.tooLate("the request was not begun");
     }
-    TextGenerator.Request request = job.request.time(left).cancelled(gone::get).build();
+    TextGenerator.Request request =
+        job.request.time(left).cancelled(pending::isUnwanted).onStart(pending::begin).build();
     Chat.Reply reply;
     if (job.chat) {
       reply = chat.reply(job.prompt, job.tools, request, onText);
@@ -518,7 +530,15 @@ final class Endpoints {
       TextGenerator.Result result = generator.generate(job.prompt, request, onText);
       reply = new Chat.Reply(result.text(), List.of(), result);
     }
-    metrics.generated(reply.generated());
+    TextGenerator.Result result = reply.generated();
+    metrics.generated(result);
+    if (result.finish() == TextGenerator.Finish.CANCELLED && closing.getAsBoolean()) {
+      throw HttpError.shuttingDown();
+    }
+    if (result.finish() == TextGenerator.Finish.TIME && result.newTokens() == 0) {
+      throw pending.tooLate(
+          pending.hasBegun() ? "the prompt could not be read" : "the request was not begun");
+    }
     return reply;
   }
 
@@ -527,9 +547,7 @@ final class Endpoints {
       stream(job, answer);
       return;
     }
-    AtomicBoolean gone = new AtomicBoolean();
-    Chat.Reply reply =
-        await(workers.submit(() -> generate(job, gone, text -> {})), job.start, gone);
+    Chat.Reply reply = await(texts, () -> generate(job, text -> {}), job.pending, answer);
     JsonObject choice = new JsonObject();
     choice.addProperty("index", 0);
     if (job.chat) {
@@ -564,16 +582,14 @@ final class Endpoints {
   private void stream(Job job, OpenAiServer.Answer answer) throws IOException {
     // Bounded by the limit of tokens, so a client that does not read blocks nobody.
     BlockingQueue<Event> events = new LinkedBlockingQueue<>();
-    AtomicBoolean gone = new AtomicBoolean();
     Future<?> work =
-        workers.submit(
+        texts.submit(
             () -> {
               try {
                 events.add(
                     new Event.Done(
                         generate(
                             job,
-                            gone,
                             text ->
                                 events.add(new Event.Text(text, Logprobs.take(job.logprobs))))));
               } catch (RuntimeException | Error e) {
@@ -585,17 +601,18 @@ final class Endpoints {
               return null;
             });
     try {
-      write(job, events, answer);
+      write(job, work, events, answer);
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
-      throw HttpError.busy("the server is shutting down");
+      throw HttpError.shuttingDown();
     } finally {
-      gone.set(true);
-      work.cancel(false);
+      job.pending.abandon();
+      texts.forget(work);
     }
   }
 
-  private void write(Job job, BlockingQueue<Event> events, OpenAiServer.Answer answer)
+  private void write(
+      Job job, Future<?> work, BlockingQueue<Event> events, OpenAiServer.Answer answer)
       throws IOException, InterruptedException {
     String id = id(job);
     answer.begin();
@@ -606,12 +623,13 @@ final class Endpoints {
       answer.event(chunk(job, id, delta, JsonNull.INSTANCE, null).toString());
     }
     while (true) {
-      switch (events.poll(HEARTBEAT_SECONDS, TimeUnit.SECONDS)) {
+      switch (events.poll(PROBE_MILLIS, TimeUnit.MILLISECONDS)) {
         case null -> {
-          if (left(job.start).plusSeconds(HEARTBEAT_SECONDS).isNegative()) {
-            throw HttpError.busy("the time of the request is over");
+          if (work.isCancelled()) {
+            throw HttpError.shuttingDown();
           }
-          answer.heartbeat();
+          requireTime(job.pending);
+          answer.probe();
         }
         case Event.Text piece -> {
           JsonObject delta = new JsonObject();
@@ -717,7 +735,8 @@ final class Endpoints {
 
   // ---- Embeddings ----
 
-  private void embed(Parameters body, long start, OpenAiServer.Answer answer) throws IOException {
+  private void embed(Parameters body, Pending pending, OpenAiServer.Answer answer)
+      throws IOException {
     checkModel(body, options.embeddings == null ? null : options.embeddingsName, "embeddings");
     List<String> texts = body.strings("input");
     if (texts.isEmpty() || texts.size() > MOST_TEXTS) {
@@ -731,24 +750,27 @@ final class Endpoints {
           "encoding_format", "encoding_format must be float or base64: encoding_format=" + format);
     }
     body.refuseOthers();
-    AtomicBoolean gone = new AtomicBoolean();
+    EmbeddingSource.Request request =
+        new EmbeddingSource.Request(
+            texts, List.of(), 0, () -> pending.isUnwanted() || !pending.left().isPositive());
     EmbeddingSource.Embeddings result =
-        await(
-            workers.submit(
-                () -> {
-                  if (!left(start).isPositive()) {
-                    throw HttpError.busy("the request waited too long");
-                  }
-                  try {
-                    return options.embeddings.embed(texts);
-                  } catch (IllegalArgumentException e) {
-                    throw HttpError.invalid("input", e.getMessage());
-                  }
-                }),
-            start,
-            gone);
+        await(embeddings, () -> vectors(request, pending), pending, answer);
     metrics.embedded(result.tokens());
     answer.json(embeddings(result, "base64".equals(format)));
+  }
+
+  private EmbeddingSource.Embeddings vectors(EmbeddingSource.Request request, Pending pending) {
+    if (!pending.left().isPositive()) {
+      throw pending.tooLate("the request was not begun");
+    }
+    pending.begin();
+    try {
+      return options.embeddings.embed(request);
+    } catch (IllegalArgumentException e) {
+      throw HttpError.invalid("input", e.getMessage());
+    } catch (CancellationException e) {
+      throw pending.tooLate("the texts could not be embedded");
+    }
   }
 
   private JsonObject embeddings(EmbeddingSource.Embeddings result, boolean base64) {
@@ -788,20 +810,45 @@ final class Endpoints {
 
   // ---- Waiting ----
 
-  private <T> T await(Future<T> work, long start, AtomicBoolean gone) {
+  /**
+   * Computes in another thread. While the client waits, it is probed, but only once the computation
+   * has begun: until then, a failure still has its own status.
+   */
+  private <T> T await(
+      Workers workers, Callable<T> computation, Pending pending, OpenAiServer.Answer answer)
+      throws IOException {
+    Future<T> work = workers.submit(computation);
     try {
-      // Work that has started ends by itself soon after its time limit.
-      return work.get(left(start).plusSeconds(HEARTBEAT_SECONDS).toMillis(), TimeUnit.MILLISECONDS);
+      while (true) {
+        try {
+          return work.get(PROBE_MILLIS, TimeUnit.MILLISECONDS);
+        } catch (TimeoutException e) {
+          requireTime(pending);
+          if (pending.hasBegun() && pending.age().compareTo(QUIET) > 0) {
+            answer.probe();
+          }
+        }
+      }
     } catch (ExecutionException e) {
       throw failure(e.getCause());
-    } catch (TimeoutException e) {
-      throw HttpError.busy("the time of the request is over");
+    } catch (CancellationException e) {
+      throw HttpError.shuttingDown();
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
-      throw HttpError.busy("the server is shutting down");
+      throw HttpError.shuttingDown();
     } finally {
-      gone.set(true);
-      work.cancel(false);
+      pending.abandon();
+      workers.forget(work);
+    }
+  }
+
+  private static void requireTime(Pending pending) {
+    if (!pending.hasBegun() && pending.left().isNegative()) {
+      throw pending.tooLate("the request was not begun");
+    }
+    // Work that has begun ends by itself soon after its time limit.
+    if (pending.left().plus(SLACK).isNegative()) {
+      throw pending.tooLate("the request was not finished");
     }
   }
 

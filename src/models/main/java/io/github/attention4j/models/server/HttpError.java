@@ -28,6 +28,10 @@ final class HttpError extends RuntimeException {
     return new HttpError(503, "server_error", null, "overloaded", message);
   }
 
+  static HttpError shuttingDown() {
+    return busy("the server is shutting down");
+  }
+
   int status() {
     return status;
   }

@@ -7,7 +7,6 @@ import io.github.attention4j.models.Scheduler;
 import io.github.attention4j.models.text.Chat;
 import io.github.attention4j.models.text.TextGenerator;
 import java.io.IOException;
-import java.io.InputStream;
 import java.io.OutputStream;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
@@ -18,16 +17,9 @@ import java.security.MessageDigest;
 import java.time.Duration;
 import java.util.Map;
 import java.util.Objects;
-import java.util.concurrent.ArrayBlockingQueue;
-import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
-import java.util.concurrent.Future;
-import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.Semaphore;
-import java.util.concurrent.SynchronousQueue;
-import java.util.concurrent.ThreadPoolExecutor;
-import java.util.concurrent.TimeUnit;
 
 /**
  * Serves a language model, an embedding model, or both over HTTP with OpenAI's API, so that its
@@ -74,13 +66,27 @@ import java.util.concurrent.TimeUnit;
  * read in parts between those steps. A text does not depend on the others.
  *
  * <p><b>Limits.</b> A body that is too long gets status 413; a request for more tokens than
- * allowed, or with a prompt longer than the context, 400; a request when the queue is full, 503. A
- * text whose time is up ends with {@code "finish_reason": "length"}; a request whose time is up
- * before it starts gets 503. A client that disconnects during a stream ends its text. JDK's server
- * closes a connection whose request takes longer than 30 seconds to arrive, or whose answer takes
- * 30 seconds longer than the time limit; the first server of a process decides this through the
- * system properties {@code sun.net.httpserver.maxReqTime} and {@code maxRspTime}, unless they are
- * set already.
+ * allowed, or with a prompt longer than the context, 400; a request when its queue is full, 503.
+ * Texts and embeddings wait in queues of their own, so neither keeps out the other; of embeddings a
+ * quarter as many are computed at once, as each of them already uses all cores. A text whose time
+ * is up ends with {@code "finish_reason": "length"}. A request whose time is up before its first
+ * token gets 503, in streams an error event, as do embeddings whose time is up.
+ *
+ * <p><b>Clients that go away.</b> Twice a second, an empty comment in a stream shows whether the
+ * client is still there. An answer in one piece starts with its status, so the server can write
+ * nothing until it knows that; still, an answer that is computed for more than 2 seconds begins
+ * with status 200 and spaces, which JSON allows before the object. What the server no longer has a
+ * client for is dropped within a second or two. An error after such a beginning is written as usual
+ * (as {@code {"error": …}}), but then the connection is closed without ending the answer, which
+ * clients report as an incomplete answer. While a request waits, nothing is written, so that it can
+ * be refused with its own status; that its client is gone shows when it begins.
+ *
+ * <p><b>Slow clients.</b> Bodies are read without taking a place in a queue; those that are being
+ * read may together take 64 MiB, or 4 times the longest body if that is more. JDK's server closes a
+ * connection whose request takes longer than 30 seconds to arrive, or whose answer takes 30 seconds
+ * longer than the time limit; the first server of a process decides this through the system
+ * properties {@code sun.net.httpserver.maxReqTime} and {@code maxRspTime}, unless they are set
+ * already.
  *
  * <p><b>Access.</b> By default the server listens only on the loopback interface, without
  * encryption: to let others reach it, put a proxy in front. Bodies must be of type {@code
@@ -91,8 +97,17 @@ public final class OpenAiServer implements AutoCloseable {
 
   private static final Duration GRACE = Duration.ofSeconds(30);
 
-  /** Requests that may be read or refused while the queue is full. */
+  /** How long answers that have ended may take to be written while the server is closed. */
+  private static final int LAST_WRITES_SECONDS = 2;
+
+  /** Requests that may be parsed or refused while the queues are full. */
   private static final int DOORWAY = 64;
+
+  /**
+   * Texts are computed together, while embeddings that are computed at once only share the cores,
+   * so fewer of them are.
+   */
+  private static final int TEXTS_PER_EMBEDDING = 4;
 
   /** The path before the name of a model. */
   private static final String MODEL = "/v1/models/";
@@ -108,7 +123,8 @@ public final class OpenAiServer implements AutoCloseable {
 
   private final HttpServer http;
   private final ExecutorService handlers;
-  private final ThreadPoolExecutor workers;
+  private final Workers texts;
+  private final Workers embeddings;
 
   /** Null if there is no language model. */
   private final Scheduler scheduler;
@@ -116,26 +132,30 @@ public final class OpenAiServer implements AutoCloseable {
   private final Semaphore door;
   private final Endpoints endpoints;
   private final Metrics metrics;
+  private final Bodies bodies;
   private final long maxBodyBytes;
   private final byte[] key;
+
+  /** Takes no more requests. */
+  private volatile boolean closing;
+
+  /** Ends those that are computed. */
+  private volatile boolean ending;
 
   private OpenAiServer(Builder builder) throws IOException {
     maxBodyBytes = builder.maxBodyBytes;
     key = builder.apiKey == null ? null : builder.apiKey.getBytes(StandardCharsets.UTF_8);
-    workers =
-        new ThreadPoolExecutor(
-            builder.parallel,
-            builder.parallel,
-            0,
-            TimeUnit.SECONDS,
-            builder.queue == 0
-                ? new SynchronousQueue<>()
-                : new ArrayBlockingQueue<>(builder.queue, true),
-            Thread.ofPlatform().name("attention4j-server-", 0).daemon().factory());
-    door = new Semaphore(builder.parallel + builder.queue + DOORWAY);
+    bodies = new Bodies(builder.maxBodyBytes);
+    int embedders = Math.ceilDiv(builder.parallel, TEXTS_PER_EMBEDDING);
+    texts = new Workers("texts", builder.parallel, builder.queue);
+    embeddings = new Workers("embeddings", embedders, builder.queue);
+    door = new Semaphore(builder.parallel + embedders + 2 * builder.queue + DOORWAY);
     scheduler = builder.generator == null ? null : builder.scheduler();
-    metrics = new Metrics(workers::getActiveCount, () -> workers.getQueue().size());
-    endpoints = new Endpoints(builder, scheduler, metrics, this::submit);
+    metrics =
+        new Metrics(
+            () -> texts.running() + embeddings.running(),
+            () -> texts.waiting() + embeddings.waiting());
+    endpoints = new Endpoints(builder, scheduler, metrics, texts, embeddings, () -> ending);
     setIfAbsent("sun.net.httpserver.maxReqTime", GRACE);
     setIfAbsent("sun.net.httpserver.maxRspTime", builder.maxTime.plus(GRACE));
     http = listen(builder.address);
@@ -149,7 +169,8 @@ public final class OpenAiServer implements AutoCloseable {
     try {
       return HttpServer.create(address, 0);
     } catch (IOException | RuntimeException e) {
-      workers.shutdown();
+      texts.refuse();
+      embeddings.refuse();
       if (scheduler != null) {
         scheduler.close();
       }
@@ -181,22 +202,35 @@ public final class OpenAiServer implements AutoCloseable {
     return http.getAddress();
   }
 
-  /** Stops listening, ends the running texts, and waits for their threads. */
+  /**
+   * Ends the requests that are being computed, with an error, stops listening, and waits for their
+   * threads.
+   */
   @Override
   public void close() {
-    workers.shutdownNow();
-    http.stop(0);
-    handlers.shutdownNow();
-    boolean interrupted = false;
-    while (true) {
-      try {
-        if (workers.awaitTermination(1, TimeUnit.SECONDS)) {
-          break;
-        }
-      } catch (InterruptedException e) {
-        interrupted = true;
-      }
+    close(Duration.ZERO);
+  }
+
+  /**
+   * Closes in an orderly way: new requests and those that wait get status 503 at once, those that
+   * are being computed may finish, and what is left of them then gets an error, in streams as an
+   * event. Stops listening at the end, and waits for all threads.
+   *
+   * @param patience how long requests may finish
+   */
+  public void close(Duration patience) {
+    closing = true;
+    texts.refuse();
+    embeddings.refuse();
+    boolean interrupted = !await(patience);
+    ending = true;
+    texts.interrupt();
+    embeddings.interrupt();
+    while (!await(Duration.ofNanos(Long.MAX_VALUE))) {
+      interrupted = true;
     }
+    http.stop(LAST_WRITES_SECONDS);
+    handlers.shutdownNow();
     if (scheduler != null) {
       scheduler.close();
     }
@@ -205,24 +239,24 @@ public final class OpenAiServer implements AutoCloseable {
     }
   }
 
-  /** Passes a task to a worker, or refuses it if too many are waiting. */
-  private <T> Future<T> submit(Callable<T> work) {
+  /** Waits until the computing threads have ended or the time is up; false if interrupted. */
+  private boolean await(Duration time) {
+    long end = System.nanoTime() + time.toNanos();
     try {
-      return workers.submit(work);
-    } catch (RejectedExecutionException e) {
-      throw HttpError.busy(
-          workers.isShutdown()
-              ? "the server is shutting down"
-              : "too many requests: computed=%d, waiting=%d"
-                  .formatted(workers.getActiveCount(), workers.getQueue().size()));
+      texts.await(end - System.nanoTime());
+      embeddings.await(end - System.nanoTime());
+      return true;
+    } catch (InterruptedException e) {
+      return false;
     }
   }
 
-  private void handle(HttpExchange exchange) {
+  private void handle(HttpExchange exchange) throws IOException {
     String path = exchange.getRequestURI().getPath();
     String known = known(path);
     Answer answer = new Answer(exchange);
-    try (exchange) {
+    boolean broken = false;
+    try {
       try {
         respond(exchange, path, answer);
       } catch (HttpError e) {
@@ -232,10 +266,19 @@ public final class OpenAiServer implements AutoCloseable {
         answer.error(
             new HttpError(500, "server_error", null, "internal_error", "the server failed: " + e));
       }
+      broken = answer.broken;
     } catch (IOException e) {
       LOG.log(System.Logger.Level.DEBUG, "the client of " + known + " went away", e);
+      broken = true;
     } finally {
       metrics.request(known, answer.status);
+      if (!broken) {
+        exchange.close();
+      }
+    }
+    if (broken) {
+      // Makes the JDK's server close the connection without ending the answer.
+      throw new IOException("the answer is incomplete");
     }
   }
 
@@ -258,6 +301,10 @@ public final class OpenAiServer implements AutoCloseable {
           "method_not_allowed",
           path + " takes " + method + ", not " + exchange.getRequestMethod());
     }
+    if (closing && !path.equals("/metrics")) {
+      exchange.getResponseHeaders().set("Connection", "close");
+      throw HttpError.shuttingDown();
+    }
     if (path.equals("/health")) {
       answer.send("application/json", "{\"status\":\"ok\"}");
       return;
@@ -268,11 +315,12 @@ public final class OpenAiServer implements AutoCloseable {
       case "/metrics" -> answer.send("text/plain; version=0.0.4", metrics.render());
       case "/v1/models" -> answer.json(endpoints.models());
       default -> {
+        String body = body(exchange);
         if (!door.tryAcquire()) {
           throw HttpError.busy("too many requests at once");
         }
         try {
-          endpoints.post(path, Parameters.parse(body(exchange)), answer);
+          endpoints.post(path, Parameters.parse(body), answer);
         } finally {
           door.release();
         }
@@ -313,8 +361,7 @@ public final class OpenAiServer implements AutoCloseable {
     if (length != null && Long.parseLong(length) > maxBodyBytes) {
       throw tooLong(exchange, length);
     }
-    InputStream in = exchange.getRequestBody();
-    byte[] bytes = in.readNBytes((int) maxBodyBytes + 1);
+    byte[] bytes = bodies.read(exchange.getRequestBody());
     if (bytes.length > maxBodyBytes) {
       throw tooLong(exchange, "more than " + maxBodyBytes);
     }
@@ -347,6 +394,12 @@ public final class OpenAiServer implements AutoCloseable {
 
     private OutputStream stream;
 
+    /** The stream is of events, rather than of one JSON text. */
+    private boolean events;
+
+    /** The answer must not look complete. */
+    private boolean broken;
+
     Answer(HttpExchange exchange) {
       this.exchange = exchange;
     }
@@ -356,7 +409,11 @@ public final class OpenAiServer implements AutoCloseable {
     }
 
     void send(String type, String body) throws IOException {
-      send(200, type, body);
+      if (stream != null) {
+        write(body);
+      } else {
+        send(200, type, body);
+      }
     }
 
     private void send(int code, String type, String body) throws IOException {
@@ -370,22 +427,39 @@ public final class OpenAiServer implements AutoCloseable {
       out.flush();
     }
 
-    /** Starts a stream of server-sent events. */
-    void begin() throws IOException {
-      exchange.getResponseHeaders().set("Content-Type", "text/event-stream");
-      exchange.getResponseHeaders().set("Cache-Control", "no-cache");
+    private void begin(String type) throws IOException {
+      exchange.getResponseHeaders().set("Content-Type", type);
       exchange.sendResponseHeaders(200, 0);
       status = 200;
       stream = exchange.getResponseBody();
+    }
+
+    /** Starts a stream of server-sent events. */
+    void begin() throws IOException {
+      exchange.getResponseHeaders().set("Cache-Control", "no-cache");
+      events = true;
+      begin("text/event-stream");
     }
 
     void event(String data) throws IOException {
       write("data: " + data + "\n\n");
     }
 
-    /** Keeps the connection alive, and notices if the client is gone. */
-    void heartbeat() throws IOException {
-      write(": waiting\n\n");
+    /**
+     * Keeps the connection alive, and fails if the client is gone: the first write after it has
+     * closed the connection may still succeed, the second does not. In JSON, spaces come first;
+     * this fixes the status.
+     */
+    void probe() throws IOException {
+      try {
+        if (stream == null) {
+          begin("application/json");
+        }
+        write(events ? ": waiting\n\n" : " ");
+      } catch (IOException e) {
+        status = 499;
+        throw e;
+      }
     }
 
     private void write(String text) throws IOException {
@@ -394,8 +468,14 @@ public final class OpenAiServer implements AutoCloseable {
     }
 
     void error(HttpError error) throws IOException {
-      if (stream != null) {
+      if (events) {
         event(error.json().toString());
+        return;
+      }
+      if (stream != null) {
+        status = error.status();
+        write(error.json().toString());
+        broken = true;
         return;
       }
       if (error.status() == 503) {
@@ -540,7 +620,7 @@ public final class OpenAiServer implements AutoCloseable {
     }
 
     /**
-     * Sets how many requests are computed at once; others wait.
+     * Sets how many texts are computed at once; others wait. Of embeddings, a quarter as many are.
      *
      * @param parallel from 1 to 1024; 8 by default
      * @return this builder
@@ -590,7 +670,7 @@ public final class OpenAiServer implements AutoCloseable {
     }
 
     /**
-     * Sets how many requests may wait.
+     * Sets how many requests may wait for each model.
      *
      * @param queue at least 0; 32 by default
      * @return this builder

@@ -8,6 +8,10 @@ import io.github.attention4j.models.TinyGguf;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -15,6 +19,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
+import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -25,6 +30,7 @@ import org.junit.jupiter.api.io.TempDir;
 @Timeout(120)
 class InterruptTest {
   private static final int INTERRUPTED = 130;
+  private static final int TERMINATED = 143;
 
   @TempDir private Path directory;
 
@@ -79,6 +85,44 @@ class InterruptTest {
     assertTrue(process.waitFor(60, TimeUnit.SECONDS));
     assertSummary(2);
     assertEquals(INTERRUPTED, process.exitValue());
+  }
+
+  @Test
+  void shouldEndTheStreamsOfAServerWithAnError() throws Exception {
+    for (String signal : List.of("-INT", "-TERM")) {
+      Process process =
+          start(
+              "serve",
+              model().toString(),
+              "--port",
+              "0",
+              "--max-tokens",
+              "900000",
+              "--cache-tokens",
+              "1000000");
+      Matcher address = Pattern.compile("http://127.0.0.1:(\\d+)/v1").matcher("");
+      while (!address.reset(Files.readString(errors())).find()) {
+        assertTrue(process.isAlive(), Files.readString(errors()));
+        Thread.sleep(50);
+      }
+      HttpRequest request =
+          HttpRequest.newBuilder(URI.create(address.group() + "/completions"))
+              .header("Content-Type", "application/json")
+              .POST(
+                  HttpRequest.BodyPublishers.ofString(
+                      "{\"prompt\": \"a\", \"stream\": true, \"temperature\": 0}"))
+              .build();
+      HttpResponse<InputStream> answer =
+          HttpClient.newHttpClient().send(request, HttpResponse.BodyHandlers.ofInputStream());
+      awaitText(answer.body());
+      assertTrue(succeeds("kill", signal, Long.toString(process.pid())));
+      String rest = new String(answer.body().readAllBytes(), StandardCharsets.UTF_8);
+      assertTrue(
+          rest.contains("the server is shutting down"),
+          rest.substring(Math.max(0, rest.length() - 300)));
+      assertTrue(process.waitFor(30, TimeUnit.SECONDS));
+      assertEquals(signal.equals("-INT") ? INTERRUPTED : TERMINATED, process.exitValue());
+    }
   }
 
   private Process start(String... arguments) throws IOException {

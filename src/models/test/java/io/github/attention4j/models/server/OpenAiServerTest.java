@@ -98,9 +98,9 @@ class OpenAiServerTest {
     return OpenAiServer.builder().port(0).chat("scripted", chat).embeddings("lengths", this::embed);
   }
 
-  private EmbeddingSource.Embeddings embed(List<String> texts) {
+  private EmbeddingSource.Embeddings embed(EmbeddingSource.Request request) {
     List<float[]> vectors = new ArrayList<>();
-    for (String text : texts) {
+    for (String text : request.texts()) {
       if (text.equals("wait") && embedding != null) {
         try {
           embedding.await();
@@ -118,7 +118,7 @@ class OpenAiServerTest {
       Arrays.fill(vector, text.length() + 0.25f);
       vectors.add(vector);
     }
-    return new EmbeddingSource.Embeddings(vectors, texts.size());
+    return new EmbeddingSource.Embeddings(vectors, request.texts().size());
   }
 
   @AfterEach
@@ -731,9 +731,11 @@ class OpenAiServerTest {
           Thread.sleep(20);
         }
       }
-      HttpResponse<String> refused = post(CHAT, HELLO + "}");
+      HttpResponse<String> refused = post("/v1/embeddings", "{\"input\": \"wait\"}");
       assertEquals("too many requests: computed=1, waiting=1", error(refused, 503));
       assertEquals("1", refused.headers().firstValue("Retry-After").orElseThrow());
+      // Embeddings keep no texts from being generated.
+      ok(post(CHAT, HELLO + "}"));
       embedding.countDown();
       for (Future<HttpResponse<String>> answer : answers) {
         assertEquals(200, answer.get().statusCode());
@@ -747,7 +749,7 @@ class OpenAiServerTest {
   void shouldEndTextsAtTheTimeLimit() throws Exception {
     server.close();
     server = builder().maxTime(Duration.ofNanos(1)).start();
-    assertTrue(error(post(CHAT, HELLO + "}"), 503).startsWith("the request waited longer than"));
+    assertTrue(error(post(CHAT, HELLO + "}"), 503).startsWith("the request was not begun"));
   }
 
   @Test
