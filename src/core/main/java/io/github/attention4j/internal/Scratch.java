@@ -142,11 +142,17 @@ public final class Scratch implements AutoCloseable {
     try {
       block = Arena.ofAuto().allocate(wanted, ALIGNMENT_BYTES);
     } catch (OutOfMemoryError noRoom) {
-      tooLarge = Math.min(tooLarge, wanted);
+      remember(wanted, noRoom.getMessage());
+    }
+  }
+
+  private static synchronized void remember(long bytes, String failure) {
+    if (bytes < tooLarge) {
+      tooLarge = bytes;
       NativeLibrary.warn(
           "Layers allocate memory at each call, because {0} bytes of direct memory cannot be kept"
               + " for them (-XX:MaxDirectMemorySize): {1}",
-          Long.toString(wanted), noRoom.getMessage());
+          Long.toString(bytes), failure);
     }
   }
 }
