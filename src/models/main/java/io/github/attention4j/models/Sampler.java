@@ -349,6 +349,12 @@ public final class Sampler {
 
   /** Collects the options of a {@link Sampler}. Not safe for use by several threads. */
   public static final class Builder {
+    // Within these limits logits stay finite.
+    private static final double LEAST_REPETITION = 1e-3;
+    private static final double MOST_REPETITION = 1e3;
+    private static final double MOST_PENALTY = 1e6;
+    private static final double MOST_BIAS = 1e30;
+
     private double temperature = 1;
     private int topK = Integer.MAX_VALUE;
     private double topP = 1;
@@ -424,46 +430,44 @@ public final class Sampler {
      * Makes tokens less likely that occur in the text, prompt included (Keskar et al., "CTRL",
      * 2019).
      *
-     * @param penalty positive and finite; 1 changes nothing, larger values reduce repetition
+     * @param penalty from 0.001 to 1000; 1 changes nothing, larger values reduce repetition
      * @return this builder
-     * @throws IllegalArgumentException if the penalty is not positive and finite
+     * @throws IllegalArgumentException if the penalty is out of range
      */
     public Builder repetitionPenalty(double penalty) {
-      if (!(penalty > 0) || Double.isInfinite(penalty)) {
-        throw new IllegalArgumentException(
-            "repetitionPenalty must be positive and finite: repetitionPenalty=" + penalty);
-      }
-      this.repetitionPenalty = penalty;
+      this.repetitionPenalty =
+          inRange("repetitionPenalty", penalty, LEAST_REPETITION, MOST_REPETITION);
       return this;
     }
 
     /**
      * Subtracts from the logit of each token that the model has added.
      *
-     * @param penalty finite; 0 changes nothing
+     * @param penalty from −1 to 1 million; 0 changes nothing
      * @return this builder
-     * @throws IllegalArgumentException if the penalty is not finite
+     * @throws IllegalArgumentException if the penalty is out of range
      */
     public Builder presencePenalty(double penalty) {
-      this.presencePenalty = finite("presencePenalty", penalty);
+      this.presencePenalty = inRange("presencePenalty", penalty, -MOST_PENALTY, MOST_PENALTY);
       return this;
     }
 
     /**
      * Subtracts from the logit of each token, once for each time that the model has added it.
      *
-     * @param penalty finite; 0 changes nothing
+     * @param penalty from −1 to 1 million; 0 changes nothing
      * @return this builder
-     * @throws IllegalArgumentException if the penalty is not finite
+     * @throws IllegalArgumentException if the penalty is out of range
      */
     public Builder frequencyPenalty(double penalty) {
-      this.frequencyPenalty = finite("frequencyPenalty", penalty);
+      this.frequencyPenalty = inRange("frequencyPenalty", penalty, -MOST_PENALTY, MOST_PENALTY);
       return this;
     }
 
-    private static double finite(String name, double value) {
-      if (!Double.isFinite(value)) {
-        throw new IllegalArgumentException(name + " must be finite: " + name + "=" + value);
+    private static double inRange(String name, double value, double least, double most) {
+      if (!(value >= least && value <= most)) {
+        throw new IllegalArgumentException(
+            name + " must lie in [" + least + ", " + most + "]: " + name + "=" + value);
       }
       return value;
     }
@@ -472,17 +476,17 @@ public final class Sampler {
      * Adds to the logit of a token.
      *
      * @param token not negative
-     * @param value what is added; −∞ forbids the token
+     * @param value what is added, from −10<sup>30</sup> to 10<sup>30</sup>; or −∞, which forbids
+     *     the token
      * @return this builder
-     * @throws IllegalArgumentException if the token is negative, or the value is NaN or +∞
+     * @throws IllegalArgumentException if the token is negative, or the value is out of range
      */
     public Builder logitBias(int token, double value) {
-      if (token < 0 || Double.isNaN(value) || value == Double.POSITIVE_INFINITY) {
-        throw new IllegalArgumentException(
-            "logit bias must be a number for a token that is not negative: token="
-                + token
-                + ", bias="
-                + value);
+      if (token < 0) {
+        throw new IllegalArgumentException("token must not be negative: token=" + token);
+      }
+      if (value != Double.NEGATIVE_INFINITY) {
+        inRange("logitBias", value, -MOST_BIAS, MOST_BIAS);
       }
       bias.put(token, (float) value);
       return this;

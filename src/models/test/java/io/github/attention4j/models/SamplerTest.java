@@ -281,18 +281,47 @@ class SamplerTest {
   }
 
   @Test
+  void shouldComputeWithTheLargestPenaltiesAndBiases() {
+    float[] logits = {2, 1, -3};
+    for (double sign : new double[] {-1, 1}) {
+      for (double repetition : new double[] {1e-3, 1e3}) {
+        Sampler sampler =
+            Sampler.builder()
+                .repetitionPenalty(repetition)
+                .presencePenalty(sign * 1e6)
+                .frequencyPenalty(sign * 1e6)
+                .logitBias(0, sign * 1e30)
+                .logitBias(1, -sign * 1e30)
+                .build();
+        int token = next(sampler, logits, 0);
+        assertTrue(token >= 0 && token < 3);
+      }
+    }
+  }
+
+  @Test
   void shouldRefusePenaltiesOutsideTheirRange() {
     Sampler.Builder builder = Sampler.builder();
     assertRefused("minP must lie in [0, 1): minP=1.0", () -> builder.minP(1));
     assertRefused(
-        "repetitionPenalty must be positive and finite: repetitionPenalty=0.0",
+        "repetitionPenalty must lie in [0.001, 1000.0]: repetitionPenalty=0.0",
         () -> builder.repetitionPenalty(0));
     assertRefused(
-        "presencePenalty must be finite: presencePenalty=NaN",
+        "repetitionPenalty must lie in [0.001, 1000.0]: repetitionPenalty=1.0E-300",
+        () -> builder.repetitionPenalty(1e-300));
+    assertRefused(
+        "presencePenalty must lie in [-1000000.0, 1000000.0]: presencePenalty=NaN",
         () -> builder.presencePenalty(Double.NaN));
     assertRefused(
-        "logit bias must be a number for a token that is not negative: token=-1, bias=1.0",
-        () -> builder.logitBias(-1, 1));
+        "frequencyPenalty must lie in [-1000000.0, 1000000.0]: frequencyPenalty=-1.0E308",
+        () -> builder.frequencyPenalty(-1e308));
+    assertRefused("token must not be negative: token=-1", () -> builder.logitBias(-1, 1));
+    assertRefused(
+        "logitBias must lie in [-1.0E30, 1.0E30]: logitBias=1.0E308",
+        () -> builder.logitBias(1, 1e308));
+    assertRefused(
+        "logitBias must lie in [-1.0E30, 1.0E30]: logitBias=NaN",
+        () -> builder.logitBias(1, Double.NaN));
     try (Arena arena = Arena.ofConfined()) {
       assertRefused(
           "promptLength must lie in [0, text.length]: promptLength=2, text.length=1",
