@@ -63,6 +63,7 @@ public final class Main {
         serve MODEL               OpenAI's API over HTTP
             --host H --port P       127.0.0.1 and 8080 by default
             --embeddings MODEL      an embedding model beside the language model
+            --truncate              cuts texts that are too long to embed, rather than refusing them
             --name NAME             what clients call the model, its file name by default
             --api-key KEY           asked for in every request; or ATTENTION4J_API_KEY
             --max-tokens N --max-time SECONDS --max-body BYTES
@@ -80,8 +81,9 @@ public final class Main {
       one ends the program.\
       """;
 
-  private static final Set<String> FLAGS = Set.of("--refuse-truncation", "--json");
+  private static final Set<String> FLAGS = Set.of("--refuse-truncation", "--json", "--truncate");
   private static final int PORT = 8080;
+  private static final int MOST_PORT = 65_535;
 
   /** How long requests may finish when a server is ended. */
   private static final Duration PATIENCE = Duration.ofSeconds(5);
@@ -517,6 +519,9 @@ public final class Main {
     OpenAiServer.Builder server = OpenAiServer.builder();
     String host = words.text("--host");
     Integer port = words.integer("--port");
+    if (port != null && (port < 0 || port > MOST_PORT)) {
+      throw new UsageException("--port must lie in [0, %d]: --port=%d".formatted(MOST_PORT, port));
+    }
     server.address(
         new InetSocketAddress(host == null ? "127.0.0.1" : host, port == null ? PORT : port));
     String given = words.text("--api-key");
@@ -527,14 +532,25 @@ public final class Main {
     limits(words, server);
     String name = words.text("--name");
     String embeddings = words.text("--embeddings");
+    boolean truncate = words.flag("--truncate");
     words.done(1);
     boolean decoder = Kind.of(path) == Kind.DECODER;
     Path embedding = embeddings == null ? (decoder ? null : path) : Path.of(embeddings);
     if (!decoder && embeddings != null) {
       throw new UsageException("--embeddings goes with a language model, and " + path + " is none");
     }
+    if (embedding != null && Kind.of(embedding) != Kind.EMBEDDER) {
+      throw new IllegalArgumentException(
+          "%s must be an embedding model to serve embeddings: it is a %s"
+              .formatted(
+                  embedding,
+                  Kind.of(embedding) == Kind.DECODER
+                      ? "language model"
+                      : "reranker or classifier"));
+    }
+    server.checkAddress();
     try (Chat chat = decoder ? Chat.open(path) : null;
-        TextEmbedder embedder = embedding == null ? null : TextEmbedder.open(embedding)) {
+        TextEmbedder embedder = embedding == null ? null : embedder(embedding, truncate)) {
       String own = name == null ? fileName(path) : name;
       if (chat != null && chat.isConversational()) {
         server.chat(own, chat);
@@ -542,7 +558,11 @@ public final class Main {
         server.completions(own, chat.generator());
       }
       if (embedder != null) {
-        server.embeddings(decoder ? fileName(embedding) : own, EmbeddingSource.of(embedder));
+        String itsName = decoder ? fileName(embedding) : own;
+        server.embeddings(itsName, EmbeddingSource.of(embedder));
+        err.println(
+            "%s embeds: %s%s"
+                .formatted(itsName, embedder.describe(), truncate ? ", longer texts are cut" : ""));
       }
       try (OpenAiServer started = server.start()) {
         err.printf(
@@ -552,6 +572,11 @@ public final class Main {
         serveUntilEnded(started);
       }
     }
+  }
+
+  private static TextEmbedder embedder(Path path, boolean truncate) throws IOException {
+    TextEmbedder.Builder builder = TextEmbedder.builder(path);
+    return truncate ? builder.open() : builder.refuseTruncation().open();
   }
 
   private static void limits(Arguments words, OpenAiServer.Builder server) {

@@ -44,6 +44,12 @@ final class Endpoints {
   /** How long after its time limit a computation may notice it. */
   private static final Duration SLACK = Duration.ofSeconds(10);
 
+  // OpenAI's ranges; for repetition_penalty, which it does not have, those of common use.
+  private static final double MOST_PENALTY = 2;
+  private static final double MOST_BIAS = 100;
+  private static final double LEAST_REPETITION = 0.1;
+  private static final double MOST_REPETITION = 10;
+
   private static final int MOST_STOPS = 16;
   private static final int MOST_TEXTS = 2048;
 
@@ -298,7 +304,7 @@ final class Endpoints {
           "the prompt must have at least 1 token and fewer than the context: prompt=%d, context=%d"
               .formatted(prompt, context));
     }
-    if (asked == null) {
+    if (asked == null || asked == -1) {
       requireMemory(prompt, 1);
       int most = Math.min(options.maxTokens, context - prompt);
       while (!scheduler.fits(prompt + most)) {
@@ -309,7 +315,7 @@ final class Endpoints {
     if (asked < 1 || asked > options.maxTokens) {
       throw HttpError.invalid(
           "max_tokens",
-          "max_tokens must lie in [1, %d], the limit of this server: max_tokens=%d"
+          "max_tokens must lie in [1, %d], the limit of this server, or be -1 for that limit: max_tokens=%d"
               .formatted(options.maxTokens, asked));
     }
     if (prompt + asked > context) {
@@ -340,42 +346,50 @@ final class Endpoints {
   }
 
   private Sampler sampler(Parameters body) {
-    Double temperature = body.number("temperature");
-    Double topP = body.number("top_p");
-    Long topK = body.integer("top_k");
-    Double minP = body.number("min_p");
-    Double presence = body.number("presence_penalty");
-    Double frequency = body.number("frequency_penalty");
-    Double repetition = body.number("repetition_penalty");
     Long seed = body.integer("seed");
     Sampler.Builder sampler =
         Sampler.builder().seed(seed == null ? ThreadLocalRandom.current().nextLong() : seed);
-    try {
-      if (temperature != null) {
-        sampler.temperature(temperature);
+    Double temperature = body.number("temperature");
+    if (temperature != null) {
+      if (temperature < 0) {
+        throw body.wrong("temperature", "at least 0", temperature);
       }
-      if (topP != null) {
-        sampler.topP(topP);
-      }
-      if (topK != null) {
-        sampler.topK((int) Math.clamp(topK, -1, Integer.MAX_VALUE));
-      }
-      if (minP != null) {
-        sampler.minP(minP);
-      }
-      if (presence != null) {
-        sampler.presencePenalty(presence);
-      }
-      if (frequency != null) {
-        sampler.frequencyPenalty(frequency);
-      }
-      if (repetition != null) {
-        sampler.repetitionPenalty(repetition);
-      }
-      biases(body, sampler);
-    } catch (IllegalArgumentException e) {
-      throw HttpError.invalid(null, e.getMessage());
+      sampler.temperature(temperature);
     }
+    Double topP = body.number("top_p");
+    if (topP != null) {
+      if (!(topP > 0 && topP <= 1)) {
+        throw body.wrong("top_p", "in (0, 1]", topP);
+      }
+      sampler.topP(topP);
+    }
+    Long topK = body.integer("top_k");
+    if (topK != null && topK < -1) {
+      throw body.wrong("top_k", "at least -1, which like 0 means all", topK);
+    }
+    if (topK != null && topK > 0) {
+      sampler.topK((int) Math.min(topK, Integer.MAX_VALUE));
+    }
+    Double minP = body.number("min_p");
+    if (minP != null) {
+      if (!(minP >= 0 && minP < 1)) {
+        throw body.wrong("min_p", "in [0, 1)", minP);
+      }
+      sampler.minP(minP);
+    }
+    Double presence = body.number("presence_penalty", -MOST_PENALTY, MOST_PENALTY);
+    if (presence != null) {
+      sampler.presencePenalty(presence);
+    }
+    Double frequency = body.number("frequency_penalty", -MOST_PENALTY, MOST_PENALTY);
+    if (frequency != null) {
+      sampler.frequencyPenalty(frequency);
+    }
+    Double repetition = body.number("repetition_penalty", LEAST_REPETITION, MOST_REPETITION);
+    if (repetition != null) {
+      sampler.repetitionPenalty(repetition);
+    }
+    biases(body, sampler);
     return sampler.build();
   }
 
@@ -386,7 +400,7 @@ final class Endpoints {
     }
     int vocabulary = generator.model().vocabulary();
     for (String token : biases.names()) {
-      Double bias = biases.number(token);
+      Double bias = biases.number(token, -MOST_BIAS, MOST_BIAS);
       if (!token.matches("\\d{1,9}") || Integer.parseInt(token) >= vocabulary) {
         throw HttpError.invalid(
             "logit_bias",
@@ -431,6 +445,9 @@ final class Endpoints {
     String text = content(given, content, calls.isEmpty());
     String id = given.string("tool_call_id");
     String name = given.string("name");
+    // Answers of OpenAI's models have these, and clients send them back.
+    given.ignore("annotations");
+    given.neutral("refusal", "");
     given.refuseOthers();
     // OpenAI's newer name of the same role.
     return new ChatMessage(role.equals("developer") ? "system" : role, text, calls, id, name);
@@ -461,6 +478,8 @@ final class Endpoints {
 
   private static ToolCall call(Parameters call) {
     call.neutral("type", "function");
+    // Streamed calls have it.
+    call.ignore("index");
     String id = call.string("id");
     Parameters function = call.object("function");
     if (id == null || function == null) {
@@ -675,6 +694,10 @@ final class Endpoints {
     choice.add("finish_reason", finish == null ? JsonNull.INSTANCE : new JsonPrimitive(finish));
     JsonObject body = envelope(job, id, job.chat ? "chat.completion.chunk" : "text_completion");
     body.add("choices", array(choice));
+    if (job.usage) {
+      // The last chunk alone has it.
+      body.add("usage", JsonNull.INSTANCE);
+    }
     return body;
   }
 
@@ -738,11 +761,16 @@ final class Endpoints {
   private void embed(Parameters body, Pending pending, OpenAiServer.Answer answer)
       throws IOException {
     checkModel(body, options.embeddings == null ? null : options.embeddingsName, "embeddings");
-    List<String> texts = body.strings("input");
-    if (texts.isEmpty() || texts.size() > MOST_TEXTS) {
+    List<int[]> tokens = tokens(body);
+    List<String> given = tokens.isEmpty() ? body.strings("input") : List.of();
+    int count = tokens.size() + given.size();
+    if (count == 0 || count > MOST_TEXTS) {
       throw HttpError.invalid(
-          "input",
-          "input must have 1 to %d texts: input.size=%d".formatted(MOST_TEXTS, texts.size()));
+          "input", "input must have 1 to %d texts: input.size=%d".formatted(MOST_TEXTS, count));
+    }
+    Long dimensions = body.integer("dimensions");
+    if (dimensions != null && (dimensions < 1 || dimensions > Integer.MAX_VALUE)) {
+      throw body.wrong("dimensions", "at least 1", dimensions);
     }
     String format = body.string("encoding_format");
     if (format != null && !format.equals("float") && !format.equals("base64")) {
@@ -752,11 +780,50 @@ final class Endpoints {
     body.refuseOthers();
     EmbeddingSource.Request request =
         new EmbeddingSource.Request(
-            texts, List.of(), 0, () -> pending.isUnwanted() || !pending.left().isPositive());
+            given,
+            tokens,
+            dimensions == null ? 0 : (int) (long) dimensions,
+            () -> pending.isUnwanted() || !pending.left().isPositive());
     EmbeddingSource.Embeddings result =
         await(embeddings, () -> vectors(request, pending), pending, answer);
     metrics.embedded(result.tokens());
     answer.json(embeddings(result, "base64".equals(format)));
+  }
+
+  /** The input as a list of tokens or as several; empty if it is text. */
+  private static List<int[]> tokens(Parameters body) {
+    if (!(body.any("input") instanceof JsonArray list) || list.isEmpty()) {
+      return List.of();
+    }
+    if (list.get(0) instanceof JsonPrimitive first && first.isNumber()) {
+      return List.of(tokens(body, list));
+    }
+    if (!(list.get(0) instanceof JsonArray)) {
+      return List.of();
+    }
+    List<int[]> texts = new ArrayList<>();
+    for (JsonElement text : list) {
+      if (!(text instanceof JsonArray array)) {
+        throw body.wrong("input", "texts, or arrays of tokens", text);
+      }
+      texts.add(tokens(body, array));
+    }
+    return texts;
+  }
+
+  private static int[] tokens(Parameters body, JsonArray text) {
+    int[] tokens = new int[text.size()];
+    for (int i = 0; i < tokens.length; i++) {
+      double token =
+          text.get(i) instanceof JsonPrimitive number && number.isNumber()
+              ? number.getAsDouble()
+              : Double.NaN;
+      if (!(token >= 0 && token <= Integer.MAX_VALUE && token == Math.rint(token))) {
+        throw body.wrong("input", "texts, or arrays of tokens", text.get(i));
+      }
+      tokens[i] = (int) token;
+    }
+    return tokens;
   }
 
   private EmbeddingSource.Embeddings vectors(EmbeddingSource.Request request, Pending pending) {

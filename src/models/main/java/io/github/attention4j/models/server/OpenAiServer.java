@@ -8,8 +8,11 @@ import io.github.attention4j.models.text.Chat;
 import io.github.attention4j.models.text.TextGenerator;
 import java.io.IOException;
 import java.io.OutputStream;
+import java.net.BindException;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
+import java.net.ServerSocket;
+import java.net.UnknownHostException;
 import java.nio.ByteBuffer;
 import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
@@ -43,14 +46,19 @@ import java.util.concurrent.Semaphore;
  * <tr><td>GET /metrics</td><td>counters in Prometheus's text format</td></tr>
  * </table>
  *
+ * <p>HEAD works wherever GET does.
+ *
  * <p><b>Parameters.</b> For both kinds of completions: {@code model}, {@code max_tokens} (and
- * {@code max_completion_tokens}), {@code temperature} (default 1), {@code top_p}, {@code
- * presence_penalty}, {@code frequency_penalty}, {@code logit_bias}, {@code seed} (default: random),
- * {@code stop}, {@code logprobs}, {@code stream}, {@code stream_options.include_usage}, {@code
- * response_format} of type {@code text} or {@code json_object}, which lets the model write only a
- * JSON object; and three that are not OpenAI's: {@code top_k}, {@code min_p} and {@code
- * repetition_penalty}. For chats also {@code messages}, {@code top_logprobs}, {@code tools}, and
- * {@code tool_choice} {@code auto} or {@code none}.
+ * {@code max_completion_tokens}; −1 is this server's limit), {@code temperature} (default 1),
+ * {@code top_p}, {@code presence_penalty} and {@code frequency_penalty} (from −2 to 2), {@code
+ * logit_bias} (from −100 to 100), {@code seed} (default: random), {@code stop}, {@code logprobs},
+ * {@code stream}, {@code stream_options.include_usage}, {@code response_format} of type {@code
+ * text} or {@code json_object}, which lets the model write only a JSON object; and three that are
+ * not OpenAI's: {@code top_k} (0 and −1 keep all), {@code min_p} and {@code repetition_penalty}
+ * (from 0.1 to 10). For chats also {@code messages}, {@code top_logprobs}, {@code tools}, and
+ * {@code tool_choice} {@code auto} or {@code none}. For embeddings: {@code model}, {@code input} (a
+ * text or several, or as tokens of the model, special ones included), {@code encoding_format} and
+ * {@code dimensions}.
  *
  * <p>Ignored, because they do not change results: {@code user}, {@code metadata}, {@code store},
  * {@code service_tier}, {@code safety_identifier}, {@code prompt_cache_key}.
@@ -59,7 +67,7 @@ import java.util.concurrent.Semaphore;
  * {@code n} and {@code best_of} above 1, {@code echo}, {@code suffix}, {@code response_format} of
  * type {@code json_schema}, {@code strict} tools, {@code tool_choice} {@code required} or of one
  * tool, {@code parallel_tool_calls} false, content other than text, several prompts, and everything
- * that is not named here.
+ * that is not named here. A body with a key twice in one object is refused, too.
  *
  * <p><b>Sharing.</b> Texts that are generated at the same time advance together ({@link
  * Scheduler}): the weights are read once for the next token of all of them, and a long prompt is
@@ -167,15 +175,38 @@ public final class OpenAiServer implements AutoCloseable {
 
   private HttpServer listen(InetSocketAddress address) throws IOException {
     try {
+      requireResolved(address);
       return HttpServer.create(address, 0);
+    } catch (BindException e) {
+      stopWorkers();
+      throw named(e, address);
     } catch (IOException | RuntimeException e) {
-      texts.refuse();
-      embeddings.refuse();
-      if (scheduler != null) {
-        scheduler.close();
-      }
+      stopWorkers();
       throw e;
     }
+  }
+
+  private void stopWorkers() {
+    texts.refuse();
+    embeddings.refuse();
+    if (scheduler != null) {
+      scheduler.close();
+    }
+  }
+
+  private static void requireResolved(InetSocketAddress address) throws UnknownHostException {
+    if (address.isUnresolved()) {
+      throw new UnknownHostException("there is no host " + address.getHostString());
+    }
+  }
+
+  private static BindException named(BindException e, InetSocketAddress address) {
+    BindException named =
+        new BindException(
+            "cannot listen on %s:%d: %s"
+                .formatted(address.getHostString(), address.getPort(), e.getMessage()));
+    named.initCause(e);
+    return named;
   }
 
   private static void setIfAbsent(String property, Duration seconds) {
@@ -292,8 +323,9 @@ public final class OpenAiServer implements AutoCloseable {
       throw new HttpError(
           404, "invalid_request_error", null, "not_found", "there is no path " + path);
     }
-    if (!method.equals(exchange.getRequestMethod())) {
-      exchange.getResponseHeaders().set("Allow", method);
+    boolean head = method.equals("GET") && answer.headOnly;
+    if (!head && !method.equals(exchange.getRequestMethod())) {
+      exchange.getResponseHeaders().set("Allow", method.equals("GET") ? "GET, HEAD" : method);
       throw new HttpError(
           405,
           "invalid_request_error",
@@ -394,6 +426,9 @@ public final class OpenAiServer implements AutoCloseable {
 
     private OutputStream stream;
 
+    /** The request is for the headers alone. */
+    private final boolean headOnly;
+
     /** The stream is of events, rather than of one JSON text. */
     private boolean events;
 
@@ -402,6 +437,7 @@ public final class OpenAiServer implements AutoCloseable {
 
     Answer(HttpExchange exchange) {
       this.exchange = exchange;
+      headOnly = exchange.getRequestMethod().equals("HEAD");
     }
 
     void json(JsonElement body) throws IOException {
@@ -419,8 +455,13 @@ public final class OpenAiServer implements AutoCloseable {
     private void send(int code, String type, String body) throws IOException {
       byte[] bytes = body.getBytes(StandardCharsets.UTF_8);
       exchange.getResponseHeaders().set("Content-Type", type);
-      exchange.sendResponseHeaders(code, bytes.length);
       status = code;
+      if (headOnly) {
+        exchange.getResponseHeaders().set("Content-Length", Integer.toString(bytes.length));
+        exchange.sendResponseHeaders(code, -1);
+        return;
+      }
+      exchange.sendResponseHeaders(code, bytes.length);
       OutputStream out = exchange.getResponseBody();
       out.write(bytes);
       // Closing the exchange would first wait for whatever the client still sends.
@@ -510,6 +551,7 @@ public final class OpenAiServer implements AutoCloseable {
      * @param name what clients call the model
      * @param chat the model
      * @return this builder
+     * @throws IllegalArgumentException if the name is blank
      */
     public Builder chat(String name, Chat chat) {
       this.chat = Objects.requireNonNull(chat, "chat");
@@ -522,11 +564,19 @@ public final class OpenAiServer implements AutoCloseable {
      * @param name what clients call the model
      * @param generator the model
      * @return this builder
+     * @throws IllegalArgumentException if the name is blank
      */
     public Builder completions(String name, TextGenerator generator) {
-      this.chatName = Objects.requireNonNull(name, "name");
+      this.chatName = checked(name);
       this.generator = Objects.requireNonNull(generator, "generator");
       return this;
+    }
+
+    private static String checked(String name) {
+      if (name.isBlank()) {
+        throw new IllegalArgumentException("the name of a model must not be blank: name=" + name);
+      }
+      return name;
     }
 
     /**
@@ -535,9 +585,10 @@ public final class OpenAiServer implements AutoCloseable {
      * @param name what clients call the model
      * @param embeddings the model
      * @return this builder
+     * @throws IllegalArgumentException if the name is blank
      */
     public Builder embeddings(String name, EmbeddingSource embeddings) {
-      this.embeddingsName = Objects.requireNonNull(name, "name");
+      this.embeddingsName = checked(name);
       this.embeddings = Objects.requireNonNull(embeddings, "embeddings");
       return this;
     }
@@ -690,15 +741,37 @@ public final class OpenAiServer implements AutoCloseable {
     }
 
     /**
+     * Checks that the server could listen on its address now, for example before a model is opened
+     * that takes long.
+     *
+     * @return this builder
+     * @throws IOException if it cannot, as from {@link #start}
+     */
+    public Builder checkAddress() throws IOException {
+      requireResolved(address);
+      try (ServerSocket socket = new ServerSocket()) {
+        socket.bind(address);
+      } catch (BindException e) {
+        throw OpenAiServer.named(e, address);
+      }
+      return this;
+    }
+
+    /**
      * Starts the server.
      *
      * @return the running server, to be closed
      * @throws IOException if it cannot listen on the address
-     * @throws IllegalArgumentException if there is no model
+     * @throws IllegalArgumentException if there is no model, or two have the same name
      */
     public OpenAiServer start() throws IOException {
       if (generator == null && embeddings == null) {
         throw new IllegalArgumentException("a server must have at least 1 model: models=0");
+      }
+      if (generator != null && embeddings != null && chatName.equals(embeddingsName)) {
+        throw new IllegalArgumentException(
+            "the models must have different names: text=%s, embeddings=%s"
+                .formatted(chatName, embeddingsName));
       }
       return new OpenAiServer(this);
     }

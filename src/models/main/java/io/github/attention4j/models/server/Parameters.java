@@ -1,6 +1,5 @@
 package io.github.attention4j.models.server;
 
-import com.google.gson.GsonBuilder;
 import com.google.gson.JsonArray;
 import com.google.gson.JsonElement;
 import com.google.gson.JsonNull;
@@ -8,16 +7,21 @@ import com.google.gson.JsonObject;
 import com.google.gson.JsonParseException;
 import com.google.gson.JsonPrimitive;
 import com.google.gson.Strictness;
-import com.google.gson.TypeAdapter;
+import com.google.gson.ToNumberPolicy;
+import com.google.gson.stream.JsonReader;
+import java.io.EOFException;
+import java.io.IOException;
+import java.io.StringReader;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 
 /** A JSON object whose fields are read by type; fields that were not read are refused by name. */
 final class Parameters {
-  private static final TypeAdapter<JsonElement> STRICT =
-      new GsonBuilder().setStrictness(Strictness.STRICT).create().getAdapter(JsonElement.class);
+  private static final Pattern PLACE = Pattern.compile("line \\d+ column \\d+");
 
   private final String path;
   private final JsonObject fields;
@@ -29,13 +33,61 @@ final class Parameters {
   }
 
   static Parameters parse(String json) {
-    JsonElement body;
+    JsonReader reader = new JsonReader(new StringReader(json));
+    reader.setStrictness(Strictness.STRICT);
     try {
-      body = STRICT.fromJson(json);
-    } catch (java.io.IOException | JsonParseException | StackOverflowError e) {
-      throw HttpError.invalid(null, "the body is not JSON: " + e.getMessage());
+      JsonElement body = element(reader);
+      reader.peek();
+      return object("", body);
+    } catch (EOFException e) {
+      throw HttpError.invalid(null, "the body is not JSON: it ends too early");
+    } catch (IOException | IllegalStateException | JsonParseException e) {
+      Matcher place = PLACE.matcher(String.valueOf(e.getMessage()));
+      throw HttpError.invalid(
+          null, "the body is not JSON" + (place.find() ? ": error at " + place.group() : ""));
     }
-    return object("", body);
+  }
+
+  /** The next value; the reader limits the depth. */
+  private static JsonElement element(JsonReader reader) throws IOException {
+    switch (reader.peek()) {
+      case BEGIN_OBJECT -> {
+        JsonObject object = new JsonObject();
+        reader.beginObject();
+        while (reader.hasNext()) {
+          String name = reader.nextName();
+          if (object.has(name)) {
+            throw HttpError.invalid(
+                name, "the body must have a key only once in an object: key=" + name);
+          }
+          object.add(name, element(reader));
+        }
+        reader.endObject();
+        return object;
+      }
+      case BEGIN_ARRAY -> {
+        JsonArray array = new JsonArray();
+        reader.beginArray();
+        while (reader.hasNext()) {
+          array.add(element(reader));
+        }
+        reader.endArray();
+        return array;
+      }
+      case STRING -> {
+        return new JsonPrimitive(reader.nextString());
+      }
+      case NUMBER -> {
+        return new JsonPrimitive(ToNumberPolicy.LAZILY_PARSED_NUMBER.readNumber(reader));
+      }
+      case BOOLEAN -> {
+        return new JsonPrimitive(reader.nextBoolean());
+      }
+      default -> {
+        reader.nextNull();
+        return JsonNull.INSTANCE;
+      }
+    }
   }
 
   private static Parameters object(String path, JsonElement element) {
@@ -138,6 +190,15 @@ final class Parameters {
     throw wrong(field, "a number", value);
   }
 
+  /** A number in a closed range. */
+  Double number(String field, double least, double most) {
+    Double value = number(field);
+    if (value != null && !(value >= least && value <= most)) {
+      throw wrong(field, "in [%s, %s]".formatted(least, most), value);
+    }
+    return value;
+  }
+
   Long integer(String field) {
     JsonElement value = any(field);
     if (value == null) {
@@ -197,7 +258,7 @@ final class Parameters {
     return objects;
   }
 
-  HttpError wrong(String field, String wanted, JsonElement value) {
+  HttpError wrong(String field, String wanted, Object value) {
     String shown = value.toString();
     return HttpError.invalid(
         name(field),

@@ -17,6 +17,8 @@ import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.PrintStream;
+import java.net.InetAddress;
+import java.net.ServerSocket;
 import java.net.URI;
 import java.net.URL;
 import java.net.URLClassLoader;
@@ -239,6 +241,29 @@ class MainTest {
   }
 
   @Test
+  void shouldRefuseToServeWhatItCannot() throws Exception {
+    assertEquals(1, run("", "serve", RERANKER, "--port", 0));
+    assertEquals(
+        RERANKER
+            + " must be an embedding model to serve embeddings: it is a reranker or classifier\n",
+        err());
+    assertEquals(1, run("", "serve", WRITER, "--embeddings", RERANKER, "--port", 0));
+    assertTrue(err().contains("it is a reranker or classifier"), err());
+    assertEquals(1, run("", "serve", WRITER, "--embeddings", WRITER, "--port", 0));
+    assertTrue(err().contains("it is a language model"), err());
+    assertEquals(2, run("", "serve", WRITER, "--port", 70000));
+    assertTrue(err().startsWith("--port must lie in [0, 65535]: --port=70000\n"), err());
+    assertEquals(1, run("", "serve", WRITER, "--host", "no.such.host.invalid", "--port", 0));
+    assertEquals("there is no host no.such.host.invalid\n", err());
+    try (ServerSocket taken = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
+      assertEquals(1, run("", "serve", WRITER, "--port", taken.getLocalPort()));
+      assertEquals(
+          "cannot listen on 127.0.0.1:%d: Address already in use\n".formatted(taken.getLocalPort()),
+          err());
+    }
+  }
+
+  @Test
   @Timeout(120)
   void shouldServe() throws Exception {
     Thread server =
@@ -268,6 +293,9 @@ class MainTest {
               .build();
       HttpResponse<String> answer = client.send(chat, HttpResponse.BodyHandlers.ofString());
       assertEquals(200, answer.statusCode(), answer.body());
+      try (TextEmbedder embedder = TextEmbedder.open(EMBEDDER)) {
+        assertTrue(err().contains("bert_st_mean embeds: " + embedder.describe() + "\n"), err());
+      }
     } finally {
       server.interrupt();
       server.join();

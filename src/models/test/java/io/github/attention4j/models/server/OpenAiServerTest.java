@@ -6,18 +6,22 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.google.gson.JsonArray;
+import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParser;
 import io.github.attention4j.models.CausalLm;
+import io.github.attention4j.models.TextEmbedder;
 import io.github.attention4j.models.testing.ScriptedModel;
 import io.github.attention4j.models.text.Chat;
 import io.github.attention4j.models.text.TextGenerator;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
+import java.net.BindException;
 import java.net.InetSocketAddress;
 import java.net.Socket;
 import java.net.URI;
+import java.net.UnknownHostException;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
@@ -214,6 +218,7 @@ class OpenAiServerTest {
                     + " {\"include_usage\": true}}"));
     StringBuilder text = new StringBuilder();
     for (JsonObject event : events.subList(0, events.size() - 2)) {
+      assertTrue(event.get("usage").isJsonNull());
       assertEquals("chat.completion.chunk", event.get("object").getAsString());
       assertTrue(choice(event).get("finish_reason").isJsonNull());
       text.append(choice(event).getAsJsonObject("delta").get("content").getAsString());
@@ -440,6 +445,48 @@ class OpenAiServerTest {
   }
 
   @Test
+  void shouldEmbedTokensAndShortenVectors() throws Exception {
+    server.close();
+    Path files = Path.of("src/models/test/resources/golden-models/encoder/bert_st_mean");
+    try (TextEmbedder embedder = TextEmbedder.builder(files).refuseTruncation().open()) {
+      server = builder().embeddings("bert", EmbeddingSource.of(embedder)).start();
+      int[] tokens = embedder.tokenizer().encode("hello world").tokens();
+      float[] whole = embedder.embed("hello world");
+      String list = Arrays.toString(tokens);
+      assertArrayEquals(whole, vector(list, "", 0));
+      assertArrayEquals(whole, vector("[" + list + ", " + list + "]", "", 1));
+      assertArrayEquals(
+          embedder.shortened(whole, 3), vector("\"hello world\"", ", \"dimensions\": 3", 0));
+      assertEquals(
+          "dimensions must not exceed what the model gives: dimensions=9999, model="
+              + embedder.dimension(),
+          error(post("/v1/embeddings", "{\"input\": \"a\", \"dimensions\": 9999}"), 400));
+      assertTrue(
+          error(post("/v1/embeddings", "{\"input\": [1, 99999999]}"), 400).contains("99999999"));
+      assertEquals(
+          "input must be texts, or arrays of tokens: input=-1",
+          error(post("/v1/embeddings", "{\"input\": [[1, -1]]}"), 400));
+      assertTrue(
+          error(post("/v1/embeddings", "{\"input\": \"" + "word ".repeat(5000) + "\"}"), 400)
+              .matches(
+                  "text must not exceed the limit, as truncation is refused: tokens=\\d+, limit="
+                      + embedder.maxTokens()));
+      server.close();
+    }
+  }
+
+  private float[] vector(String input, String options, int index) throws Exception {
+    JsonArray data =
+        ok(post("/v1/embeddings", "{\"input\": " + input + options + "}")).getAsJsonArray("data");
+    JsonArray numbers = data.get(index).getAsJsonObject().getAsJsonArray("embedding");
+    float[] vector = new float[numbers.size()];
+    for (int i = 0; i < vector.length; i++) {
+      vector[i] = numbers.get(i).getAsFloat();
+    }
+    return vector;
+  }
+
+  @Test
   void shouldListModelsTellItsHealthAndCount() throws Exception {
     assertEquals(
         List.of("scripted", "lengths"),
@@ -503,19 +550,24 @@ class OpenAiServerTest {
           "logit_bias": {"9999": 2}                 | a token must lie in [0, vocabulary): logit_bias.9999, vocabulary=VOCABULARY
           "logit_bias": {"1": "x"}                  | logit_bias.1 must be a number: logit_bias.1="x"
           "logit_bias": [1]                         | logit_bias must be a JSON object
-          "min_p": 1                                | minP must lie in [0, 1): minP=1.0
-          "repetition_penalty": 0                   | repetitionPenalty must be positive and finite: repetitionPenalty=0.0
+          "min_p": 1                                | min_p must be in [0, 1): min_p=1.0
+          "repetition_penalty": 0                   | repetition_penalty must be in [0.1, 10.0]: repetition_penalty=0.0
+          "repetition_penalty": 1e-300              | repetition_penalty must be in [0.1, 10.0]: repetition_penalty=1.0E-300
+          "frequency_penalty": -1e308               | frequency_penalty must be in [-2.0, 2.0]: frequency_penalty=-1.0E308
+          "presence_penalty": 2.5                   | presence_penalty must be in [-2.0, 2.0]: presence_penalty=2.5
+          "logit_bias": {"5": 1e308}                | logit_bias.5 must be in [-100.0, 100.0]: logit_bias.5=1.0E308
+          "temperature": 1e999                      | temperature must be a number: temperature=1e999
           "modalities": ["audio"]                   | modalities must be ["text"]: modalities=["audio"]
           "parallel_tool_calls": false              | this server supports only parallel_tool_calls=true: parallel_tool_calls=false
           "reasoning_effort": "low"                 | this server does not support the parameter reasoning_effort
           "response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {}}} | response_format.type must be text or json_object: response_format.type=json_schema
-          "temperature": -1                         | temperature must be finite and not negative: temperature=-1.0
+          "temperature": -1                         | temperature must be at least 0: temperature=-1.0
           "temperature": "hot"                      | temperature must be a number: temperature="hot"
-          "top_p": 0                                | topP must lie in (0, 1]: topP=0.0
-          "top_k": 0                                | topK must be at least 1: topK=0
+          "top_p": 0                                | top_p must be in (0, 1]: top_p=0.0
+          "top_k": -2                               | top_k must be at least -1, which like 0 means all: top_k=-2
           "seed": 1.5                               | seed must be a whole number of at most 64 bits: seed=1.5
-          "max_tokens": 0                           | max_tokens must lie in [1, 4096], the limit of this server: max_tokens=0
-          "max_tokens": 5000                        | max_tokens must lie in [1, 4096], the limit of this server: max_tokens=5000
+          "max_tokens": 0                           | max_tokens must lie in [1, 4096], the limit of this server, or be -1 for that limit: max_tokens=0
+          "max_tokens": 5000                        | max_tokens must lie in [1, 4096], the limit of this server, or be -1 for that limit: max_tokens=5000
           "max_tokens": 2043                        | the prompt and max_tokens must fit the context: prompt=6, max_tokens=2043, context=2048
           "stop": [""]                              | stop must have at most 16 texts, none of them empty: stop.size=1
           "stop": 7                                 | stop must be a string or an array of strings: stop=7
@@ -526,7 +578,79 @@ class OpenAiServerTest {
           """)
   void shouldRefuseParametersByName(String parameter, String message) throws Exception {
     String wanted = message.replace("VOCABULARY", Integer.toString(model.vocabulary()));
-    assertEquals(wanted, error(post(CHAT, HELLO + ", " + parameter + "}"), 400));
+    HttpResponse<String> refused = post(CHAT, HELLO + ", " + parameter + "}");
+    assertEquals(wanted, error(refused, 400));
+    JsonElement named = json(refused).getAsJsonObject("error").get("param");
+    assertTrue(
+        parameter.contains('"' + named.getAsString().replaceAll("\\..*", "") + '"'),
+        named.toString());
+  }
+
+  @Test
+  void shouldTakeWhatMeansNoLimit() throws Exception {
+    String options = ", \"temperature\": 0, \"max_tokens\": -1, \"top_k\": ";
+    for (String topK : List.of("0", "-1")) {
+      assertEquals("Good morning, 😀! How are you?", content(HELLO + options + topK + "}"), topK);
+    }
+  }
+
+  @Test
+  void shouldTakeMessagesAsOpenAiReturnsThem() throws Exception {
+    String returned =
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"x\"}, {\"role\": \"assistant\","
+            + " \"content\": \"y\", \"refusal\": null, \"annotations\": [], \"audio\": null,"
+            + " \"function_call\": null, \"tool_calls\": []}, {\"role\": \"user\", \"content\":"
+            + " \"hello\"}]";
+    assertTrue(content(returned + ", \"temperature\": 0}").startsWith("Good"));
+    assertEquals(
+        "this server supports only messages[1].refusal=: messages[1].refusal=\"no\"",
+        error(post(CHAT, returned.replace("\"refusal\": null", "\"refusal\": \"no\"") + "}"), 400));
+  }
+
+  @Test
+  void shouldAnswerHeadWithoutABody() throws Exception {
+    for (String path : List.of("/health", "/v1/models", "/metrics")) {
+      HttpResponse<String> head =
+          client.send(
+              HttpRequest.newBuilder(uri(path)).HEAD().build(),
+              HttpResponse.BodyHandlers.ofString());
+      assertEquals(200, head.statusCode(), path);
+      assertEquals("", head.body());
+      assertTrue(head.headers().firstValueAsLong("Content-Length").orElseThrow() > 10, path);
+    }
+    HttpResponse<String> refused =
+        client.send(
+            HttpRequest.newBuilder(uri(CHAT)).HEAD().build(), HttpResponse.BodyHandlers.ofString());
+    assertEquals(405, refused.statusCode());
+    assertEquals("POST", refused.headers().firstValue("Allow").orElseThrow());
+  }
+
+  @Test
+  void shouldRefuseModelsWithoutNamesOfTheirOwn() {
+    assertEquals(
+        "the models must have different names: text=same, embeddings=same",
+        assertThrows(
+                IllegalArgumentException.class,
+                () -> builder().chat("same", chat).embeddings("same", this::embed).start())
+            .getMessage());
+    assertThrows(IllegalArgumentException.class, () -> builder().chat(" ", chat));
+    assertThrows(IllegalArgumentException.class, () -> builder().embeddings("", this::embed));
+  }
+
+  @Test
+  void shouldNameTheAddressOnWhichItCannotListen() {
+    OpenAiServer.Builder taken = builder().address(server.address());
+    String wanted =
+        "cannot listen on %s:%d: Address already in use"
+            .formatted(server.address().getHostString(), server.address().getPort());
+    assertEquals(wanted, assertThrows(BindException.class, taken::checkAddress).getMessage());
+    assertEquals(wanted, assertThrows(BindException.class, taken::start).getMessage());
+    OpenAiServer.Builder nowhere =
+        builder().address(InetSocketAddress.createUnresolved("no.such.host.invalid", 8080));
+    assertEquals(
+        "there is no host no.such.host.invalid",
+        assertThrows(UnknownHostException.class, nowhere::checkAddress).getMessage());
+    assertThrows(UnknownHostException.class, nowhere::start);
   }
 
   @Test
@@ -542,7 +666,16 @@ class OpenAiServerTest {
 
   @Test
   void shouldRefuseBodiesThatAreNone() throws Exception {
-    assertTrue(error(post(CHAT, "{"), 400).startsWith("the body is not JSON"));
+    assertEquals("the body is not JSON: it ends too early", error(post(CHAT, "{"), 400));
+    assertEquals("the body is not JSON: it ends too early", error(post(CHAT, ""), 400));
+    assertEquals(
+        "the body is not JSON: error at line 1 column 3", error(post(CHAT, "{'a': 1}"), 400));
+    assertTrue(
+        error(post(CHAT, HELLO + "} {}"), 400)
+            .startsWith("the body is not JSON: error at line 1 column "));
+    assertEquals(
+        "the body must have a key only once in an object: key=temperature",
+        error(post(CHAT, HELLO + ", \"temperature\": 0, \"temperature\": 1}"), 400));
     assertEquals("the body must be a JSON object", error(post(CHAT, "[]"), 400));
     assertEquals("messages is missing", error(post(CHAT, "{}"), 400));
     assertEquals("messages[0].role is missing", error(post(CHAT, "{\"messages\": [{}]}"), 400));
