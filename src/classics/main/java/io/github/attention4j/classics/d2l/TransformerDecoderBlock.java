@@ -161,7 +161,8 @@ public final class TransformerDecoderBlock {
   }
 
   /**
-   * Applies the block to the next positions of each sequence.
+   * Applies the block to the next positions of each sequence. If it throws, the state has the
+   * positions that it had before.
    *
    * @param x {@code [batch, len, dim]}. Not modified.
    * @param state of these sequences. Modified.
@@ -178,7 +179,7 @@ public final class TransformerDecoderBlock {
 
   /**
    * Applies the block to the next positions of each sequence, and returns the weights of both
-   * attentions.
+   * attentions. If it throws, the state has the positions that it had before.
    *
    * @param x {@code [batch, len, dim]}. Not modified.
    * @param state of these sequences. Modified.
@@ -202,12 +203,21 @@ public final class TransformerDecoderBlock {
     try (Scratch scratch = new Scratch()) {
       Tensor y = scratch.room(x.shape());
       Tensor z = scratch.room(x.shape());
-      attention1.layer().forward(x, state.seen, y, extras);
-      addNorm1.forward(x, y, y);
-      attention2.forwardMemory(y, state.memory, state.validLens, z, crossWeights);
-      addNorm2.forward(y, z, z);
-      ffn.forward(z, out);
-      addNorm3.forward(z, out, out);
+      int length = state.length();
+      boolean done = false;
+      try {
+        attention1.layer().forward(x, state.seen, y, extras);
+        addNorm1.forward(x, y, y);
+        attention2.forwardMemory(y, state.memory, state.validLens, z, crossWeights);
+        addNorm2.forward(y, z, z);
+        ffn.forward(z, out);
+        addNorm3.forward(z, out, out);
+        done = true;
+      } finally {
+        if (!done) {
+          state.truncate(length);
+        }
+      }
     }
   }
 }

@@ -9,6 +9,7 @@ import io.github.attention4j.KvCache;
 import io.github.attention4j.Mask;
 import io.github.attention4j.RelativePositions;
 import io.github.attention4j.Tensor;
+import io.github.attention4j.internal.Appended;
 import io.github.attention4j.internal.Checks;
 import io.github.attention4j.internal.Scratch;
 import io.github.attention4j.layer.Linear;
@@ -17,7 +18,6 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
 import java.util.Objects;
-import java.util.function.BiConsumer;
 
 /**
  * {@code common_attention.multihead_attention} of tensor2tensor, with every one of its attention
@@ -412,7 +412,8 @@ public final class Tensor2TensorAttention {
 
   /**
    * Appends new positions to a cache and applies the layer to them; each attends to all that the
-   * cache then holds, as far as the bias lets it.
+   * cache then holds, as far as the bias lets it. If it throws, the cache has the lengths that it
+   * had before.
    *
    * @param queryAntecedent the new positions, {@code [batch, len, channels]}, mostly one. Not
    *     modified.
@@ -426,20 +427,28 @@ public final class Tensor2TensorAttention {
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Mask, Tensor, Extras)}, if
    *     the type is neither {@code dot_product} nor {@code dot_product_relative}, the bias is null,
    *     or the cache's shape is another
-   * @throws IllegalStateException if the cache has no room, in which case nothing is appended; or
-   *     if a tensor's arena is closed or confined to another thread
+   * @throws IllegalStateException if the cache has no room, or a tensor's arena is closed or
+   *     confined to another thread
    * @throws OutOfMemoryError if there is no memory for queries, keys and values
    */
   public void forwardCached(
       Tensor queryAntecedent, KvCache cache, Mask bias, Tensor out, Extras extras) {
-    forwardCached(
-        queryAntecedent, cache, (k, v) -> cache.append(k, v), bias, Place.LAST, out, extras);
+    checkCached(queryAntecedent, cache, bias, out, extras);
+    try (Scratch scratch = new Scratch()) {
+      Tensor k = project(scratch, key, queryAntecedent);
+      Tensor v = project(scratch, value, queryAntecedent);
+      try (Appended rows = new Appended(cache, k, v)) {
+        attendCached(scratch, queryAntecedent, cache, bias, Place.LAST, out, extras);
+        rows.keep();
+      }
+    }
   }
 
   /**
    * Writes one position into a full cache in place and applies the layer to it, {@code
    * decode_loop_step}. It attends to the whole cache, so the bias must hide the later positions;
-   * the result is then that of a growing cache.
+   * the result is then that of a growing cache. If it throws, the position may have been written,
+   * and the call can be repeated.
    *
    * @param queryAntecedent the position, {@code [batch, 1, channels]}. Not modified.
    * @param cache as {@link #allocateFullCache} makes it. Modified.
@@ -469,46 +478,36 @@ public final class Tensor2TensorAttention {
     Checks.rank("queryAntecedent", Objects.requireNonNull(queryAntecedent, "queryAntecedent"), 3);
     Checks.equal(
         "queryAntecedent.len", queryAntecedent.size(1), "the positions of a decodeLoopStep", 1);
-    int[] steps = lengths(lengths.length, decodeLoopStep);
-    Place place = new Place(null, steps);
-    forwardCached(
-        queryAntecedent,
-        cache,
-        (k, v) -> cache.replace(decodeLoopStep, k, v),
-        bias,
-        place,
-        out,
-        extras);
+    checkCached(queryAntecedent, cache, bias, out, extras);
+    Place place = new Place(null, lengths(lengths.length, decodeLoopStep));
+    try (Scratch scratch = new Scratch()) {
+      Tensor k = project(scratch, key, queryAntecedent);
+      cache.replace(decodeLoopStep, k, project(scratch, value, queryAntecedent));
+      attendCached(scratch, queryAntecedent, cache, bias, place, out, extras);
+    }
   }
 
-  private void forwardCached(
-      Tensor queryAntecedent,
-      KvCache cache,
-      BiConsumer<Tensor, Tensor> write,
-      Mask bias,
-      Place place,
-      Tensor out,
-      Extras extras) {
+  private void checkCached(
+      Tensor queryAntecedent, KvCache cache, Mask bias, Tensor out, Extras extras) {
     Objects.requireNonNull(cache, "cache");
     Objects.requireNonNull(extras, "extras");
     requireCacheable(bias);
     check(queryAntecedent, out);
     Checks.equal("queryAntecedent.dim", queryAntecedent.size(2), "k.dimIn", key.dimIn());
-    try (Scratch scratch = new Scratch()) {
-      Tensor k = project(scratch, key, queryAntecedent);
-      Tensor v = project(scratch, value, queryAntecedent);
-      write.accept(k, v);
-      attend(
-          scratch,
-          queryAntecedent,
-          cache.keys(scratch.arena()),
-          cache.values(scratch.arena()),
-          bias.and(ragged(cache)),
-          place,
-          AreaNoise.none(),
-          out,
-          extras);
-    }
+  }
+
+  private void attendCached(
+      Scratch scratch,
+      Tensor queryAntecedent,
+      KvCache cache,
+      Mask bias,
+      Place place,
+      Tensor out,
+      Extras extras) {
+    Tensor k = cache.keys(scratch.arena());
+    Tensor v = cache.values(scratch.arena());
+    Mask mask = bias.and(ragged(cache));
+    attend(scratch, queryAntecedent, k, v, mask, place, AreaNoise.none(), out, extras);
   }
 
   /** Hides the unused rows of sequences that are shorter than the longest. */
@@ -581,10 +580,7 @@ public final class Tensor2TensorAttention {
     requireCacheable(bias);
     check(queryAntecedent, out);
     try (Scratch scratch = new Scratch()) {
-      Tensor k = memory.keys(scratch.arena());
-      Tensor v = memory.values(scratch.arena());
-      Mask mask = bias.and(ragged(memory));
-      attend(scratch, queryAntecedent, k, v, mask, Place.LAST, AreaNoise.none(), out, extras);
+      attendCached(scratch, queryAntecedent, memory, bias, Place.LAST, out, extras);
     }
   }
 

@@ -275,6 +275,13 @@ class TransformerTest {
     var full = block.newState(arena, memory, lens, 2);
     assertThrows(IllegalStateException.class, () -> block.forward(x, full, floats(2, 6, DIM)));
     assertEquals(0, full.length());
+    Tensor two = x.slice(1, 0, 2);
+    assertThrows(
+        IllegalArgumentException.class,
+        () -> block.forward(two, full, floats(2, 2, DIM), null, floats(2, HEADS, 2, 5)));
+    assertEquals(0, full.length());
+    block.forward(two, full, floats(2, 2, DIM), null, floats(2, HEADS, 2, 4));
+    assertEquals(2, full.length());
   }
 
   // ---- Whole models ----

@@ -744,6 +744,24 @@ class Tensor2TensorAttentionTest {
   }
 
   @Test
+  void shouldTakeBackTheTokensOfARefusedCall() {
+    Tensor2TensorAttention layer = new Setup(AttentionType.DOT_PRODUCT, 2, 4, 4, true).layer();
+    Tensor query = normal(BATCH, 3, CHANNELS);
+    Mask causal = Mask.causal(Alignment.BOTTOM_RIGHT);
+    KvCache cache = layer.allocateCache(arena, BATCH, 9);
+    Tensor out = floats(BATCH, 3, OUTPUT_DEPTH);
+    layer.forwardCached(query, cache, causal, out, Extras.none());
+    Extras wrong = Extras.ofWeights(layer.allocateWeights(arena, BATCH, 3, 7));
+    assertThrows(
+        IllegalArgumentException.class,
+        () -> layer.forwardCached(query, cache, causal, out, wrong));
+    assertArrayEquals(new int[] {3, 3}, cache.lengths());
+    Extras right = Extras.ofWeights(layer.allocateWeights(arena, BATCH, 3, 6));
+    layer.forwardCached(query, cache, causal, out, right);
+    assertArrayEquals(new int[] {6, 6}, cache.lengths());
+  }
+
+  @Test
   void shouldReadAnEncodersMemoryOnce() {
     Setup setup = new Setup(AttentionType.DOT_PRODUCT, 3, 4, 2, false);
     setup.padding(Padding.SAME, Padding.VALID).projections(1, 3);
