@@ -1375,10 +1375,10 @@ public final class CausalLm implements AutoCloseable {
     private void readRows(int[] tokens, Tensor each, Arena scratch) {
       catchUp();
       int start = length;
-      append(tokens);
       boolean done = false;
       long stamp = model.enter();
       try {
+        append(tokens);
         Room room = model.decoder.newRoom(scratch, tokens.length);
         model.decoder.forward(text, start, room, Decoder.Segment.oneByOne(sequence, tokens.length));
         model.decoder.logits(room, 0, each);

@@ -408,6 +408,24 @@ class SharedSessionsTest {
     }
   }
 
+  @Test
+  void shouldKeepTheTextThatItHasReadWhenTheModelIsClosedBeforeADraftIsChecked()
+      throws IOException {
+    try (CausalLm model = open("llama")) {
+      CausalLm.Session session = model.newSession(arena);
+      Drafter closing =
+          (text, most) -> {
+            model.close();
+            return new int[] {1, 2};
+          };
+      Generation generation = Generation.builder().maxNewTokens(9).drafter(closing).build();
+      assertThrows(
+          IllegalStateException.class,
+          () -> session.generate(text(5, 1), generation, token -> true));
+      assertArrayEquals(text(5, 1), session.tokens());
+    }
+  }
+
   // ---- Interrupting ----
 
   @Test

@@ -90,7 +90,7 @@ public final class Sequence {
 
   /**
    * Copies the beginning of another text of the same model, or does nothing if part of it was
-   * dropped.
+   * dropped. If it throws, this text is empty and holds no pages.
    *
    * @throws IllegalStateException if a pool has too few pages
    */
@@ -99,11 +99,20 @@ public final class Sequence {
     for (LayerCache layer : other.layers) {
       possible &= layer.canTruncate(to);
     }
-    if (possible) {
+    if (!possible) {
+      return;
+    }
+    boolean done = false;
+    try {
       for (int i = 0; i < layers.size(); i++) {
         layers.get(i).copyFrom(other.layers.get(i), to);
       }
       length = to;
+      done = true;
+    } finally {
+      if (!done) {
+        clear();
+      }
     }
   }
 
