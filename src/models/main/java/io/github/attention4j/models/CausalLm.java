@@ -33,7 +33,6 @@ import java.util.Objects;
 import java.util.Optional;
 import java.util.Queue;
 import java.util.Set;
-import java.util.TreeSet;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.function.BooleanSupplier;
@@ -83,9 +82,9 @@ public final class CausalLm implements AutoCloseable {
   private final Path source;
   private final Specification specification;
   private final Decoder decoder;
+  private final GenerationDefaults defaults;
   private final Set<Integer> ends;
   private final ModelText text;
-  private final Sampler defaultSampler;
   private final long parameters;
 
   private final OpenLock open = new OpenLock();
@@ -103,16 +102,15 @@ public final class CausalLm implements AutoCloseable {
       Specification specification,
       Checkpoint checkpoint,
       long parameters,
-      Set<Integer> ends,
+      GenerationDefaults defaults,
       ModelText text,
-      Sampler defaultSampler,
       LoadOptions options,
       Arena arena) {
     this.source = source;
     this.specification = specification;
-    this.ends = ends;
+    this.defaults = defaults;
+    ends = defaults.ends();
     this.text = text;
-    this.defaultSampler = defaultSampler;
     this.arena = arena;
     this.parameters = parameters;
     decoder =
@@ -131,8 +129,9 @@ public final class CausalLm implements AutoCloseable {
    *
    * <p>A directory has {@code config.json}, and {@code model.safetensors} or the files that {@code
    * model.safetensors.index.json} names. Tokens that end a text are those of {@code
-   * generation_config.json}, if that file exists. For a GGUF model in several files, pass the first
-   * one.
+   * generation_config.json}, if that file exists; what else it says of how texts are continued is
+   * in {@link #defaultSampler}, {@link #stopTexts}, {@link #maxNewTokens} and {@link #maxLength},
+   * or refused. For a GGUF model in several files, pass the first one.
    *
    * @param path the directory or file, which must not be truncated while the model is open
    * @return the model, to be closed
@@ -177,7 +176,8 @@ public final class CausalLm implements AutoCloseable {
       throws IOException {
     Settings settings = Settings.read(directory.resolve("config.json"));
     Specification specification = Families.read(settings, Family.Layout.HUGGING_FACE);
-    Set<Integer> ends = ends(directory, settings);
+    GenerationDefaults defaults =
+        GenerationDefaults.ofDirectory(directory, settings, specification.vocabulary());
     Checkpoint checkpoint =
         Checkpoint.open(directory, weights)
             .withPrefixOf(specification.embedding().name(), specification.head().name());
@@ -189,9 +189,8 @@ public final class CausalLm implements AutoCloseable {
         specification,
         checkpoint,
         parameters,
-        ends,
+        defaults,
         ModelText.ofDirectory(directory),
-        defaultSampler(directory),
         options,
         weights);
   }
@@ -209,6 +208,9 @@ public final class CausalLm implements AutoCloseable {
     }
     GgufModel model = GgufModel.read(file);
     GgufTokenizer tokenizer = tokenizer(file, model.specification());
+    GenerationDefaults defaults =
+        GenerationDefaults.ofGguf(
+            path.toString(), file.metadata(), tokenizer == null ? Set.of() : tokenizer.ends());
     long parameters =
         TensorCheck.require(
             path.toString(),
@@ -221,31 +223,10 @@ public final class CausalLm implements AutoCloseable {
         model.specification(),
         model.checkpoint(),
         parameters,
-        tokenizer == null ? Set.of() : tokenizer.ends(),
+        defaults,
         ModelText.ofGguf(file, tokenizer),
-        Sampler.greedy(),
         options,
         weights);
-  }
-
-  /** The sampler that {@code generation_config.json} describes. */
-  private static Sampler defaultSampler(Path directory) throws IOException {
-    Path file = directory.resolve("generation_config.json");
-    if (!Files.exists(file)) {
-      return Sampler.greedy();
-    }
-    Settings settings = Settings.read(file);
-    if (!settings.flag("do_sample", false)) {
-      return Sampler.greedy();
-    }
-    Sampler.Builder sampler =
-        Sampler.builder()
-            .temperature(settings.number("temperature", 1))
-            .topP(settings.positive("top_p", 1))
-            .minP(settings.number("min_p", 0))
-            .repetitionPenalty(settings.positive("repetition_penalty", 1));
-    int topK = settings.count("top_k", 0);
-    return topK == 0 ? sampler.build() : sampler.topK(topK).build();
   }
 
   /** The tokenizer of a file, or null if the file says that it has none. */
@@ -264,29 +245,6 @@ public final class CausalLm implements AutoCloseable {
               + tokenizer.vocabulary());
     }
     return tokenizer;
-  }
-
-  /** If there is a {@code generation_config.json}, only that says which tokens end a text. */
-  private static Set<Integer> ends(Path directory, Settings settings) throws IOException {
-    Set<Integer> ends = ends(settings);
-    Path file = directory.resolve("generation_config.json");
-    return Files.exists(file) ? ends(Settings.read(file)) : ends;
-  }
-
-  private static Set<Integer> ends(Settings settings) {
-    Object value = settings.value("eos_token_id");
-    List<?> tokens =
-        value instanceof List<?> list ? list : value == null ? List.of() : List.of(value);
-    Set<Integer> ends = new TreeSet<>();
-    for (Object token : tokens) {
-      if (!(token instanceof Long number) || number < -1 || number > Integer.MAX_VALUE) {
-        throw settings.refused("eos_token_id", "a token, a list of tokens, or null");
-      }
-      if (number >= 0) {
-        ends.add(number.intValue());
-      }
-    }
-    return Set.copyOf(ends);
   }
 
   // ---- What it is ----
@@ -313,11 +271,44 @@ public final class CausalLm implements AutoCloseable {
   /**
    * Returns the sampler that the model's files ask for.
    *
-   * @return what {@code generation_config.json} says; greedy if it says nothing or does not exist,
-   *     and for GGUF files
+   * @return what {@code generation_config.json} says, penalties and forbidden tokens also where
+   *     tokens are not drawn; of a GGUF file, what its keys {@code general.sampling.*} say; greedy
+   *     if there is nothing
    */
   public Sampler defaultSampler() {
-    return defaultSampler;
+    return defaults.sampler();
+  }
+
+  /**
+   * Returns the texts before which a text ends according to the model's files. {@code
+   * TextGenerator.request(model)} starts with them.
+   *
+   * @return {@code stop_strings} of {@code generation_config.json}, usually none
+   */
+  public List<String> stopTexts() {
+    return defaults.stopTexts();
+  }
+
+  /**
+   * Returns the most tokens that the model's files let a text get. {@code
+   * TextGenerator.request(model)} starts with this limit.
+   *
+   * @return {@code max_new_tokens} of {@code generation_config.json}; {@link Integer#MAX_VALUE} if
+   *     there is none
+   */
+  public int maxNewTokens() {
+    return defaults.maxNewTokens();
+  }
+
+  /**
+   * Returns the most tokens that a text may have together with its prompt according to the model's
+   * files. {@code TextGenerator.request(model)} starts with this limit.
+   *
+   * @return {@code max_length} of {@code generation_config.json}; {@link Integer#MAX_VALUE} if
+   *     there is none, if it is Transformers' default of 20, or if there is {@code max_new_tokens}
+   */
+  public int maxLength() {
+    return defaults.maxLength();
   }
 
   /**

@@ -76,6 +76,34 @@ public final class Sampler {
   }
 
   /**
+   * Starts with the options of this sampler.
+   *
+   * @return a builder
+   */
+  public Builder toBuilder() {
+    Builder builder = new Builder();
+    builder.temperature = temperature;
+    builder.topK = topK;
+    builder.topP = topP;
+    builder.minP = minP;
+    builder.repetitionPenalty = repetitionPenalty;
+    builder.presencePenalty = presencePenalty;
+    builder.frequencyPenalty = frequencyPenalty;
+    builder.bias.putAll(bias);
+    builder.seed = seed;
+    return builder;
+  }
+
+  /**
+   * Returns whether no token is drawn: the likeliest is taken, after penalties and biases.
+   *
+   * @return true at temperature 0
+   */
+  public boolean isGreedy() {
+    return temperature == 0;
+  }
+
+  /**
    * Chooses the first token of a text, to which no penalty applies.
    *
    * @param logits of all tokens, {@code [vocabulary]}, of a float type; −∞ for a token that must

@@ -29,9 +29,9 @@ import java.util.Comparator;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Locale;
-import java.util.Objects;
 import java.util.Set;
 import java.util.concurrent.CountDownLatch;
+import java.util.function.BooleanSupplier;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
 
@@ -88,10 +88,16 @@ public final class Main {
   /** How long requests may finish when a server is ended. */
   private static final Duration PATIENCE = Duration.ofSeconds(5);
 
+  /** An answer needs at least one part of so many of the context. */
+  private static final int ROOM_FOR_ANSWERS = 16;
+
   private final InputStream in;
   private final PrintStream out;
   private final PrintStream err;
   private final boolean terminal;
+
+  /** Whether the output could not be written, because its reader has gone. */
+  private boolean unread;
 
   /**
    * @param terminal whether output goes to a terminal
@@ -197,6 +203,10 @@ public final class Main {
           row("vocabulary", grouped(model.vocabulary()));
           row("context", grouped(model.context()) + " tokens");
           row("ends", model.ends().stream().sorted().toList().toString());
+          row("sampler", model.defaultSampler().toString());
+          if (!model.stopTexts().isEmpty()) {
+            row("stops", model.stopTexts().toString());
+          }
           row("size", size(path));
           model
               .weightBytes()
@@ -359,8 +369,9 @@ public final class Main {
 
   // ---- generate and chat ----
 
-  private static TextGenerator.Builder request(Arguments words) {
-    TextGenerator.Builder request = TextGenerator.request();
+  /** What the model's files say, unless options say otherwise. */
+  private static TextGenerator.Builder request(Arguments words, CausalLm model) {
+    TextGenerator.Builder request = TextGenerator.request(model).sampler(sampler(words, model));
     Integer maxTokens = words.integer("--max-tokens");
     if (maxTokens != null) {
       request.maxTokens(maxTokens);
@@ -372,7 +383,10 @@ public final class Main {
     return request;
   }
 
-  /** The model's own sampler unless options say otherwise. */
+  /**
+   * The model's own sampler, with the values that options replace. Limits of what may be drawn make
+   * a greedy model draw at temperature 1; penalties and a seed do not.
+   */
   private static Sampler sampler(Arguments words, CausalLm model) {
     Double temperature = words.number("--temperature");
     Double topP = words.number("--top-p");
@@ -382,13 +396,13 @@ public final class Main {
     Double presence = words.number("--presence-penalty");
     Double frequency = words.number("--frequency-penalty");
     Long seed = words.big("--seed");
-    if (Stream.of(temperature, topP, topK, minP, repetition, presence, frequency, seed)
-        .allMatch(Objects::isNull)) {
-      return model.defaultSampler();
-    }
-    Sampler.Builder sampler = Sampler.builder();
+    Sampler own = model.defaultSampler();
+    Sampler.Builder sampler = own.toBuilder();
+    boolean limits = topP != null || topK != null || minP != null;
     if (temperature != null) {
       sampler.temperature(temperature);
+    } else if (limits && own.isGreedy()) {
+      sampler.temperature(1);
     }
     if (topP != null) {
       sampler.topP(topP);
@@ -416,34 +430,39 @@ public final class Main {
 
   private int generate(Arguments words) throws IOException {
     Path path = Path.of(words.required(0, "a MODEL"));
-    TextGenerator.Builder request = request(words);
     try (Chat chat = Chat.open(path);
         Interrupts interrupts = new Interrupts()) {
       TextGenerator generator = chat.generator();
-      request.sampler(sampler(words, generator.model()));
+      TextGenerator.Builder request = request(words, generator.model());
       words.done(2);
       String given = words.optional(1);
       String prompt = given != null ? given : new String(in.readAllBytes(), StandardCharsets.UTF_8);
       interrupts.begin();
       TextGenerator.Result result =
-          generator.generate(
-              prompt, request.cancelled(interrupts::interrupted).build(), this::show);
+          generator.generate(prompt, request.cancelled(cancelled(interrupts)).build(), this::show);
       interrupts.end();
+      if (unread) {
+        return 1;
+      }
       out.println();
       out.flush();
-      summary(result);
+      summary(result, generator.model());
       return result.finish() == TextGenerator.Finish.CANCELLED ? Interrupts.STATUS : 0;
     }
   }
 
   private void chat(Arguments words) throws IOException {
     Path path = Path.of(words.required(0, "a MODEL"));
-    TextGenerator.Builder request = request(words);
     String system = words.text("--system");
     try (Chat chat = Chat.open(path);
         Interrupts interrupts = new Interrupts()) {
-      request.sampler(sampler(words, chat.generator().model()));
+      TextGenerator.Builder request = request(words, chat.generator().model());
+      Integer maxTokens = words.integer("--max-tokens");
       words.done(1);
+      if (!chat.isConversational()) {
+        throw new IllegalArgumentException(
+            path + " has no chat template, so it can only continue texts: use generate");
+      }
       List<ChatMessage> messages = new ArrayList<>();
       Runnable begin =
           () -> {
@@ -468,19 +487,41 @@ public final class Main {
         }
         messages.add(ChatMessage.user(line));
         interrupts.begin();
-        Chat.Reply reply =
-            chat.reply(
-                messages,
-                List.of(),
-                request.cancelled(interrupts::interrupted).build(),
-                this::show);
-        interrupts.end();
-        out.println();
-        out.flush();
-        messages.add(reply.message());
-        summary(reply.generated());
+        try {
+          Chat.Reply reply =
+              chat.reply(
+                  prompt(chat, messages, maxTokens),
+                  List.of(),
+                  request.cancelled(cancelled(interrupts)).build(),
+                  this::show);
+          interrupts.end();
+          if (unread) {
+            return;
+          }
+          out.println();
+          out.flush();
+          messages.add(reply.message());
+          summary(reply.generated(), chat.generator().model());
+        } catch (IllegalArgumentException | IllegalStateException | OutOfMemoryError e) {
+          interrupts.end();
+          messages.removeLast();
+          err.println(message(e) + " (the message is dropped; /reset forgets the conversation)");
+        }
       }
     }
+  }
+
+  /** The tokens of a conversation, which must leave room for an answer. */
+  private static int[] prompt(Chat chat, List<ChatMessage> messages, Integer maxTokens) {
+    int[] prompt = chat.prompt(messages, List.of());
+    int context = chat.generator().model().context();
+    int room = Math.min(maxTokens == null ? context : maxTokens, context / ROOM_FOR_ANSWERS);
+    if (prompt.length + room > context) {
+      throw new IllegalArgumentException(
+          "the conversation leaves no room for an answer: conversation=%d tokens, context=%d"
+              .formatted(prompt.length, context));
+    }
+    return prompt;
   }
 
   private void ask() {
@@ -492,10 +533,16 @@ public final class Main {
 
   private void show(String piece) {
     out.print(piece);
-    out.flush();
+    unread = out.checkError();
   }
 
-  private void summary(TextGenerator.Result result) {
+  /** Ends a text at Ctrl-C, and when nobody reads the output any more. */
+  private BooleanSupplier cancelled(Interrupts interrupts) {
+    return () -> unread || interrupts.interrupted();
+  }
+
+  private void summary(TextGenerator.Result result, CausalLm model) {
+    boolean full = result.promptTokens() + result.newTokens() >= model.context();
     err.printf(
         Locale.ROOT,
         "[%,d tokens read, %,.1f tokens/s; %,d written, %,.1f tokens/s; %s]%n",
@@ -506,7 +553,7 @@ public final class Main {
         switch (result.finish()) {
           case END -> "end of the text";
           case STOP_TEXT -> "stop text";
-          case LENGTH -> "limit of tokens";
+          case LENGTH -> full ? "end of the context" : "limit of tokens";
           case TIME -> "limit of time";
           case CANCELLED -> "interrupted";
         });

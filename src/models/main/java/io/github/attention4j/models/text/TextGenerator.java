@@ -14,6 +14,7 @@ import io.github.attention4j.models.TokenListener;
 import io.github.attention4j.models.Tokenizer;
 import java.lang.foreign.Arena;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
 import java.util.Set;
@@ -132,9 +133,27 @@ public final class TextGenerator {
     return new Builder();
   }
 
+  /**
+   * Starts the options of a call with what the model's files say: its {@link
+   * CausalLm#defaultSampler sampler}, its {@link CausalLm#stopTexts stop texts}, and its limits of
+   * {@link CausalLm#maxNewTokens new} and {@link CausalLm#maxLength all} tokens.
+   *
+   * @param model the model of the generator
+   * @return a builder
+   */
+  public static Builder request(CausalLm model) {
+    Builder builder = new Builder();
+    builder.sampler = model.defaultSampler();
+    builder.stops.addAll(model.stopTexts());
+    builder.maxTokens = model.maxNewTokens();
+    builder.maxLength = model.maxLength();
+    return builder;
+  }
+
   /** The options of a call. Immutable. */
   public static final class Request {
     private final int maxTokens;
+    private final int maxLength;
     private final Sampler sampler;
     private final List<String> stops;
     private final boolean json;
@@ -148,6 +167,7 @@ public final class TextGenerator {
 
     private Request(Builder builder) {
       maxTokens = builder.maxTokens;
+      maxLength = builder.maxLength;
       sampler = builder.sampler;
       stops = List.copyOf(builder.stops);
       json = builder.json;
@@ -164,8 +184,9 @@ public final class TextGenerator {
   /** Collects the options of a call. Not safe for use by several threads. */
   public static final class Builder {
     private int maxTokens = Integer.MAX_VALUE;
+    private int maxLength = Integer.MAX_VALUE;
     private Sampler sampler = Sampler.greedy();
-    private List<String> stops = List.of();
+    private final List<String> stops = new ArrayList<>();
     private boolean json;
     private Supplier<? extends LogitsProcessor> processor;
     private Drafter drafter;
@@ -178,7 +199,7 @@ public final class TextGenerator {
     private Builder() {}
 
     /**
-     * Limits the new tokens.
+     * Limits the new tokens, in place of the limits of the model's files.
      *
      * @param maxTokens at least 0; the context is also a limit
      * @return this builder
@@ -189,6 +210,7 @@ public final class TextGenerator {
         throw new IllegalArgumentException("maxTokens must be at least 0: maxTokens=" + maxTokens);
       }
       this.maxTokens = maxTokens;
+      maxLength = Integer.MAX_VALUE;
       return this;
     }
 
@@ -204,7 +226,7 @@ public final class TextGenerator {
     }
 
     /**
-     * Adds texts before which the generated text ends.
+     * Adds texts before which the generated text ends, to those that are there already.
      *
      * @param stops texts, none of them empty
      * @return this builder
@@ -214,12 +236,12 @@ public final class TextGenerator {
       if (stops.contains("")) {
         throw new IllegalArgumentException("a stop text must not be empty: stop=" + stops);
       }
-      this.stops = List.copyOf(stops);
+      this.stops.addAll(stops);
       return this;
     }
 
     /**
-     * Adds texts before which the generated text ends.
+     * Adds texts before which the generated text ends, to those that are there already.
      *
      * @param stops texts, none of them empty
      * @return this builder
@@ -392,7 +414,14 @@ public final class TextGenerator {
           "the prompt must have 1 to context tokens: prompt=%d, context=%d"
               .formatted(prompt.length, model.context()));
     }
-    int most = Math.min(request.maxTokens, model.context() - prompt.length);
+    if (prompt.length >= request.maxLength) {
+      throw new IllegalArgumentException(
+          "the prompt must be shorter than max_length of the model's files where no limit of new"
+              + " tokens is given: prompt=%d, max_length=%d"
+                  .formatted(prompt.length, request.maxLength));
+    }
+    int most =
+        Math.min(request.maxTokens, Math.min(request.maxLength, model.context()) - prompt.length);
     Call call = new Call(request, onText);
     Generation generation = call.generation(most);
     if (scheduler != null) {

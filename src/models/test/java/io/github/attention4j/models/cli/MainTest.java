@@ -1,14 +1,17 @@
 package io.github.attention4j.models.cli;
 
+import static java.nio.file.StandardCopyOption.REPLACE_EXISTING;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.google.gson.JsonArray;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParser;
 import io.github.attention4j.models.Reranker;
+import io.github.attention4j.models.Sampler;
 import io.github.attention4j.models.TextEmbedder;
 import io.github.attention4j.models.text.Chat;
 import io.github.attention4j.models.text.TextGenerator;
@@ -16,6 +19,7 @@ import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
+import java.io.OutputStream;
 import java.io.PrintStream;
 import java.net.InetAddress;
 import java.net.ServerSocket;
@@ -28,6 +32,7 @@ import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -158,6 +163,144 @@ class MainTest {
     String half = out().substring(0, out().length() / 2);
     assertEquals(half + half, out());
     assertFalse(half.isBlank());
+  }
+
+  /** A language model of a directory whose generation_config.json is given. */
+  private static Path writer(Path directory, String generationConfig) throws IOException {
+    Path from = MODELS.resolve("encoder/qwen3_embedding");
+    for (String name :
+        List.of("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")) {
+      Files.copy(from.resolve(name), directory.resolve(name), REPLACE_EXISTING);
+    }
+    Files.writeString(directory.resolve("generation_config.json"), generationConfig);
+    return directory;
+  }
+
+  private static String text(Path model, Sampler sampler, String... stops) throws IOException {
+    try (Chat chat = Chat.open(model)) {
+      TextGenerator.Request request =
+          TextGenerator.request().maxTokens(3).sampler(sampler).stop(stops).build();
+      return chat.generator().generate("aaa bbb aaa", request, text -> {}).text();
+    }
+  }
+
+  @Test
+  void shouldObeyTheModelsOwnSettings(@TempDir Path directory) throws IOException {
+    Path model = writer(directory, "{}");
+    Sampler penalty = Sampler.builder().temperature(0).repetitionPenalty(10).build();
+    String whole = text(model, penalty);
+    assertNotEquals(text(model, Sampler.greedy()), whole);
+    String stop = whole.substring(1, 3);
+    writer(directory, "{\"repetition_penalty\": 10.0, \"max_new_tokens\": 3}");
+    assertEquals(0, run("", "generate", model, "aaa bbb aaa"), err());
+    assertEquals(whole, out().replaceFirst("\\R$", ""));
+    assertTrue(err().contains("; 3 written, "), err());
+    assertEquals(0, run("", "info", model), err());
+    assertTrue(out().contains("sampler     greedy, repetitionPenalty=10.0"), out());
+
+    JsonArray list = new JsonArray();
+    list.add(stop);
+    writer(
+        directory,
+        "{\"repetition_penalty\": 10.0, \"max_new_tokens\": 3, \"stop_strings\": " + list + "}");
+    assertEquals(0, run("", "generate", model, "aaa bbb aaa"), err());
+    assertEquals(text(model, penalty, stop), out().replaceFirst("\\R$", ""));
+    assertTrue(err().endsWith("; stop text]\n"), err());
+  }
+
+  @Test
+  void shouldOverrideSingleValuesOfTheModelsSampler(@TempDir Path directory) throws IOException {
+    Path model = writer(directory, "{\"do_sample\": true, \"temperature\": 3.0, \"top_k\": 5}");
+    Sampler.Builder own = Sampler.builder().temperature(3).topK(5);
+    assertEquals(text(model, own.build()), generated(model));
+    assertEquals(text(model, own.seed(4).build()), generated(model, "--seed", 4));
+    assertEquals(
+        text(model, own.topK(9).presencePenalty(1).build()),
+        generated(model, "--seed", 4, "--top-k", 9, "--presence-penalty", 1));
+
+    writer(directory, "{\"repetition_penalty\": 1.2}");
+    Sampler.Builder greedy = Sampler.builder().temperature(0).repetitionPenalty(1.2);
+    assertEquals(
+        text(model, greedy.frequencyPenalty(0.5).build()),
+        generated(model, "--frequency-penalty", 0.5));
+    assertEquals(
+        text(model, greedy.frequencyPenalty(0).repetitionPenalty(2).build()),
+        generated(model, "--repetition-penalty", 2, "--seed", 7));
+    assertEquals(
+        text(model, greedy.repetitionPenalty(1.2).temperature(1).topP(0.99).seed(3).build()),
+        generated(model, "--top-p", 0.99, "--seed", 3));
+  }
+
+  private String generated(Path model, Object... options) {
+    List<Object> words =
+        new ArrayList<>(List.of("generate", model, "aaa bbb aaa", "--max-tokens", 3));
+    words.addAll(List.of(options));
+    assertEquals(0, run("", words.toArray()), err());
+    return out().replaceFirst("\\R$", "");
+  }
+
+  @Test
+  void shouldKeepAChatWhoseContextIsFull(@TempDir Path directory) throws IOException {
+    Path model = EndlessModel.write(directory, 64);
+    assertEquals(
+        0, run("hello\nmore\nbad\n" + "y".repeat(63) + "\n/reset\nhello\n", "chat", model), err());
+    List<String> lines = err().lines().toList();
+    String hint = " (the message is dropped; /reset forgets the conversation)";
+    assertEquals(5, lines.size(), err());
+    assertTrue(lines.get(0).endsWith("end of the context]"), lines.get(0));
+    assertEquals(
+        "the conversation leaves no room for an answer: conversation=68 tokens, context=64" + hint,
+        lines.get(1));
+    assertEquals("no bad words" + hint, lines.get(2));
+    assertTrue(lines.get(3).startsWith("the conversation leaves no room"), lines.get(3));
+    assertTrue(lines.get(4).endsWith("end of the context]"), lines.get(4));
+    String[] answers = out().split("\\R");
+    assertEquals(2, answers.length);
+    assertEquals(answers[0], answers[1]);
+  }
+
+  @Test
+  void shouldSayThatAModelCannotChat(@TempDir Path directory) throws IOException {
+    Path model = writer(directory, "{}");
+    Files.delete(model.resolve("tokenizer_config.json"));
+    assertEquals(1, run("hello\n", "chat", model));
+    assertEquals(
+        model + " has no chat template, so it can only continue texts: use generate\n", err());
+  }
+
+  @Test
+  void shouldSayThatTheContextIsFull(@TempDir Path directory) throws IOException {
+    Path model = EndlessModel.write(directory, 64);
+    assertEquals(0, run("", "generate", model, "a", "--max-tokens", 1000), err());
+    assertTrue(err().endsWith("; end of the context]\n"), err());
+  }
+
+  @Test
+  @Timeout(60)
+  void shouldEndWhenNobodyReadsTheOutput(@TempDir Path directory) throws IOException {
+    Path model = EndlessModel.write(directory, 1_000_000);
+    for (String command : List.of("generate", "chat")) {
+      OutputStream closed =
+          new OutputStream() {
+            private int written;
+
+            @Override
+            public void write(int b) throws IOException {
+              if (++written > 1) {
+                throw new IOException("Broken pipe");
+              }
+            }
+          };
+      Main main =
+          new Main(
+              new ByteArrayInputStream("a\na\n".getBytes(StandardCharsets.UTF_8)),
+              new PrintStream(closed, false, StandardCharsets.UTF_8),
+              new PrintStream(err, true, StandardCharsets.UTF_8),
+              false);
+      err.reset();
+      assertEquals(1, main.run(command, model.toString()));
+      assertEquals("the output could not be written\n", err());
+    }
   }
 
   @Test
