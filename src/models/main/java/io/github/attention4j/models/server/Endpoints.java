@@ -909,7 +909,10 @@ final class Endpoints {
     }
   }
 
-  private static void requireTime(Pending pending) {
+  private void requireTime(Pending pending) {
+    if (closing.getAsBoolean()) {
+      throw HttpError.shuttingDown();
+    }
     if (!pending.hasBegun() && pending.left().isNegative()) {
       throw pending.tooLate("the request was not begun");
     }

@@ -416,6 +416,22 @@ class OpenAiServerClientsTest {
   }
 
   @Test
+  void shouldTellClientsAtOnceThatItCloses() throws Exception {
+    gate = new CountDownLatch(1);
+    start(options());
+    CompletableFuture<HttpResponse<String>> stream =
+        later("/v1/completions", ENDLESS + ", \"stream\": true}");
+    awaitMetric("attention4j_requests_running 1");
+    Thread closing = Thread.ofPlatform().start(server::close);
+    // The model is held up until the client knows.
+    String last =
+        stream.get().body().lines().filter(line -> line.startsWith("data: ")).toList().getLast();
+    assertEquals("the server is shutting down", message(last.substring(6)));
+    gate.countDown();
+    closing.join();
+  }
+
+  @Test
   void shouldLetTextsFinishWhileItCloses() throws Exception {
     millisPerToken = 200;
     start(options());
