@@ -94,8 +94,8 @@ public final class ChatTemplate {
    * @param variables other variables of the template, such as {@code tools}; they take precedence
    *     over {@code bos_token} and {@code eos_token}. Not modified.
    * @return the text
-   * @throws ChatTemplateException if the template raises an error, is not valid Jinja, needs
-   *     something that does not exist, or exceeds a limit
+   * @throws ChatTemplateException if the template raises an error, is not valid Jinja, asks for an
+   *     attribute, element or method of something undefined, or exceeds a limit
    */
   public String render(
       List<? extends Map<String, ?>> messages,
@@ -191,6 +191,9 @@ public final class ChatTemplate {
     engine.registerFunction(
         new ELFunctionDefinition(
             "", "strftime_now", TemplateFunctions.class, "strftimeNow", String.class));
+    engine.registerFunction(
+        new ELFunctionDefinition(
+            "", "range", TemplateFunctions.class, "range", Object.class, Object[].class));
     engine.registerFilter(new JsonFilter());
     return engine;
   }

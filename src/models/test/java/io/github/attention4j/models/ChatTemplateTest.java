@@ -84,6 +84,17 @@ class ChatTemplateTest {
             + "{% endfor %} § 13;12;23;",
         "{% for x in (['a'] if messages else ['b']) %}{{ x }}{% endfor %} § a",
         "{% for x in ['if', 'else'] if x != ' else ' %}{{ x }}{% endfor %} § ifelse",
+        "{{ nothing }}-{{ messages[0].name }}-{{ messages[9] }} § --",
+        "{{ nothing | default('d') }}{{ messages[0].name | default('e') }} § de",
+        "{% if nothing %}x{% elif messages[0].name %}y{% else %}z{% endif %} § z",
+        "{% if nothing is defined and nothing.x %}x{% elif not (nothing and nothing.x) %}z"
+            + "{% endif %} § z",
+        "{{ nothing.x if nothing else 'e' }}{% for x in nothing %}{{ x.y }}{% endfor %} § e",
+        "{% set n = none %}{{ n.x }}{{ {'a': none}.a.b }}{{ [none][0].b }}! § !",
+        "{% set d = {'a': {'b': [1, {'c': 2}]}} %}{{ d.a.b[1].c }}{{ (d['a']).b[-1]['c'] }} § 22",
+        "{{ range(3) | list }}{{ range(1, 3) | list }}{{ range(5, 0, -2) | list }} §"
+            + " [0, 1, 2][1, 2][5, 3, 1]",
+        "{% for i in range(2) %}{{ messages[i].role }};{% endfor %} § system;user;",
         "{{ \"it's\" | replace(\"'\", '`') }}  § it`s",
       })
   void shouldWriteWhatJinjaWrites(String template, String wanted) {
@@ -180,6 +191,39 @@ class ChatTemplateTest {
       })
   void shouldRefuseWhatLoopsOverflowsOrIsNoJinja(String template) {
     assertTrue(refusal(template).length() < 2000);
+  }
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '§',
+      value = {
+        "{{ foo.bar.baz }} § foo",
+        "{{ foo['bar'] }} § foo",
+        "{{ foo.strip() }} § foo",
+        "{{ (foo).bar }} § foo",
+        "{{ foo.bar | default('x') }} § foo",
+        "{% if foo.bar is defined %}{% endif %} § foo",
+        "{% for x in foo.bar %}{% endfor %} § foo",
+        "{% set x = messages[0].name.first %} § messages[0].name",
+        "{{ messages[0].name.strip() }} § messages[0].name",
+        "{{ messages[9].role }} § messages[9]",
+        "{{ messages[0].content.x.y }} § messages[0].content.x",
+        "{% macro f(m) %}{{ m.x.y }}{% endmacro %}{{ f(messages[0]) }} § m.x",
+      })
+  void shouldRefuseToAskOfWhatIsNotThere(String template, String undefined) {
+    assertEquals(
+        "chat template asks for what is not there: " + undefined + " is undefined",
+        refusal(template));
+  }
+
+  @Test
+  void shouldRefuseARangeThatIsTooLong() {
+    assertEquals(
+        "chat template asks for too long a range: range=1000000000, limit=100000",
+        refusal("{% for i in range(1000000000) %}{{ i }}{% endfor %}"));
+    assertEquals(
+        "range must have 1 to 3 arguments and a step other than 0",
+        refusal("{{ range(1, 2, 0) }}"));
   }
 
   @Test

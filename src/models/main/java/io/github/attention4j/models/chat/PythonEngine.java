@@ -2,22 +2,23 @@ package io.github.attention4j.models.chat;
 
 import com.hubspot.jinjava.Jinjava;
 import com.hubspot.jinjava.JinjavaConfig;
-import com.hubspot.jinjava.el.ExtendedSyntaxBuilder;
 import com.hubspot.jinjava.el.TruthyTypeConverter;
 import com.hubspot.jinjava.interpret.Context;
 import com.hubspot.jinjava.interpret.InterpreterFactory;
 import com.hubspot.jinjava.interpret.JinjavaInterpreter;
 import com.hubspot.jinjava.lib.filter.Filter;
 import java.util.Objects;
-import java.util.Properties;
 import jinjava.de.odysseus.el.ExpressionFactoryImpl;
-import jinjava.de.odysseus.el.tree.TreeBuilder;
+import jinjava.de.odysseus.el.tree.TreeStore;
+import jinjava.de.odysseus.el.tree.impl.Cache;
 import jinjava.javax.el.ExpressionFactory;
 
 /**
  * A Jinjava engine that writes values like Python: {@code True}, {@code [1, None]}, {@code 2.0}.
  */
 public final class PythonEngine extends Jinjava {
+  private static final int CACHED_EXPRESSIONS = 1000;
+
   private final ExpressionFactory expressions;
 
   /**
@@ -27,9 +28,9 @@ public final class PythonEngine extends Jinjava {
    */
   public PythonEngine(JinjavaConfig config) {
     super(config);
-    Properties properties = new Properties();
-    properties.setProperty(TreeBuilder.class.getName(), ExtendedSyntaxBuilder.class.getName());
-    expressions = new ExpressionFactoryImpl(properties, new Converter());
+    expressions =
+        new ExpressionFactoryImpl(
+            new TreeStore(new StrictSyntax(), new Cache(CACHED_EXPRESSIONS)), new Converter());
     registerFilter(new StringFilter());
   }
 

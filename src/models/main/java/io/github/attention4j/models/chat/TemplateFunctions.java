@@ -2,10 +2,15 @@ package io.github.attention4j.models.chat;
 
 import java.time.LocalDateTime;
 import java.time.format.DateTimeFormatter;
+import java.util.List;
 import java.util.Locale;
+import java.util.stream.LongStream;
 
 /** Functions that chat templates may call. */
 public final class TemplateFunctions {
+  /** The most elements of a range, as in Jinja's sandbox. */
+  private static final int MOST_STEPS = 100_000;
+
   private TemplateFunctions() {}
 
   /** An error raised by a template, in its own words. */
@@ -20,6 +25,38 @@ public final class TemplateFunctions {
   /** Ends the template with a message. */
   public static Object raiseException(Object message) {
     throw new RaisedException(String.valueOf(message));
+  }
+
+  /**
+   * Python's range.
+   *
+   * @param first the end, or the start if there are others
+   * @param others the end and the step
+   */
+  public static List<Long> range(Object first, Object... others) {
+    long start = others.length == 0 ? 0 : integer(first);
+    long stop = integer(others.length == 0 ? first : others[0]);
+    long step = others.length < 2 ? 1 : integer(others[1]);
+    if (step == 0 || others.length > 2) {
+      throw new RaisedException("range must have 1 to 3 arguments and a step other than 0");
+    }
+    double steps = Math.ceil(((double) stop - start) / step);
+    if (steps > MOST_STEPS) {
+      throw new RaisedException(
+          "chat template asks for too long a range: range=%.0f, limit=%d"
+              .formatted(steps, MOST_STEPS));
+    }
+    return LongStream.range(0, (long) Math.max(0, steps))
+        .map(i -> start + i * step)
+        .boxed()
+        .toList();
+  }
+
+  private static long integer(Object value) {
+    if (value instanceof Number number && number.doubleValue() == number.longValue()) {
+      return number.longValue();
+    }
+    throw new RaisedException("range must be given integers: " + value);
   }
 
   /** The local time in a format of C's strftime. */
