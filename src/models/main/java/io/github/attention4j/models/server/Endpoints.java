@@ -250,7 +250,7 @@ final class Endpoints {
       Logprobs logprobs,
       Pending pending) {
     TextGenerator.Builder request = TextGenerator.request();
-    request.maxTokens(maxTokens(most, prompt.length)).sampler(sampler(body));
+    request.maxTokens(maxTokens(body, chat, most, prompt.length)).sampler(sampler(body));
     if (logprobs != null) {
       request.logProbabilities(logprobs.likeliest()).onToken(logprobs::add);
     }
@@ -293,19 +293,21 @@ final class Endpoints {
         chat, options.chatName, prompt, tools, request, stream, usage, logprobs, pending);
   }
 
-  private int maxTokens(Long asked, int prompt) {
+  private int maxTokens(Parameters body, boolean chat, Long asked, int prompt) {
+    String newer = "max_completion_tokens";
+    String field = chat && body.any(newer) != null ? newer : "max_tokens";
     int context = generator.model().context();
     if (prompt == 0 || prompt >= context) {
       throw new HttpError(
           400,
           "invalid_request_error",
-          "prompt",
+          chat ? "messages" : "prompt",
           "context_length_exceeded",
           "the prompt must have at least 1 token and fewer than the context: prompt=%d, context=%d"
               .formatted(prompt, context));
     }
     if (asked == null || asked == -1) {
-      requireMemory(prompt, 1);
+      requireMemory(field, prompt, 1);
       int most = Math.min(options.maxTokens, context - prompt);
       while (!scheduler.fits(prompt + most)) {
         most -= Math.ceilDiv(most, 16);
@@ -314,34 +316,32 @@ final class Endpoints {
     }
     if (asked < 1 || asked > options.maxTokens) {
       throw HttpError.invalid(
-          "max_tokens",
-          "max_tokens must lie in [1, %d], the limit of this server, or be -1 for that limit: max_tokens=%d"
-              .formatted(options.maxTokens, asked));
+          field,
+          "%s must lie in [1, %d], the limit of this server, or be -1 for that limit: %1$s=%d"
+              .formatted(field, options.maxTokens, asked));
     }
     if (prompt + asked > context) {
       throw new HttpError(
           400,
           "invalid_request_error",
-          "max_tokens",
+          field,
           "context_length_exceeded",
-          "the prompt and max_tokens must fit the context: prompt=%d, max_tokens=%d, context=%d"
-              .formatted(prompt, asked, context));
+          "the prompt and %s must fit the context: prompt=%d, %1$s=%d, context=%d"
+              .formatted(field, prompt, asked, context));
     }
-    requireMemory(prompt, (int) (long) asked);
+    requireMemory(field, prompt, (int) (long) asked);
     return (int) (long) asked;
   }
 
-  private void requireMemory(int prompt, int tokens) {
+  private void requireMemory(String field, int prompt, int tokens) {
     if (!scheduler.fits(prompt + tokens)) {
       throw new HttpError(
           400,
           "invalid_request_error",
-          "max_tokens",
+          field,
           "context_length_exceeded",
-          "the prompt and max_tokens must fit the memory of this server: prompt=%d, max_tokens=%d,"
-                  .formatted(prompt, tokens)
-              + " tokens="
-              + scheduler.tokens());
+          "the prompt and %s must fit the memory of this server: prompt=%d, %1$s=%d, tokens=%d"
+              .formatted(field, prompt, tokens, scheduler.tokens()));
     }
   }
 

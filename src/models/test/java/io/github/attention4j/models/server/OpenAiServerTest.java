@@ -568,6 +568,8 @@ class OpenAiServerTest {
           "seed": 1.5                               | seed must be a whole number of at most 64 bits: seed=1.5
           "max_tokens": 0                           | max_tokens must lie in [1, 4096], the limit of this server, or be -1 for that limit: max_tokens=0
           "max_tokens": 5000                        | max_tokens must lie in [1, 4096], the limit of this server, or be -1 for that limit: max_tokens=5000
+          "max_completion_tokens": 5000             | max_completion_tokens must lie in [1, 4096], the limit of this server, or be -1 for that limit: max_completion_tokens=5000
+          "max_completion_tokens": 2043             | the prompt and max_completion_tokens must fit the context: prompt=6, max_completion_tokens=2043, context=2048
           "max_tokens": 2043                        | the prompt and max_tokens must fit the context: prompt=6, max_tokens=2043, context=2048
           "stop": [""]                              | stop must have at most 16 texts, none of them empty: stop.size=1
           "stop": 7                                 | stop must be a string or an array of strings: stop=7
