@@ -185,7 +185,7 @@ public enum BlockFormat {
         "blocks.byteSize",
         blocks.byteSize(),
         "rows * columns / " + this.columns + " * " + bytes,
-        Math.multiplyExact(Math.multiplyExact(rows, columns / this.columns), bytes));
+        Checks.saturatedProduct(rows, columns / this.columns, bytes));
     if (!blocks.isNative()) {
       throw new IllegalArgumentException("blocks must be off-heap: " + blocks);
     }

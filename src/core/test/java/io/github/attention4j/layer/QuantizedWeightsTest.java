@@ -335,6 +335,10 @@ class QuantizedWeightsTest {
             + "rows * columns / 32 * 34=272",
         () -> BlockFormat.Q8_0.read(arena, codes, 4, 64));
     refuse(
+        "blocks.byteSize must equal rows * columns / 32 * 34: blocks.byteSize=256, "
+            + "rows * columns / 32 * 34=9223372036854775807",
+        () -> BlockFormat.Q8_0.read(arena, codes, 1L << 60, 64));
+    refuse(
         "blocks.byteSize must equal rows * columns / 32 * 18: blocks.byteSize=256, "
             + "rows * columns / 32 * 18=144",
         () -> BlockFormat.Q4_0.widen(codes, floats(4, 64)));
