@@ -261,7 +261,7 @@ final class Endpoints {
           "stop must have at most %d texts, none of them empty: stop.size=%d"
               .formatted(MOST_STOPS, stops.size()));
     }
-    request.stop(stops);
+    request.stop(generator.model().stopTexts()).stop(stops);
     Parameters format = body.object("response_format");
     if (format != null) {
       String type = format.string("type");

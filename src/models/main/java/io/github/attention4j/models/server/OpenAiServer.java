@@ -51,14 +51,14 @@ import java.util.concurrent.Semaphore;
  * <p><b>Parameters.</b> For both kinds of completions: {@code model}, {@code max_tokens} (and
  * {@code max_completion_tokens}; −1 is this server's limit), {@code temperature} (default 1),
  * {@code top_p}, {@code presence_penalty} and {@code frequency_penalty} (from −2 to 2), {@code
- * logit_bias} (from −100 to 100), {@code seed} (default: random), {@code stop}, {@code logprobs},
- * {@code stream}, {@code stream_options.include_usage}, {@code response_format} of type {@code
- * text} or {@code json_object}, which lets the model write only a JSON object; and three that are
- * not OpenAI's: {@code top_k} (0 and −1 keep all), {@code min_p} and {@code repetition_penalty}
- * (from 0.1 to 10). For chats also {@code messages}, {@code top_logprobs}, {@code tools}, and
- * {@code tool_choice} {@code auto} or {@code none}. For embeddings: {@code model}, {@code input} (a
- * text or several, or as tokens of the model, special ones included), {@code encoding_format} and
- * {@code dimensions}.
+ * logit_bias} (from −100 to 100), {@code seed} (default: random), {@code stop} (beside the model's
+ * own stop texts), {@code logprobs}, {@code stream}, {@code stream_options.include_usage}, {@code
+ * response_format} of type {@code text} or {@code json_object}, which lets the model write only a
+ * JSON object; and three that are not OpenAI's: {@code top_k} (0 and −1 keep all), {@code min_p}
+ * and {@code repetition_penalty} (from 0.1 to 10). For chats also {@code messages}, {@code
+ * top_logprobs}, {@code tools}, and {@code tool_choice} {@code auto} or {@code none}. For
+ * embeddings: {@code model}, {@code input} (a text or several, or as tokens of the model, special
+ * ones included), {@code encoding_format} and {@code dimensions}.
  *
  * <p>Ignored, because they do not change results: {@code user}, {@code metadata}, {@code store},
  * {@code service_tier}, {@code safety_identifier}, {@code prompt_cache_key}.
@@ -554,12 +554,14 @@ public final class OpenAiServer implements AutoCloseable {
      * @throws IllegalArgumentException if the name is blank
      */
     public Builder chat(String name, Chat chat) {
-      this.chat = Objects.requireNonNull(chat, "chat");
-      return completions(name, chat.generator());
+      completions(name, chat.generator());
+      this.chat = chat;
+      return this;
     }
 
     /**
-     * Adds a model without a chat format, for completions only.
+     * Adds a model without a chat format, for completions only. A server has one language model:
+     * the last that is added.
      *
      * @param name what clients call the model
      * @param generator the model
@@ -568,6 +570,7 @@ public final class OpenAiServer implements AutoCloseable {
      */
     public Builder completions(String name, TextGenerator generator) {
       this.chatName = checked(name);
+      this.chat = null;
       this.generator = Objects.requireNonNull(generator, "generator");
       return this;
     }

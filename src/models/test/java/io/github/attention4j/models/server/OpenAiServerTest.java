@@ -28,6 +28,7 @@ import java.net.http.HttpResponse;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -248,6 +249,24 @@ class OpenAiServerTest {
         events.stream()
             .map(e -> choice(e).get("text").getAsString())
             .collect(Collectors.joining()));
+  }
+
+  @Test
+  void shouldEndTextsAtTheStopTextsOfTheModel() throws Exception {
+    ScriptedModel script = new ScriptedModel(Map.of("hello<answer>", "Good morning, all!"));
+    Path files = script.write(Files.createDirectory(directory.resolve("stops")));
+    Files.writeString(files.resolve("generation_config.json"), "{\"stop_strings\": [\"all\"]}");
+    server.close();
+    String body = "{\"prompt\": \"hello<answer>\", \"temperature\": 0";
+    try (CausalLm stopping = CausalLm.open(files)) {
+      server = builder().completions("stops", new TextGenerator(stopping, script)).start();
+      JsonObject answer = choice(ok(post("/v1/completions", body + "}")));
+      assertEquals("Good morning, ", answer.get("text").getAsString());
+      assertEquals("stop", answer.get("finish_reason").getAsString());
+      answer = choice(ok(post("/v1/completions", body + ", \"stop\": \"mo\"}")));
+      assertEquals("Good ", answer.get("text").getAsString());
+      server.close();
+    }
   }
 
   // ---- Sampling ----
