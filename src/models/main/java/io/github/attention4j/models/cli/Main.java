@@ -595,10 +595,18 @@ public final class Main {
                       ? "language model"
                       : "reranker or classifier"));
     }
+    String own = name == null ? fileName(path) : name;
+    if (own.isBlank()) {
+      throw new UsageException("--name must not be blank: --name=" + own);
+    }
+    if (decoder && embedding != null && own.equals(fileName(embedding))) {
+      throw new UsageException(
+          "the models must have different names, which --name gives: %s and %s are both %s"
+              .formatted(path, embedding, own));
+    }
     server.checkAddress();
     try (Chat chat = decoder ? Chat.open(path) : null;
         TextEmbedder embedder = embedding == null ? null : embedder(embedding, truncate)) {
-      String own = name == null ? fileName(path) : name;
       if (chat != null && chat.isConversational()) {
         server.chat(own, chat);
       } else if (chat != null) {

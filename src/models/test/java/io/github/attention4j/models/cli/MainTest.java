@@ -396,6 +396,12 @@ class MainTest {
     assertTrue(err().contains("it is a language model"), err());
     assertEquals(2, run("", "serve", WRITER, "--port", 70000));
     assertTrue(err().startsWith("--port must lie in [0, 65535]: --port=70000\n"), err());
+    assertEquals(2, run("", "serve", WRITER, "--name", " ", "--port", 0));
+    assertTrue(err().startsWith("--name must not be blank: --name= \n"), err());
+    assertEquals(
+        2,
+        run("", "serve", WRITER, "--embeddings", EMBEDDER, "--name", "bert_st_mean", "--port", 0));
+    assertTrue(err().startsWith("the models must have different names, which --name gives"), err());
     assertEquals(1, run("", "serve", WRITER, "--host", "no.such.host.invalid", "--port", 0));
     assertEquals("there is no host no.such.host.invalid\n", err());
     try (ServerSocket taken = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
