@@ -2,7 +2,6 @@ package io.github.attention4j.models.cli;
 
 import java.time.Duration;
 import java.util.ArrayList;
-import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -16,12 +15,12 @@ final class Arguments {
   private final String command;
   private final Map<String, List<String>> options = new LinkedHashMap<>();
   private final List<String> others = new ArrayList<>();
-  private final Set<String> asked = new HashSet<>();
 
   /**
+   * @param known all options of the command
    * @param flags the options without a value
    */
-  Arguments(String command, List<String> words, Set<String> flags) {
+  Arguments(String command, List<String> words, Set<String> known, Set<String> flags) {
     this.command = command;
     for (int i = 0; i < words.size(); i++) {
       String word = words.get(i);
@@ -35,6 +34,9 @@ final class Arguments {
       }
       int equals = word.indexOf('=');
       String name = equals < 0 ? word : word.substring(0, equals);
+      if (!known.contains(name)) {
+        throw new UsageException(command + " has no option " + name);
+      }
       String value;
       if (flags.contains(name)) {
         if (equals >= 0) {
@@ -70,7 +72,6 @@ final class Arguments {
   }
 
   List<String> all(String name) {
-    asked.add(name);
     return options.getOrDefault(name, List.of());
   }
 
@@ -115,13 +116,8 @@ final class Arguments {
     return seconds == null ? null : Duration.ofSeconds(seconds);
   }
 
-  /** Refuses options that were not read, and too many words. */
+  /** Refuses too many words. */
   void done(int words) {
-    for (String name : options.keySet()) {
-      if (!asked.contains(name)) {
-        throw new UsageException(command + " has no option " + name);
-      }
-    }
     if (others.size() > words) {
       throw new UsageException(
           "%s takes at most %d words: %s".formatted(command, words, String.join(" ", others)));

@@ -20,7 +20,10 @@ import java.io.PrintStream;
 import java.io.UncheckedIOException;
 import java.net.InetSocketAddress;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.AccessDeniedException;
 import java.nio.file.Files;
+import java.nio.file.InvalidPathException;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -33,7 +36,6 @@ import java.util.Set;
 import java.util.concurrent.CountDownLatch;
 import java.util.function.BooleanSupplier;
 import java.util.stream.IntStream;
-import java.util.stream.Stream;
 
 /**
  * The command line: {@code java -jar attention4j-models-VERSION-all.jar COMMAND …}.
@@ -42,51 +44,16 @@ import java.util.stream.Stream;
  * on success, 1 if a command failed, 2 if the command line is wrong, and 130 after Ctrl-C.
  */
 public final class Main {
-  private static final String USAGE =
-      """
-      Usage: java --enable-native-access=ALL-UNNAMED -jar attention4j-models-all.jar COMMAND …
-
-      Commands:
-        info                      what runs here: version, kernels, threads, library
-        info MODEL                what a model is, or why it is refused
-        embed MODEL               lines to vectors, one JSON object a line
-            --prompt NAME           the model's prompt of that name, such as query
-            --dimensions N          only the first N elements of each vector
-            --max-tokens N          reads at most N tokens of a line
-            --refuse-truncation     fails at a line that is too long rather than cutting it
-        rerank MODEL --query TEXT lines to scores, best first, one JSON object a line
-            --top N                 only the best N
-            --refuse-truncation     as above
-        generate MODEL [PROMPT]   continues a text, that of the standard input by default
-        chat MODEL                answers line by line; /reset forgets, /exit or Ctrl-D ends
-            --system TEXT           an instruction to the model
-        serve MODEL               OpenAI's API over HTTP
-            --host H --port P       127.0.0.1 and 8080 by default
-            --embeddings MODEL      an embedding model beside the language model
-            --truncate              cuts texts that are too long to embed, rather than refusing them
-            --name NAME             what clients call the model, its file name by default
-            --api-key KEY           asked for in every request; or ATTENTION4J_API_KEY
-            --max-tokens N --max-time SECONDS --max-body BYTES
-            --parallel N            texts that advance together, 8 by default
-            --cache-tokens N        tokens of all of them together, 32768 by default
-            --queue N               requests that may wait
-
-      Of generate and chat:
-            --max-tokens N --stop TEXT --json
-            --temperature T --top-p P --top-k K --min-p P --seed N
-            --repetition-penalty R --presence-penalty P --frequency-penalty F
-      Of all: --threads N
-
-      Ctrl-C ends the text that is being written, and with it generate; chat goes on. A second
-      one ends the program.\
-      """;
-
-  private static final Set<String> FLAGS = Set.of("--refuse-truncation", "--json", "--truncate");
+  private static final Set<String> FLAGS =
+      Set.of("--refuse-truncation", "--json", "--truncate", "--help");
   private static final int PORT = 8080;
   private static final int MOST_PORT = 65_535;
 
   /** How long requests may finish when a server is ended. */
   private static final Duration PATIENCE = Duration.ofSeconds(5);
+
+  /** Passages between two progress lines, enough to be packed by their lengths. */
+  private static final int RERANKED_TOGETHER = 256;
 
   /** An answer needs at least one part of so many of the context. */
   private static final int ROOM_FOR_ANSWERS = 16;
@@ -94,19 +61,22 @@ public final class Main {
   private final InputStream in;
   private final PrintStream out;
   private final PrintStream err;
-  private final boolean terminal;
+  private final boolean interactive;
+  private final boolean rewrites;
 
   /** Whether the output could not be written, because its reader has gone. */
   private boolean unread;
 
   /**
-   * @param terminal whether output goes to a terminal
+   * @param interactive whether a person answers at a terminal
+   * @param rewrites whether the standard error is a terminal, on which a line can be rewritten
    */
-  Main(InputStream in, PrintStream out, PrintStream err, boolean terminal) {
+  Main(InputStream in, PrintStream out, PrintStream err, boolean interactive, boolean rewrites) {
     this.in = in;
     this.out = out;
     this.err = err;
-    this.terminal = terminal;
+    this.interactive = interactive;
+    this.rewrites = rewrites;
   }
 
   /**
@@ -115,41 +85,40 @@ public final class Main {
    * @param arguments the command, followed by its words and options
    */
   public static void main(String[] arguments) {
-    // Suppresses SLF4J's warning about a missing logger.
-    if (System.getProperty("slf4j.internal.verbosity") == null) {
-      System.setProperty("slf4j.internal.verbosity", "ERROR");
-    }
     PrintStream out = new PrintStream(System.out, false, StandardCharsets.UTF_8);
-    boolean terminal = System.console() != null && System.console().isTerminal();
-    int status = new Main(System.in, out, System.err, terminal).run(arguments);
+    boolean interactive = System.console() != null && System.console().isTerminal();
+    boolean rewrites = interactive || isTerminal(Path.of("/proc/self/fd/2"));
+    int status;
+    try {
+      String[] words = OwnWords.of(arguments, Path.of("/proc/self/cmdline"));
+      status = new Main(System.in, out, System.err, interactive, rewrites).run(words);
+    } catch (UsageException e) {
+      System.err.println(e.getMessage());
+      status = 2;
+    }
     out.flush();
     System.exit(status);
+  }
+
+  /** Whether an open file of Linux is a terminal. */
+  static boolean isTerminal(Path descriptor) {
+    try {
+      String target = Files.readSymbolicLink(descriptor).toString();
+      return target.matches("/dev/(pts/.*|tty.*|console)");
+    } catch (IOException | UnsupportedOperationException e) {
+      return false;
+    }
   }
 
   /** Runs a command and returns the exit status. */
   int run(String... arguments) {
     if (arguments.length == 0) {
-      err.println(USAGE);
+      err.print(Usage.all());
       return 2;
     }
+    Usage usage = Usage.of(arguments[0]);
     try {
-      Arguments words =
-          new Arguments(arguments[0], Arrays.asList(arguments).subList(1, arguments.length), FLAGS);
-      Integer threads = words.integer("--threads");
-      if (threads != null) {
-        A4j.threads(threads);
-      }
-      int status = 0;
-      switch (arguments[0]) {
-        case "info" -> info(words);
-        case "embed" -> embed(words);
-        case "rerank" -> rerank(words);
-        case "generate" -> status = generate(words);
-        case "chat" -> chat(words);
-        case "serve" -> serve(words);
-        case "help", "--help", "-h" -> out.println(USAGE);
-        default -> throw new UsageException("there is no command " + arguments[0]);
-      }
+      int status = usage == null ? help(arguments) : run(usage, arguments);
       out.flush();
       if (out.checkError()) {
         err.println("the output could not be written");
@@ -157,8 +126,12 @@ public final class Main {
       }
       return status;
     } catch (UsageException e) {
-      err.println(e.getMessage() + "\n\n" + USAGE);
+      err.println(e.getMessage());
+      err.println((usage == null ? "" : usage.command() + " ") + "--help shows what can be given");
       return 2;
+    } catch (InvalidPathException e) {
+      err.println(e.getMessage() + " (set LC_ALL=C.UTF-8 for names that are not ASCII)");
+      return 1;
     } catch (IOException
         | UncheckedIOException
         | IllegalArgumentException
@@ -172,11 +145,59 @@ public final class Main {
     }
   }
 
+  /** What is no command of its own. */
+  private int help(String... arguments) {
+    switch (arguments[0]) {
+      case "--version", "version" -> out.println("attention4j " + A4j.version());
+      case "help", "--help", "-h" -> {
+        Usage usage = arguments.length == 1 ? null : Usage.of(arguments[1]);
+        if (arguments.length > 1 && usage == null) {
+          throw new UsageException("there is no command " + arguments[1]);
+        }
+        out.print(usage == null ? Usage.all() : usage.text());
+      }
+      default ->
+          throw new UsageException(
+              arguments[0].startsWith("-")
+                  ? "there is no option " + arguments[0]
+                  : "there is no command " + arguments[0]);
+    }
+    return 0;
+  }
+
+  private int run(Usage usage, String... arguments) throws IOException, InterruptedException {
+    List<String> rest = Arrays.asList(arguments).subList(1, arguments.length);
+    Arguments words = new Arguments(usage.command(), rest, usage.options(), FLAGS);
+    if (words.flag("--help")) {
+      out.print(usage.text());
+      return 0;
+    }
+    Integer threads = words.integer("--threads");
+    if (threads != null) {
+      A4j.threads(threads);
+    }
+    int status = 0;
+    switch (usage) {
+      case INFO -> info(words);
+      case EMBED -> embed(words);
+      case RERANK -> rerank(words);
+      case GENERATE -> status = generate(words);
+      case CHAT -> chat(words);
+      case SERVE -> serve(words);
+    }
+    return status;
+  }
+
   private static String message(Throwable e) {
     Throwable shown = e instanceof UncheckedIOException ? e.getCause() : e;
     String message = String.valueOf(shown.getMessage());
-    boolean bare = shown instanceof IOException && !message.contains(" ");
-    return bare ? shown.getClass().getSimpleName() + ": " + message : message;
+    return switch (shown) {
+      case NoSuchFileException missing -> missing.getFile() + " does not exist";
+      case AccessDeniedException denied -> denied.getFile() + " may not be opened";
+      case IOException bare when !message.contains(" ") ->
+          bare.getClass().getSimpleName() + ": " + message;
+      default -> message;
+    };
   }
 
   private Iterator<String> lines() {
@@ -252,31 +273,12 @@ public final class Main {
     return String.format(Locale.ROOT, "%,d", number);
   }
 
-  /** The size of a file, or of the weights in a directory: safetensors, or else an ONNX export. */
   private static String size(Path path) throws IOException {
     long bytes = 0;
-    if (Files.isDirectory(path)) {
-      bytes = bytes(path, ".safetensors");
-      for (Path place : List.of(path, path.resolve("onnx"))) {
-        if (bytes == 0 && Files.exists(place.resolve("model.onnx"))) {
-          bytes = Files.size(place.resolve("model.onnx")) + bytes(place, "model.onnx_data");
-        }
-      }
-    } else {
-      bytes = Files.size(path);
+    for (Path file : WeightFiles.of(path)) {
+      bytes += Files.size(file);
     }
     return String.format(Locale.ROOT, "%,d bytes of weights", bytes);
-  }
-
-  /** The total size of the files in a directory with the given suffix. */
-  private static long bytes(Path directory, String end) throws IOException {
-    long bytes = 0;
-    try (Stream<Path> files = Files.list(directory)) {
-      for (Path file : files.toList()) {
-        bytes += file.getFileName().toString().endsWith(end) ? Files.size(file) : 0;
-      }
-    }
-    return bytes;
   }
 
   // ---- embed and rerank ----
@@ -288,6 +290,7 @@ public final class Main {
     Integer maxTokens = words.integer("--max-tokens");
     boolean refuse = words.flag("--refuse-truncation");
     words.done(1);
+    Kind.EMBEDDER.require("embed", path);
     TextEmbedder.Builder builder = TextEmbedder.builder(path);
     if (dimensions != null) {
       builder.dimensions(dimensions);
@@ -302,7 +305,7 @@ public final class Main {
       err.println(embedder.describe());
       Iterator<TextEmbedder.Result> results =
           embedder.embedAll(lines(), prompt == null ? embedder.defaultPrompt() : prompt);
-      Progress progress = new Progress(err, terminal, "texts");
+      Progress progress = new Progress(err, rewrites, "texts");
       long texts = 0;
       long tokens = 0;
       long cut = 0;
@@ -341,6 +344,7 @@ public final class Main {
     if (top != null && top < 1) {
       throw new UsageException("--top must be at least 1: --top=" + top);
     }
+    Kind.RERANKER.require("rerank", path);
     List<String> texts = new ArrayList<>();
     lines().forEachRemaining(texts::add);
     Reranker.Builder builder = Reranker.builder(path);
@@ -348,9 +352,18 @@ public final class Main {
       builder.refuseTruncation();
     }
     try (Reranker reranker = builder.open()) {
-      Progress progress = new Progress(err, terminal, "texts");
-      List<Reranker.Result> results = reranker.rank(query, texts);
-      progress.end(texts.size(), results.stream().mapToLong(Reranker.Result::tokens).sum());
+      Progress progress = new Progress(err, rewrites, "texts");
+      List<Reranker.Result> results = new ArrayList<>();
+      long tokens = 0;
+      for (int from = 0; from < texts.size(); from += RERANKED_TOGETHER) {
+        int to = Math.min(from + RERANKED_TOGETHER, texts.size());
+        for (Reranker.Result result : reranker.rank(query, texts.subList(from, to))) {
+          results.add(result);
+          tokens += result.tokens();
+        }
+        progress.at(to, tokens);
+      }
+      progress.end(texts.size(), tokens);
       IntStream.range(0, texts.size())
           .boxed()
           .sorted(Comparator.comparingDouble(i -> -results.get(i).score()))
@@ -430,6 +443,7 @@ public final class Main {
 
   private int generate(Arguments words) throws IOException {
     Path path = Path.of(words.required(0, "a MODEL"));
+    Kind.DECODER.require("generate", path);
     try (Chat chat = Chat.open(path);
         Interrupts interrupts = new Interrupts()) {
       TextGenerator generator = chat.generator();
@@ -453,6 +467,7 @@ public final class Main {
 
   private void chat(Arguments words) throws IOException {
     Path path = Path.of(words.required(0, "a MODEL"));
+    Kind.DECODER.require("chat", path);
     String system = words.text("--system");
     try (Chat chat = Chat.open(path);
         Interrupts interrupts = new Interrupts()) {
@@ -525,7 +540,7 @@ public final class Main {
   }
 
   private void ask() {
-    if (terminal) {
+    if (interactive) {
       err.print("> ");
       err.flush();
     }

@@ -44,6 +44,11 @@ public final class Families {
 
   private Families() {}
 
+  /** Whether there is a family of this {@code model_type}. */
+  public static boolean has(String modelType) {
+    return FAMILIES.containsKey(modelType);
+  }
+
   /**
    * Reads the settings of a decoder of any family and refuses those that the family did not read.
    *

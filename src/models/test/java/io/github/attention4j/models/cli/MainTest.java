@@ -5,11 +5,13 @@ import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.google.gson.JsonArray;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParser;
+import io.github.attention4j.A4j;
 import io.github.attention4j.models.Reranker;
 import io.github.attention4j.models.Sampler;
 import io.github.attention4j.models.TextEmbedder;
@@ -36,6 +38,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
@@ -61,6 +64,7 @@ class MainTest {
             new ByteArrayInputStream(input.getBytes(StandardCharsets.UTF_8)),
             new PrintStream(out, false, StandardCharsets.UTF_8),
             new PrintStream(err, true, StandardCharsets.UTF_8),
+            false,
             false)
         .run(words);
   }
@@ -296,6 +300,7 @@ class MainTest {
               new ByteArrayInputStream("a\na\n".getBytes(StandardCharsets.UTF_8)),
               new PrintStream(closed, false, StandardCharsets.UTF_8),
               new PrintStream(err, true, StandardCharsets.UTF_8),
+              false,
               false);
       err.reset();
       assertEquals(1, main.run(command, model.toString()));
@@ -358,6 +363,151 @@ class MainTest {
   private static void copy(URLClassLoader loader, String resource, Path to) throws IOException {
     try (InputStream in = loader.getResourceAsStream(resource)) {
       Files.copy(in, to);
+    }
+  }
+
+  @Test
+  void shouldSayHowACommandIsUsed() {
+    for (String[] words :
+        new String[][] {
+          {"generate", "--help"}, {"generate", "m", "--help"}, {"help", "generate"}
+        }) {
+      assertEquals(0, run("", (Object[]) words), err());
+      assertTrue(out().contains("generate MODEL [PROMPT]"), out());
+      assertTrue(out().contains("--temperature T"), out());
+      assertFalse(out().contains("serve"), out());
+      assertEquals("", err());
+    }
+    assertEquals(0, run("", "--help"));
+    assertTrue(out().contains("serve MODEL") && out().contains("--temperature T"), out());
+    assertEquals(0, run("", "--version"));
+    assertEquals("attention4j " + A4j.version() + "\n", out());
+  }
+
+  @Test
+  void shouldKeepMessagesShort() {
+    assertEquals(2, run("", "--bogus"));
+    assertEquals("there is no option --bogus\n--help shows what can be given\n", err());
+    assertEquals(2, run("", "generate", WRITER, "--bogus"));
+    assertEquals(
+        "generate has no option --bogus\ngenerate --help shows what can be given\n", err());
+    assertEquals(2, run("", "help", "dance"));
+    assertEquals("there is no command dance\n--help shows what can be given\n", err());
+    assertEquals(1, run("", "generate", "nosuch", "a"));
+    assertEquals("nosuch must be a directory or a file: it is missing\n", err());
+  }
+
+  @Test
+  void shouldKnowModelsByWhatTheyHold(@TempDir Path directory) throws IOException {
+    Path plain = Files.copy(WRITER, directory.resolve("model.bin"));
+    assertEquals(0, run("", "info", plain), err());
+    assertTrue(out().contains("kind        language model"), out());
+    assertEquals(1, run("a\n", "embed", plain));
+    assertEquals(
+        "embed needs an embedding model, and " + plain + " is a GGUF file, for generate and chat\n",
+        err());
+    assertEquals(1, run("a\n", "rerank", plain, "--query", "a"));
+    assertTrue(err().startsWith("rerank needs a reranker, and "), err());
+
+    Path page = Files.writeString(directory.resolve("page.gz"), "<!DOCTYPE html><html>");
+    assertEquals(1, run("", "info", page));
+    assertTrue(
+        err().startsWith(page + " must be a directory, a GGUF file or an ONNX export: it is "),
+        err());
+
+    Path only = Files.createDirectory(directory.resolve("only"));
+    Path model = Files.copy(WRITER, only.resolve("m.gguf"));
+    for (String command : List.of("info", "generate", "embed")) {
+      assertEquals(1, run("a\n", command, only));
+      assertEquals(only + " has no config.json; name the GGUF file in it: " + model + "\n", err());
+    }
+
+    Path bare = writer(Files.createDirectory(directory.resolve("bare")), "{}");
+    String config = Files.readString(bare.resolve("config.json"));
+    Files.writeString(
+        bare.resolve("config.json"), config.replaceAll("\"architectures\": \\[[^]]*],", ""));
+    assertEquals(0, run("", "info", bare), err());
+    assertTrue(out().contains("kind        language model"), out());
+  }
+
+  @Test
+  void shouldCountTheWeightsOfAllFilesThatAreRead(@TempDir Path directory) throws IOException {
+    Path model = writer(directory, "{}");
+    long bytes = Files.size(model.resolve("model.safetensors"));
+    Files.copy(model.resolve("model.safetensors"), model.resolve("consolidated.safetensors"));
+    assertEquals(0, run("", "info", model), err());
+    assertTrue(out().contains("size        %,d bytes".formatted(bytes)), out());
+
+    Path first;
+    long parts = 0;
+    try (Stream<Path> files = Files.list(MODELS.resolve("gguf/split"))) {
+      List<Path> all = files.filter(file -> file.toString().endsWith(".gguf")).sorted().toList();
+      first = all.getFirst();
+      assertTrue(all.size() > 1);
+      for (Path part : all) {
+        parts += Files.size(part);
+      }
+    }
+    assertEquals(0, run("", "info", first), err());
+    assertTrue(out().contains("size        %,d bytes".formatted(parts)), out());
+  }
+
+  @Test
+  void shouldReadWordsThatTheLocaleGarbles(@TempDir Path directory) throws IOException {
+    Path commandLine = directory.resolve("cmdline");
+    Files.writeString(commandLine, "java\0-jar\0x.jar\0generate\0m\0é日\0--stop\0…\0");
+    String[] given = {
+      "generate", "m", "\uFFFD\uFFFD\uFFFD\uFFFD\uFFFD", "--stop", "\uFFFD\uFFFD\uFFFD"
+    };
+    assertArrayEquals(
+        new String[] {"generate", "m", "é日", "--stop", "…"}, OwnWords.of(given, commandLine));
+    Files.write(commandLine, new byte[] {'a', 0, (byte) 0xe9, 0});
+    UsageException refused =
+        assertThrows(
+            UsageException.class, () -> OwnWords.of(new String[] {"a", "\uFFFD"}, commandLine));
+    assertTrue(refused.getMessage().contains("set LC_ALL=C.UTF-8"), refused.getMessage());
+    assertThrows(
+        UsageException.class,
+        () -> OwnWords.of(new String[] {"\uFFFD"}, directory.resolve("nothing")));
+  }
+
+  @Test
+  @Timeout(60)
+  void shouldReadItsOwnWordsInTheCLocale(@TempDir Path directory) throws Exception {
+    Path model = EndlessModel.write(directory, 64);
+    ProcessBuilder builder =
+        new ProcessBuilder(
+            "/bin/sh",
+            "-c",
+            "exec \"$0\" --enable-native-access=ALL-UNNAMED -cp \"$1\" \"$2\" generate \"$3\""
+                + " \"$(printf '\\303\\251')\" --max-tokens 1",
+            Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+            System.getProperty("java.class.path"),
+            Main.class.getName(),
+            model.toString());
+    builder.environment().put("LC_ALL", "C");
+    Process process = builder.start();
+    String summary = new String(process.getErrorStream().readAllBytes(), StandardCharsets.UTF_8);
+    assertEquals(0, process.waitFor(), summary);
+    // The beginning and a space, and é in two bytes; U+FFFD would be three for each of them.
+    int tokens;
+    try (Chat chat = Chat.open(model)) {
+      tokens = chat.generator().tokenizer().encode("é").tokens().length;
+    }
+    assertTrue(summary.startsWith("[" + tokens + " tokens read"), summary);
+  }
+
+  @Test
+  void shouldKnowATerminalByItsName(@TempDir Path directory) throws IOException {
+    Path link = directory.resolve("2");
+    assertFalse(Main.isTerminal(link));
+    for (String target : List.of("/dev/pts/0", "/dev/tty1", "/dev/console")) {
+      assertTrue(Main.isTerminal(Files.createSymbolicLink(link, Path.of(target))), target);
+      Files.delete(link);
+    }
+    for (String target : List.of("/dev/null", "/tmp/pts", "pipe:[1]")) {
+      assertFalse(Main.isTerminal(Files.createSymbolicLink(link, Path.of(target))), target);
+      Files.delete(link);
     }
   }
 
