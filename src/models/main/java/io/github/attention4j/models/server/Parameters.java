@@ -9,6 +9,7 @@ import com.google.gson.JsonPrimitive;
 import com.google.gson.Strictness;
 import com.google.gson.ToNumberPolicy;
 import com.google.gson.stream.JsonReader;
+import com.google.gson.stream.JsonToken;
 import java.io.EOFException;
 import java.io.IOException;
 import java.io.StringReader;
@@ -37,7 +38,9 @@ final class Parameters {
     reader.setStrictness(Strictness.STRICT);
     try {
       JsonElement body = element(reader);
-      reader.peek();
+      if (reader.peek() != JsonToken.END_DOCUMENT) {
+        throw HttpError.invalid(null, "the body is not JSON: it has more than one value");
+      }
       return object("", body);
     } catch (EOFException e) {
       throw HttpError.invalid(null, "the body is not JSON: it ends too early");
