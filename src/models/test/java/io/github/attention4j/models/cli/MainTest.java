@@ -213,6 +213,24 @@ class MainTest {
   }
 
   @Test
+  void shouldKeepToTheLengthThatTheModelsFilesSay(@TempDir Path directory) throws IOException {
+    Path model = writer(directory, "{}");
+    int prompt;
+    try (Chat chat = Chat.open(model)) {
+      prompt = chat.generator().tokenizer().encode("aaa bbb aaa").tokens().length;
+    }
+    writer(directory, "{\"max_length\": " + (prompt + 2) + "}");
+    assertEquals(0, run("", "generate", model, "aaa bbb aaa"), err());
+    assertTrue(err().contains("; 2 written, "), err());
+    assertTrue(err().endsWith("; limit of tokens]\n"), err());
+    writer(directory, "{\"max_length\": " + prompt + "}");
+    assertEquals(1, run("", "generate", model, "aaa bbb aaa"));
+    assertTrue(err().startsWith("the prompt must be shorter than max_length"), err());
+    assertEquals(0, run("", "generate", model, "aaa bbb aaa", "--max-tokens", 3), err());
+    assertTrue(err().contains("; 3 written, "), err());
+  }
+
+  @Test
   void shouldOverrideSingleValuesOfTheModelsSampler(@TempDir Path directory) throws IOException {
     Path model = writer(directory, "{\"do_sample\": true, \"temperature\": 3.0, \"top_k\": 5}");
     Sampler.Builder own = Sampler.builder().temperature(3).topK(5);
