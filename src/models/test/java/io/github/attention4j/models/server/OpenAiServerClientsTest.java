@@ -32,6 +32,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -54,6 +55,12 @@ class OpenAiServerClientsTest {
   private volatile long millisPerToken;
   private volatile CountDownLatch gate = new CountDownLatch(0);
   private OpenAiServer server;
+
+  @BeforeAll
+  static void closeSlowConnectionsSoon() {
+    // Whichever test starts the first server decides for all.
+    OpenAiServerTest.closeSlowConnectionsSoon();
+  }
 
   @BeforeEach
   void open() throws IOException {
@@ -239,7 +246,7 @@ class OpenAiServerClientsTest {
 
   @Test
   void shouldAnswerSlowlyWithJsonThatClientsRead() throws Exception {
-    millisPerToken = 1500;
+    millisPerToken = 800;
     start(options());
     HttpResponse<String> answer = post("/v1/completions", SHORT + "}");
     assertEquals(200, answer.statusCode());
