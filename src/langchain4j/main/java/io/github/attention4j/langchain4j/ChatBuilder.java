@@ -67,7 +67,8 @@ public abstract class ChatBuilder<B extends ChatBuilder<B>> {
   }
 
   /**
-   * Sets the default temperature.
+   * Sets the default temperature. Without it, the model's files decide, and it is 1 if they draw no
+   * tokens.
    *
    * @param temperature 0 takes the likeliest token
    * @return this builder

@@ -21,6 +21,7 @@ import dev.langchain4j.model.chat.request.ToolChoice;
 import dev.langchain4j.model.chat.response.ChatResponse;
 import dev.langchain4j.model.output.FinishReason;
 import dev.langchain4j.model.output.TokenUsage;
+import io.github.attention4j.models.CausalLm;
 import io.github.attention4j.models.Sampler;
 import io.github.attention4j.models.text.Chat;
 import io.github.attention4j.models.text.TextGenerator;
@@ -153,17 +154,21 @@ record OpenChat(
         .toList();
   }
 
+  /** What a request leaves open is as the model's files say, and drawn if they draw no tokens. */
   private TextGenerator.Request options(
       ChatRequestParameters parameters, List<Tool> tools, BooleanSupplier cancelled) {
-    refuse("frequencyPenalty", parameters.frequencyPenalty());
-    refuse("presencePenalty", parameters.presencePenalty());
     String name = parameters.modelName();
     if (name != null && !name.equals(modelName)) {
       throw new IllegalArgumentException(
           "modelName must be the model's: modelName=" + name + ", model=" + modelName);
     }
+    CausalLm model = chat.generator().model();
+    Sampler own = model.defaultSampler();
     Sampler.Builder sampler =
-        Sampler.builder().seed(seed == null ? ThreadLocalRandom.current().nextLong() : seed);
+        own.toBuilder().seed(seed == null ? ThreadLocalRandom.current().nextLong() : seed);
+    if (own.isGreedy()) {
+      sampler.temperature(1);
+    }
     if (parameters.temperature() != null) {
       sampler.temperature(parameters.temperature());
     }
@@ -173,8 +178,14 @@ record OpenChat(
     if (parameters.topK() != null) {
       sampler.topK(parameters.topK());
     }
+    if (parameters.frequencyPenalty() != null) {
+      sampler.frequencyPenalty(parameters.frequencyPenalty());
+    }
+    if (parameters.presencePenalty() != null) {
+      sampler.presencePenalty(parameters.presencePenalty());
+    }
     TextGenerator.Builder request =
-        TextGenerator.request().sampler(sampler.build()).cancelled(cancelled);
+        TextGenerator.request(model).sampler(sampler.build()).cancelled(cancelled);
     if (parameters.maxOutputTokens() != null) {
       request.maxTokens(parameters.maxOutputTokens());
     }
@@ -192,12 +203,6 @@ record OpenChat(
       request.json();
     }
     return request.build();
-  }
-
-  private static void refuse(String name, Double value) {
-    if (value != null && value != 0) {
-      throw new UnsupportedFeatureException(name + " is not supported: " + name + "=" + value);
-    }
   }
 
   @Override

@@ -228,10 +228,19 @@ class ChatTest {
     assertEquals("{\"a\": 1}", model().chat(request).aiMessage().text().strip());
   }
 
+  /** Negative penalties reward a token for being there already. */
+  @Test
+  void shouldPenaliseTokens() {
+    ChatRequest.Builder request = hello().temperature(0.0).maxOutputTokens(3);
+    assertEquals("Goo", model().chat(request.build()).aiMessage().text());
+    request.frequencyPenalty(-20.0);
+    assertEquals("GGG", model().chat(request.build()).aiMessage().text());
+    request.frequencyPenalty(null).presencePenalty(-20.0);
+    assertEquals("GGG", model().chat(request.build()).aiMessage().text());
+  }
+
   @Test
   void shouldRefuseWhatItDoesNotSupport() {
-    ChatRequest penalty = hello().frequencyPenalty(0.5).build();
-    assertThrows(UnsupportedFeatureException.class, () -> model().chat(penalty));
     ChatRequest other = hello().modelName("gpt").build();
     assertEquals(
         "modelName must be the model's: modelName=gpt, model=scripted",

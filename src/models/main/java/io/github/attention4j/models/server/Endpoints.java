@@ -5,6 +5,7 @@ import com.google.gson.JsonElement;
 import com.google.gson.JsonNull;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonPrimitive;
+import io.github.attention4j.models.CausalLm;
 import io.github.attention4j.models.Sampler;
 import io.github.attention4j.models.Scheduler;
 import io.github.attention4j.models.text.Chat;
@@ -309,6 +310,10 @@ final class Endpoints {
     if (asked == null || asked == -1) {
       requireMemory(field, prompt, 1);
       int most = Math.min(options.maxTokens, context - prompt);
+      if (asked == null) {
+        CausalLm model = generator.model();
+        most = Math.min(most, Math.min(model.maxNewTokens(), model.maxLength() - prompt));
+      }
       while (!scheduler.fits(prompt + most)) {
         most -= Math.ceilDiv(most, 16);
       }
@@ -345,10 +350,15 @@ final class Endpoints {
     }
   }
 
+  /** That of the model's files; if they draw no tokens, at OpenAI's temperature of 1. */
   private Sampler sampler(Parameters body) {
     Long seed = body.integer("seed");
+    Sampler own = generator.model().defaultSampler();
     Sampler.Builder sampler =
-        Sampler.builder().seed(seed == null ? ThreadLocalRandom.current().nextLong() : seed);
+        own.toBuilder().seed(seed == null ? ThreadLocalRandom.current().nextLong() : seed);
+    if (own.isGreedy()) {
+      sampler.temperature(1);
+    }
     Double temperature = body.number("temperature");
     if (temperature != null) {
       if (temperature < 0) {
@@ -367,8 +377,8 @@ final class Endpoints {
     if (topK != null && topK < -1) {
       throw body.wrong("top_k", "at least -1, which like 0 means all", topK);
     }
-    if (topK != null && topK > 0) {
-      sampler.topK((int) Math.min(topK, Integer.MAX_VALUE));
+    if (topK != null) {
+      sampler.topK(topK > 0 ? (int) Math.min(topK, Integer.MAX_VALUE) : Integer.MAX_VALUE);
     }
     Double minP = body.number("min_p");
     if (minP != null) {

@@ -49,16 +49,19 @@ import java.util.concurrent.Semaphore;
  * <p>HEAD works wherever GET does.
  *
  * <p><b>Parameters.</b> For both kinds of completions: {@code model}, {@code max_tokens} (and
- * {@code max_completion_tokens}; −1 is this server's limit), {@code temperature} (default 1),
- * {@code top_p}, {@code presence_penalty} and {@code frequency_penalty} (from −2 to 2), {@code
- * logit_bias} (from −100 to 100), {@code seed} (default: random), {@code stop} (beside the model's
- * own stop texts), {@code logprobs}, {@code stream}, {@code stream_options.include_usage}, {@code
- * response_format} of type {@code text} or {@code json_object}, which lets the model write only a
- * JSON object; and three that are not OpenAI's: {@code top_k} (0 and −1 keep all), {@code min_p}
- * and {@code repetition_penalty} (from 0.1 to 10). For chats also {@code messages}, {@code
- * top_logprobs}, {@code tools}, and {@code tool_choice} {@code auto} or {@code none}. For
- * embeddings: {@code model}, {@code input} (a text or several, or as tokens of the model, special
- * ones included), {@code encoding_format} and {@code dimensions}.
+ * {@code max_completion_tokens}; −1 is this server's limit), {@code temperature}, {@code top_p},
+ * {@code presence_penalty} and {@code frequency_penalty} (from −2 to 2), {@code logit_bias} (from
+ * −100 to 100), {@code seed} (default: random), {@code stop} (beside the model's own stop texts),
+ * {@code logprobs}, {@code stream}, {@code stream_options.include_usage}, {@code response_format}
+ * of type {@code text} or {@code json_object}, which lets the model write only a JSON object; and
+ * three that are not OpenAI's: {@code top_k} (0 and −1 keep all), {@code min_p} and {@code
+ * repetition_penalty} (from 0.1 to 10). For chats also {@code messages}, {@code top_logprobs},
+ * {@code tools}, and {@code tool_choice} {@code auto} or {@code none}. For embeddings: {@code
+ * model}, {@code input} (a text or several, or as tokens of the model, special ones included),
+ * {@code encoding_format} and {@code dimensions}.
+ *
+ * <p>What a request leaves open is as the model's files say, and temperature 1 if they draw no
+ * tokens.
  *
  * <p>Ignored, because they do not change results: {@code user}, {@code metadata}, {@code store},
  * {@code service_tier}, {@code safety_identifier}, {@code prompt_cache_key}.

@@ -2,6 +2,7 @@ package io.github.attention4j.models.server;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -265,6 +266,28 @@ class OpenAiServerTest {
       assertEquals("stop", answer.get("finish_reason").getAsString());
       answer = choice(ok(post("/v1/completions", body + ", \"stop\": \"mo\"}")));
       assertEquals("Good ", answer.get("text").getAsString());
+      server.close();
+    }
+  }
+
+  @Test
+  void shouldLeaveToTheModelWhatARequestLeavesOpen() throws Exception {
+    ScriptedModel script = new ScriptedModel(Map.of("hello<answer>", "Good morning, all!"));
+    Path files = script.write(Files.createDirectory(directory.resolve("own")));
+    Files.writeString(
+        files.resolve("generation_config.json"),
+        "{\"do_sample\": true, \"top_k\": 1, \"suppress_tokens\": [%d], \"max_new_tokens\": 4}"
+            .formatted(128 + 2 + "Good ".length())); // the m, after ASCII, the end and the cue
+    server.close();
+    String body = "{\"prompt\": \"hello<answer>\"";
+    try (CausalLm model = CausalLm.open(files)) {
+      server = builder().completions("own", new TextGenerator(model, script)).start();
+      JsonObject answer = choice(ok(post("/v1/completions", body + "}")));
+      assertEquals("Good", answer.get("text").getAsString());
+      assertEquals("length", answer.get("finish_reason").getAsString());
+      answer = choice(ok(post("/v1/completions", body + ", \"max_tokens\": 6}")));
+      assertEquals("Good ", answer.get("text").getAsString().substring(0, 5));
+      assertNotEquals('m', answer.get("text").getAsString().charAt(5));
       server.close();
     }
   }
