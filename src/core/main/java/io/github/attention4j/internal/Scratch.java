@@ -4,22 +4,20 @@ import io.github.attention4j.DType;
 import io.github.attention4j.Tensor;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.util.concurrent.atomic.AtomicReferenceArray;
 
 /**
  * Memory for the intermediate results of a layer, for the duration of one call. Its arena is
  * confined, so closing it does not affect other threads.
  *
  * <p>New memory is zeroed, and large blocks are mapped page by page on first access: a sixth of the
- * time of an encoder block over 4096 tokens. So {@link #room} reuses memory from a pool, which
- * keeps at most as many blocks as there are cores, each of at most 64 MiB.
+ * time of an encoder block over 4096 tokens. So {@link #room} reuses blocks from a {@link Pool},
+ * each of at most 64 MiB.
  *
  * <p>It counts as one call for the limit on concurrent calls, with all operations of the layer.
  */
 public final class Scratch implements AutoCloseable {
   private static final long ALIGNMENT_BYTES = PooledMemory.ALIGNMENT_BYTES;
-  private static final int SLOTS = Runtime.getRuntime().availableProcessors();
-  private static final AtomicReferenceArray<MemorySegment> POOL = new AtomicReferenceArray<>(SLOTS);
+  private static final Pool<MemorySegment> POOL = new Pool<>();
 
   /** The size of the smallest block for which the JVM had no direct memory. */
   private static volatile long tooLarge = Long.MAX_VALUE;
@@ -49,7 +47,8 @@ public final class Scratch implements AutoCloseable {
   /** The same of another type. */
   public Tensor room(DType dtype, long... shape) {
     if (!borrowed) {
-      block = borrow();
+      MemorySegment kept = POOL.take();
+      block = kept == null ? MemorySegment.NULL : kept;
       borrowed = true;
     }
     long bytes = bytesOf(dtype, shape);
@@ -95,31 +94,14 @@ public final class Scratch implements AutoCloseable {
     }
   }
 
-  private static MemorySegment borrow() {
-    for (int i = 0; i < SLOTS; i++) {
-      MemorySegment block = POOL.getPlain(i) == null ? null : POOL.getAndSet(i, null);
-      if (block != null) {
-        return block;
-      }
-    }
-    return MemorySegment.NULL;
-  }
-
   /** Bytes of the blocks in the pool. */
   static long bytesKept() {
-    long bytes = 0;
-    for (int i = 0; i < SLOTS; i++) {
-      MemorySegment block = POOL.get(i);
-      bytes += block == null ? 0 : block.byteSize();
-    }
-    return bytes;
+    return POOL.sum(MemorySegment::byteSize);
   }
 
   /** Leaves all blocks in the pool to the garbage collector. */
   static void forget() {
-    for (int i = 0; i < SLOTS; i++) {
-      POOL.set(i, null);
-    }
+    POOL.forget();
   }
 
   /** Returns the block to the pool, or a larger one if this call needed more. */
@@ -127,10 +109,8 @@ public final class Scratch implements AutoCloseable {
     if (wanted > block.byteSize() && wanted <= PooledMemory.MOST_BYTES_KEPT && wanted < tooLarge) {
       grow();
     }
-    for (int i = 0; i < SLOTS && block.byteSize() > 0; i++) {
-      if (POOL.getPlain(i) == null && POOL.compareAndSet(i, null, block)) {
-        return;
-      }
+    if (block.byteSize() > 0) {
+      POOL.give(block);
     }
   }
 

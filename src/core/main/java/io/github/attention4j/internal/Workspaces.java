@@ -3,24 +3,20 @@ package io.github.attention4j.internal;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
-import java.util.concurrent.atomic.AtomicReferenceArray;
 
 /**
  * Native scratch memory, leased to one call at a time.
  *
- * <p>The pool keeps at most as many leases as there are cores, since no more calls than that can
- * run at once. If it is empty, a call makes a new lease rather than wait; if it is full, a returned
- * lease is left to the garbage collector. It is not a {@code ThreadLocal}, because there may be a
- * hundred thousand virtual threads; and what is kept comes from automatic arenas, because closing a
- * shared arena costs the whole JVM a handshake. Blocks that are too large to keep belong to an
- * arena of the calling thread, and are freed when the call ends: the garbage collector would not
- * see in time how much they are.
+ * <p>If the {@link Pool} is empty, a call makes a new lease rather than wait. It is not a {@code
+ * ThreadLocal}, because there may be a hundred thousand virtual threads; and what is kept comes
+ * from automatic arenas, because closing a shared arena costs the whole JVM a handshake. Blocks
+ * that are too large to keep belong to an arena of the calling thread, and are freed when the call
+ * ends: the garbage collector would not see in time how much they are.
  *
  * <p>Safe for any number of threads; a lease belongs to the thread that took it.
  */
 public final class Workspaces {
-  private static final int SLOTS = Runtime.getRuntime().availableProcessors();
-  private static final AtomicReferenceArray<Lease> POOL = new AtomicReferenceArray<>(SLOTS);
+  private static final Pool<Lease> POOL = new Pool<>();
 
   private Workspaces() {}
 
@@ -31,7 +27,8 @@ public final class Workspaces {
   public static Lease lease() {
     CallLimit.Permit permit = CallLimit.enter();
     try {
-      Lease lease = take();
+      Lease kept = POOL.take();
+      Lease lease = kept == null ? new Lease() : kept;
       lease.permit = permit;
       return lease;
     } catch (RuntimeException | Error failure) {
@@ -42,33 +39,14 @@ public final class Workspaces {
     }
   }
 
-  private static Lease take() {
-    for (int i = 0; i < SLOTS; i++) {
-      if (POOL.getPlain(i) != null) {
-        Lease lease = POOL.getAndSet(i, null);
-        if (lease != null) {
-          return lease;
-        }
-      }
-    }
-    return new Lease();
-  }
-
   /** Bytes of the leases in the pool; those in use are not counted. */
   static long bytesKept() {
-    long bytes = 0;
-    for (int i = 0; i < SLOTS; i++) {
-      Lease lease = POOL.get(i);
-      bytes += lease == null ? 0 : lease.bytes();
-    }
-    return bytes;
+    return POOL.sum(Lease::bytes);
   }
 
   /** Leaves all leases in the pool to the garbage collector. */
   static void forget() {
-    for (int i = 0; i < SLOTS; i++) {
-      POOL.set(i, null);
-    }
+    POOL.forget();
   }
 
   /**
@@ -197,17 +175,9 @@ public final class Workspaces {
       if (large != null) {
         freeLarge();
       }
-      give(this);
+      POOL.give(this);
       if (entered != null) {
         entered.close();
-      }
-    }
-  }
-
-  private static void give(Lease lease) {
-    for (int i = 0; i < SLOTS; i++) {
-      if (POOL.getPlain(i) == null && POOL.compareAndSet(i, null, lease)) {
-        return;
       }
     }
   }
