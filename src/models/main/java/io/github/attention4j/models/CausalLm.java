@@ -80,6 +80,7 @@ public final class CausalLm implements AutoCloseable {
   private static final int MOST_TOGETHER = 16;
 
   private final Path source;
+  private final List<Path> files;
   private final Specification specification;
   private final Decoder decoder;
   private final GenerationDefaults defaults;
@@ -107,6 +108,7 @@ public final class CausalLm implements AutoCloseable {
       LoadOptions options,
       Arena arena) {
     this.source = source;
+    files = checkpoint.files();
     this.specification = specification;
     this.defaults = defaults;
     ends = defaults.ends();
@@ -432,6 +434,15 @@ public final class CausalLm implements AutoCloseable {
    */
   public Map<String, Long> weightBytes() {
     return decoder.bytes();
+  }
+
+  /**
+   * Returns the files that the weights were read from.
+   *
+   * @return safetensors or parts of a GGUF model
+   */
+  public List<Path> weightFiles() {
+    return files;
   }
 
   /**

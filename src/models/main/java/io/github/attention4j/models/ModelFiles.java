@@ -18,7 +18,8 @@ import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
-import java.util.HashMap;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
@@ -136,7 +137,7 @@ record ModelFiles(
         Checkpoint checkpoint = Checkpoint.open(directory, files);
         return TextEncoder.of(source(), spec, checkpoint, storage);
       }
-      Map<String, MemorySegment> beside = new HashMap<>();
+      Map<String, MemorySegment> beside = new LinkedHashMap<>();
       OnnxFile file =
           OnnxFile.read(
               source(),
@@ -149,11 +150,17 @@ record ModelFiles(
                 }
                 return bytes;
               });
-      return openOnnx(file, poolsAsFilesSay, storage);
+      List<Path> read = new ArrayList<>();
+      if (loader == null) {
+        read.add(onnx);
+        beside.keySet().forEach(location -> read.add(onnx.resolveSibling(location)));
+      }
+      return openOnnx(file, read, poolsAsFilesSay, storage);
     }
   }
 
-  private TextEncoder openOnnx(OnnxFile file, boolean poolsAsFilesSay, WeightStorage storage)
+  private TextEncoder openOnnx(
+      OnnxFile file, List<Path> read, boolean poolsAsFilesSay, WeightStorage storage)
       throws IOException {
     OnnxGraph graph = new OnnxGraph(file);
     graph.requireEncoder();
@@ -172,7 +179,7 @@ record ModelFiles(
       graph.requireFormulas(
           spec.blocks().size(), block.heads().dim(), block.attentionNorm().epsilon());
     }
-    TextEncoder encoder = TextEncoder.of(source(), spec, weights.checkpoint(), storage);
+    TextEncoder encoder = TextEncoder.of(source(), spec, weights.checkpoint(read), storage);
     try {
       weights.requireAllUsed();
       TextEncoder checked = encoder;

@@ -46,14 +46,16 @@ public final class TextEncoder implements AutoCloseable {
 
   private final String source;
   private final Encoder encoder;
+  private final List<Path> files;
   private final Arena arena;
   private final ConcurrentLinkedDeque<Encoder.Scratch> scratches = new ConcurrentLinkedDeque<>();
 
   private final OpenLock open = new OpenLock();
 
-  private TextEncoder(String source, Encoder encoder, Arena arena) {
+  private TextEncoder(String source, Encoder encoder, List<Path> files, Arena arena) {
     this.source = source;
     this.encoder = encoder;
+    this.files = files;
     this.arena = arena;
   }
 
@@ -118,7 +120,10 @@ public final class TextEncoder implements AutoCloseable {
     try {
       TextEncoder encoder =
           new TextEncoder(
-              source, new Encoder(source, spec, checkpoint, weights, packed(storage)), weights);
+              source,
+              new Encoder(source, spec, checkpoint, weights, packed(storage)),
+              checkpoint.files(),
+              weights);
       weights = null;
       return encoder;
     } finally {
@@ -181,6 +186,15 @@ public final class TextEncoder implements AutoCloseable {
    */
   public long parameters() {
     return encoder.parameters();
+  }
+
+  /**
+   * Returns the files that the weights were read from.
+   *
+   * @return safetensors, or the ONNX file and those that it names; empty if the model is a resource
+   */
+  public List<Path> weightFiles() {
+    return files;
   }
 
   /**

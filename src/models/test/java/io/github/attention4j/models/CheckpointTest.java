@@ -81,6 +81,14 @@ class CheckpointTest {
         CausalLm several = CausalLm.open(sharded)) {
       assertArrayEquals(
           one.logits(arena, text).toFloatArray(), several.logits(arena, text).toFloatArray());
+      assertEquals(List.of(single.resolve("model.safetensors")), one.weightFiles());
+      assertEquals(
+          Set.of(
+              sharded.resolve("model-00001-of-00003.safetensors"),
+              sharded.resolve("model-00002-of-00003.safetensors"),
+              sharded.resolve("model-00003-of-00003.safetensors")),
+          Set.copyOf(several.weightFiles()));
+      assertEquals(3, several.weightFiles().size());
     }
   }
 

@@ -149,7 +149,7 @@ enum ForeignFile {
           () -> {
             try (Arena arena = Arena.ofConfined()) {
               OnnxWeights weights = new OnnxWeights(onnx);
-              Checkpoint checkpoint = weights.checkpoint();
+              Checkpoint checkpoint = weights.checkpoint(List.of());
               for (String name : checkpoint.names()) {
                 if (checkpoint.get(name).isReadable()) {
                   checkpoint.get(name).floats(arena);

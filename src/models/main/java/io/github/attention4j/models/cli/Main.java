@@ -228,7 +228,7 @@ public final class Main {
           if (!model.stopTexts().isEmpty()) {
             row("stops", model.stopTexts().toString());
           }
-          row("size", size(path));
+          row("size", size(model.weightFiles()));
           model
               .weightBytes()
               .forEach((kind, bytes) -> row("weights", kind + ": " + grouped(bytes) + " bytes"));
@@ -246,7 +246,7 @@ public final class Main {
           row("kind", "reranker");
           row("parameters", grouped(model.classifier().encoder().parameters()));
           row("tokens", "at most " + grouped(model.classifier().encoder().maxTokens()));
-          row("size", size(path));
+          row("size", size(model.classifier().encoder().weightFiles()));
         }
       }
       case EMBEDDER -> {
@@ -259,7 +259,7 @@ public final class Main {
           row("vocabulary", grouped(model.tokenizer().vocabulary()));
           row("tokens", "at most " + grouped(model.maxTokens()));
           row("prompts", model.prompts().isEmpty() ? "none" : model.prompts().toString());
-          row("size", size(path));
+          row("size", size(model.encoder().weightFiles()));
         }
       }
     }
@@ -273,12 +273,12 @@ public final class Main {
     return String.format(Locale.ROOT, "%,d", number);
   }
 
-  private static String size(Path path) throws IOException {
+  private static String size(List<Path> files) throws IOException {
     long bytes = 0;
-    for (Path file : WeightFiles.of(path)) {
+    for (Path file : files) {
       bytes += Files.size(file);
     }
-    return String.format(Locale.ROOT, "%,d bytes of weights", bytes);
+    return grouped(bytes) + " bytes of weights";
   }
 
   // ---- embed and rerank ----

@@ -149,7 +149,7 @@ public final class GgufModel {
                   tensors.put(name, new InFile(tensor));
                 }
               });
-      return new GgufModel(specification, Checkpoint.of(tensors), architecture);
+      return new GgufModel(specification, Checkpoint.of(tensors, file.files()), architecture);
     }
 
     private void sizes() {

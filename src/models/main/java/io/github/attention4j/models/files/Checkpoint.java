@@ -12,8 +12,10 @@ import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Collection;
 import java.util.Collections;
 import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -42,14 +44,21 @@ public final class Checkpoint {
           "snapshots");
 
   private final Map<String, Stored> tensors;
+  private final List<Path> files;
 
-  private Checkpoint(Map<String, Stored> tensors) {
+  private Checkpoint(Map<String, Stored> tensors, Collection<Path> files) {
     this.tensors = Collections.unmodifiableMap(tensors);
+    this.files = List.copyOf(files);
   }
 
-  /** A checkpoint of tensors from elsewhere, by Hugging Face's names. */
-  public static Checkpoint of(Map<String, Stored> tensors) {
-    return new Checkpoint(new LinkedHashMap<>(tensors));
+  /**
+   * A checkpoint of tensors from elsewhere.
+   *
+   * @param tensors by Hugging Face's names
+   * @param files the files that hold them
+   */
+  public static Checkpoint of(Map<String, Stored> tensors, Collection<Path> files) {
+    return new Checkpoint(new LinkedHashMap<>(tensors), files);
   }
 
   /**
@@ -73,15 +82,19 @@ public final class Checkpoint {
     Path index = directory.resolve(INDEX);
     Path single = directory.resolve(SINGLE);
     Map<String, Stored> tensors = new LinkedHashMap<>();
+    Set<Path> files = new LinkedHashSet<>();
     if (Files.exists(index)) {
-      readShards(directory, index, arena, tensors);
+      for (String name : readShards(directory, index, arena, tensors)) {
+        files.add(directory.resolve(name));
+      }
     } else if (Files.exists(single)) {
       SafeTensors file = openFile(single, arena);
       file.names().forEach(name -> tensors.put(name, new Mapped(file, name)));
+      files.add(single);
     } else {
       throw missing(directory, single);
     }
-    return new Checkpoint(tensors);
+    return new Checkpoint(tensors, files);
   }
 
   private static NoSuchFileException missing(Path directory, Path wanted) {
@@ -99,7 +112,8 @@ public final class Checkpoint {
                     : " instead"));
   }
 
-  private static void readShards(
+  /** Fills in the tensors, and returns the names of the files that the index lists. */
+  private static Set<String> readShards(
       Path directory, Path index, Arena arena, Map<String, Stored> tensors) throws IOException {
     Object map = Settings.readObject(index).get("weight_map");
     if (!(map instanceof Map<?, ?> places)) {
@@ -146,6 +160,7 @@ public final class Checkpoint {
       throw new IllegalArgumentException(
           directory + ": the index must fit its files: " + String.join("; ", problems));
     }
+    return files.keySet();
   }
 
   /** An index may only lead to files in its directory or below it. */
@@ -190,6 +205,11 @@ public final class Checkpoint {
     return tensors.keySet();
   }
 
+  /** The files that hold the tensors. */
+  public List<Path> files() {
+    return files;
+  }
+
   /** A tensor, or null if there is none with this name. */
   public Stored get(String name) {
     return tensors.get(name);
@@ -225,7 +245,7 @@ public final class Checkpoint {
     tensors.forEach(
         (name, tensor) ->
             renamed.put(name.equals(exempt) ? name : add + name.substring(drop), tensor));
-    return new Checkpoint(renamed);
+    return new Checkpoint(renamed, files);
   }
 
   /** A tensor of a safetensors file. */

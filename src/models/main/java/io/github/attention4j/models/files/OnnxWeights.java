@@ -6,8 +6,10 @@ import io.github.attention4j.layer.QuantizedWeights;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collection;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
@@ -142,11 +144,15 @@ public final class OnnxWeights {
     return weights.get(name).shape();
   }
 
-  /** The weights by the model's names. Every weight that is read counts as used. */
-  public Checkpoint checkpoint() {
+  /**
+   * The weights by the model's names. Every weight that is read counts as used.
+   *
+   * @param files the ONNX file and the files that it names; none for resources
+   */
+  public Checkpoint checkpoint(Collection<Path> files) {
     Map<String, Stored> tensors = new LinkedHashMap<>();
     weights.forEach((name, weight) -> tensors.put(name, new Initializer(weight)));
-    return Checkpoint.of(tensors);
+    return Checkpoint.of(tensors, files);
   }
 
   /** A weight of the graph. */

@@ -70,12 +70,13 @@ public final class GgufFile {
   private static final ValueLayout.OfLong U64 =
       ValueLayout.JAVA_LONG_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
 
-  private final Path path;
+  private final List<Path> files;
   private final Map<String, Object> metadata;
   private final Map<String, GgufTensor> tensors;
 
-  private GgufFile(Path path, Map<String, Object> metadata, Map<String, GgufTensor> tensors) {
-    this.path = path;
+  private GgufFile(
+      List<Path> files, Map<String, Object> metadata, Map<String, GgufTensor> tensors) {
+    this.files = List.copyOf(files);
     this.metadata = Collections.unmodifiableMap(metadata);
     this.tensors = Collections.unmodifiableMap(tensors);
   }
@@ -114,7 +115,7 @@ public final class GgufFile {
   // ---- Parts ----
 
   private static GgufFile joined(GgufFile first, int count, Arena arena) throws IOException {
-    Path path = first.path;
+    Path path = first.path();
     Matcher name = PART.matcher(String.valueOf(path.getFileName()));
     if (!name.matches() || Integer.parseInt(name.group(3)) != count) {
       throw new GgufException(
@@ -132,6 +133,7 @@ public final class GgufFile {
               + ": split.no="
               + first.metadata.get("split.no"));
     }
+    List<Path> files = new ArrayList<>(first.files);
     Map<String, GgufTensor> tensors = new LinkedHashMap<>(first.tensors);
     for (int i = 1; i < count; i++) {
       Path file = path.resolveSibling(part(name.group(1), i + 1, count));
@@ -140,6 +142,7 @@ public final class GgufFile {
             file.toString(), null, "part " + (i + 1) + " of " + count + " of " + path);
       }
       GgufFile other = new Parser(file, map(file, arena)).read();
+      files.add(file);
       if (!Long.valueOf(i).equals(other.metadata.get("split.no"))
           || !Long.valueOf(count).equals(other.metadata.get("split.count"))) {
         throw new GgufException(
@@ -170,7 +173,7 @@ public final class GgufFile {
               + ", split.tensors.count="
               + all);
     }
-    return new GgufFile(path, first.metadata, tensors);
+    return new GgufFile(files, first.metadata, tensors);
   }
 
   private static String part(String name, int number, int count) {
@@ -185,7 +188,16 @@ public final class GgufFile {
    * @return the path with which it was opened
    */
   public Path path() {
-    return path;
+    return files.getFirst();
+  }
+
+  /**
+   * Returns all files that were read.
+   *
+   * @return {@link #path()}, and the other parts in their order if there are several. Unmodifiable.
+   */
+  public List<Path> files() {
+    return files;
   }
 
   /**
@@ -215,7 +227,7 @@ public final class GgufFile {
    */
   @Override
   public String toString() {
-    return path + " (" + tensors.size() + " tensors)";
+    return path() + " (" + tensors.size() + " tensors)";
   }
 
   // ---- Reading ----
@@ -261,7 +273,7 @@ public final class GgufFile {
             byName.put(info.name, info) == null, "tensor " + Json.show(info.name) + " comes twice");
         infos.add(info);
       }
-      return new GgufFile(path, metadata, place(infos, alignment));
+      return new GgufFile(List.of(path), metadata, place(infos, alignment));
     }
 
     private void magic() throws GgufException {
