@@ -249,6 +249,8 @@ public final class RotarySettings {
       throw members.refused("beta_fast", "at least beta_slow, " + slow);
     }
     boolean truncate = members.flag("truncate", true);
+    // The code of YaRN's authors only scales by the length of the text if this is false.
+    members.require("finetuned", true);
     RotaryScaling scaling = RotaryScaling.yarn(factor, original, fast, slow, truncate);
     // Transformers treats 0 as absent.
     double mscale = members.number("mscale", 0);

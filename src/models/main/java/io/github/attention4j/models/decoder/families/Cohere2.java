@@ -25,6 +25,7 @@ public final class Cohere2 implements Family {
     int pattern =
         settings.integer("sliding_window_pattern", settings.integer("_sliding_window_pattern", 4));
     IntPredicate slides = sizes.sliding(settings, i -> (i + 1) % pattern != 0);
+    published(settings, pattern);
     Specification.Rotary rotary =
         RotarySettings.of(settings, sizes.context(), 10_000)
             .read(sizes.dim(), RotaryEmbedding.Style.INTERLEAVED);
@@ -56,6 +57,17 @@ public final class Cohere2 implements Family {
         settings.positive("logit_scale", 0.0625),
         0,
         Sizes.ROTARY_BUFFERS);
+  }
+
+  /** Keys of Cohere's own files that say again what the family is. */
+  private static void published(Settings settings, int pattern) {
+    settings.require("layer_switch", (long) pattern);
+    settings.require("order_of_interleaved_layers", "local_attn_first");
+    settings.require("position_embedding_type", "rope_gptj");
+    settings.require("use_gated_activation", true);
+    settings.require("use_parallel_block", true);
+    // How Cohere's own code splits and shares weights; tie_word_embeddings says whether they are.
+    settings.ignore("use_embedding_sharing", "use_parallel_embedding");
   }
 
   private static Specification.Norm norm(double epsilon, String name, long width) {

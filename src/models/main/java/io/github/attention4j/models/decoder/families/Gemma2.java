@@ -72,7 +72,12 @@ public final class Gemma2 implements Family {
   }
 
   static int window(Settings settings) {
-    return settings.mentions("sliding_window") ? settings.count("sliding_window", 0) : 4096;
+    int window = settings.mentions("sliding_window") ? settings.count("sliding_window", 0) : 4096;
+    // Some published files have it twice; Transformers does not read the other key.
+    if (settings.has("sliding_window_size") && settings.count("sliding_window_size", 0) != window) {
+      throw settings.refused("sliding_window_size", "sliding_window, " + window);
+    }
+    return window;
   }
 
   /** Null means no cap; absent means the default. */

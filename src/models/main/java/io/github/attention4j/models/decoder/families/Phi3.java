@@ -19,6 +19,9 @@ public final class Phi3 implements Family {
     double epsilon = settings.positive("rms_norm_eps", 1e-5);
     int window = settings.count("sliding_window", 0);
     settings.ignore("original_max_position_embeddings");
+    // Phi-4-mini's files name these, though only 1 is computed anywhere.
+    settings.require("full_attn_mod", 1L);
+    settings.require("interpolate_factor", 1L);
     Specification.Rotary rotary =
         RotarySettings.of(settings, sizes.context(), 10_000)
             .withLongRopeNamed("su", "yarn")
