@@ -160,7 +160,7 @@ public final class TextClassifier implements AutoCloseable {
         TextInput input =
             files.has("tokenizer.json") ? TextInput.open(files, null, encoder, 0, refuses) : null;
         TextClassifier classifier =
-            new TextClassifier(encoder, input, labels(settings, encoder.spec().labels()));
+            new TextClassifier(encoder, input, labels(settings, encoder.labels()));
         encoder = null;
         return classifier;
       } finally {

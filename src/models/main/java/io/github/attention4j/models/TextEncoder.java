@@ -210,6 +210,11 @@ public final class TextEncoder implements AutoCloseable {
     return encoder.hasClassifier();
   }
 
+  /** The number of the classifier's labels; 0 without a classifier. */
+  int labels() {
+    return encoder.labels();
+  }
+
   EncoderSpec spec() {
     return encoder.spec();
   }

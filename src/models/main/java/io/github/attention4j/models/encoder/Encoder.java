@@ -142,7 +142,7 @@ public final class Encoder {
     finalNorm = weights.norm(spec.finalNorm(), true, spec.width());
     convolution = convolution(weights);
     pooler = readHead(weights, spec.pooler(), spec.width());
-    classifier = spec.labels() == 0 ? null : readHead(weights, spec.classifier(), spec.labels());
+    classifier = readHead(weights, spec.classifier(), spec.labels());
     reader.requireComplete(source);
     parameters = reader.parameters();
   }
@@ -161,6 +161,11 @@ public final class Encoder {
 
   public boolean hasClassifier() {
     return classifier != null;
+  }
+
+  /** The number of the classifier's labels; 0 without a classifier. */
+  public int labels() {
+    return classifier == null ? 0 : Math.toIntExact(classifier.width());
   }
 
   // ---- Reading ----
@@ -382,21 +387,27 @@ public final class Encoder {
     return new Conv(conv, taps, bias, weights.norm(conv.norm(), true, spec.width()));
   }
 
+  /**
+   * Reads a head whose tensors are all there; otherwise returns null, because most checkpoints that
+   * have a pooler have no classifier.
+   *
+   * @param outputs of the last step; 0 for as many as its weight has rows
+   */
   private HeadLayers readHead(EncoderWeights weights, Head head, int outputs) {
-    if (head == null) {
+    if (head == null
+        || !head.steps().stream()
+            .allMatch(step -> weights.has(step.projection(), step.prefixed()))) {
       return null;
     }
-    Step first = head.steps().getFirst();
-    if (!weights.has(first.projection(), first.prefixed())) {
-      return null;
-    }
+    Step end = head.steps().getLast();
+    long wanted = outputs > 0 ? outputs : weights.rows(end.projection(), end.prefixed());
     List<Linear> linears = new ArrayList<>();
     List<RowNorm> norms = new ArrayList<>();
     for (Step step : head.steps()) {
       boolean last = step == head.steps().getLast();
       Linear linear =
           weights.linear(
-              step.projection(), step.prefixed(), spec.width(), last ? outputs : spec.width());
+              step.projection(), step.prefixed(), spec.width(), last ? wanted : spec.width());
       linears.add(linear.withActivation(step.activation()));
       norms.add(weights.norm(step.norm(), step.prefixed(), spec.width()));
     }

@@ -21,7 +21,8 @@ import java.util.List;
  * @param convolution in parallel with the first block; null for none
  * @param pooler how {@code pooler_output} is computed; null if the family has none
  * @param classifier the head of a classifier; null if the family has none
- * @param labels how many labels the classifier has, from {@code id2label}; 0 if there are none
+ * @param labels how many labels the classifier has, from {@code id2label}; 0 if the configuration
+ *     does not say, as Transformers leaves it out for two labels without names
  */
 public record EncoderSpec(
     String family,

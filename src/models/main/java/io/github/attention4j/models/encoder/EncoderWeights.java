@@ -46,6 +46,12 @@ final class EncoderWeights {
     return names(projection, base).stream().allMatch(name -> contains(name + ".weight"));
   }
 
+  /** The rows of the weight of a projection that is one tensor and that the checkpoint has. */
+  long rows(Projection projection, boolean base) {
+    long[] shape = checkpoint.get(names(projection, base).getFirst() + ".weight").shape();
+    return shape.length == 0 ? 0 : shape[0];
+  }
+
   private List<String> names(Projection projection, boolean base) {
     return projection.names().stream().map(name -> resolve(base ? base(name) : name)).toList();
   }

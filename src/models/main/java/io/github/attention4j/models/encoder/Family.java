@@ -59,7 +59,7 @@ public interface Family {
     return spec;
   }
 
-  /** The number of labels: the size of {@code id2label}, or {@code num_labels}. */
+  /** The number of labels: the size of {@code id2label}, or {@code num_labels}; or else 0. */
   static int labels(Settings settings) {
     int named = settings.object("id2label").keys().size();
     return named > 0 ? named : settings.count("num_labels", 0);
