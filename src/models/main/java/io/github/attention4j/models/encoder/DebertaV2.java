@@ -11,7 +11,9 @@ import io.github.attention4j.models.encoder.EncoderSpec.Projection;
 import io.github.attention4j.models.files.Settings;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import java.util.Set;
+import java.util.TreeSet;
 
 /** DeBERTa v2 and v3 (He et al. 2020, 2021): BERT with disentangled relative attention. */
 final class DebertaV2 {
@@ -104,23 +106,30 @@ final class DebertaV2 {
 
   /** A list, or words separated by bars. */
   private static Set<String> terms(Settings settings) {
-    Object value = settings.value("pos_att_type");
-    List<String> terms =
-        value instanceof String text ? List.of(text.split("\\|")) : settings.texts("pos_att_type");
-    Set<String> known = Set.of("c2p", "p2c", "");
-    Set<String> unique = Set.copyOf(terms.stream().map(String::strip).distinct().toList());
-    if (!known.containsAll(unique)) {
+    Set<String> terms =
+        settings.value("pos_att_type") instanceof String text
+            ? words(text)
+            : words(String.join("|", settings.texts("pos_att_type")));
+    if (!Set.of("c2p", "p2c", "").containsAll(terms)) {
       throw settings.refused("pos_att_type", "of c2p and p2c");
     }
-    return unique;
+    return terms;
+  }
+
+  private static Set<String> words(String barred) {
+    Set<String> words = new TreeSet<>();
+    for (String word : barred.toLowerCase(Locale.ROOT).split("\\|")) {
+      words.add(word.strip());
+    }
+    return words;
   }
 
   private static boolean norms(Settings settings) {
-    String norm = settings.text("norm_rel_ebd", "none");
-    if (!norm.equals("none") && !norm.equals("layer_norm")) {
+    Set<String> norms = words(settings.text("norm_rel_ebd", "none"));
+    if (!Set.of("none", "layer_norm").containsAll(norms)) {
       throw settings.refused("norm_rel_ebd", "none or layer_norm");
     }
-    return norm.equals("layer_norm");
+    return norms.contains("layer_norm");
   }
 
   private static Convolution convolution(Settings settings, double epsilon) {

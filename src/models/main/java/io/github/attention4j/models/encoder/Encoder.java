@@ -57,9 +57,6 @@ import java.util.Map;
  * <p>Immutable and safe for any number of threads; each call needs its own {@link Scratch}.
  */
 public final class Encoder {
-  /** A padding token that never occurs, so positions count every token. */
-  private static final int NO_PAD = -1;
-
   private final EncoderSpec spec;
   private final Tensor words;
   private final Tensor positions;
@@ -258,7 +255,7 @@ public final class Encoder {
       EncoderWeights weights, Buckets buckets, Heads heads, Shared shared) {
     int reach = spec.maxTokens();
     if (shared.biases == null) {
-      Tensor table = weights.floats(weights.base(buckets.table()), 32, heads.count());
+      Tensor table = weights.floats(weights.base(buckets.table()), buckets.rows(), heads.count());
       shared.biases = Tensor.allocate(weights.arena(), DType.F32, heads.count(), 2L * reach - 1);
       for (int h = 0; h < heads.count(); h++) {
         for (int distance = 1 - reach; distance < reach; distance++) {
@@ -483,12 +480,13 @@ public final class Encoder {
     EncoderSpec.Embedding embedding = spec.embedding();
     int narrow = embedding.width();
     Tensor x = embeddingProjection == null ? out : room.narrow();
-    int pad = embedding.pad() >= 0 ? embedding.pad() : NO_PAD;
+    int pad = embedding.pad();
     int row = 0;
     for (int s = 0; s < sequences.count(); s++) {
-      int position = embedding.pad() >= 0 ? embedding.pad() : -1;
+      int last = pad;
       for (int i = 0; i < sequences.length(s); i++, row++) {
-        position += tokens[row] != pad ? 1 : 0;
+        // No token is -1, with which positions count every token.
+        int position = tokens[row] == pad ? pad : ++last;
         Rows.copy(words, tokens[row], x, row, narrow);
         if (positions != null) {
           Rows.add(positions, position, x, row, narrow);

@@ -42,8 +42,8 @@ public record EncoderSpec(
    * {@code x = projection(norm(word[token] + position[p] + type[t]))}.
    *
    * @param position the table of positions; null for none
-   * @param pad the position of the i-th token is {@code pad + the number of tokens up to and
-   *     including it that are not pad}, less 1 if pad is -1: RoBERTa's positions; -1 counts from 0
+   * @param pad the position of a token is {@code pad + the number of tokens up to and including it
+   *     that are not pad}, and that of a token pad is pad: RoBERTa's positions; -1 counts from 0
    * @param type the table of token types; null for none
    * @param types how many rows it has
    * @param width of the tables
@@ -135,8 +135,12 @@ public record EncoderSpec(
   /** What relative positions add to the scores. */
   public sealed interface Relative {}
 
-  /** MPNet: a scalar for each of 32 buckets of distance and each head. */
-  public record Buckets(String table) implements Relative {}
+  /**
+   * MPNet: a scalar for each of 32 buckets of distance and each head.
+   *
+   * @param rows of the table, at least 32
+   */
+  public record Buckets(String table, int rows) implements Relative {}
 
   /**
    * DeBERTa: products with embeddings of the distance.

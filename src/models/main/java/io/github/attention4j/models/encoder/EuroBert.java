@@ -42,17 +42,24 @@ final class EuroBert {
             null,
             new Rotary(theta, RotaryScaling.none()),
             null);
-    return llama(settings, "eurobert", heads, width, classifier(settings));
+    double epsilon = settings.positive("rms_norm_eps", 1e-5);
+    int positions = settings.integer("max_position_embeddings", 8192);
+    return llama(settings, "eurobert", heads, width, epsilon, positions, classifier(settings));
   }
 
   /** Layers with Llama's tensor names. */
   static EncoderSpec llama(
-      Settings settings, String family, Heads heads, int width, Head classifier) {
+      Settings settings,
+      String family,
+      Heads heads,
+      int width,
+      double epsilon,
+      int positions,
+      Head classifier) {
     if (heads.count() % heads.countKv() != 0) {
       throw settings.refused("num_key_value_heads", "a divisor of " + heads.count());
     }
     int hidden = settings.integer("intermediate_size", 3072);
-    double epsilon = settings.positive("rms_norm_eps", 1e-5);
     boolean attentionBias = settings.flag("attention_bias", false);
     boolean mlpBias = settings.flag("mlp_bias", false);
     Activation activation = Family.activation(settings, "hidden_act", "silu");
@@ -95,7 +102,7 @@ final class EuroBert {
         "model.",
         settings.integer("vocab_size"),
         width,
-        settings.integer("max_position_embeddings", 8192),
+        positions,
         new Embedding("embed_tokens", null, -1, null, 0, width, null, null),
         blocks,
         Norm.rms("norm", epsilon),

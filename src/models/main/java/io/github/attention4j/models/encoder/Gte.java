@@ -69,7 +69,7 @@ final class Gte {
         blocks,
         null,
         null,
-        null,
+        Bert.POOLER,
         Family.head(
             Family.step("pooler.dense", true, Activation.TANH),
             Family.step("classifier", false, Activation.IDENTITY)),

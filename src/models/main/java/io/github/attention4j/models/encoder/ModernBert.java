@@ -37,8 +37,13 @@ final class ModernBert {
     Activation activation = Family.activation(settings, "hidden_activation", "gelu");
     int window = settings.integer("local_attention", 128) / 2;
     boolean[] global = globalLayers(settings, layers);
-    Rotary globally = rotary(settings, "full_attention", "global_rope_theta", 160_000);
-    Rotary locally = rotary(settings, "sliding_attention", "local_rope_theta", 10_000);
+    double globalTheta = settings.positive("global_rope_theta", 160_000);
+    // An explicit null means the global base.
+    double localTheta =
+        settings.positive(
+            "local_rope_theta", settings.mentions("local_rope_theta") ? globalTheta : 10_000);
+    Rotary globally = rotary(settings, "full_attention", globalTheta);
+    Rotary locally = rotary(settings, "sliding_attention", localTheta);
     List<Block> blocks = new ArrayList<>();
     for (int i = 0; i < layers; i++) {
       String layer = "layers." + i + ".";
@@ -112,12 +117,10 @@ final class ModernBert {
     return global;
   }
 
-  private static Rotary rotary(Settings settings, String type, String oldKey, double otherwise) {
-    double theta = settings.positive(oldKey, otherwise);
+  private static Rotary rotary(Settings settings, String type, double oldTheta) {
     Settings parameters = settings.object("rope_parameters").object(type);
     parameters.require("rope_type", "default");
-    theta = parameters.positive("rope_theta", theta);
-    return new Rotary(theta, RotaryScaling.none());
+    return new Rotary(parameters.positive("rope_theta", oldTheta), RotaryScaling.none());
   }
 
   private static Head classifier(Settings settings, boolean normBias, double epsilon) {

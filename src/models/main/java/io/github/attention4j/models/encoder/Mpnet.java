@@ -16,10 +16,16 @@ final class Mpnet {
   /** The padding token that positions count from, whatever the configuration says. */
   private static final int PAD = 1;
 
+  /** The configuration sizes the table, but Transformers always computes with this many buckets. */
+  private static final int USED_BUCKETS = 32;
+
   private Mpnet() {}
 
   static EncoderSpec read(Settings settings) {
-    settings.require("relative_attention_num_buckets", 32L);
+    int buckets = settings.integer("relative_attention_num_buckets", USED_BUCKETS);
+    if (buckets < USED_BUCKETS) {
+      throw settings.refused("relative_attention_num_buckets", "at least " + USED_BUCKETS);
+    }
     int width = settings.integer("hidden_size", 768);
     int count = settings.integer("num_attention_heads", 12);
     int hidden = settings.integer("intermediate_size", 3072);
@@ -36,7 +42,7 @@ final class Mpnet {
             null,
             null,
             null,
-            new Buckets("encoder.relative_attention_bias.weight"));
+            new Buckets("encoder.relative_attention_bias.weight", buckets));
     List<Block> blocks = new ArrayList<>();
     for (int i = 0; i < settings.integer("num_hidden_layers", 12); i++) {
       String layer = "encoder.layer." + i + ".";

@@ -31,6 +31,8 @@ final class Qwen3 {
             Norm.rms("self_attn.k_norm", 1),
             new Rotary(theta, RotaryScaling.none()),
             null);
-    return EuroBert.llama(settings, "qwen3", heads, width, null);
+    double epsilon = settings.positive("rms_norm_eps", 1e-6);
+    int positions = settings.integer("max_position_embeddings", 32_768);
+    return EuroBert.llama(settings, "qwen3", heads, width, epsilon, positions, null);
   }
 }

@@ -1,0 +1,188 @@
+package io.github.attention4j.models;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.github.attention4j.DType;
+import io.github.attention4j.Sequences;
+import io.github.attention4j.Tensor;
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.List;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/**
+ * What configurations leave out or write differently: each golden model is changed in a way whose
+ * effect is known, and compared with itself.
+ */
+class EncoderSettingsTest {
+  private static final int[] TEXT = {2, 17, 41, 90, 7, 250, 33, 33, 8, 120, 61, 5, 3};
+
+  @TempDir Path directory;
+
+  // ---- Classifiers ----
+
+  /** Transformers leaves id2label out of the file of two labels without names. */
+  @ParameterizedTest
+  @ValueSource(
+      strings = {
+        "bert_classifier",
+        "roberta_classifier",
+        "distilbert_classifier",
+        "modernbert_classifier",
+        "deberta_v2_classifier"
+      })
+  void shouldCountLabelsWithoutNamesByTheRowsOfTheHead(String model) throws Exception {
+    GoldenCopy.of(model, directory);
+    List<String> names;
+    float[] expected;
+    try (TextClassifier classifier = TextClassifier.open(directory)) {
+      names = classifier.labels();
+      expected = classifier.logits(List.of(TEXT), null).getFirst();
+    }
+    String config = Files.readString(directory.resolve("config.json"));
+    String without = config.replaceAll("(?s)\"(id2label|label2id)\": \\{.*?\\},", "");
+    assertFalse(without.contains("LABEL_0"), without);
+    Files.writeString(directory.resolve("config.json"), without);
+    try (TextClassifier classifier = TextClassifier.open(directory)) {
+      assertEquals(names, classifier.labels());
+      assertArrayEquals(expected, classifier.logits(List.of(TEXT), null).getFirst());
+    }
+  }
+
+  /** Embedding models often have a pooler, and names of labels from the model they began with. */
+  @Test
+  void shouldOpenAnEncoderWithNamesOfLabelsAndNoHead() throws Exception {
+    GoldenCopy copy = GoldenCopy.of("bert", directory);
+    copy.edit(
+        "config.json", "\"model_type\"", "\"id2label\": {\"0\": \"LABEL_0\"}, \"model_type\"");
+    try (TextEncoder encoder = TextEncoder.open(directory)) {
+      assertTrue(encoder.hasPooler());
+    }
+    GoldenCopy.refuses(
+        "the head's tensors are missing for bert", () -> TextClassifier.open(directory));
+  }
+
+  // ---- Positions ----
+
+  /** A padding token inside a text has the padding token's own position. */
+  @ParameterizedTest
+  @ValueSource(strings = {"roberta", "mpnet"})
+  void shouldGivePaddingTokensTheirOwnPosition(String model) throws Exception {
+    GoldenCopy copy = GoldenCopy.of(model, directory);
+    int pad = 1;
+    int stand = 200;
+    float[] expected = hidden(7, 9, pad);
+    copy.weights(
+        tensors -> {
+          Tensor words = tensors.get("embeddings.word_embeddings.weight");
+          Tensor positions = tensors.get("embeddings.position_embeddings.weight");
+          for (long i = 0; i < words.size(1); i++) {
+            float moved = positions.getFloat(pad, i) - positions.getFloat(pad + 3, i);
+            words.setFloat(words.getFloat(pad, i) + moved, stand, i);
+          }
+        });
+    assertArrayEquals(expected, hidden(7, 9, stand), 1e-5f);
+  }
+
+  @Test
+  void shouldUse32BucketsOfALargerTable() throws Exception {
+    GoldenCopy copy = GoldenCopy.of("mpnet", directory);
+    float[] expected = hidden(TEXT);
+    copy.edit(
+        "config.json",
+        "\"relative_attention_num_buckets\": 32",
+        "\"relative_attention_num_buckets\": 40");
+    String name = "encoder.relative_attention_bias.weight";
+    copy.weights(
+        tensors -> {
+          Tensor table = tensors.get(name);
+          Tensor larger = Tensor.allocate(Arena.ofAuto(), DType.F32, 40, table.size(1));
+          larger.fill(Float.NaN);
+          larger.slice(0, 0, 32).copyFrom(table);
+          tensors.put(name, larger);
+        });
+    assertArrayEquals(expected, hidden(TEXT));
+    copy.edit(
+        "config.json",
+        "\"relative_attention_num_buckets\": 40",
+        "\"relative_attention_num_buckets\": 31");
+    GoldenCopy.refuses(
+        "relative_attention_num_buckets must be at least 32", () -> TextEncoder.open(directory));
+  }
+
+  // ---- Other spellings and defaults ----
+
+  @ParameterizedTest
+  @CsvSource({
+    "deberta_v2_classifier, '\"norm_rel_ebd\": \"layer_norm\"',"
+        + " '\"norm_rel_ebd\": \"None | Layer_Norm\"'",
+    "deberta_v2_classifier, '\"pos_att_type\": \"p2c|c2p\"', '\"pos_att_type\": [\"C2P\","
+        + " \"p2c\"]'",
+    "qwen3_embedding, '\"rms_norm_eps\": 1e-06,', ''",
+    "eurobert, '\"rms_norm_eps\": 1e-05,', ''",
+  })
+  void shouldReadTheSameFrom(String model, String from, String to) throws Exception {
+    GoldenCopy copy = GoldenCopy.of(model, directory);
+    float[] expected = hidden(TEXT);
+    copy.edit("config.json", from, to);
+    assertArrayEquals(expected, hidden(TEXT));
+  }
+
+  @Test
+  void shouldTurnLocalLayersLikeGlobalOnesIfTheirBaseIsNull() throws Exception {
+    GoldenCopy copy = GoldenCopy.of("modernbert", directory);
+    float[] other = hidden(TEXT);
+    copy.edit("config.json", "\"local_rope_theta\": 10000.0", "\"local_rope_theta\": 160000.0");
+    float[] expected = hidden(TEXT);
+    copy.edit("config.json", "\"local_rope_theta\": 160000.0", "\"local_rope_theta\": null");
+    assertArrayEquals(expected, hidden(TEXT));
+    assertFalse(Arrays.equals(other, expected));
+  }
+
+  @Test
+  void shouldHaveThePoolerOfGte() throws Exception {
+    GoldenCopy copy = GoldenCopy.of("gte", directory);
+    try (TextEncoder encoder = TextEncoder.open(directory)) {
+      assertFalse(encoder.hasPooler());
+    }
+    copy.weights(
+        tensors -> {
+          Tensor weight = Tensor.allocate(Arena.ofAuto(), DType.F32, 48, 48);
+          Tensor bias = Tensor.allocate(Arena.ofAuto(), DType.F32, 48);
+          for (int i = 0; i < 48; i++) {
+            weight.setFloat(0.5f, i, 47 - i);
+            bias.setFloat(0.01f * i, i);
+          }
+          tensors.put("pooler.dense.weight", weight);
+          tensors.put("pooler.dense.bias", bias);
+        });
+    try (TextEncoder encoder = TextEncoder.open(directory);
+        Arena arena = Arena.ofConfined()) {
+      Tensor hidden = encoder.encode(arena, TEXT);
+      Tensor pooled = encoder.pool(arena, hidden, Sequences.ofLengths(TEXT.length));
+      for (int i = 0; i < 48; i++) {
+        double expected = Math.tanh(0.5 * hidden.getFloat(0, 47 - i) + 0.01 * i);
+        assertEquals(expected, pooled.getFloat(0, i), 1e-6);
+      }
+    }
+  }
+
+  // ---- Files ----
+
+  private float[] hidden(int... tokens) throws IOException {
+    try (TextEncoder encoder = TextEncoder.open(directory);
+        Arena arena = Arena.ofConfined()) {
+      return encoder.encode(arena, tokens).toFloatArray();
+    }
+  }
+}
