@@ -19,11 +19,14 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
 import java.util.Objects;
 import java.util.zip.ZipEntry;
 import java.util.zip.ZipOutputStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 
 class OnnxTest {
   private static final int[] TEXT = {2, 17, 41, 90, 7, 3};
@@ -35,7 +38,11 @@ class OnnxTest {
   private enum Form {
     TRANSPOSED,
     NAMED_BY_BIAS,
-    QUANTIZED
+    QUANTIZED,
+    /** As the quantizer of ONNX Runtime rewrites Gemm: transposed, under the old name. */
+    REWRITTEN,
+    /** Not transposed, with a scale for each row. */
+    ROW_SCALES
   }
 
   @Test
@@ -51,8 +58,43 @@ class OnnxTest {
   }
 
   @Test
-  void shouldReadEightBitWeights() throws Exception {
-    write(Form.QUANTIZED, writer -> {});
+  void shouldSeeByTheProductThatAWeightIsTransposed() throws Exception {
+    write(Form.REWRITTEN, writer -> {});
+    assertArrayEquals(fromCheckpoint(), fromOnnx());
+  }
+
+  @Test
+  void shouldReadAGraphThatPoolsIfTheModulesSayHow() throws Exception {
+    Files.createDirectories(directory.resolve("1_Pooling"));
+    for (String name : List.of("modules.json", "1_Pooling/config.json")) {
+      Files.copy(golden("bert_st_mean").resolve(name), directory.resolve(name));
+    }
+    write(
+        Form.TRANSPOSED,
+        writer -> {
+          writer.node("ReduceSum", "/pool", List.of("a", "b"), List.of("c"));
+          writer.node("ReduceL2", "/norm", List.of("c"), List.of("d"));
+          writer.output("sentence_embedding");
+        });
+    Files.writeString(directory.resolve("tokenizer.json"), SMALL_TOKENIZER);
+    try (TextEmbedder embedder = TextEmbedder.open(directory)) {
+      assertTrue(embedder.describe().contains("MEAN + Normalize (from modules.json)"));
+    }
+    Files.delete(directory.resolve("modules.json"));
+    refuses("the graph pools by itself (sentence_embedding)");
+  }
+
+  private static final String SMALL_TOKENIZER =
+      "{\"model\": {\"type\": \"WordPiece\", \"unk_token\": \"[UNK]\","
+          + " \"continuing_subword_prefix\": \"##\", \"max_input_chars_per_word\": 100,"
+          + " \"vocab\": {\"[UNK]\": 0, \"a\": 1}}}";
+
+  @ParameterizedTest
+  @EnumSource(
+      value = Form.class,
+      names = {"QUANTIZED", "ROW_SCALES"})
+  void shouldReadEightBitWeights(Form form) throws Exception {
+    write(form, writer -> {});
     float[] expected = fromCheckpoint();
     float[] got = fromOnnx();
     double dot = 0;
@@ -297,7 +339,19 @@ class OnnxTest {
     long out = tensor.size(0);
     String product = module + "_product";
     String node = form == Form.NAMED_BY_BIAS ? "" : "/" + module.replace('.', '/') + "/MatMul";
-    if (form == Form.QUANTIZED) {
+    if (form == Form.REWRITTEN) {
+      writer.floats(name, values, in, out);
+      String rewritten = node.replace("/MatMul", "/Gemm_MatMul");
+      writer.node("MatMul", rewritten, List.of("x", name), List.of(product));
+    } else if (form == Form.ROW_SCALES) {
+      rowScales(writer, name, tensor);
+      writer.node(
+          "Gemm",
+          node.replace("/MatMul", "/Gemm"),
+          List.of("x", name, module + ".bias"),
+          List.of(product),
+          Map.of("transB", 1));
+    } else if (form == Form.QUANTIZED) {
       float most = 0;
       for (float value : values) {
         most = Math.max(most, Math.abs(value));
@@ -321,5 +375,33 @@ class OnnxTest {
     }
     writer.node("Add", node + "Add", List.of(module + ".bias", product), List.of(module));
     assertEquals(DType.F32, tensor.dtype());
+  }
+
+  /** Writes a matrix {@code [out, in]} in 8 bits, each row with its own scale. */
+  private static void rowScales(OnnxWriter writer, String name, Tensor tensor) {
+    int out = (int) tensor.size(0);
+    int in = (int) tensor.size(1);
+    byte[] bytes = new byte[out * in];
+    float[] scales = new float[out];
+    byte[] zeros = new byte[out];
+    Arrays.fill(zeros, (byte) 128);
+    for (int o = 0; o < out; o++) {
+      float[] row = tensor.select(0, o).toFloatArray();
+      for (float value : row) {
+        scales[o] = Math.max(scales[o], Math.abs(value) / 127);
+      }
+      for (int i = 0; i < in; i++) {
+        bytes[o * in + i] = (byte) (Math.round(row[i] / scales[o]) + 128);
+      }
+    }
+    writer.unsigned(name + "_quantized", bytes, out, in);
+    writer.floats(name + "_scale", scales, out);
+    writer.unsigned(name + "_zero_point", zeros, out);
+    writer.node(
+        "DequantizeLinear",
+        name + "_DequantizeLinear",
+        List.of(name + "_quantized", name + "_scale", name + "_zero_point"),
+        List.of(name),
+        Map.of("axis", 0));
   }
 }

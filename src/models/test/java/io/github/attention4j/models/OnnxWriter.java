@@ -5,6 +5,7 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
+import java.util.Map;
 
 /** Writes small ONNX files for tests. */
 final class OnnxWriter {
@@ -26,11 +27,28 @@ final class OnnxWriter {
   }
 
   void node(String operator, String name, List<String> inputs, List<String> outputs) {
+    node(operator, name, inputs, outputs, Map.of());
+  }
+
+  void node(
+      String operator,
+      String name,
+      List<String> inputs,
+      List<String> outputs,
+      Map<String, Integer> attributes) {
     ByteArrayOutputStream node = new ByteArrayOutputStream();
     inputs.forEach(input -> text(node, 1, input));
     outputs.forEach(output -> text(node, 2, output));
     text(node, 3, name);
     text(node, 4, operator);
+    attributes.forEach(
+        (key, number) -> {
+          ByteArrayOutputStream attribute = new ByteArrayOutputStream();
+          text(attribute, 1, key);
+          varint(attribute, 3 << 3);
+          varint(attribute, number);
+          bytes(node, 5, attribute.toByteArray());
+        });
     bytes(graph, 1, node.toByteArray());
   }
 

@@ -81,6 +81,9 @@ public final class OnnxGraph {
           "Xor",
           "IsNaN");
 
+  /** What sentence-transformers' exports pool and normalize with. */
+  private static final Set<String> POOLING_OPERATORS = Set.of("ReduceL2", "ReduceMax", "ReduceSum");
+
   private static final Set<String> OUTPUTS =
       Set.of(
           "last_hidden_state", "token_embeddings", "pooler_output", "sentence_embedding", "logits");
@@ -113,7 +116,8 @@ public final class OnnxGraph {
     Set<String> unknown = new TreeSet<>();
     for (OnnxFile.Node node : file.nodes()) {
       boolean standard = node.domain().isEmpty() || node.domain().equals("ai.onnx");
-      if (!standard || !OPERATORS.contains(node.operator())) {
+      boolean pools = poolsItself() && POOLING_OPERATORS.contains(node.operator());
+      if (!standard || !pools && !OPERATORS.contains(node.operator())) {
         unknown.add(node.domain() + (standard ? "" : ".") + node.operator());
       }
     }

@@ -10,8 +10,10 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collection;
+import java.util.Collections;
 import java.util.HashMap;
 import java.util.HashSet;
+import java.util.IdentityHashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -31,14 +33,29 @@ public final class OnnxWeights {
 
   private final OnnxFile file;
   private final Map<String, Weight> weights = new LinkedHashMap<>();
+
+  /** The nodes that widen quantized weights, by their output. */
+  private final Map<String, OnnxFile.Node> dequantizers = new HashMap<>();
+
   private final Set<String> used = new HashSet<>();
 
   /**
    * @param scale null if the value is not quantized
    * @param zeroPoint null for 0
+   * @param axis the dimension of the stored value with a scale for each index, if it is not one
+   *     scale for all
    */
   private record Weight(
-      OnnxFile.Value value, boolean transposed, OnnxFile.Value scale, OnnxFile.Value zeroPoint) {
+      OnnxFile.Value value,
+      boolean transposed,
+      OnnxFile.Value scale,
+      OnnxFile.Value zeroPoint,
+      int axis) {
+
+    /** The element of a scale or zero point for a row counted over all dimensions up to axis. */
+    double at(OnnxFile.Value numbers, long row) {
+      return numbers.number(numbers.count() == 1 ? 0 : row % value.shape()[axis]);
+    }
 
     long[] shape() {
       long[] shape = value.shape().clone();
@@ -52,8 +69,14 @@ public final class OnnxWeights {
 
   public OnnxWeights(OnnxFile file) {
     this.file = file;
+    for (OnnxFile.Node node : file.nodes()) {
+      if (node.operator().equals("DequantizeLinear") && !node.inputs().isEmpty()) {
+        node.outputs().forEach(output -> dequantizers.put(output, node));
+      }
+    }
+    Set<OnnxFile.Value> factors = factors();
     for (OnnxFile.Value value : file.initializers().values()) {
-      add(value.name(), value, false, null);
+      add(value.name(), value, factors.contains(value), null);
     }
     Map<String, String> biases = biases();
     for (OnnxFile.Node node : file.nodes()) {
@@ -64,6 +87,28 @@ public final class OnnxWeights {
         }
       }
     }
+  }
+
+  /**
+   * The matrices {@code [in, out]} that products multiply by as they are, whatever they are called:
+   * ONNX Runtime's quantizer transposes the weights of linear layers and leaves them their names.
+   */
+  private Set<OnnxFile.Value> factors() {
+    Set<OnnxFile.Value> factors = Collections.newSetFromMap(new IdentityHashMap<>());
+    for (OnnxFile.Node node : file.nodes()) {
+      boolean multiplies =
+          switch (node.operator()) {
+            case "MatMul", "MatMulInteger" -> true;
+            case "Gemm" -> !Long.valueOf(1).equals(node.attributes().get("transB"));
+            default -> false;
+          };
+      OnnxFile.Value value =
+          multiplies && node.inputs().size() > 1 ? matrix(node.inputs().get(1)) : null;
+      if (value != null && value.shape().length == 2) {
+        factors.add(value);
+      }
+    }
+    return factors;
   }
 
   /** For each value to which a bias is added, the name of the bias. */
@@ -110,18 +155,14 @@ public final class OnnxWeights {
     if (value != null) {
       return value;
     }
-    return file.nodes().stream()
-        .filter(node -> node.operator().equals("DequantizeLinear"))
-        .filter(node -> node.outputs().contains(input))
-        .map(node -> file.initializers().get(node.inputs().getFirst()))
-        .findFirst()
-        .orElse(null);
+    OnnxFile.Node source = dequantizers.get(input);
+    return source == null ? null : file.initializers().get(source.inputs().getFirst());
   }
 
   private void add(
       String name, OnnxFile.Value value, boolean transposed, OnnxFile.Value zeroPoint) {
     if (!value.name().endsWith(QUANTIZED)) {
-      weights.putIfAbsent(name, new Weight(value, transposed, null, null));
+      weights.putIfAbsent(name, new Weight(value, transposed, null, null, 0));
       return;
     }
     String stem = value.name().substring(0, value.name().length() - QUANTIZED.length());
@@ -130,8 +171,20 @@ public final class OnnxWeights {
         zeroPoint != null ? zeroPoint : file.initializers().get(stem + "_zero_point");
     if (scale != null) {
       String plain = name.endsWith(QUANTIZED) ? stem : name;
-      weights.putIfAbsent(plain, new Weight(value, transposed, scale, zero));
+      weights.putIfAbsent(plain, new Weight(value, transposed, scale, zero, axis(value)));
     }
+  }
+
+  /** Which dimension has scales of its own, if there are several: the last one in products. */
+  private int axis(OnnxFile.Value value) {
+    int rank = value.shape().length;
+    for (OnnxFile.Node node : dequantizers.values()) {
+      if (node.inputs().getFirst().equals(value.name())) {
+        long axis = node.attributes().get("axis") instanceof Long given ? given : 1;
+        return Math.toIntExact(axis < 0 ? axis + rank : axis);
+      }
+    }
+    return rank - 1;
   }
 
   /** Whether there is a tensor with this name. */
@@ -276,25 +329,47 @@ public final class OnnxWeights {
     return out;
   }
 
-  /** {@code (q − zero) · scale}, with one scale for all columns or one for each. */
+  /** {@code (q − zero) · scale}, with one scale for all or one for each index of a dimension. */
   private static Tensor decoded(Weight weight, Arena arena) {
     OnnxFile.Value value = weight.value;
     Tensor out = Tensor.allocate(arena, DType.F32, value.shape());
     long count = value.count();
-    long columns = value.shape().length == 0 ? 1 : value.shape()[value.shape().length - 1];
+    if (weight.scale != null) {
+      requireOneForEach(weight, weight.scale);
+      requireOneForEach(weight, weight.zeroPoint);
+    }
+    long behind = 1;
+    for (int i = weight.axis + 1; i < value.shape().length; i++) {
+      behind *= value.shape()[i];
+    }
     for (long i = 0; i < count; i++) {
       double number = value.number(i);
       if (weight.scale != null) {
-        long column = weight.scale.count() == 1 ? 0 : i % columns;
-        double zero =
-            weight.zeroPoint == null
-                ? 0
-                : weight.zeroPoint.number(weight.zeroPoint.count() == 1 ? 0 : i % columns);
-        number = (number - zero) * weight.scale.number(column);
+        double zero = weight.zeroPoint == null ? 0 : weight.at(weight.zeroPoint, i / behind);
+        number = (number - zero) * weight.at(weight.scale, i / behind);
       }
       out.segment().setAtIndex(ValueLayout.JAVA_FLOAT, i, (float) number);
     }
     return weight.transposed ? transposed(out, arena) : out;
+  }
+
+  private static void requireOneForEach(Weight weight, OnnxFile.Value numbers) {
+    long[] shape = weight.value.shape();
+    boolean known = weight.axis >= 0 && weight.axis < shape.length;
+    if (numbers != null
+        && numbers.count() != 1
+        && !(known && numbers.count() == shape[weight.axis])) {
+      throw new IllegalArgumentException(
+          numbers.name()
+              + " must have 1 element, or one for each index of dimension "
+              + weight.axis
+              + " of "
+              + weight.value.name()
+              + ": elements="
+              + numbers.count()
+              + ", shape="
+              + Arrays.toString(shape));
+    }
   }
 
   /**
