@@ -29,14 +29,21 @@ import java.util.Set;
  * Where the files of an encoder are: a directory, an ONNX file with or without a model directory,
  * or resources on the class path.
  *
- * @param directory of the configuration and of sentence-transformers' files; null if there is none
+ * @param root the directory of sentence-transformers' {@code modules.json}, if there is one; null
+ *     if there is no directory
+ * @param directory of the configuration, the weights and the tokenizer; null if there is none
  * @param onnx the ONNX file; null for safetensors in the directory, or for a resource
  * @param loader finds the resources; null for files
  * @param onnxResource the ONNX file
  * @param tokenizerResource the tokenizer; null if there is none
  */
 record ModelFiles(
-    Path directory, Path onnx, ClassLoader loader, String onnxResource, String tokenizerResource) {
+    Path root,
+    Path directory,
+    Path onnx,
+    ClassLoader loader,
+    String onnxResource,
+    String tokenizerResource) {
   private static final String CONFIG = "config.json";
   private static final String TOKENIZER = "tokenizer.json";
 
@@ -44,18 +51,18 @@ record ModelFiles(
   private static final Set<String> PLAIN =
       Set.of("bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra", "albert");
 
-  static ModelFiles of(Path path) throws IOException {
-    Objects.requireNonNull(path, "path");
+  static ModelFiles of(Path root) throws IOException {
+    Path path = Pipeline.transformer(Objects.requireNonNull(root, "path"));
     if (Files.isDirectory(path)) {
       boolean safetensors =
           Files.exists(path.resolve("model.safetensors"))
               || Files.exists(path.resolve("model.safetensors.index.json"));
       for (String name : List.of("model.onnx", "onnx/model.onnx")) {
         if (!safetensors && Files.exists(path.resolve(name))) {
-          return new ModelFiles(path, path.resolve(name), null, null, null);
+          return new ModelFiles(root, path, path.resolve(name), null, null, null);
         }
       }
-      return new ModelFiles(path, null, null, null, null);
+      return new ModelFiles(root, path, null, null, null, null);
     }
     if (!Files.exists(path)) {
       throw new FileNotFoundException(path + " must be a directory or an ONNX file: it is missing");
@@ -64,13 +71,14 @@ record ModelFiles(
     Path above = parent.getParent();
     boolean higher = above != null && !Files.exists(parent.resolve(CONFIG));
     boolean found = Files.exists((higher ? above : parent).resolve(CONFIG));
-    return new ModelFiles(found && higher ? above : parent, path, null, null, null);
+    Path directory = found && higher ? above : parent;
+    return new ModelFiles(directory, directory, path, null, null, null);
   }
 
   static ModelFiles of(ClassLoader loader, String onnx, String tokenizer) {
     Objects.requireNonNull(loader, "loader");
     Objects.requireNonNull(onnx, "onnx");
-    return new ModelFiles(null, null, loader, onnx, tokenizer);
+    return new ModelFiles(null, null, null, loader, onnx, tokenizer);
   }
 
   /** The model's name in messages. */
@@ -86,10 +94,24 @@ record ModelFiles(
     return directory != null && Files.exists(directory.resolve(name));
   }
 
+  /** Whether there are sentence-transformers' modules. */
+  boolean hasModules() {
+    return root != null && Files.exists(root.resolve(Pipeline.MODULES));
+  }
+
   /** The settings of a file in the directory; empty if there is no such file. */
   Settings settings(String name) throws IOException {
-    return has(name)
-        ? Settings.read(directory.resolve(name))
+    return settings(directory, name);
+  }
+
+  /** The settings of sentence-transformers beside its modules; empty if there are none. */
+  Settings sentenceTransformers() throws IOException {
+    return settings(root, "config_sentence_transformers.json");
+  }
+
+  private Settings settings(Path where, String name) throws IOException {
+    return where != null && Files.exists(where.resolve(name))
+        ? Settings.read(where.resolve(name))
         : Settings.of(source() + " without " + name, Map.of());
   }
 

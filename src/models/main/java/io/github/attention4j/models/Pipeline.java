@@ -13,6 +13,7 @@ import java.lang.foreign.Arena;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
@@ -34,6 +35,8 @@ record Pipeline(
     List<Step> steps,
     int dimension,
     boolean fromFiles) {
+
+  static final String MODULES = "modules.json";
 
   /** What follows pooling. */
   sealed interface Step {}
@@ -61,22 +64,18 @@ record Pipeline(
    * @throws IllegalArgumentException if a module is not supported, naming it
    */
   static Pipeline read(ModelFiles files, int width) throws IOException {
-    if (!files.has("modules.json")) {
+    if (!files.hasModules()) {
       return meanAndNormalize(width);
     }
-    Path directory = files.directory();
-    Path file = directory.resolve("modules.json");
+    Path directory = files.root();
+    Path file = directory.resolve(MODULES);
     List<Pooling> pooling = List.of();
     boolean includePrompt = true;
     int dimension = width;
     List<Step> steps = new ArrayList<>();
     for (Settings module : modules(file)) {
-      String type = module.text("type");
-      String name = type.substring(type.lastIndexOf('.') + 1);
-      Path path = directory.resolve(module.text("path", "")).normalize();
-      if (!path.startsWith(directory.normalize())) {
-        throw module.refused("path", "inside the directory");
-      }
+      String name = name(module);
+      Path path = path(module, directory);
       switch (name) {
         case "Transformer" -> {
           if (!pooling.isEmpty() || !steps.isEmpty()) {
@@ -105,7 +104,15 @@ record Pipeline(
           dimension = dense.out;
           steps.add(dense);
         }
-        case "Normalize" -> steps.add(new Normalize());
+        case "Normalize" -> {
+          Path config = path.resolve("config.json");
+          if (!path.equals(directory.normalize()) && Files.exists(config)) {
+            Settings settings = Settings.read(config);
+            requireSentenceEmbedding(settings);
+            settings.requireAllRead();
+          }
+          steps.add(new Normalize());
+        }
         case "Dropout" -> {
           // Only training drops anything.
         }
@@ -113,7 +120,7 @@ record Pipeline(
             throw new IllegalArgumentException(
                 file
                     + ": module must be Transformer, Pooling, Dense, Normalize or Dropout: type="
-                    + Json.show(type)
+                    + Json.show(module.text("type"))
                     + (name.contains("Splade") || name.equals("MLMTransformer")
                         ? ", a sparse encoder (SPLADE), which is not supported"
                         : ""));
@@ -126,6 +133,52 @@ record Pipeline(
               + " interaction, ColBERT), which is not supported");
     }
     return new Pipeline(pooling, includePrompt, List.copyOf(steps), dimension, true);
+  }
+
+  /** The last word of a module's type. */
+  private static String name(Settings module) {
+    String type = module.text("type");
+    return type.substring(type.lastIndexOf('.') + 1);
+  }
+
+  /** The directory of a module. */
+  private static Path path(Settings module, Path directory) {
+    Path path = directory.resolve(module.text("path", "")).normalize();
+    if (!path.startsWith(directory.normalize())) {
+      throw module.refused("path", "inside the directory");
+    }
+    return path;
+  }
+
+  /**
+   * The directory of the Transformer's own files, such as {@code 0_Transformer}: where {@code
+   * modules.json} says that it is, otherwise the directory itself.
+   */
+  static Path transformer(Path directory) throws IOException {
+    Path file = directory.resolve(MODULES);
+    if (Files.exists(file)) {
+      for (Settings module : modules(file)) {
+        if (name(module).equals("Transformer") && !module.text("path", "").isEmpty()) {
+          return path(module, directory);
+        }
+      }
+    }
+    return directory;
+  }
+
+  /**
+   * Refuses modules other than a Transformer, for models whose vectors are not computed.
+   *
+   * @throws IllegalArgumentException naming the first of them
+   */
+  static void requireOnlyTransformer(ModelFiles files) throws IOException {
+    if (files.hasModules()) {
+      for (Settings module : modules(files.root().resolve(MODULES))) {
+        if (!name(module).equals("Transformer")) {
+          throw module.refused("type", "Transformer, the only module of a reranker here");
+        }
+      }
+    }
   }
 
   private static List<Settings> modules(Path file) throws IOException {
@@ -151,7 +204,10 @@ record Pipeline(
     return modules;
   }
 
-  /** The old keys, one per pooling, or the new one, a word or a list of words. */
+  /**
+   * The old keys, one per pooling, or the new one, a word or a list of words in any order. Without
+   * any of them the mean, as in sentence-transformers.
+   */
   private static List<Pooling> pooling(Settings settings) {
     List<Pooling> kinds = new ArrayList<>();
     if (settings.has("pooling_mode")) {
@@ -159,14 +215,17 @@ record Pipeline(
           settings.value("pooling_mode") instanceof String word
               ? List.of(word)
               : settings.texts("pooling_mode");
-      for (Pooling kind : Pooling.values()) {
-        if (words.contains(kind.word())) {
-          kinds.add(kind);
-        }
-      }
-      if (kinds.size() != words.size()) {
-        throw settings.refused(
-            "pooling_mode", "of cls, max, mean, mean_sqrt_len_tokens, weightedmean and lasttoken");
+      for (String word : words) {
+        kinds.add(
+            Arrays.stream(Pooling.values())
+                .filter(kind -> kind.word().equals(word))
+                .findFirst()
+                .orElseThrow(
+                    () ->
+                        settings.refused(
+                            "pooling_mode",
+                            "of cls, max, mean, mean_sqrt_len_tokens, weightedmean and"
+                                + " lasttoken")));
       }
       // Newer files may contain the old keys as well.
       for (String key : settings.keys()) {
@@ -189,10 +248,13 @@ record Pipeline(
         kinds.add(Pooling.values()[i]);
       }
     }
-    if (kinds.isEmpty()) {
-      throw settings.refused("pooling_mode_mean_tokens", "true, or another pooling_mode_ key");
-    }
-    return List.copyOf(kinds);
+    return kinds.isEmpty() ? List.of(Pooling.MEAN) : List.copyOf(kinds);
+  }
+
+  /** Newer files say which of the features a module reads and writes. */
+  private static void requireSentenceEmbedding(Settings settings) {
+    settings.require("module_input_name", "sentence_embedding");
+    settings.require("module_output_name", "sentence_embedding");
   }
 
   private static Dense dense(Path directory, int dimension) throws IOException {
@@ -203,6 +265,7 @@ record Pipeline(
       throw settings.refused("in_features", "what the module before gives, " + dimension);
     }
     boolean biased = settings.flag("bias", true);
+    requireSentenceEmbedding(settings);
     Activation activation =
         activation(
             settings.text("activation_function", "torch.nn.modules.activation.Tanh"),

@@ -19,8 +19,9 @@ import java.util.List;
  *
  * <p>The score is the sigmoid of the one logit, unless {@code config.json} names another function
  * ({@code sentence_transformers.activation_fn}, formerly {@code
- * sbert_ce_default_activation_function}). Query and passage together are truncated to the model's
- * limit, the longer one first.
+ * sbert_ce_default_activation_function}) or {@code config_sentence_transformers.json} does ({@code
+ * activation_fn}). Query and passage together are truncated to the model's limit, the longer one
+ * first.
  *
  * <p>For batches, memory and threads see {@link TextEncoder}.
  */
@@ -104,7 +105,7 @@ public final class Reranker implements AutoCloseable {
      * @throws IllegalArgumentException as for {@link Reranker#open}
      */
     public Reranker open() throws IOException {
-      Activation activation = activation(ModelFiles.of(directory).settings("config.json"));
+      Activation activation = activation(ModelFiles.of(directory));
       TextClassifier opened = classifier.open();
       if (opened.labels().size() != 1) {
         opened.close();
@@ -117,10 +118,23 @@ public final class Reranker implements AutoCloseable {
     }
   }
 
-  private static Activation activation(Settings settings) {
-    Settings own = settings.object("sentence_transformers");
+  /** The newest of the places that may name it. */
+  private static Activation activation(ModelFiles files) throws IOException {
+    Settings saved = files.sentenceTransformers();
+    if (saved.text("model_type", "").equals("CrossEncoder")) {
+      saved.require("default_prompt_name", null);
+      Pipeline.requireOnlyTransformer(files);
+      if (saved.has("activation_fn")) {
+        return activation(saved, saved.text("activation_fn"));
+      }
+    }
+    Settings config = files.settings("config.json");
+    Settings own = config.object("sentence_transformers");
     String old = "sbert_ce_default_activation_function";
-    String name = own.text("activation_fn", settings.text(old, "Sigmoid"));
+    return activation(config, own.text("activation_fn", config.text(old, "Sigmoid")));
+  }
+
+  private static Activation activation(Settings settings, String name) {
     return Pipeline.activation(name, settings.source() + ": activation_fn");
   }
 

@@ -251,7 +251,7 @@ public final class TextEmbedder implements AutoCloseable {
      *     support the settings
      */
     public TextEmbedder open() throws IOException {
-      TextEncoder encoder = files.openEncoder(files.has("modules.json"), storage);
+      TextEncoder encoder = files.openEncoder(files.hasModules(), storage);
       try {
         TextEmbedder embedder = open(encoder);
         encoder = null;
@@ -280,16 +280,12 @@ public final class TextEmbedder implements AutoCloseable {
                 + pipeline.dimension());
       }
       Map<String, String> prompts = new TreeMap<>();
-      String defaultPrompt = null;
-      String file = "config_sentence_transformers.json";
-      if (files.has(file)) {
-        Settings settings = files.settings(file);
-        defaultPrompt = readPrompts(settings, prompts);
-        if (dimensions == 0) {
-          dimensions = Math.min(settings.count("truncate_dim", 0), pipeline.dimension());
-        }
-        settings.requireAllRead();
+      Settings settings = files.sentenceTransformers();
+      String defaultPrompt = readPrompts(settings, prompts);
+      if (dimensions == 0) {
+        dimensions = Math.min(settings.count("truncate_dim", 0), pipeline.dimension());
       }
+      settings.requireAllRead();
       TextInput input = TextInput.open(files, tokenizer, encoder, maxTokens, refuses);
       return new TextEmbedder(
           encoder,

@@ -6,6 +6,7 @@ import java.io.IOException;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
+import java.util.Set;
 import java.util.function.IntFunction;
 
 /**
@@ -43,7 +44,7 @@ final class TextInput implements AutoCloseable {
   static TextInput open(
       ModelFiles files, Tokenizer tokenizer, TextEncoder encoder, int maxTokens, boolean refuses)
       throws IOException {
-    Settings sentence = files.settings("sentence_bert_config.json");
+    Settings sentence = sentence(files);
     Settings config = files.settings("tokenizer_config.json");
     double limit = config.number("model_max_length", Double.MAX_VALUE);
     if (sentence.has("max_seq_length")) {
@@ -52,6 +53,8 @@ final class TextInput implements AutoCloseable {
     if (maxTokens > 0) {
       limit = maxTokens;
     }
+    boolean lowerCase = sentence.flag("do_lower_case", false);
+    sentence.requireAllRead();
     String side = config.text("truncation_side", "right");
     if (!side.equals("left") && !side.equals("right")) {
       throw config.refused("truncation_side", "left or right");
@@ -60,9 +63,7 @@ final class TextInput implements AutoCloseable {
     Tokenizer own = tokenizer != null ? tokenizer : files.openTokenizer();
     try {
       requireFit(own, encoder);
-      TextInput input =
-          new TextInput(
-              own, most, side.equals("left"), sentence.flag("do_lower_case", false), refuses);
+      TextInput input = new TextInput(own, most, side.equals("left"), lowerCase, refuses);
       own = null;
       return input;
     } finally {
@@ -70,6 +71,26 @@ final class TextInput implements AutoCloseable {
         own.close();
       }
     }
+  }
+
+  /** The Transformer module's own settings, whose file was once named after the family. */
+  private static Settings sentence(ModelFiles files) throws IOException {
+    String found = "sentence_bert_config.json";
+    for (String family : List.of("xlm-roberta", "albert", "camembert", "distilbert", "roberta")) {
+      String other = "sentence_" + family + "_config.json";
+      found = !files.has(found) && files.has(other) ? other : found;
+    }
+    Settings settings = files.settings(found);
+    settings.ignore("module_output_name", "unpad_inputs");
+    settings.object("modality_config").ignoreAll();
+    // How weights are loaded and attention is implemented.
+    settings.object("model_args").ignoreAll();
+    settings.object("model_kwargs").ignoreAll();
+    String task = settings.text("transformer_task", "feature-extraction");
+    if (!Set.of("feature-extraction", "sequence-classification").contains(task)) {
+      throw settings.refused("transformer_task", "feature-extraction or sequence-classification");
+    }
+    return settings;
   }
 
   /** Refuses a tokenizer with tokens that the model does not have. */

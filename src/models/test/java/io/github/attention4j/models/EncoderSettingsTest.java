@@ -177,6 +177,121 @@ class EncoderSettingsTest {
     }
   }
 
+  // ---- sentence-transformers ----
+
+  @Test
+  void shouldReadTheTransformerFromItsOwnDirectory() throws Exception {
+    GoldenCopy copy = GoldenCopy.of("bert_st_dense", directory);
+    float[] expected = vector();
+    Path own = Files.createDirectory(directory.resolve("0_Transformer"));
+    for (String name :
+        List.of("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")) {
+      Files.move(directory.resolve(name), own.resolve(name));
+    }
+    Files.move(
+        directory.resolve("sentence_bert_config.json"),
+        own.resolve("sentence_distilbert_config.json"));
+    copy.edit("modules.json", "\"path\": \"\"", "\"path\": \"0_Transformer\"");
+    assertArrayEquals(expected, vector());
+    try (TextEmbedder embedder = TextEmbedder.open(directory);
+        TextEncoder encoder = TextEncoder.open(directory)) {
+      assertEquals(64, embedder.maxTokens());
+      assertEquals(64, encoder.width());
+    }
+    copy.edit("modules.json", "\"path\": \"0_Transformer\"", "\"path\": \"../elsewhere\"");
+    GoldenCopy.refuses("path must be inside the directory", () -> TextEmbedder.open(directory));
+  }
+
+  @Test
+  void shouldConcatenatePoolingsInTheOrderOfTheirList() throws Exception {
+    GoldenCopy copy = GoldenCopy.of("bert_st_mean", directory);
+    copy.edit("modules.json", "sentence_transformers.models.Normalize", "x.Dropout");
+    float[] mean = vector();
+    pooling("\"cls\"");
+    float[] first = vector();
+    pooling("[\"mean\", \"cls\"]");
+    float[] both = Arrays.copyOf(mean, 2 * mean.length);
+    System.arraycopy(first, 0, both, mean.length, first.length);
+    assertArrayEquals(both, vector());
+    pooling("[\"mean\", \"median\"]");
+    GoldenCopy.refuses(
+        "pooling_mode must be of cls, max, mean", () -> TextEmbedder.open(directory));
+    Files.writeString(
+        directory.resolve("1_Pooling/config.json"),
+        "{\"word_embedding_dimension\": 64, \"pooling_mode_cls_token\": false}");
+    assertArrayEquals(mean, vector());
+  }
+
+  private void pooling(String mode) throws IOException {
+    Files.writeString(
+        directory.resolve("1_Pooling/config.json"),
+        "{\"embedding_dimension\": 64, \"pooling_mode\": " + mode + "}");
+  }
+
+  @Test
+  void shouldReadWhatNewerFilesOfModulesSay() throws Exception {
+    GoldenCopy copy = GoldenCopy.of("bert_st_dense", directory);
+    float[] expected = vector();
+    String features = "\"module_input_name\": \"sentence_embedding\"";
+    copy.edit("2_Dense/config.json", "{", "{" + features + ", \"module_output_name\": null, ");
+    Files.createDirectory(directory.resolve("3_Normalize"));
+    Files.writeString(directory.resolve("3_Normalize/config.json"), "{" + features + "}");
+    copy.edit(
+        "sentence_bert_config.json",
+        "{",
+        "{\"transformer_task\": \"feature-extraction\", \"module_output_name\":"
+            + " \"token_embeddings\", \"modality_config\": {\"text\": {\"method\": \"forward\","
+            + " \"method_output_name\": \"last_hidden_state\"}}, \"query_length\": null,");
+    assertArrayEquals(expected, vector());
+    copy.edit("sentence_bert_config.json", "\"query_length\": null", "\"query_length\": 32");
+    GoldenCopy.refuses("query_length=32", () -> TextEmbedder.open(directory));
+    copy.edit("sentence_bert_config.json", "feature-extraction", "fill-mask");
+    GoldenCopy.refuses("transformer_task must be", () -> TextEmbedder.open(directory));
+    copy.edit("3_Normalize/config.json", "sentence_embedding", "token_embeddings");
+    GoldenCopy.refuses(
+        "module_input_name must be \"sentence_embedding\"", () -> TextEmbedder.open(directory));
+    copy.edit("2_Dense/config.json", "{", "{\"use_residual\": true, ");
+    GoldenCopy.refuses("use_residual=true", () -> TextEmbedder.open(directory));
+  }
+
+  @Test
+  void shouldScoreAsSavedCrossEncodersSay() throws Exception {
+    GoldenCopy copy = GoldenCopy.of("bert_cross_encoder", directory);
+    float logit;
+    try (Reranker reranker = Reranker.open(directory)) {
+      logit = reranker.scoreTokens(List.of(TEXT), null)[0];
+    }
+    Path saved = directory.resolve("config_sentence_transformers.json");
+    Files.writeString(
+        saved,
+        "{\"model_type\": \"CrossEncoder\", \"prompts\": {}, \"default_prompt_name\": null,"
+            + " \"activation_fn\": \"torch.nn.modules.activation.Tanh\"}");
+    modules("x.Transformer");
+    try (Reranker reranker = Reranker.open(directory)) {
+      assertEquals(Math.tanh(logit), reranker.scoreTokens(List.of(TEXT), null)[0], 1e-6);
+    }
+    modules("x.LogitScore");
+    GoldenCopy.refuses("type=\"x.LogitScore\"", () -> Reranker.open(directory));
+    modules("x.Transformer");
+    copy.edit(
+        saved.getFileName().toString(),
+        "\"default_prompt_name\": null",
+        "\"default_prompt_name\": \"q\"");
+    GoldenCopy.refuses("default_prompt_name=\"q\"", () -> Reranker.open(directory));
+  }
+
+  private void modules(String type) throws IOException {
+    Files.writeString(
+        directory.resolve("modules.json"),
+        "[{\"idx\": 0, \"path\": \"\", \"type\": \"" + type + "\"}]");
+  }
+
+  private float[] vector() throws IOException {
+    try (TextEmbedder embedder = TextEmbedder.open(directory)) {
+      return embedder.embed("The old sailor counts the water level.");
+    }
+  }
+
   // ---- Files ----
 
   private float[] hidden(int... tokens) throws IOException {

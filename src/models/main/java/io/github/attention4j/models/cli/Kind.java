@@ -7,6 +7,7 @@ import com.google.gson.JsonParseException;
 import com.google.gson.JsonParser;
 import io.github.attention4j.models.decoder.Families;
 import io.github.attention4j.models.files.Checkpoint;
+import io.github.attention4j.models.files.Settings;
 import java.io.FileNotFoundException;
 import java.io.IOException;
 import java.io.InputStream;
@@ -49,7 +50,9 @@ enum Kind {
     }
     // sentence-transformers also turns decoders into embedders.
     if (Files.exists(path.resolve("modules.json"))) {
-      return EMBEDDER;
+      return isCrossEncoder(path.resolve("config_sentence_transformers.json"))
+          ? RERANKER
+          : EMBEDDER;
     }
     Path config = path.resolve("config.json");
     if (!Files.exists(config)) {
@@ -74,6 +77,12 @@ enum Kind {
     }
     boolean writes = architectures.contains("ForCausalLM") || architectures.contains("LMHeadModel");
     return writes ? DECODER : EMBEDDER;
+  }
+
+  /** Newer files of sentence-transformers say what they are. */
+  private static boolean isCrossEncoder(Path file) throws IOException {
+    return Files.exists(file)
+        && "CrossEncoder".equals(Settings.read(file).text("model_type", "SentenceTransformer"));
   }
 
   /** Whether a file begins as GGUF files do, or is called so. */
