@@ -53,6 +53,12 @@ final class StrictSyntax extends ExtendedSyntaxBuilder {
   private interface Strict {
     /** The value, null for none, or {@link #UNDEFINED}. */
     Object find(Bindings bindings, ELContext context);
+
+    /** The value, or null for none and for what is undefined. */
+    default Object value(Bindings bindings, ELContext context) {
+      Object value = find(bindings, context);
+      return value == UNDEFINED ? null : value;
+    }
   }
 
   private static Object find(
@@ -97,8 +103,7 @@ final class StrictSyntax extends ExtendedSyntaxBuilder {
 
     @Override
     public Object eval(Bindings bindings, ELContext context) {
-      Object value = find(bindings, context);
-      return value == UNDEFINED ? null : value;
+      return value(bindings, context);
     }
   }
 
@@ -114,8 +119,7 @@ final class StrictSyntax extends ExtendedSyntaxBuilder {
 
     @Override
     public Object eval(Bindings bindings, ELContext context) {
-      Object value = find(bindings, context);
-      return value == UNDEFINED ? null : value;
+      return value(bindings, context);
     }
   }
 
