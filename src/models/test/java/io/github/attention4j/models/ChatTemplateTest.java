@@ -209,11 +209,61 @@ class ChatTemplateTest {
         "{{ messages[9].role }} § messages[9]",
         "{{ messages[0].content.x.y }} § messages[0].content.x",
         "{% macro f(m) %}{{ m.x.y }}{% endmacro %}{{ f(messages[0]) }} § m.x",
+        "{{ foo[1:] }} § foo",
+        "{{ foo + 1 }} § foo",
+        "{{ 'a' + foo }} § foo",
+        "{{ [1] + foo }} § foo",
+        "{{ 1 - messages[0].name }} § messages[0].name",
+        "{{ 2 * (messages[0]['name']) }} § messages[0]['name']",
+        "{{ foo / 2 }} § foo",
+        "{{ foo // 2 }} § foo",
+        "{{ 2 ** foo }} § foo",
+        "{{ foo % 2 }} § foo",
+        "{{ -foo }} § foo",
+        "{{ foo < 1 }} § foo",
+        "{{ 1 <= foo }} § foo",
+        "{% if messages[0].name > 1 %}{% endif %} § messages[0].name",
+        "{% for i in [1] if foo >= i %}{% endfor %} § foo",
       })
   void shouldRefuseToAskOfWhatIsNotThere(String template, String undefined) {
     assertEquals(
         "chat template asks for what is not there: " + undefined + " is undefined",
         refusal(template));
+  }
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '§',
+      value = {
+        "{{ none + 1 }} § none",
+        "{{ 1 < none }} § none",
+        "{% set y = foo %}{{ y * 2 }} § y",
+        "{{ (1 if false) + 1 }} § (false ? 1 : null)",
+      })
+  void shouldRefuseToComputeWithNone(String template, String none) {
+    assertEquals("chat template computes with none: " + none + " is none", refusal(template));
+  }
+
+  /** The results of Jinja 3.1. */
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '§',
+      value = {
+        "{{ foo == 1 }} § False",
+        "{{ foo != 1 }} § True",
+        "{{ foo == bar }} § True",
+        "{{ foo ~ 'a' }} § a",
+        "{{ 1 in foo }} § False",
+        "{% if foo %}a{% else %}b{% endif %} § b",
+        "{{ foo | default('x') }} § x",
+        "{{ (foo or 2) + 1 }} § 3",
+        "{{ foo is defined }} § False",
+        "[{{ foo }}] § []",
+        "{{ foo | length }} § 0",
+      })
+  void shouldTestAndWriteWhatIsNotThere(String template, String expected) {
+    assertEquals(
+        expected, ChatTemplate.of(template, "", "").render(MESSAGES, true, Map.of()), template);
   }
 
   @Test

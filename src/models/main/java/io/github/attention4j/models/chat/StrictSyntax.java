@@ -1,30 +1,57 @@
 package io.github.attention4j.models.chat;
 
 import com.hubspot.jinjava.el.ExtendedSyntaxBuilder;
+import com.hubspot.jinjava.el.ext.AdditionOperator;
+import com.hubspot.jinjava.el.ext.AstRangeBracket;
 import com.hubspot.jinjava.el.ext.ExtendedParser;
+import com.hubspot.jinjava.el.ext.PowerOfOperator;
+import com.hubspot.jinjava.el.ext.TruncDivOperator;
 import com.hubspot.jinjava.interpret.JinjavaInterpreter;
 import com.hubspot.jinjava.util.ScopeMap;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.function.BiFunction;
 import jinjava.de.odysseus.el.tree.Bindings;
 import jinjava.de.odysseus.el.tree.impl.Builder;
 import jinjava.de.odysseus.el.tree.impl.Parser;
+import jinjava.de.odysseus.el.tree.impl.Scanner;
+import jinjava.de.odysseus.el.tree.impl.ast.AstBinary;
 import jinjava.de.odysseus.el.tree.impl.ast.AstBracket;
 import jinjava.de.odysseus.el.tree.impl.ast.AstDot;
 import jinjava.de.odysseus.el.tree.impl.ast.AstIdentifier;
 import jinjava.de.odysseus.el.tree.impl.ast.AstNested;
 import jinjava.de.odysseus.el.tree.impl.ast.AstNode;
 import jinjava.de.odysseus.el.tree.impl.ast.AstRightValue;
+import jinjava.de.odysseus.el.tree.impl.ast.AstUnary;
 import jinjava.javax.el.ELContext;
 
 /**
  * Jinjava's expressions, in which attributes, elements and methods of an undefined value are errors
- * as in Jinja. Undefined are variables that do not exist, and attributes and elements that a value
- * does not have; by themselves they may be written, tested and given to filters.
+ * as in Jinja, and so is arithmetic or an order ({@code <}) of undefined values or none. Undefined
+ * are variables that do not exist, and attributes and elements that a value does not have; they may
+ * be written, tested, compared for equality and given to filters.
  */
 final class StrictSyntax extends ExtendedSyntaxBuilder {
   private static final long serialVersionUID = 1L;
+
+  /** The operators that undefined values and none have not. */
+  private static final Set<AstBinary.Operator> ARITHMETIC =
+      Set.of(
+          AdditionOperator.OP,
+          AstBinary.SUB,
+          AstBinary.MUL,
+          AstBinary.DIV,
+          AstBinary.MOD,
+          AstBinary.LT,
+          AstBinary.LE,
+          AstBinary.GT,
+          AstBinary.GE);
+
+  /** Those of them that are Jinjava's extensions of the language. */
+  private static final List<Scanner.ExtensionToken> EXTENSIONS =
+      List.of(TruncDivOperator.TOKEN, PowerOfOperator.TOKEN);
 
   /** What {@link Strict#find} returns for an attribute that does not exist, unlike none. */
   private static final Object UNDEFINED = new Object();
@@ -36,6 +63,26 @@ final class StrictSyntax extends ExtendedSyntaxBuilder {
   @Override
   protected Parser createParser(String expression) {
     return new ExtendedParser(this, expression) {
+      {
+        for (Scanner.ExtensionToken token : EXTENSIONS) {
+          putExtensionHandler(token, ofOperands(getExtensionHandler(token)));
+        }
+      }
+
+      @Override
+      protected AstBinary createAstBinary(
+          AstNode left, AstNode right, AstBinary.Operator operator) {
+        return ARITHMETIC.contains(operator)
+            ? super.createAstBinary(new Operand(left), new Operand(right), operator)
+            : super.createAstBinary(left, right, operator);
+      }
+
+      @Override
+      protected AstUnary createAstUnary(AstNode child, AstUnary.Operator operator) {
+        return super.createAstUnary(
+            operator == AstUnary.NEG ? new Operand(child) : child, operator);
+      }
+
       @Override
       protected AstDot createAstDot(AstNode base, String property, boolean lvalue) {
         return new Dot(new Defined(base), property, lvalue);
@@ -45,6 +92,22 @@ final class StrictSyntax extends ExtendedSyntaxBuilder {
       protected AstBracket createAstBracket(
           AstNode base, AstNode property, boolean lvalue, boolean strict) {
         return new Bracket(new Defined(base), property, lvalue, strict);
+      }
+
+      @Override
+      protected AstRangeBracket createAstRangeBracket(
+          AstNode base, AstNode start, AstNode end, boolean lvalue, boolean strict) {
+        return super.createAstRangeBracket(new Defined(base), start, end, lvalue, strict);
+      }
+    };
+  }
+
+  private static Parser.ExtensionHandler ofOperands(Parser.ExtensionHandler handler) {
+    return new Parser.ExtensionHandler(handler.getExtensionPoint()) {
+      @Override
+      public AstNode createAstNode(AstNode... children) {
+        return handler.createAstNode(
+            Arrays.stream(children).map(Operand::new).toArray(AstNode[]::new));
       }
     };
   }
@@ -124,7 +187,7 @@ final class StrictSyntax extends ExtendedSyntaxBuilder {
   }
 
   /** What attributes, elements and methods are asked of: an error if it is undefined. */
-  private static final class Defined extends AstRightValue {
+  private static class Defined extends AstRightValue {
     private final AstNode node;
 
     Defined(AstNode node) {
@@ -155,8 +218,11 @@ final class StrictSyntax extends ExtendedSyntaxBuilder {
       return value;
     }
 
-    /** Whether there is a variable, none or not. */
+    /** Whether this is the constant none, or there is such a variable, none or not. */
     private static boolean exists(String name) {
+      if (name.equals("none") || name.equals("None")) {
+        return true;
+      }
       ScopeMap<String, Object> scope = JinjavaInterpreter.getCurrent().getContext();
       while (scope != null && !scope.getScope().containsKey(name)) {
         scope = scope.getParent();
@@ -177,6 +243,23 @@ final class StrictSyntax extends ExtendedSyntaxBuilder {
     @Override
     public AstNode getChild(int index) {
       return node;
+    }
+  }
+
+  /** An operand of arithmetic or of an order: an error if it is undefined or none. */
+  private static final class Operand extends Defined {
+    Operand(AstNode node) {
+      super(node);
+    }
+
+    @Override
+    public Object eval(Bindings bindings, ELContext context) {
+      Object value = super.eval(bindings, context);
+      if (value == null) {
+        throw new TemplateFunctions.RaisedException(
+            "chat template computes with none: " + getStructuralId(null) + " is none");
+      }
+      return value;
     }
   }
 }
