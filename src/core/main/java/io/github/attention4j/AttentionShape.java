@@ -53,7 +53,7 @@ public record AttentionShape(
   /** The length of an array for out. */
   int outLength() {
     long count = Checks.saturatedProduct(batch, headsQ, lenQ, dimV);
-    Checks.inRange("batch * headsQ * lenQ * dimV", count, 0, Tensor.MAX_ARRAY_LENGTH);
+    Checks.inRange("batch * headsQ * lenQ * dimV", count, 0, Checks.MAX_ARRAY_LENGTH);
     return (int) count;
   }
 }

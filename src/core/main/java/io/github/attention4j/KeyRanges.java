@@ -185,7 +185,8 @@ public final class KeyRanges {
    *     already, or their blocks differ
    */
   public static KeyRanges perHead(KeyRanges... heads) {
-    for (int h = 0; h < requireSome("heads", heads).length; h++) {
+    requireSome("heads", heads);
+    for (int h = 0; h < heads.length; h++) {
       if (heads[h].heads != 1 || heads[h].batches != 1) {
         throw new IllegalArgumentException(
             "heads[%d] must be for one head and batch: heads=%d, batches=%d"
@@ -205,7 +206,8 @@ public final class KeyRanges {
    *     already, or their blocks or heads differ
    */
   public static KeyRanges perBatch(KeyRanges... batches) {
-    for (int b = 0; b < requireSome("batches", batches).length; b++) {
+    requireSome("batches", batches);
+    for (int b = 0; b < batches.length; b++) {
       if (batches[b].batches != 1) {
         throw new IllegalArgumentException(
             "batches[%d] must be for one batch: batches=%d".formatted(b, batches[b].batches));
@@ -216,17 +218,17 @@ public final class KeyRanges {
     return joined("batches", batches, batches.length, batches[0].heads);
   }
 
-  private static KeyRanges[] requireSome(String name, KeyRanges[] parts) {
+  private static void requireSome(String name, KeyRanges[] parts) {
     Checks.positive(name + ".length", Objects.requireNonNull(parts, name).length);
     for (int i = 0; i < parts.length; i++) {
       Objects.requireNonNull(parts[i], name + "[" + i + "]");
     }
-    return parts;
   }
 
   private static KeyRanges joined(String name, KeyRanges[] parts, int batches, int heads) {
     KeyRanges first = parts[0];
-    Lists lists = new Lists(Math.multiplyExact(parts.length, first.lists()), first.bounds.length);
+    long ranges = Arrays.stream(parts).mapToLong(KeyRanges::count).sum();
+    Lists lists = new Lists((long) parts.length * first.lists(), ranges);
     for (int i = 0; i < parts.length; i++) {
       KeyRanges part = parts[i];
       String part0 = name + "[0]";
@@ -315,7 +317,7 @@ public final class KeyRanges {
     int allHeads = common("heads", heads, other.heads);
     Lists lists =
         new Lists(
-            Math.multiplyExact(Math.multiplyExact(allBatches, allHeads), blocks),
+            Checks.saturatedProduct(allBatches, allHeads, blocks),
             Math.max(count(), other.count()));
     for (int b = 0; b < allBatches; b++) {
       for (int h = 0; h < allHeads; h++) {
@@ -364,14 +366,19 @@ public final class KeyRanges {
 
   /** Builds lists, and joins adjacent ranges. */
   private static final class Lists {
+    /** Each range takes two numbers of an array. */
+    private static final int MOST = Checks.MAX_ARRAY_LENGTH / 2;
+
     private final int[] starts;
     private int[] bounds;
     private int list;
     private int count;
 
-    Lists(int lists, int expectedRanges) {
-      starts = new int[lists + 1];
-      bounds = new int[Math.max(16, 2 * expectedRanges)];
+    Lists(long lists, long expectedRanges) {
+      Checks.inRange("the number of lists of key ranges", lists, 0, MOST);
+      Checks.inRange("the number of key ranges", expectedRanges, 0, MOST);
+      starts = new int[(int) lists + 1];
+      bounds = new int[(int) Math.max(16, 2 * expectedRanges)];
     }
 
     void add(int begin, int end) {
@@ -380,7 +387,8 @@ public final class KeyRanges {
         return;
       }
       if (2 * count == bounds.length) {
-        bounds = Arrays.copyOf(bounds, Math.multiplyExact(2, bounds.length));
+        Checks.inRange("the number of key ranges", count + 1L, 0, MOST);
+        bounds = Arrays.copyOf(bounds, (int) Math.min(2L * bounds.length, 2L * MOST));
       }
       bounds[2 * count] = begin;
       bounds[2 * count + 1] = end;

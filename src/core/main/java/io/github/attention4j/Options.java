@@ -351,7 +351,8 @@ final class Options {
       int batches = Objects.requireNonNull(slopes, "slopes").length;
       Checks.positive("slopes.length", batches);
       int heads = slopes[0].length;
-      float[] all = new float[Math.multiplyExact(batches, heads)];
+      float[] all =
+          new float[Checks.arrayLength("slopes.length * slopes[0].length", (long) batches * heads)];
       for (int b = 0; b < batches; b++) {
         String name = "slopes[" + b + "]";
         Checks.equal(name + ".length", slopes[b].length, "slopes[0].length", heads);

@@ -58,7 +58,7 @@ public final class Sequences {
   public static Sequences ofBegins(Tensor begins) {
     Checks.integers("begins", Objects.requireNonNull(begins, "begins"));
     Checks.rank("begins", begins, 1);
-    Checks.inRange("begins.length", begins.size(0), 1, Tensor.MAX_ARRAY_LENGTH);
+    Checks.inRange("begins.length", begins.size(0), 1, Checks.MAX_ARRAY_LENGTH);
     int[] own = new int[(int) begins.size(0)];
     for (int s = 0; s < own.length; s++) {
       long begin = begins.getLong(s);

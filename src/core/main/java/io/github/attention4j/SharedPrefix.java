@@ -76,7 +76,10 @@ final class SharedPrefix {
     int[] offsets = new int[lengths.length];
     boolean allSeen = true;
     for (int b = 0; b < offsets.length; b++) {
-      offsets[b] = Math.toIntExact(prefix + lengths[b] - lenQ);
+      long offset = (long) prefix + lengths[b] - lenQ;
+      Checks.inRange(
+          "prefix + lengths[" + b + "] - lenQ", offset, Integer.MIN_VALUE, Integer.MAX_VALUE);
+      offsets[b] = (int) offset;
       allSeen &= offsets[b] >= prefix - 1;
     }
     boolean nearOnly = mask.windowLeft() >= 0 || mask.chunk() != 0;

@@ -1,5 +1,6 @@
 package io.github.attention4j;
 
+import io.github.attention4j.internal.Checks;
 import io.github.attention4j.internal.Descriptor;
 import io.github.attention4j.internal.Downcalls;
 import io.github.attention4j.internal.Workspaces;
@@ -56,9 +57,6 @@ public final class Tensor {
   /** Cache lines and the widest vectors are 64 bytes. */
   private static final long ALIGNMENT_BYTES = 64;
 
-  /** The largest array that every JVM can allocate. */
-  static final int MAX_ARRAY_LENGTH = Integer.MAX_VALUE - 8;
-
   /** The most values that {@link #toString} shows at each end of a dimension, and in all. */
   private static final int SHOWN_AT_EDGE = 3;
 
@@ -114,6 +112,9 @@ public final class Tensor {
     Objects.requireNonNull(dtype, "dtype");
     long[] sizes = Objects.requireNonNull(shape, "shape").clone();
     long bytes = elementCount(dtype, sizes) * dtype.bytes();
+    if (bytes > Long.MAX_VALUE - ALIGNMENT_BYTES) {
+      throw new OutOfMemoryError("Cannot allocate " + bytes + " bytes of native memory");
+    }
     MemorySegment segment = requireNative(arena.allocate(bytes, ALIGNMENT_BYTES));
     return new Tensor(segment, dtype, 0, sizes, rowMajorStrides(sizes));
   }
@@ -1040,10 +1041,10 @@ public final class Tensor {
   }
 
   private int arrayLength() {
-    if (count > MAX_ARRAY_LENGTH) {
+    if (count > Checks.MAX_ARRAY_LENGTH) {
       throw new IllegalStateException(
           "elements must be at most "
-              + MAX_ARRAY_LENGTH
+              + Checks.MAX_ARRAY_LENGTH
               + " to fit in an array: elements="
               + count
               + ", "

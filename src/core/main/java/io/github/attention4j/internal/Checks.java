@@ -12,6 +12,9 @@ import java.util.Objects;
  * product of its sizes and strides overflows, so that is not checked again here.
  */
 public final class Checks {
+  /** The largest array that every JVM can allocate. */
+  public static final int MAX_ARRAY_LENGTH = Integer.MAX_VALUE - 8;
+
   private Checks() {}
 
   // ---- One tensor ----
@@ -280,6 +283,12 @@ public final class Checks {
       throw new IllegalArgumentException(
           name + " must lie in [" + least + ", " + most + "]: " + name + "=" + value);
     }
+  }
+
+  /** The length fits an array of Java, and is returned as an int. */
+  public static int arrayLength(String name, long length) {
+    inRange(name, length, 0, MAX_ARRAY_LENGTH);
+    return (int) length;
   }
 
   /** The tensor has exactly this shape; {@code dims} names its dimensions for the message. */

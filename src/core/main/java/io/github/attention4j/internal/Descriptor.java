@@ -965,7 +965,12 @@ public final class Descriptor {
 
   /** size_bytes is an int32_t: a tail that does not fit it is refused here. */
   private static long withTail(long structBytes, long ints) {
-    return Math.toIntExact(Math.addExact(structBytes, Math.multiplyExact(ints, Integer.BYTES)));
+    Checks.inRange(
+        "the number of lengths or positions of one call",
+        ints,
+        0,
+        (Integer.MAX_VALUE - structBytes) / Integer.BYTES);
+    return structBytes + ints * Integer.BYTES;
   }
 
   private static void putTail(MemorySegment d, long tail, long index, int value) {

@@ -79,6 +79,7 @@ public final class DifferentialAttention {
     rotary = builder.rotary;
     norm = builder.norm == null ? null : builder.norm.withScale(1 - (double) lambdaInit);
     attention = builder.attention.build();
+    Checks.inRange("pairs", pairs, 1, queryProjection.dimOut());
     dim = queryProjection.dimOut() / (2 * pairs);
     Checks.equal(
         "queryProjection.dimOut", queryProjection.dimOut(), "2 * pairs * dim", 2 * pairs * dim);
@@ -132,7 +133,7 @@ public final class DifferentialAttention {
    * @throws OutOfMemoryError if there is not enough memory
    */
   public static Builder random(Arena arena, long dimModel, long pairs, int depth, long seed) {
-    Checks.positive("pairs", pairs);
+    Checks.inRange("pairs", pairs, 1, Long.MAX_VALUE / 2);
     Checks.multiple("dimModel", dimModel, "2 * pairs", 2 * pairs);
     RandomWeights random = new RandomWeights(arena, seed);
     long dim = dimModel / (2 * pairs);

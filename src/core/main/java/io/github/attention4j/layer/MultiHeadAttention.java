@@ -78,6 +78,8 @@ public final class MultiHeadAttention {
       valueProjection = builder.value;
     } else {
       long width = packedProjection.dimOut();
+      Checks.inRange("heads", heads, 1, width);
+      Checks.inRange("headsKv", headsKv, 1, width);
       Checks.multiple("packedProjection.dimOut", width, "heads + 2 * headsKv", heads + 2 * headsKv);
       long widthKv = width / (heads + 2 * headsKv) * headsKv;
       long widthQ = width - 2 * widthKv;

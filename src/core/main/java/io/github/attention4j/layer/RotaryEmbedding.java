@@ -120,7 +120,7 @@ public final class RotaryEmbedding {
     try (Workspaces.Lease lease = Workspaces.lease()) {
       if (table.isPerBatch()) {
         long batch = x.size(0);
-        MemorySegment d = descriptor(lease, x, out, Math.multiplyExact(batch, len));
+        MemorySegment d = descriptor(lease, x, out, batch * len);
         Descriptor.positionStrideBatch(d, len);
         for (long b = 0; b < batch; b++) {
           putConsecutive(d, b, len, start);
@@ -155,7 +155,7 @@ public final class RotaryEmbedding {
       return;
     }
     try (Workspaces.Lease lease = Workspaces.lease()) {
-      MemorySegment d = descriptor(lease, x, out, Math.multiplyExact(batch, len));
+      MemorySegment d = descriptor(lease, x, out, batch * len);
       Descriptor.positionStrideBatch(d, len);
       for (int b = 0; b < batch; b++) {
         Checks.inRange("starts[" + b + "]", starts[b], 0, table.positions() - len);
@@ -192,7 +192,7 @@ public final class RotaryEmbedding {
     }
     long lists = shared && !table.isPerBatch() ? 1 : batch;
     try (Workspaces.Lease lease = Workspaces.lease()) {
-      MemorySegment d = descriptor(lease, x, out, Math.multiplyExact(lists, len));
+      MemorySegment d = descriptor(lease, x, out, lists * len);
       Descriptor.positionStrideBatch(d, lists == 1 ? 0 : len);
       for (long b = 0; b < lists; b++) {
         for (long i = 0; i < len; i++) {
@@ -228,7 +228,11 @@ public final class RotaryEmbedding {
 
   /** The index of a row among those of all batches. */
   private int tableRow(long b, long position) {
-    return Math.toIntExact(table.isPerBatch() ? b * table.positions() + position : position);
+    long row = table.isPerBatch() ? b * table.positions() + position : position;
+    if (row > Integer.MAX_VALUE) {
+      Checks.inRange("the row of the table", row, 0, Integer.MAX_VALUE);
+    }
+    return (int) row;
   }
 
   private void check(Tensor x, Tensor out) {

@@ -267,13 +267,16 @@ class ChatTemplateTest {
   }
 
   @Test
-  void shouldRefuseARangeThatIsTooLong() {
+  void shouldRefuseARangeOrAnIndentThatIsTooLong() {
     assertEquals(
         "chat template asks for too long a range: range=1000000000, limit=100000",
         refusal("{% for i in range(1000000000) %}{{ i }}{% endfor %}"));
     assertEquals(
         "range must have 1 to 3 arguments and a step other than 0",
         refusal("{{ range(1, 2, 0) }}"));
+    assertEquals(
+        "tojson must be given an indent of at most 100: indent=2147483647",
+        refusal("{{ messages | tojson(indent=2147483647) }}"));
   }
 
   @Test

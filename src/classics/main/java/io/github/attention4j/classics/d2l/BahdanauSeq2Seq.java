@@ -333,10 +333,10 @@ public final class BahdanauSeq2Seq {
    */
   public int[][] predict(Tensor src, ValidLens srcValidLens, int bos, int eos, int maxSteps) {
     check(src, bos, maxSteps);
+    int batch = Checks.arrayLength("src.batch", src.size(0));
     try (Arena scratch = Arena.ofConfined()) {
       State state = encoded(scratch, src, srcValidLens, 1);
-      return BeamSearch.greedy(
-          decoder(state, scratch), Math.toIntExact(src.size(0)), bos, eos, maxSteps);
+      return BeamSearch.greedy(decoder(state, scratch), batch, bos, eos, maxSteps);
     }
   }
 

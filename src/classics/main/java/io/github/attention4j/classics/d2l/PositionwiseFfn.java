@@ -120,7 +120,7 @@ public final class PositionwiseFfn {
     }
     long count = x.rank() > 1 && sameRows(x, out) ? x.size(0) : 0;
     long most = count == 0 ? 1 : Math.max(1, ROWS * count / Math.max(1, Checks.rows(x)));
-    if (count <= most) {
+    if (count <= most || x.count() == 0) {
       rows(x, out);
       return;
     }

@@ -347,12 +347,12 @@ public final class Transformer {
   public int[][] predict(Tensor src, ValidLens srcValidLens, int bos, int eos, int maxSteps) {
     Checks.rank("src", Objects.requireNonNull(src, "src"), 2);
     Checks.inRange("bos", bos, 0, decoderEmbedding.vocabulary() - 1);
+    int batch = Checks.arrayLength("src.batch", src.size(0));
     try (Arena scratch = Arena.ofConfined()) {
       Tensor encoded = Tensor.allocate(scratch, DType.F32, src.size(0), src.size(1), dim());
       encode(src, srcValidLens, encoded);
       State state = newState(scratch, encoded, srcValidLens, maxSteps);
-      return BeamSearch.greedy(
-          decoder(state, scratch), Math.toIntExact(src.size(0)), bos, eos, maxSteps);
+      return BeamSearch.greedy(decoder(state, scratch), batch, bos, eos, maxSteps);
     }
   }
 

@@ -127,7 +127,7 @@ public final class ValidLens {
   int length(long b, long i, long lenK) {
     int length;
     if (isNone()) {
-      return Math.toIntExact(lenK);
+      return Checks.arrayLength("keys.lenK", lenK);
     } else if (lens != null) {
       length = lens[(int) b];
     } else if (perQuery()) {
@@ -139,7 +139,7 @@ public final class ValidLens {
   }
 
   private int[] lengths(long batch, long lenK) {
-    int[] lengths = new int[Math.toIntExact(batch)];
+    int[] lengths = new int[Checks.arrayLength("queries.batch", batch)];
     Arrays.setAll(lengths, b -> length(b, 0, lenK));
     return lengths;
   }

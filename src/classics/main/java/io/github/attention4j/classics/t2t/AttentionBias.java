@@ -169,10 +169,10 @@ public final class AttentionBias {
   public static Tensor embeddingToPadding(Arena arena, Tensor emb) {
     Objects.requireNonNull(arena, "arena");
     checkRows("emb", emb);
+    int depth = Checks.arrayLength("emb.depth", emb.size(-1));
+    float[] zero = new float[Checks.arrayLength("the rows of emb", Checks.rows(emb))];
     float[] values = emb.toFloatArray();
     Tensor padding = Tensor.allocate(arena, DType.F32, allButLast(emb));
-    int depth = Math.toIntExact(emb.size(-1));
-    float[] zero = new float[Math.toIntExact(padding.count())];
     for (int row = 0; row < zero.length; row++) {
       boolean all = true;
       for (int i = row * depth; i < (row + 1) * depth; i++) {
@@ -197,11 +197,12 @@ public final class AttentionBias {
   public static Tensor paddingToLength(Arena arena, Tensor padding) {
     Objects.requireNonNull(arena, "arena");
     checkRows("padding", padding);
+    int length = Checks.arrayLength("padding.length", padding.size(-1));
+    int rows = Checks.arrayLength("the rows of padding", Checks.rows(padding));
     float[] values = padding.toFloatArray();
     Tensor lengths = Tensor.allocate(arena, DType.I32, allButLast(padding));
-    Tensor flat = lengths.reshape(lengths.count());
-    int length = Math.toIntExact(padding.size(-1));
-    for (int row = 0; row < flat.count(); row++) {
+    Tensor flat = lengths.reshape(rows);
+    for (int row = 0; row < rows; row++) {
       float sum = 0;
       for (int j = row * length; j < (row + 1) * length; j++) {
         sum += 1 - values[j];
@@ -233,8 +234,8 @@ public final class AttentionBias {
     float[] keys = matrix("memorySegmentId", memorySegmentId);
     long batch = querySegmentId.size(0);
     Checks.equal("memorySegmentId", "querySegmentId", "batch", memorySegmentId.size(0), batch);
-    int lenQ = Math.toIntExact(querySegmentId.size(1));
-    int lenK = Math.toIntExact(memorySegmentId.size(1));
+    int lenQ = Checks.arrayLength("querySegmentId.lenQ", querySegmentId.size(1));
+    int lenK = Checks.arrayLength("memorySegmentId.lenK", memorySegmentId.size(1));
     Tensor bias = Tensor.allocate(arena, DType.F32, batch, 1, lenQ, lenK);
     for (int b = 0; b < batch; b++) {
       int firstQ = b * lenQ;
@@ -287,7 +288,7 @@ public final class AttentionBias {
   public static Tensor prependInputsFullAttention(Arena arena, Tensor padding) {
     Objects.requireNonNull(arena, "arena");
     float[] position = targetPositions(padding);
-    int length = Math.toIntExact(padding.size(1));
+    int length = Checks.arrayLength("padding.length", padding.size(1));
     Tensor bias = Tensor.allocate(arena, DType.F32, padding.size(0), 1, length, length);
     for (int b = 0; b < padding.size(0); b++) {
       int first = b * length;
@@ -321,7 +322,7 @@ public final class AttentionBias {
   private static float[] targetPositions(Tensor padding) {
     Checks.input("padding", Objects.requireNonNull(padding, "padding"));
     float[] position = matrix("padding", padding);
-    int length = Math.toIntExact(padding.size(1));
+    int length = Checks.arrayLength("padding.length", padding.size(1));
     for (int first = 0; first < position.length; first += length) {
       float separators = 0;
       float sum = 0;

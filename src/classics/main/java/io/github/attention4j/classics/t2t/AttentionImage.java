@@ -96,15 +96,16 @@ public final class AttentionImage {
     Objects.requireNonNull(imageShapes, "imageShapes");
     Checks.positive("weights.batch", weights.size(0));
     Checks.positive("weights.heads", weights.size(1));
-    int heads = Math.toIntExact(weights.size(1));
+    int heads = length("weights.heads", weights.size(1));
     int lenQ = length("weights.lenQ", weights.size(2));
     int lenK = length("weights.lenK", weights.size(3));
+    int cells = Checks.arrayLength("weights.lenQ * weights.lenK", (long) lenQ * lenK);
     Grid grid = Grid.of(imageShapes, lenQ, lenK);
     int third = Math.ceilDiv(heads, 3);
     float[][] colours = new float[3][];
     float largest = 0;
     for (int colour = 0; colour < 3; colour++) {
-      colours[colour] = new float[Math.multiplyExact(lenQ, lenK)];
+      colours[colour] = new float[cells];
       for (int h = colour * third; h < Math.min(heads, (colour + 1) * third); h++) {
         raise(colours[colour], weights.select(0, 0).select(0, h).toFloatArray());
       }
@@ -225,23 +226,20 @@ public final class AttentionImage {
       for (int n = 0; n < shapes.length; n++) {
         Checks.positive("imageShapes[" + n + "]", shapes[n]);
       }
-      long queries = product(grid.queryRows, grid.queryCols, grid.queryChannels);
-      long keys = product(grid.memoryRows, grid.memoryCols, grid.memoryChannels);
+      long queries = Checks.saturatedProduct(grid.queryRows, grid.queryCols, grid.queryChannels);
+      long keys = Checks.saturatedProduct(grid.memoryRows, grid.memoryCols, grid.memoryChannels);
       Checks.equal("the product of imageShapes' first half", queries, "weights.lenQ", lenQ);
       Checks.equal("the product of imageShapes' second half", keys, "weights.lenK", lenK);
       return grid;
     }
 
-    private static long product(long a, long b, long c) {
-      return Math.multiplyExact(a * b, c);
-    }
-
+    /** At most lenQ · lenK, as is the width. */
     int height() {
-      return Math.multiplyExact(Math.multiplyExact(queryRows, memoryRows), queryChannels);
+      return queryRows * memoryRows * queryChannels;
     }
 
     int width() {
-      return Math.multiplyExact(Math.multiplyExact(queryCols, memoryCols), memoryChannels);
+      return queryCols * memoryCols * memoryChannels;
     }
 
     int row(int i, int j) {

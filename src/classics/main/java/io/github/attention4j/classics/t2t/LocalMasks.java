@@ -266,9 +266,10 @@ public final class LocalMasks {
   /** One list for all batches and heads whose zero keys are the same, mostly none. */
   private static Mask mask(Pattern pattern, Tensor k, boolean ownToo) {
     Tensor keys = k.rank() == 3 ? k.unsqueeze(1) : k;
-    int batches = Math.toIntExact(keys.size(0));
-    int heads = Math.toIntExact(keys.size(1));
-    int length = Math.toIntExact(keys.size(2));
+    int batches = Checks.arrayLength("k.batch", keys.size(0));
+    int heads = Checks.arrayLength("k.heads", keys.size(1));
+    int length = (int) keys.size(2);
+    Checks.arrayLength("k.batch * k.heads", (long) batches * heads);
     BitSet[][] zero = new BitSet[batches][heads];
     boolean alike = true;
     boolean headsAlike = true;
@@ -299,7 +300,7 @@ public final class LocalMasks {
    */
   private static KeyRanges ranges(Pattern pattern, int length, BitSet zero, boolean ownToo) {
     int blocks = Math.ceilDiv(length, pattern.rows);
-    int[] starts = new int[blocks + 1];
+    int[] starts = new int[Checks.arrayLength("the number of blocks + 1", blocks + 1L)];
     List<int[]> ranges = new ArrayList<>();
     for (int x = 0; x < blocks; x++) {
       addList(pattern, (long) x * pattern.rows, length, zero, ownToo, ranges);

@@ -48,7 +48,7 @@ public final class RecentTokensMemory implements RecurrentMemory {
     this.values = values;
     this.rememberedBias = bias;
     this.chunkLength = chunkLength;
-    this.segments = new int[Math.toIntExact(values.size(0))];
+    this.segments = new int[(int) values.size(0)];
     reset();
   }
 
@@ -83,7 +83,7 @@ public final class RecentTokensMemory implements RecurrentMemory {
   public static RecentTokensMemory allocate(
       Arena arena, long batch, long chunkLength, long numMemoryItems, long channels) {
     Objects.requireNonNull(arena, "arena");
-    Checks.inRange("batch", batch, 1, Integer.MAX_VALUE);
+    Checks.inRange("batch", batch, 1, Checks.MAX_ARRAY_LENGTH);
     Checks.positive("chunkLength", chunkLength);
     Checks.positive("numMemoryItems", numMemoryItems);
     Checks.positive("channels", channels);

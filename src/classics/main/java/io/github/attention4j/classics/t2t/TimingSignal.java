@@ -152,10 +152,10 @@ public final class TimingSignal {
     for (int n = 0; n < dims; n++) {
       checkPosition("positions[" + n + "]", positions.get(n), x);
     }
-    int length = Math.toIntExact(x.size(1));
-    int channels = Math.toIntExact(x.size(2));
+    int length = Checks.arrayLength("x.length", x.size(1));
+    int channels = Checks.arrayLength("x.channels", x.size(2));
+    float[] rows = new float[Checks.arrayLength("x.length * x.channels", (long) length * channels)];
     double[] inverse = inverseTimescales(channels / 2 / dims);
-    float[] rows = new float[Math.multiplyExact(length, channels)];
     try (Scratch scratch = new Scratch()) {
       Tensor signal = scratch.floats(length, channels);
       for (long b = 0; b < x.size(0); b++) {
@@ -195,12 +195,13 @@ public final class TimingSignal {
     }
     check(x, x.rank(), out);
     int dims = x.rank() - 2;
-    int channels = Math.toIntExact(x.size(-1));
-    double[] inverse = inverseTimescales(channels / 2 / dims);
+    int channels = Checks.arrayLength("x.channels", x.size(-1));
     long[] grid = Arrays.copyOfRange(x.shape(), 1, x.rank());
+    float[] rows =
+        new float[Checks.arrayLength("d1 * ... * dn * channels", Checks.saturatedProduct(grid))];
+    double[] inverse = inverseTimescales(channels / 2 / dims);
     try (Scratch scratch = new Scratch()) {
       Tensor signal = scratch.floats(grid);
-      float[] rows = new float[Math.toIntExact(signal.count())];
       long inner = 1; // places for each step of the dimension
       for (int n = dims - 1; n >= 0; n--) {
         for (int row = 0; row * (long) channels < rows.length && channels > 0; row++) {
@@ -302,7 +303,7 @@ public final class TimingSignal {
 
   /** Fills [length, channels] with positions from `start` on. */
   private void consecutive(Tensor signal, int start) {
-    int channels = Math.toIntExact(signal.size(1));
+    int channels = Checks.arrayLength("channels", signal.size(1));
     double[] inverse = inverseTimescales(channels / 2);
     float[] row = new float[channels];
     for (int i = 0; i < signal.size(0); i++) {

@@ -9,6 +9,7 @@ import java.util.Map;
 /** Transformers' {@code tojson}: Python's {@code json.dumps} without ASCII escapes. */
 public final class JsonFilter implements Filter {
   private static final int MOST_DEPTH = 100;
+  private static final int MOST_INDENT = 100;
 
   @Override
   public String getName() {
@@ -28,7 +29,12 @@ public final class JsonFilter implements Filter {
   }
 
   private static int indent(Object value) {
-    return value == null ? -1 : Integer.parseInt(String.valueOf(value));
+    int indent = value == null ? -1 : Integer.parseInt(String.valueOf(value));
+    if (indent > MOST_INDENT) {
+      throw new TemplateFunctions.RaisedException(
+          "tojson must be given an indent of at most %d: indent=%d".formatted(MOST_INDENT, indent));
+    }
+    return indent;
   }
 
   /** Writes a value; a negative indent means one line. */

@@ -209,7 +209,10 @@ public final class GgufModel {
         if (!list.stream().allMatch(first::equals)) {
           throw metadata.refused(name, "equal in all layers, as others are not computed");
         }
-        return Math.toIntExact(first);
+        if (first != first.intValue()) {
+          throw metadata.refused(name, "a list of integers of at most " + Integer.MAX_VALUE);
+        }
+        return first.intValue();
       }
       return otherwise < 0 ? metadata.integer(name) : metadata.integer(name, otherwise);
     }

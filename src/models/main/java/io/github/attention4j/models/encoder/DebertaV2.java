@@ -101,7 +101,13 @@ final class DebertaV2 {
     int most = (int) settings.number("max_relative_positions", -1);
     most = most >= 1 ? most : positions;
     int buckets = (int) settings.number("position_buckets", -1);
-    return buckets > 0 ? new Reach(buckets, true, most) : new Reach(most, false, most);
+    int span = buckets > 0 ? buckets : most;
+    if (span > Integer.MAX_VALUE / 2) {
+      throw settings.refused(
+          buckets > 0 ? "position_buckets" : "max_relative_positions",
+          "at most " + Integer.MAX_VALUE / 2);
+    }
+    return new Reach(span, buckets > 0, most);
   }
 
   /** A list, or words separated by bars. */

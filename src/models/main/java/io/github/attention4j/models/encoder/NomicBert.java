@@ -55,13 +55,17 @@ final class NomicBert {
     settings.require("position_embedding_type", "rotary");
     Activation activation =
         old ? Activation.SILU : Family.activation(settings, "hidden_act", "silu");
-    int width = settings.integer(old ? "n_embd" : "hidden_size", 768);
+    String widthKey = old ? "n_embd" : "hidden_size";
+    int width = settings.integer(widthKey, 768);
+    if (width > Integer.MAX_VALUE / 4) {
+      throw settings.refused(widthKey, "at most " + Integer.MAX_VALUE / 4);
+    }
     String headsKey = old ? "n_head" : "num_attention_heads";
     int count = settings.integer(headsKey, 12);
     int layers = settings.integer(old ? "n_layer" : "num_hidden_layers", 12);
     int hidden = settings.integer(old ? "n_inner" : "intermediate_size", 4 * width);
     double epsilon = settings.positive(old ? "layer_norm_epsilon" : "layer_norm_eps", 1e-12);
-    int dim = Family.headDim(settings, old ? "n_embd" : "hidden_size", width, headsKey, count);
+    int dim = Family.headDim(settings, widthKey, width, headsKey, count);
     int types = settings.count("type_vocab_size", 2);
     Heads heads =
         new Heads(
@@ -128,6 +132,11 @@ final class NomicBert {
   /** The embedding table is padded to a multiple of this. */
   private static int vocabulary(Settings settings) {
     int multiple = settings.integer("pad_vocab_size_multiple", 1);
-    return Math.ceilDiv(settings.integer("vocab_size"), multiple) * multiple;
+    long rows = Math.ceilDiv(settings.integer("vocab_size"), multiple) * (long) multiple;
+    if (rows > Integer.MAX_VALUE) {
+      throw settings.refused(
+          "pad_vocab_size_multiple", "so small that no more than 2147483647 rows are needed");
+    }
+    return (int) rows;
   }
 }

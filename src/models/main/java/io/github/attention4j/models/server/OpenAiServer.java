@@ -114,6 +114,8 @@ public final class OpenAiServer implements AutoCloseable {
   /** Requests that may be parsed or refused while the queues are full. */
   private static final int DOORWAY = 64;
 
+  private static final int MOST_WAITING = 1 << 20;
+
   /**
    * Texts are computed together, while embeddings that are computed at once only share the cores,
    * so fewer of them are.
@@ -729,11 +731,15 @@ public final class OpenAiServer implements AutoCloseable {
     /**
      * Sets how many requests may wait for each model.
      *
-     * @param queue at least 0; 32 by default
+     * @param queue at least 0 and at most 1,048,576; 32 by default
      * @return this builder
-     * @throws IllegalArgumentException if it is negative
+     * @throws IllegalArgumentException if it is negative or more
      */
     public Builder queue(int queue) {
+      if (queue > MOST_WAITING) {
+        throw new IllegalArgumentException(
+            "queue must be at most " + MOST_WAITING + ": queue=" + queue);
+      }
       this.queue = atLeast(0, queue, "queue");
       return this;
     }

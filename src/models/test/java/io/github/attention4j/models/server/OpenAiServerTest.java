@@ -940,6 +940,10 @@ class OpenAiServerTest {
     assertThrows(IllegalArgumentException.class, () -> options.cacheTokens(0));
     assertThrows(IllegalArgumentException.class, () -> options.promptPart(0));
     assertThrows(IllegalArgumentException.class, () -> options.queue(-1));
+    assertEquals(
+        "queue must be at most 1048576: queue=2147483647",
+        assertThrows(IllegalArgumentException.class, () -> options.queue(Integer.MAX_VALUE))
+            .getMessage());
     assertThrows(IllegalArgumentException.class, () -> options.apiKey(" "));
     assertThrows(IllegalArgumentException.class, () -> options.port(70_000));
     IllegalArgumentException empty =

@@ -17,7 +17,10 @@ public final class Gpt2 implements Family {
     int width = settings.integer("n_embd");
     int heads = settings.integer("n_head");
     int context = settings.integer("n_positions");
-    int hidden = settings.integer("n_inner", Math.multiplyExact(4, width));
+    if (width > Integer.MAX_VALUE / 4) {
+      throw settings.refused("n_embd", "at most " + Integer.MAX_VALUE / 4);
+    }
+    int hidden = settings.integer("n_inner", 4 * width);
     double epsilon = settings.positive("layer_norm_epsilon", 1e-5);
     Activation activation = Sizes.activation(settings, "activation_function", "gelu_new");
     boolean scaled = settings.flag("scale_attn_weights", true);
