@@ -174,11 +174,16 @@ struct a4j_kernels {
   void (*pair_product)(int64_t rows, int64_t cols, int64_t depth, const float *x, int64_t x_stride_row, const float *panel,
                        const float *next, const float *bias, int accumulate, float *out, int64_t out_stride_row);
   /* Rounds a row of x to 16-bit integers, with a scale and a sum for each A4J_QUANTIZED_X columns, in the form that this tier
-     multiplies by such weights: 2 * dim + 12 * (dim / A4J_QUANTIZED_X) bytes. Columns that are not finite have the scale NaN. */
-  void (*quantize_row)(int64_t dim, const float *x, const a4j_storage *weights, void *row);
+     multiplies by such weights, widened first or not: 2 * dim + 12 * (dim / A4J_QUANTIZED_X) bytes. Columns that are not finite have
+     the scale NaN. */
+  void (*quantize_row)(int64_t dim, const float *x, const a4j_storage *weights, int widened, void *row);
   /* out[r][c] = (accumulate ? out[r][c] : 0) + bias[c] + <x[r], weight[c]> for rows of x from quantize_row, x_bytes apart; bias may be
      NULL. The bits of a result do not depend on the other rows and columns of the call. */
   a4j_quantized_fn *quantized_product[A4J_STORAGES];
+  /* out[r][c] = bias[c] + <x[r], weight[c]> with the same bits, for several rows and weights of any such storage, which are widened
+     first. Whole blocks of columns are written. NULL on tiers with dot products of bytes. */
+  void (*widened_product)(int64_t rows, int64_t cols, const void *x, int64_t x_bytes, const struct a4j_weights *weights,
+                          const float *bias, float *out, int64_t out_stride_row);
   /* One row: out = x / sqrt(mean(x^2) + epsilon) * scale * weight; weight may be NULL, out may be x. */
   void (*rms_norm)(int64_t dim, const float *x, const float *weight, float epsilon, float scale, float *out);
   /* One row: out = (x - mean) * inv_std * weight + bias; weight and bias may be NULL, out may be x. */

@@ -352,27 +352,39 @@ static void productsOnThisTier(void) {
 }
 static void shouldMultiplyByTheStoredWeights(void) { on_every_tier(productsOnThisTier); }
 
+/* A row alone is multiplied by another kernel than many rows on some tiers. */
+static void sameBitsOf(a4j_storage s, int i, int64_t rows, int64_t dim_in, int64_t dim_out, float factor) {
+  struct problem p = make(s, rows, dim_in, dim_out);
+  for (int64_t r = 0; r < rows; r++)
+    for (int64_t c = 0; c < dim_in; c++) p.x.data[r * p.x.stride + c] *= factor;
+  for (int64_t c = 0; c < dim_out; c++) p.bias.data[c] = factor < 1 ? -0.0f : p.bias.data[c];
+  CHECK_INT(run(&p), A4J_OK);
+  struct tensor once = copy_of(&p.out);
+  for (int threads = 2; threads < 6; threads++) {
+    fill(&p.out, 0);
+    p.d.threads = threads;
+    CHECK_INT(run(&p), A4J_OK);
+    CHECK(same(&p.out, &once), "storage %d: other bits on %d threads", i, threads);
+  }
+  for (int64_t r = 0; r < rows; r++) {
+    struct problem alone = p;
+    alone.d.rows = 1;
+    alone.x.data += r * p.x.stride;
+    CHECK_INT(run(&alone), A4J_OK);
+    CHECK(memcmp(p.out.data, once.data + r * once.stride, sizeof(float) * (size_t)dim_out) == 0,
+          "storage %d: row %d of %d has other bits alone", i, (int)r, (int)rows);
+  }
+  free(once.base);
+  release(&p);
+}
 static void sameBitsOnThisTier(void) {
   for (int i = 0; i < STORAGES; i++) {
-    struct problem p = make(storages[i], 75, 512, 150);
-    CHECK_INT(run(&p), A4J_OK);
-    struct tensor once = copy_of(&p.out);
-    for (int threads = 2; threads < 6; threads++) {
-      fill(&p.out, 0);
-      p.d.threads = threads;
-      CHECK_INT(run(&p), A4J_OK);
-      CHECK(same(&p.out, &once), "storage %d: other bits on %d threads", i, threads);
-    }
-    for (int64_t r = 0; r < 75; r++) {
-      struct problem alone = p;
-      alone.d.rows = 1;
-      alone.x.data += r * p.x.stride;
-      CHECK_INT(run(&alone), A4J_OK);
-      CHECK(memcmp(p.out.data, once.data + r * once.stride, sizeof(float) * 150) == 0,
-            "storage %d: row %d has other bits alone", i, (int)r);
-    }
-    free(once.base);
-    release(&p);
+    const a4j_storage s = storages[i];
+    const int64_t unit = s.scale_dtype == A4J_I8 ? A4J_QUANTIZED_SPAN : s.group;
+    sameBitsOf(s, i, 75, 512, 150, 1);
+    sameBitsOf(s, i, 10, 4096 + unit, 20, 1);
+    sameBitsOf(s, i, 9, unit, 20, 1e-38f);
+    sameBitsOf(s, i, 8, unit, 20, 1e-43f);
   }
 }
 static void shouldGiveTheSameBitsForEveryThreadCountAndNeighbour(void) { on_every_tier(sameBitsOnThisTier); }

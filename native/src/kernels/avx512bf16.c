@@ -25,8 +25,8 @@ void a4j_pair_product_avx512bf16(int64_t rows, int64_t cols, int64_t depth, cons
   pair_product(rows, cols, depth, x, x_stride_row, panel, next, bias, accumulate, out, out_stride_row);
 }
 
-void a4j_quantize_row_avx512bf16(int64_t dim, const float *x, const a4j_storage *weights, void *row) {
-  quantize_row(dim, x, weights, row);
+void a4j_quantize_row_avx512bf16(int64_t dim, const float *x, const a4j_storage *weights, int widened, void *row) {
+  quantize_row(dim, x, weights, widened, row);
 }
 
 QUANTIZED_PRODUCT(extern, a4j_quantized_i8_avx512bf16, A4J_I8)

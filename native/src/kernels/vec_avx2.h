@@ -144,6 +144,7 @@ static inline uint64_t v_nonzero_bytes(const uint8_t *p) {
 typedef __m256i vu;
 
 static inline vu u_load(const uint32_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
+static inline void u_store(uint32_t *p, vu a) { _mm256_storeu_si256((__m256i *)p, a); }
 static inline vu u_set1(uint32_t x) { return _mm256_set1_epi32((int)x); }
 static inline vu u_xor(vu a, vu b) { return _mm256_xor_si256(a, b); }
 /* Returns the low words of the products a * m and stores their high words in *high. */
@@ -162,6 +163,17 @@ static inline vu u_or_pairs(vu a, vu pairs, const int PLACE) {
 /* The low and the high four bits of each byte. */
 static inline vu u_low_nibbles(vu a) { return _mm256_and_si256(a, _mm256_set1_epi8(15)); }
 static inline vu u_high_nibbles(vu a) { return _mm256_and_si256(_mm256_srli_epi16(a, 4), _mm256_set1_epi8(15)); }
+/* The even and the odd bytes as 16-bit integers, and differences of those. */
+static inline vu u_even_bytes(vu a) { return _mm256_and_si256(a, _mm256_set1_epi32(0xff00ff)); }
+static inline vu u_odd_bytes(vu a) { return _mm256_srli_epi16(a, 8); }
+static inline vu u_sub_shorts(vu a, vu b) { return _mm256_sub_epi16(a, b); }
+/* Dot products of the two signed 16-bit integers of each lane. */
+static inline vu u_pairs(vu a, vu b) { return _mm256_madd_epi16(a, b); }
+static inline vu u_add_pairs(vu sum, vu a, vu b) {
+  const vu products = u_pairs(a, b);
+  __asm__("vpaddd %1, %0, %0" : "+x"(sum) : "x"(products));
+  return sum;
+}
 /* Signed integers to floats, and floats to the nearest integer, ties to even. */
 static inline vf v_from_int(vu a) { return _mm256_cvtepi32_ps(a); }
 static inline vu u_nearest(vf a) { return _mm256_cvtps_epi32(a); }
@@ -177,10 +189,8 @@ static inline void u_dot4(const int NARROW, vu sum[2], vu bytes, const uint32_t 
     __asm__("" : "+x"(sum[0]), "+x"(sum[1]));
     return;
   }
-  sum[1] = u_add(sum[1], _mm256_madd_epi16(_mm256_and_si256(bytes, _mm256_set1_epi32(0xff00ff)), u_set1(x[0])));
-  __asm__("" : "+x"(sum[1]));
-  sum[1] = u_add(sum[1], _mm256_madd_epi16(_mm256_srli_epi16(bytes, 8), u_set1(x[1])));
-  __asm__("" : "+x"(sum[1]));
+  sum[1] = u_add_pairs(sum[1], u_even_bytes(bytes), u_set1(x[0]));
+  sum[1] = u_add_pairs(sum[1], u_odd_bytes(bytes), u_set1(x[1]));
 }
 static inline vu u_dot4_total(const int NARROW, const vu sum[2]) {
   if (!NARROW) return sum[1];

@@ -121,6 +121,7 @@ static inline uint64_t v_nonzero_bytes(const uint8_t *p) {
 typedef uint32x4_t vu;
 
 static inline vu u_load(const uint32_t *p) { return vld1q_u32(p); }
+static inline void u_store(uint32_t *p, vu a) { vst1q_u32(p, a); }
 static inline vu u_set1(uint32_t x) { return vdupq_n_u32(x); }
 static inline vu u_xor(vu a, vu b) { return veorq_u32(a, b); }
 /* Returns the low words of the products a * m and stores their high words in *high. */
@@ -141,20 +142,27 @@ static inline vu u_or_pairs(vu a, vu pairs, const int PLACE) {
 /* The low and the high four bits of each byte. */
 static inline vu u_low_nibbles(vu a) { return vandq_u32(a, vdupq_n_u32(0x0f0f0f0f)); }
 static inline vu u_high_nibbles(vu a) { return vandq_u32(vshrq_n_u32(a, 4), vdupq_n_u32(0x0f0f0f0f)); }
+/* The even and the odd bytes as 16-bit integers, and differences of those. */
+static inline vu u_even_bytes(vu a) { return vandq_u32(a, vdupq_n_u32(0xff00ff)); }
+static inline vu u_odd_bytes(vu a) { return u_even_bytes(vshrq_n_u32(a, 8)); }
+static inline vu u_sub_shorts(vu a, vu b) {
+  return vreinterpretq_u32_u16(vsubq_u16(vreinterpretq_u16_u32(a), vreinterpretq_u16_u32(b)));
+}
+/* Dot products of the two signed 16-bit integers of each lane, and those added to a sum. */
+static inline vu u_pairs(vu a, vu b) {
+  const int16x8_t x = vreinterpretq_s16_u32(a), y = vreinterpretq_s16_u32(b);
+  return vreinterpretq_u32_s32(vpaddq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(y)), vmull_high_s16(x, y)));
+}
+static inline vu u_add_pairs(vu sum, vu a, vu b) { return u_add(sum, u_pairs(a, b)); }
 /* Signed integers to floats, and floats to the nearest integer, ties to even. */
 static inline vf v_from_int(vu a) { return vcvtq_f32_s32(vreinterpretq_s32_u32(a)); }
 static inline vu u_nearest(vf a) { return vreinterpretq_u32_s32(vcvtnq_s32_f32(a)); }
 /* Dot products of bytes; see vec_sse2.h. */
-static inline vu u_madd(vu a, vu b) {
-  const int16x8_t x = vreinterpretq_s16_u32(a), y = vreinterpretq_s16_u32(b);
-  return vreinterpretq_u32_s32(vpaddq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(y)), vmull_high_s16(x, y)));
-}
 enum { U_NARROW = 0 };
 static inline void u_dot4(const int NARROW, vu sum[2], vu bytes, const uint32_t x[2]) {
   (void)NARROW;
-  const vu even = vdupq_n_u32(0xff00ff);
-  sum[0] = u_add(sum[0], u_madd(vandq_u32(bytes, even), u_set1(x[0])));
-  sum[1] = u_add(sum[1], u_madd(vandq_u32(vshrq_n_u32(bytes, 8), even), u_set1(x[1])));
+  sum[0] = u_add_pairs(sum[0], u_even_bytes(bytes), u_set1(x[0]));
+  sum[1] = u_add_pairs(sum[1], u_odd_bytes(bytes), u_set1(x[1]));
 }
 static inline vu u_dot4_total(const int NARROW, const vu sum[2]) {
   (void)NARROW;

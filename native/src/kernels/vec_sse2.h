@@ -170,6 +170,7 @@ static inline uint64_t v_nonzero_bytes(const uint8_t *p) {
 typedef __m128i vu;
 
 static inline vu u_load(const uint32_t *p) { return _mm_loadu_si128((const __m128i *)p); }
+static inline void u_store(uint32_t *p, vu a) { _mm_storeu_si128((__m128i *)p, a); }
 static inline vu u_set1(uint32_t x) { return _mm_set1_epi32((int)x); }
 static inline vu u_xor(vu a, vu b) { return _mm_xor_si128(a, b); }
 /* Returns the low words of the products a * m and stores their high words in *high. */
@@ -188,6 +189,20 @@ static inline vu u_or_pairs(vu a, vu pairs, const int PLACE) {
 /* The low and the high four bits of each byte. */
 static inline vu u_low_nibbles(vu a) { return _mm_and_si128(a, _mm_set1_epi8(15)); }
 static inline vu u_high_nibbles(vu a) { return _mm_and_si128(_mm_srli_epi16(a, 4), _mm_set1_epi8(15)); }
+/* The even and the odd bytes as 16-bit integers, and differences of those. */
+static inline vu u_even_bytes(vu a) { return _mm_and_si128(a, _mm_set1_epi32(0xff00ff)); }
+static inline vu u_odd_bytes(vu a) { return _mm_srli_epi16(a, 8); }
+static inline vu u_sub_shorts(vu a, vu b) { return _mm_sub_epi16(a, b); }
+/*
+ * Dot products of the two signed 16-bit integers of each lane, and those added to a sum. The empty assembly keeps the compiler from adding
+ * many products as a tree, which needs more registers than there are.
+ */
+static inline vu u_pairs(vu a, vu b) { return _mm_madd_epi16(a, b); }
+static inline vu u_add_pairs(vu sum, vu a, vu b) {
+  sum = u_add(sum, u_pairs(a, b));
+  __asm__("" : "+x"(sum));
+  return sum;
+}
 /* Signed integers to floats, and floats to the nearest integer, ties to even. */
 static inline vf v_from_int(vu a) { return _mm_cvtepi32_ps(a); }
 static inline vu u_nearest(vf a) { return _mm_cvtps_epi32(a); }
@@ -195,16 +210,13 @@ static inline vu u_nearest(vf a) { return _mm_cvtps_epi32(a); }
  * u_dot4 adds dot products of the four unsigned bytes of each lane with four integers v, |v| <= 32512, the same for all lanes, to two
  * accumulators, whose total is exact. A tier may have a shorter way for 16 bytes below 16, U_NARROW, whose accumulators begin at 0.
  * u_store_limbs writes A4J_LANES integers in the form that u_dot4 reads, two words for four of them: here 16 bits each, even
- * positions before odd ones. The empty assembly keeps the compiler from adding the products as a tree, which needs more registers
- * than there are.
+ * positions before odd ones.
  */
 enum { U_NARROW = 0 };
 static inline void u_dot4(const int NARROW, vu sum[2], vu bytes, const uint32_t x[2]) {
   (void)NARROW;
-  sum[1] = u_add(sum[1], _mm_madd_epi16(_mm_and_si128(bytes, _mm_set1_epi32(0xff00ff)), u_set1(x[0])));
-  __asm__("" : "+x"(sum[1]));
-  sum[1] = u_add(sum[1], _mm_madd_epi16(_mm_srli_epi16(bytes, 8), u_set1(x[1])));
-  __asm__("" : "+x"(sum[1]));
+  sum[1] = u_add_pairs(sum[1], u_even_bytes(bytes), u_set1(x[0]));
+  sum[1] = u_add_pairs(sum[1], u_odd_bytes(bytes), u_set1(x[1]));
 }
 static inline vu u_dot4_total(const int NARROW, const vu sum[2]) {
   (void)NARROW;
