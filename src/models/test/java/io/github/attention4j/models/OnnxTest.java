@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.attention4j.DType;
+import io.github.attention4j.Sequences;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.io.SafeTensors;
 import java.io.ByteArrayOutputStream;
@@ -61,6 +62,45 @@ class OnnxTest {
   void shouldSeeByTheProductThatAWeightIsTransposed() throws Exception {
     write(Form.REWRITTEN, writer -> {});
     assertArrayEquals(fromCheckpoint(), fromOnnx());
+  }
+
+  /** A bias of one element is not a constant of the formula. */
+  @Test
+  void shouldScoreByOneLabel() throws Exception {
+    float[] weight = new float[64];
+    for (int i = 0; i < weight.length; i++) {
+      weight[i] = (i % 7 - 3) / 8f;
+    }
+    Addition head =
+        writer -> {
+          writer.floats("classifier.weight", weight, 64, 1);
+          writer.floats("classifier.bias", new float[] {0.3f}, 1);
+          List<String> product = List.of("product");
+          writer.node(
+              "MatMul", "/classifier/Gemm_MatMul", List.of("x", "classifier.weight"), product);
+          writer.node(
+              "Add", "/classifier/Gemm_Add", List.of("product", "classifier.bias"), List.of("y"));
+          writer.output("logits");
+        };
+    write(Form.REWRITTEN, head);
+    try (TextClassifier classifier = TextClassifier.open(directory);
+        Arena arena = Arena.ofConfined()) {
+      Tensor hidden = classifier.encoder().encode(arena, TEXT);
+      Tensor pooled = classifier.encoder().pool(arena, hidden, Sequences.ofLengths(TEXT.length));
+      double expected = 0.3f;
+      for (int i = 0; i < weight.length; i++) {
+        expected += weight[i] * pooled.getFloat(0, i);
+      }
+      assertEquals(expected, classifier.logits(List.of(TEXT), null).getFirst()[0], 1e-5);
+    }
+    Files.delete(directory.resolve("config.json"));
+    write(
+        Form.TRANSPOSED,
+        writer -> {
+          writer.floats("other.bias", new float[] {0.3f}, 1);
+          writer.node("Add", "/other", List.of("a", "other.bias"), List.of("b"));
+        });
+    refuses("the graph computes with weights that the family does not have: other.bias");
   }
 
   @Test

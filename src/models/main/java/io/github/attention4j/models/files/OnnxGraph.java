@@ -25,6 +25,7 @@ public final class OnnxGraph {
           "Concat",
           "Constant",
           "ConstantOfShape",
+          "Conv",
           "Cos",
           "CumSum",
           "DequantizeLinear",
@@ -81,7 +82,7 @@ public final class OnnxGraph {
           "Xor",
           "IsNaN");
 
-  /** What sentence-transformers' exports pool and normalize with. */
+  /** What the exports of sentence-transformers and of classifiers pool and normalize with. */
   private static final Set<String> POOLING_OPERATORS = Set.of("ReduceL2", "ReduceMax", "ReduceSum");
 
   private static final Set<String> OUTPUTS =
@@ -116,7 +117,9 @@ public final class OnnxGraph {
     Set<String> unknown = new TreeSet<>();
     for (OnnxFile.Node node : file.nodes()) {
       boolean standard = node.domain().isEmpty() || node.domain().equals("ai.onnx");
-      boolean pools = poolsItself() && POOLING_OPERATORS.contains(node.operator());
+      boolean pools =
+          (poolsItself() || file.outputs().contains("logits"))
+              && POOLING_OPERATORS.contains(node.operator());
       if (!standard || !pools && !OPERATORS.contains(node.operator())) {
         unknown.add(node.domain() + (standard ? "" : ".") + node.operator());
       }
@@ -137,7 +140,7 @@ public final class OnnxGraph {
 
   /**
    * Refuses a graph that scales scores, adds or multiplies differently from the family: every
-   * scalar constant of the graph must occur in the family's formulas.
+   * scalar constant of the graph must occur in the family's formulas, or be a bias.
    *
    * @param layers how many there are
    * @param headDim of a head
@@ -184,7 +187,8 @@ public final class OnnxGraph {
         if (value == null
             || value.count() != 1
             || value.type() == OnnxFile.Type.I64
-            || input.endsWith("_scale")) {
+            || input.endsWith("_scale")
+            || OnnxWeights.isBias(value)) {
           continue;
         }
         double number = value.number(0);

@@ -187,6 +187,11 @@ public final class OnnxWeights {
     return rank - 1;
   }
 
+  /** Whether a value is a bias, even if it has one element, as that of one label has. */
+  static boolean isBias(OnnxFile.Value value) {
+    return value.name().endsWith(".bias") && value.shape().length == 1;
+  }
+
   /** Whether there is a tensor with this name. */
   boolean contains(String name) {
     return weights.containsKey(name);
@@ -383,7 +388,7 @@ public final class OnnxWeights {
       boolean isWeight =
           switch (value.type()) {
             case F32, F16, BF16, F64, I8, U8 ->
-                value.count() > 1
+                (value.count() > 1 || isBias(value))
                     && !value.name().contains("inv_freq")
                     && !value.name().endsWith("_scale")
                     && !value.name().endsWith("_zero_point");
