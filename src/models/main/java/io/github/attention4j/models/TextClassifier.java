@@ -26,14 +26,25 @@ import java.util.function.IntUnaryOperator;
  * <p>For batches, memory and threads see {@link TextEncoder}.
  */
 public final class TextClassifier implements AutoCloseable {
+  private static final String TASK = "ForSequenceClassification";
+  private static final List<String> OTHER_TASKS =
+      List.of(
+          "ForTokenClassification",
+          "ForQuestionAnswering",
+          "ForMultipleChoice",
+          "ForNextSentencePrediction");
+
   private final TextEncoder encoder;
   private final TextInput input;
   private final List<String> labels;
+  private final boolean independent;
 
-  private TextClassifier(TextEncoder encoder, TextInput input, List<String> labels) {
+  private TextClassifier(
+      TextEncoder encoder, TextInput input, List<String> labels, boolean independent) {
     this.encoder = encoder;
     this.input = input;
     this.labels = labels;
+    this.independent = independent;
   }
 
   /**
@@ -41,8 +52,9 @@ public final class TextClassifier implements AutoCloseable {
    *
    * @param labels the names of the labels
    * @param logits for each label
-   * @param probabilities for each label: the softmax of the logits; the sigmoid if there is one
-   *     label
+   * @param probabilities for each label: the softmax of the logits; the sigmoid of each if there is
+   *     one label, or several that may hold at once ({@code problem_type} is {@code
+   *     multi_label_classification})
    * @param tokens how many tokens were read
    * @param dropped how many tokens were cut off because the text exceeds the model's limit
    */
@@ -145,6 +157,8 @@ public final class TextClassifier implements AutoCloseable {
     public TextClassifier open() throws IOException {
       ModelFiles files = ModelFiles.of(directory);
       Settings settings = files.settings("config.json");
+      requireClassifiesTexts(settings);
+      boolean independent = independent(settings);
       TextEncoder encoder = files.openEncoder(false, storage);
       try {
         if (!encoder.hasClassifier()) {
@@ -160,7 +174,7 @@ public final class TextClassifier implements AutoCloseable {
         TextInput input =
             files.has("tokenizer.json") ? TextInput.open(files, null, encoder, 0, refuses) : null;
         TextClassifier classifier =
-            new TextClassifier(encoder, input, labels(settings, encoder.labels()));
+            new TextClassifier(encoder, input, labels(settings, encoder.labels()), independent);
         encoder = null;
         return classifier;
       } finally {
@@ -169,6 +183,28 @@ public final class TextClassifier implements AutoCloseable {
         }
       }
     }
+  }
+
+  /** Refuses heads for other tasks, whose tensors may have the same names. */
+  private static void requireClassifiesTexts(Settings settings) {
+    List<String> architectures = settings.texts("architectures");
+    boolean otherwise =
+        architectures.stream().anyMatch(name -> OTHER_TASKS.stream().anyMatch(name::endsWith));
+    if (otherwise && architectures.stream().noneMatch(name -> name.endsWith(TASK))) {
+      throw settings.refused("architectures", "of a model " + TASK);
+    }
+  }
+
+  private static boolean independent(Settings settings) {
+    String type = settings.text("problem_type", "single_label_classification");
+    return switch (type) {
+      case "multi_label_classification" -> true;
+      case "single_label_classification", "regression" -> false;
+      default ->
+          throw settings.refused(
+              "problem_type",
+              "single_label_classification, multi_label_classification or regression");
+    };
   }
 
   private static List<String> labels(Settings settings, int count) {
@@ -272,7 +308,12 @@ public final class TextClassifier implements AutoCloseable {
       TextInput.Cut cut = cuts.get(i);
       float[] own = logits.get(i);
       results.add(
-          new Result(labels, own, probabilities(own), cut.encoding().length(), cut.dropped()));
+          new Result(
+              labels,
+              own,
+              independent ? sigmoids(own) : probabilities(own),
+              cut.encoding().length(),
+              cut.dropped()));
     }
     return List.copyOf(results);
   }
@@ -316,11 +357,10 @@ public final class TextClassifier implements AutoCloseable {
    * @return their softmax; the sigmoid if there is one
    */
   public static float[] probabilities(float[] logits) {
-    float[] probabilities = new float[logits.length];
     if (logits.length == 1) {
-      probabilities[0] = sigmoid(logits[0]);
-      return probabilities;
+      return sigmoids(logits);
     }
+    float[] probabilities = new float[logits.length];
     double most = Double.NEGATIVE_INFINITY;
     for (float logit : logits) {
       most = Math.max(most, logit);
@@ -335,8 +375,12 @@ public final class TextClassifier implements AutoCloseable {
     return probabilities;
   }
 
-  static float sigmoid(float x) {
-    return (float) (1 / (1 + Math.exp(-(double) x)));
+  private static float[] sigmoids(float[] logits) {
+    float[] sigmoids = new float[logits.length];
+    for (int i = 0; i < logits.length; i++) {
+      sigmoids[i] = (float) (1 / (1 + Math.exp(-(double) logits[i])));
+    }
+    return sigmoids;
   }
 
   /** Releases the memory. Waits for calls that are running; closing again is a no-op. */

@@ -72,6 +72,49 @@ class EncoderSettingsTest {
         "the head's tensors are missing for bert", () -> TextClassifier.open(directory));
   }
 
+  @Test
+  void shouldLetLabelsHoldAtOnce() throws Exception {
+    GoldenCopy copy = GoldenCopy.of("bert_cross_encoder", directory);
+    copy.weights(
+        tensors -> {
+          Tensor weight = tensors.get("classifier.weight");
+          Tensor three = Tensor.allocate(Arena.ofAuto(), DType.F32, 3, weight.size(1));
+          for (int i = 0; i < 3; i++) {
+            three.slice(0, i, 1).copyFrom(weight);
+          }
+          tensors.put("classifier.weight", three);
+          tensors.put("classifier.bias", Tensor.of(Arena.ofAuto(), new float[] {-1, 0, 2}, 3));
+        });
+    String config = Files.readString(directory.resolve("config.json"));
+    Files.writeString(
+        directory.resolve("config.json"),
+        config
+            .replaceAll("(?s)\"(id2label|label2id)\": \\{.*?\\},", "")
+            .replace(
+                "\"model_type\"",
+                "\"problem_type\": \"multi_label_classification\"," + " \"model_type\""));
+    try (TextClassifier classifier = TextClassifier.open(directory)) {
+      TextClassifier.Result result = classifier.classify("Bread.");
+      for (int i = 0; i < 3; i++) {
+        double expected = 1 / (1 + Math.exp(-(double) result.logits()[i]));
+        assertEquals(expected, result.probabilities()[i], 1e-6);
+      }
+      assertEquals("LABEL_2", result.label());
+    }
+    copy.edit("config.json", "multi_label_classification", "ranking");
+    GoldenCopy.refuses("problem_type must be", () -> TextClassifier.open(directory));
+  }
+
+  /** These heads have the tensors of a classifier of texts. */
+  @Test
+  void shouldRefuseHeadsOfOtherTasks() throws Exception {
+    GoldenCopy copy = GoldenCopy.of("modernbert_classifier", directory);
+    copy.edit("config.json", "ForSequenceClassification", "ForTokenClassification");
+    GoldenCopy.refuses(
+        "architectures must be of a model ForSequenceClassification",
+        () -> TextClassifier.open(directory));
+  }
+
   // ---- Positions ----
 
   /** A padding token inside a text has the padding token's own position. */
