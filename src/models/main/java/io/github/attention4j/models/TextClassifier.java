@@ -164,9 +164,7 @@ public final class TextClassifier implements AutoCloseable {
         if (!encoder.hasClassifier()) {
           throw new IllegalArgumentException(
               directory
-                  + " must have a classification head: id2label has "
-                  + encoder.spec().labels()
-                  + " labels, and the head's tensors are "
+                  + " must have a classification head: the head's tensors are "
                   + (encoder.spec().classifier() == null ? "not known" : "missing")
                   + " for "
                   + encoder.family());
@@ -232,6 +230,16 @@ public final class TextClassifier implements AutoCloseable {
    */
   public List<String> labels() {
     return labels;
+  }
+
+  /**
+   * Returns the most tokens of a text, or of two texts read together, that are read; special ones
+   * included.
+   *
+   * @return from the model's files; without a tokenizer what the positions of the model allow
+   */
+  public int maxTokens() {
+    return input == null ? encoder.maxTokens() : input.limit();
   }
 
   /**

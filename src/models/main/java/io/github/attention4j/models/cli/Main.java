@@ -6,6 +6,7 @@ import io.github.attention4j.A4j;
 import io.github.attention4j.models.CausalLm;
 import io.github.attention4j.models.Reranker;
 import io.github.attention4j.models.Sampler;
+import io.github.attention4j.models.TextClassifier;
 import io.github.attention4j.models.TextEmbedder;
 import io.github.attention4j.models.server.EmbeddingSource;
 import io.github.attention4j.models.server.OpenAiServer;
@@ -241,12 +242,20 @@ public final class Main {
         }
       }
       case RERANKER -> {
-        try (Reranker model = Reranker.open(path)) {
-          row("family", model.classifier().encoder().family());
-          row("kind", "reranker");
-          row("parameters", grouped(model.classifier().encoder().parameters()));
-          row("tokens", "at most " + grouped(model.classifier().encoder().maxTokens()));
-          row("size", size(model.classifier().encoder().weightFiles()));
+        try (TextClassifier model = TextClassifier.open(path)) {
+          boolean scores = model.labels().size() == 1;
+          if (scores) {
+            // It may refuse how scores are computed.
+            Reranker.open(path).close();
+          }
+          row("family", model.encoder().family());
+          row("kind", scores ? "reranker" : "classifier");
+          if (!scores) {
+            row("labels", String.join(", ", model.labels()));
+          }
+          row("parameters", grouped(model.encoder().parameters()));
+          row("tokens", "at most " + grouped(model.maxTokens()));
+          row("size", size(model.encoder().weightFiles()));
         }
       }
       case EMBEDDER -> {

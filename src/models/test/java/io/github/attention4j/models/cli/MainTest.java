@@ -336,8 +336,20 @@ class MainTest {
     assertTrue(out().contains("kind        embedding model"), out());
     assertEquals(0, run("", "info", RERANKER), err());
     assertTrue(out().contains("kind        reranker"), out());
+    assertTrue(out().contains("tokens      at most 48" + System.lineSeparator()), out());
     assertEquals(0, run("", "info"), err());
     assertTrue(out().contains("threads"), out());
+  }
+
+  @Test
+  void shouldNameTheLabelsOfAClassifier(@TempDir Path directory) throws IOException {
+    Path classifier = MODELS.resolve("encoder/bert_classifier");
+    for (String name : List.of("config.json", "model.safetensors")) {
+      Files.copy(classifier.resolve(name), directory.resolve(name));
+    }
+    assertEquals(0, run("", "info", directory), err());
+    assertTrue(out().contains("kind        classifier"), out());
+    assertTrue(out().contains("labels      LABEL_0, LABEL_1, LABEL_2"), out());
   }
 
   @Test
