@@ -65,6 +65,12 @@ record Pipeline(
    */
   static Pipeline read(ModelFiles files, int width) throws IOException {
     if (!files.hasModules()) {
+      Settings config = files.settings("config.json");
+      if (config.texts("architectures").stream().anyMatch(name -> name.contains("ColBERT"))) {
+        throw config.refused(
+            "architectures",
+            "of a model with one vector for a text: late interaction (ColBERT) is not supported");
+      }
       return meanAndNormalize(width);
     }
     Path directory = files.root();

@@ -276,6 +276,9 @@ class TextEmbedderTest {
     says("sparse encoder (SPLADE)", () -> TextEmbedder.open(directory));
     modules("{\"idx\":0,\"path\":\"../..\",\"type\":\"x.Pooling\"}");
     says("path must be inside the directory", () -> TextEmbedder.open(directory));
+    Files.delete(directory.resolve("modules.json"));
+    edit("config.json", "\"BertModel\"", "\"HF_ColBERT\"");
+    says("late interaction (ColBERT) is not supported", () -> TextEmbedder.open(directory));
   }
 
   @Test
