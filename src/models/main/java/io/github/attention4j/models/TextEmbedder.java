@@ -327,7 +327,9 @@ public final class TextEmbedder implements AutoCloseable {
       settings.require("model_type", "SentenceTransformer");
       Settings named = settings.object("prompts");
       for (String name : named.keys()) {
-        prompts.put(name, named.text(name));
+        if (named.has(name)) {
+          prompts.put(name, named.text(name));
+        }
       }
       String name = settings.text("default_prompt_name", null);
       if (name != null && !prompts.containsKey(name)) {

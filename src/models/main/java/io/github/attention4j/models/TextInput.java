@@ -22,13 +22,21 @@ final class TextInput implements AutoCloseable {
   private final int limit;
   private final boolean fromLeft;
   private final boolean lowerCase;
+  private final boolean typed;
   private final boolean refuses;
 
-  TextInput(Tokenizer tokenizer, int limit, boolean fromLeft, boolean lowerCase, boolean refuses) {
+  private TextInput(
+      Tokenizer tokenizer,
+      int limit,
+      boolean fromLeft,
+      boolean lowerCase,
+      boolean typed,
+      boolean refuses) {
     this.tokenizer = tokenizer;
     this.limit = limit;
     this.fromLeft = fromLeft;
     this.lowerCase = lowerCase;
+    this.typed = typed;
     this.refuses = refuses;
   }
 
@@ -59,11 +67,14 @@ final class TextInput implements AutoCloseable {
     if (!side.equals("left") && !side.equals("right")) {
       throw config.refused("truncation_side", "left or right");
     }
+    // Models are given what the tokenizer's configuration lists; token types are 0 otherwise.
+    List<String> names = config.texts("model_input_names");
+    boolean typed = names.isEmpty() || names.contains("token_type_ids");
     int most = (int) Math.clamp(limit, 1, encoder.maxTokens());
     Tokenizer own = tokenizer != null ? tokenizer : files.openTokenizer();
     try {
       requireFit(own, encoder);
-      TextInput input = new TextInput(own, most, side.equals("left"), lowerCase, refuses);
+      TextInput input = new TextInput(own, most, side.equals("left"), lowerCase, typed, refuses);
       own = null;
       return input;
     } finally {
@@ -170,7 +181,9 @@ final class TextInput implements AutoCloseable {
           "text must have at least 1 token: tokens=0, and the tokenizer adds no special tokens");
     }
     Encoding cut = encoding.truncated(limit, fromLeft);
-    return new Cut(cut, encoding.length() - cut.length());
+    int[] types = typed ? cut.types() : new int[cut.length()];
+    return new Cut(
+        new Encoding(cut.tokens(), types, cut.parts()), encoding.length() - cut.length());
   }
 
   @Override

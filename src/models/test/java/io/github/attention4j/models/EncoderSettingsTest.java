@@ -3,6 +3,7 @@ package io.github.attention4j.models;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.attention4j.DType;
@@ -13,7 +14,9 @@ import java.lang.foreign.Arena;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -220,6 +223,39 @@ class EncoderSettingsTest {
     }
   }
 
+  @ParameterizedTest
+  @ValueSource(strings = {"bert.", "0.auto_model.", "encoder.model."})
+  void shouldReadWeightsBelowAnyPrefix(String prefix) throws Exception {
+    GoldenCopy copy = GoldenCopy.of("bert", directory);
+    float[] expected = hidden(TEXT);
+    copy.weights(
+        tensors -> {
+          Map<String, Tensor> bare = new LinkedHashMap<>(tensors);
+          tensors.clear();
+          bare.forEach((name, tensor) -> tensors.put(prefix + name, tensor));
+        });
+    assertArrayEquals(expected, hidden(TEXT));
+  }
+
+  /** A tokenizer may give types that the model never gets. */
+  @Test
+  void shouldGiveTheModelWhatTheTokenizersConfigurationLists() throws Exception {
+    GoldenCopy copy = GoldenCopy.of("bert_cross_encoder", directory);
+    float typed;
+    try (Reranker reranker = Reranker.open(directory)) {
+      typed = reranker.score("Who repairs the engine?", List.of("Bread."))[0];
+    }
+    copy.edit("tokenizer_config.json", "\"token_type_ids\",", "");
+    try (Reranker reranker = Reranker.open(directory);
+        HuggingFaceTokenizer tokenizer =
+            HuggingFaceTokenizer.open(directory.resolve("tokenizer.json"))) {
+      float score = reranker.score("Who repairs the engine?", List.of("Bread."))[0];
+      int[] tokens = tokenizer.encodePair("Who repairs the engine?", "Bread.").tokens();
+      assertEquals(reranker.scoreTokens(List.of(tokens), null)[0], score);
+      assertNotEquals(typed, score);
+    }
+  }
+
   // ---- sentence-transformers ----
 
   @Test
@@ -275,6 +311,7 @@ class EncoderSettingsTest {
   void shouldReadWhatNewerFilesOfModulesSay() throws Exception {
     GoldenCopy copy = GoldenCopy.of("bert_st_dense", directory);
     float[] expected = vector();
+    copy.edit("config_sentence_transformers.json", "\"prompts\": {", "\"prompts\": {\"q\": null,");
     String features = "\"module_input_name\": \"sentence_embedding\"";
     copy.edit("2_Dense/config.json", "{", "{" + features + ", \"module_output_name\": null, ");
     Files.createDirectory(directory.resolve("3_Normalize"));

@@ -22,9 +22,25 @@ final class EncoderWeights {
   EncoderWeights(Checkpoint checkpoint, EncoderSpec spec, WeightReader reader) {
     this.checkpoint = checkpoint;
     this.reader = reader;
-    // A checkpoint of a model with a head has the prefix; one of the bare model does not.
-    this.prefix =
-        contains(spec.prefix() + spec.embedding().word() + ".weight") ? spec.prefix() : "";
+    this.prefix = prefix(spec);
+  }
+
+  /**
+   * A checkpoint of a model with a head has the family's prefix, and one of the bare model has
+   * none. Models that were saved as a part of another have a prefix of their own.
+   */
+  private String prefix(EncoderSpec spec) {
+    String word = spec.embedding().word() + ".weight";
+    if (contains(spec.prefix() + word)) {
+      return spec.prefix();
+    }
+    List<String> ends =
+        contains(word)
+            ? List.of()
+            : checkpoint.names().stream().filter(name -> name.endsWith("." + word)).toList();
+    return ends.size() == 1
+        ? ends.getFirst().substring(0, ends.getFirst().length() - word.length())
+        : "";
   }
 
   private boolean contains(String name) {
