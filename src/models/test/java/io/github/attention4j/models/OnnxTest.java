@@ -43,7 +43,9 @@ class OnnxTest {
     /** As the quantizer of ONNX Runtime rewrites Gemm: transposed, under the old name. */
     REWRITTEN,
     /** Not transposed, with a scale for each row. */
-    ROW_SCALES
+    ROW_SCALES,
+    /** In float16. */
+    HALF
   }
 
   @Test
@@ -56,6 +58,29 @@ class OnnxTest {
   void shouldFindWeightsByTheirBiases() throws Exception {
     write(Form.NAMED_BY_BIAS, writer -> {});
     assertArrayEquals(fromCheckpoint(), fromOnnx());
+  }
+
+  /** The constants of the formulas are rounded like the weights. */
+  @Test
+  void shouldReadHalfPrecision() throws Exception {
+    float[] constants = {0.25f, (float) Math.sqrt(2), (float) Math.sqrt(4), 1.2e-7f, -65_504};
+    write(
+        Form.HALF,
+        writer -> {
+          for (int i = 0; i < constants.length; i++) {
+            writer.halves("c" + i, new float[] {constants[i]});
+            writer.node("Mul", "/" + i, List.of("x", "c" + i), List.of("y" + i));
+          }
+        });
+    assertArrayEquals(fromCheckpoint(), fromOnnx(), 0.05f);
+    Files.delete(directory.resolve("config.json"));
+    write(
+        Form.HALF,
+        writer -> {
+          writer.halves("scale", new float[] {0.26f});
+          writer.node("Mul", "/scores/Mul", List.of("x", "scale"), List.of("y"));
+        });
+    refuses("a number that the family's formulas do not have: Mul /scores/Mul with 0.26");
   }
 
   @Test
@@ -379,7 +404,10 @@ class OnnxTest {
     long out = tensor.size(0);
     String product = module + "_product";
     String node = form == Form.NAMED_BY_BIAS ? "" : "/" + module.replace('.', '/') + "/MatMul";
-    if (form == Form.REWRITTEN) {
+    if (form == Form.HALF) {
+      writer.halves(renamed, values, in, out);
+      writer.node("MatMul", node, List.of("x", renamed), List.of(product));
+    } else if (form == Form.REWRITTEN) {
       writer.floats(name, values, in, out);
       String rewritten = node.replace("/MatMul", "/Gemm_MatMul");
       writer.node("MatMul", rewritten, List.of("x", name), List.of(product));

@@ -11,6 +11,7 @@ import java.util.Map;
 final class OnnxWriter {
   private static final int FLOAT = 1;
   private static final int UINT8 = 2;
+  private static final int FLOAT16 = 10;
 
   private final ByteArrayOutputStream graph = new ByteArrayOutputStream();
 
@@ -58,6 +59,14 @@ final class OnnxWriter {
       raw.putFloat(value);
     }
     tensor(name, FLOAT, raw.array(), shape);
+  }
+
+  void halves(String name, float[] values, long... shape) {
+    ByteBuffer raw = ByteBuffer.allocate(2 * values.length).order(ByteOrder.LITTLE_ENDIAN);
+    for (float value : values) {
+      raw.putShort(Float.floatToFloat16(value));
+    }
+    tensor(name, FLOAT16, raw.array(), shape);
   }
 
   void unsigned(String name, byte[] values, long... shape) {

@@ -192,10 +192,14 @@ public final class OnnxGraph {
           continue;
         }
         double number = value.number(0);
+        boolean half = value.type() == OnnxFile.Type.F16;
+        // Exporters round constants to float16 too, an epsilon up to about 1e-7.
+        double rounding = half ? 1e-3 : 1e-6;
+        double smallest = half ? 2e-4 : 1e-6;
         // Masks hide keys with a number of this size.
-        boolean fits = Math.abs(number) > 1e30;
+        boolean fits = Math.abs(number) > (half ? 65_000 : 1e30);
         for (double each : known) {
-          fits |= Math.abs(number - each) <= 1e-6 * Math.max(Math.abs(each), 1e-6);
+          fits |= Math.abs(number - each) <= rounding * Math.max(Math.abs(each), smallest);
         }
         if (!fits) {
           throw new IllegalArgumentException(
