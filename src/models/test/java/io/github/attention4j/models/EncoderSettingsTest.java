@@ -184,6 +184,21 @@ class EncoderSettingsTest {
     assertArrayEquals(expected, hidden(TEXT));
   }
 
+  @ParameterizedTest
+  @CsvSource({"eurobert, 250000.0", "qwen3_embedding, 1000000"})
+  void shouldReadTheRotaryBaseWhereNewerConfigurationsHaveIt(String model, String base)
+      throws Exception {
+    GoldenCopy copy = GoldenCopy.of(model, directory);
+    float[] expected = hidden(TEXT);
+    copy.edit(
+        "config.json",
+        "\"rope_theta\": " + base,
+        "\"rope_theta\": 7.0, \"rope_parameters\": {\"rope_type\": \"default\", \"rope_theta\": "
+            + base
+            + "}");
+    assertArrayEquals(expected, hidden(TEXT));
+  }
+
   @Test
   void shouldTurnLocalLayersLikeGlobalOnesIfTheirBaseIsNull() throws Exception {
     GoldenCopy copy = GoldenCopy.of("modernbert", directory);

@@ -29,7 +29,7 @@ final class EuroBert {
             : Family.headDim(settings, "hidden_size", width, "num_attention_heads", count);
     Settings rope = settings.object("rope_parameters");
     rope.require("rope_type", "default");
-    double theta = settings.positive("rope_theta", rope.positive("rope_theta", 250_000));
+    double theta = rope.positive("rope_theta", settings.positive("rope_theta", 250_000));
     settings.require("rope_scaling", null);
     Heads heads =
         new Heads(

@@ -126,7 +126,7 @@ final class NomicBert {
     }
     Settings rope = settings.object("rope_parameters");
     rope.require("rope_type", "default");
-    return settings.positive("rope_theta", rope.positive("rope_theta", 1000));
+    return rope.positive("rope_theta", settings.positive("rope_theta", 1000));
   }
 
   /** The embedding table is padded to a multiple of this. */

@@ -18,7 +18,7 @@ final class Qwen3 {
     int count = settings.integer("num_attention_heads", 32);
     Settings rope = settings.object("rope_parameters");
     rope.require("rope_type", "default");
-    double theta = settings.positive("rope_theta", rope.positive("rope_theta", 10_000));
+    double theta = rope.positive("rope_theta", settings.positive("rope_theta", 10_000));
     settings.require("rope_scaling", null);
     Heads heads =
         new Heads(
