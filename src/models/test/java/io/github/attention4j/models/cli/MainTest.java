@@ -61,11 +61,12 @@ class MainTest {
       words[i] = arguments[i].toString();
     }
     return new Main(
-            new ByteArrayInputStream(input.getBytes(StandardCharsets.UTF_8)),
-            new PrintStream(out, false, StandardCharsets.UTF_8),
-            new PrintStream(err, true, StandardCharsets.UTF_8),
-            false,
-            false)
+            new Console(
+                new ByteArrayInputStream(input.getBytes(StandardCharsets.UTF_8)),
+                new PrintStream(out, false, StandardCharsets.UTF_8),
+                new PrintStream(err, true, StandardCharsets.UTF_8),
+                false,
+                false))
         .run(words);
   }
 
@@ -315,11 +316,12 @@ class MainTest {
           };
       Main main =
           new Main(
-              new ByteArrayInputStream("a\na\n".getBytes(StandardCharsets.UTF_8)),
-              new PrintStream(closed, false, StandardCharsets.UTF_8),
-              new PrintStream(err, true, StandardCharsets.UTF_8),
-              false,
-              false);
+              new Console(
+                  new ByteArrayInputStream("a\na\n".getBytes(StandardCharsets.UTF_8)),
+                  new PrintStream(closed, false, StandardCharsets.UTF_8),
+                  new PrintStream(err, true, StandardCharsets.UTF_8),
+                  false,
+                  false));
       err.reset();
       assertEquals(1, main.run(command, model.toString()));
       assertEquals("the output could not be written\n", err());
