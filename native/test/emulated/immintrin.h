@@ -39,6 +39,7 @@ EMULATED __m512i e_loadu_si512(const void *p) {
   memcpy(&r, p, 64);
   return r;
 }
+EMULATED void e_storeu_si512(void *p, __m512i a) { memcpy(p, &a, 64); }
 EMULATED __m512 e_maskz_loadu_ps(__mmask16 m, const void *p) {
   float f[16] = {0};
   for (int i = 0; i < 16; i++)
@@ -230,6 +231,7 @@ EMULATED __m512i e_dpbusd_epi32(__m512i c, __m512i a, __m512i b) {
                                                  x[4 * i + 2] * y[4 * i + 2] + x[4 * i + 3] * y[4 * i + 3]));
   return (__m512i)r;
 }
+EMULATED __m512i e_sub_epi16(__m512i a, __m512i b) { return (__m512i)((eus)a - (eus)b); }
 EMULATED __m512i e_madd_epi16(__m512i a, __m512i b) {
   es x = (es)a, y = (es)b;
   ei r;
@@ -402,6 +404,8 @@ EMULATED __m512 e_unpackhi_ps(__m512 a, __m512 b) {
 #define _mm512_srli_epi32 e_srli_epi32
 #define _mm512_srli_epi64 e_srli_epi64
 #define _mm512_storeu_ps e_storeu_ps
+#define _mm512_storeu_si512 e_storeu_si512
+#define _mm512_sub_epi16 e_sub_epi16
 #define _mm512_sub_ps e_sub_ps
 #define _mm512_ternarylogic_epi32 e_ternarylogic_epi32
 #define _mm512_test_epi32_mask e_test_epi32_mask
