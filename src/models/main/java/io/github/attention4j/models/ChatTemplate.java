@@ -7,11 +7,8 @@ import com.hubspot.jinjava.interpret.Context;
 import com.hubspot.jinjava.interpret.JinjavaInterpreter;
 import com.hubspot.jinjava.interpret.RenderResult;
 import com.hubspot.jinjava.interpret.TemplateError;
-import com.hubspot.jinjava.lib.fn.ELFunctionDefinition;
 import com.hubspot.jinjava.tree.Node;
-import io.github.attention4j.models.chat.JsonFilter;
 import io.github.attention4j.models.chat.PythonEngine;
-import io.github.attention4j.models.chat.PythonMethods;
 import io.github.attention4j.models.chat.TemplateFunctions;
 import io.github.attention4j.models.chat.TemplateSource;
 import java.util.LinkedHashMap;
@@ -22,7 +19,7 @@ import java.util.Set;
 
 /**
  * The template with which a model expects conversations to be written: Jinja as rendered by Hugging
- * Face's Transformers ({@code apply_chat_template}), run by Jinjava.
+ * Face's Transformers ({@code apply_chat_template}), run by Jinjava with Jinja's expressions.
  *
  * <pre>{@code
  * ChatTemplate template = ChatTemplate.of(source, "<s>", "</s>");
@@ -44,7 +41,7 @@ public final class ChatTemplate {
   private static final int MOST_ELEMENTS = 100_000;
   private static final int MOST_DEPTH = 20;
 
-  private static final Jinjava ENGINE = engine();
+  private static final Jinjava ENGINE = new PythonEngine(config(new Deadline()));
 
   private final String source;
   private final String bosToken;
@@ -67,15 +64,9 @@ public final class ChatTemplate {
    */
   public static ChatTemplate of(String source, String bosToken, String eosToken) {
     Objects.requireNonNull(source, "source");
-    // Jinja drops one newline at the end of a template.
-    String trimmed = source.endsWith("\n") ? source.substring(0, source.length() - 1) : source;
     String prepared;
     try {
-      prepared =
-          TemplateSource.prepare(
-              trimmed,
-              name -> ENGINE.getGlobalContext().getFilter(name) != null,
-              name -> ENGINE.getGlobalContext().getExpTest(name) != null);
+      prepared = TemplateSource.prepare(source, PythonEngine::hasFilter, PythonEngine::hasTest);
     } catch (IllegalArgumentException e) {
       throw failure(e.getMessage(), e);
     }
@@ -129,7 +120,7 @@ public final class ChatTemplate {
   private static ChatTemplateException failure(String message, Throwable cause) {
     for (Throwable e = cause; e != null; e = e.getCause()) {
       if (e instanceof TemplateFunctions.RaisedException raised) {
-        return new ChatTemplateException(raised.getMessage(), cause);
+        return new ChatTemplateException(raised.text(), cause);
       }
     }
     return new ChatTemplateException("chat template cannot be rendered: " + message, cause);
@@ -152,8 +143,6 @@ public final class ChatTemplate {
 
   private static JinjavaConfig config(Deadline deadline) {
     return JinjavaConfig.newBuilder()
-        .withTrimBlocks(true)
-        .withLstripBlocks(true)
         .withNestedInterpretationEnabled(false)
         .withFailOnUnknownTokens(false)
         .withMaxOutputSize(MOST_CHARACTERS)
@@ -164,37 +153,15 @@ public final class ChatTemplate {
         .withMaxRenderDepth(MOST_DEPTH)
         .withEnableRecursiveMacroCalls(true)
         .withMaxMacroRecursionDepth(MOST_DEPTH)
-        .withElResolver(PythonMethods.resolver())
         .withInterperterFactory(new PythonEngine.Interpreters())
         .withNodePreProcessor(deadline::check)
         .withDisabled(
             Map.of(Context.Library.TAG, Set.of("include", "extends", "import", "from", "do")))
         .withLegacyOverrides(
             LegacyOverrides.newBuilder()
-                .withEvaluateMapKeys(true)
-                .withIterateOverMapKeys(true)
-                .withUsePyishObjectMapper(true)
-                .withUseNaturalOperatorPrecedence(true)
-                .withParseWhitespaceControlStrictly(true)
                 .withAllowAdjacentTextNodes(true)
-                .withUseTrimmingForNotesAndExpressions(true)
-                .withKeepNullableLoopValues(true)
+                .withParseWhitespaceControlStrictly(true)
                 .build())
         .build();
-  }
-
-  private static Jinjava engine() {
-    Jinjava engine = new PythonEngine(config(new Deadline()));
-    engine.registerFunction(
-        new ELFunctionDefinition(
-            "", "raise_exception", TemplateFunctions.class, "raiseException", Object.class));
-    engine.registerFunction(
-        new ELFunctionDefinition(
-            "", "strftime_now", TemplateFunctions.class, "strftimeNow", String.class));
-    engine.registerFunction(
-        new ELFunctionDefinition(
-            "", "range", TemplateFunctions.class, "range", Object.class, Object[].class));
-    engine.registerFilter(new JsonFilter());
-    return engine;
   }
 }

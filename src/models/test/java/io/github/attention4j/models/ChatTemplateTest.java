@@ -1,13 +1,22 @@
 package io.github.attention4j.models;
 
+import static org.junit.jupiter.api.Assertions.assertDoesNotThrow;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.DynamicTest.dynamicTest;
 
+import io.github.attention4j.internal.Json;
+import java.io.InputStream;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.DynamicTest;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.TestFactory;
+import org.junit.jupiter.api.function.Executable;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -101,6 +110,43 @@ class ChatTemplateTest {
     assertEquals(wanted, ChatTemplate.of(template, "<s>", "</s>").render(MESSAGES, true, Map.of()));
   }
 
+  /** Jinja 3.1's texts and errors, with the settings of Transformers. */
+  @TestFactory
+  Stream<DynamicTest> shouldWriteWhatJinjaWrote() throws Exception {
+    byte[] cases;
+    try (InputStream stream = ChatTemplateTest.class.getResourceAsStream("/jinja.json")) {
+      cases = stream.readAllBytes();
+    }
+    Map<String, Object> message = new LinkedHashMap<>();
+    message.put("role", "user");
+    message.put("content", "Hi");
+    message.put("none", null);
+    message.put("id", "abcdefghi");
+    message.put("d", Map.of("a", 1));
+    return ((List<?>) Json.parse(cases))
+        .stream()
+            .map(each -> (Map<?, ?>) each)
+            .map(
+                each ->
+                    dynamicTest(
+                        (String) each.get("template"), () -> assertWrites(each, List.of(message))));
+  }
+
+  private static void assertWrites(Map<?, ?> wanted, List<Map<String, Object>> messages) {
+    String template = (String) wanted.get("template");
+    Executable render =
+        () ->
+            assertEquals(
+                wanted.get("text"),
+                ChatTemplate.of(template, "<s>", "</s>")
+                    .render(messages, true, Map.of("n", 3, "x", true)));
+    if (wanted.containsKey("error")) {
+      assertThrows(ChatTemplateException.class, render);
+    } else {
+      assertDoesNotThrow(render);
+    }
+  }
+
   @Test
   void shouldDropBlocksAndTheirLines() {
     String template =
@@ -184,8 +230,6 @@ class ChatTemplateTest {
         "{% if 'a' is nosuchtest %}{% endif %}",
         "{% nosuchtag %}",
         "{% for m in messages recursive %}{% endfor %}",
-        "{% for m in messages if m.role == 'x' %}{{ m }}{% else %}none{% endfor %}",
-        "{% for m in messages if m.role == 'x' else 'y' %}{% endfor %}",
         "{{ (1] }}",
         "{{ 1) }}",
       })
@@ -211,6 +255,8 @@ class ChatTemplateTest {
         "{% macro f(m) %}{{ m.x.y }}{% endmacro %}{{ f(messages[0]) }} § m.x",
         "{{ foo[1:] }} § foo",
         "{{ foo + 1 }} § foo",
+        "{% set y = foo %}{{ y * 2 }} § foo",
+        "{{ (1 if false) + 1 }} § the inline if without else",
         "{{ 'a' + foo }} § foo",
         "{{ [1] + foo }} § foo",
         "{{ 1 - messages[0].name }} § messages[0].name",
@@ -235,13 +281,13 @@ class ChatTemplateTest {
   @CsvSource(
       delimiter = '§',
       value = {
-        "{{ none + 1 }} § none",
-        "{{ 1 < none }} § none",
-        "{% set y = foo %}{{ y * 2 }} § y",
-        "{{ (1 if false) + 1 }} § (false ? 1 : null)",
+        "{{ none + 1 }} § operator + cannot combine NoneType and int",
+        "{{ 1 < none }} § values of the types int and NoneType have no order",
+        "{{ 'a' + 1 }} § operator + cannot combine str and int",
+        "{{ [1] + (1, 2) }} § operator + cannot combine list and tuple",
       })
-  void shouldRefuseToComputeWithNone(String template, String none) {
-    assertEquals("chat template computes with none: " + none + " is none", refusal(template));
+  void shouldRefuseToComputeWithOtherTypes(String template, String what) {
+    assertEquals("chat template has a wrong type of value: " + what, refusal(template));
   }
 
   /** The results of Jinja 3.1. */
@@ -279,8 +325,26 @@ class ChatTemplateTest {
         refusal("{{ messages | tojson(indent=2147483647) }}"));
   }
 
+  @ParameterizedTest
+  @ValueSource(
+      strings = {
+        "{% set ns = namespace(s='x') %}{% for i in range(99) %}{% set ns.s = ns.s + ns.s %}"
+            + "{% endfor %}",
+        "{% set ns = namespace(s=[1]) %}{% for i in range(99) %}{% set ns.s = ns.s + ns.s %}"
+            + "{% endfor %}",
+        "{{ 'x' * 9999999999 }}",
+        "{{ [1] * 9999999999 }}",
+        "{{ 9223372036854775807 + 1 }}",
+        "{{ 10 ** 100 }}",
+        "{{ messages.append(1) }}",
+      })
+  void shouldRefuseValuesThatAreTooLarge(String template) {
+    assertTrue(refusal(template).length() < 300);
+  }
+
   @Test
   void shouldSayWhatTheTemplateRaises() {
+    assertEquals("50% off", refusal("{{ raise_exception('50% off') }}"));
     assertEquals("no system role", refusal("{{ raise_exception('no ' ~ 'system role') }}"));
   }
 

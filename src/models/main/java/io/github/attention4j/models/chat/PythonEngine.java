@@ -2,24 +2,26 @@ package io.github.attention4j.models.chat;
 
 import com.hubspot.jinjava.Jinjava;
 import com.hubspot.jinjava.JinjavaConfig;
-import com.hubspot.jinjava.el.TruthyTypeConverter;
 import com.hubspot.jinjava.interpret.Context;
 import com.hubspot.jinjava.interpret.InterpreterFactory;
 import com.hubspot.jinjava.interpret.JinjavaInterpreter;
-import com.hubspot.jinjava.lib.filter.Filter;
-import java.util.Objects;
-import jinjava.de.odysseus.el.ExpressionFactoryImpl;
-import jinjava.de.odysseus.el.tree.TreeStore;
-import jinjava.de.odysseus.el.tree.impl.Cache;
+import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
+import jinjava.javax.el.ELContext;
 import jinjava.javax.el.ExpressionFactory;
+import jinjava.javax.el.MethodExpression;
+import jinjava.javax.el.ValueExpression;
 
 /**
- * A Jinjava engine that writes values like Python: {@code True}, {@code [1, None]}, {@code 2.0}.
+ * A Jinjava engine with Jinja's expressions: Jinjava splits a template into texts, expressions and
+ * tags and renders them; expressions, filters, tests and methods are this package's.
  */
 public final class PythonEngine extends Jinjava {
-  private static final int CACHED_EXPRESSIONS = 1000;
+  private static final int CACHED_EXPRESSIONS = 2000;
 
-  private final ExpressionFactory expressions;
+  private static final Map<String, Expression> PARSED = new ConcurrentHashMap<>();
+
+  private final ExpressionFactory expressions = new Expressions();
 
   /**
    * Creates an engine.
@@ -28,25 +30,118 @@ public final class PythonEngine extends Jinjava {
    */
   public PythonEngine(JinjavaConfig config) {
     super(config);
-    expressions =
-        new ExpressionFactoryImpl(
-            new TreeStore(new StrictSyntax(), new Cache(CACHED_EXPRESSIONS)), new Converter());
-    registerFilter(new StringFilter());
+    registerTag(new PythonTags.If());
+    registerTag(new PythonTags.For());
+    registerTag(new PythonTags.Set());
+    registerTag(new PythonTags.Macro());
+  }
+
+  /** Whether there is a filter of this name. */
+  public static boolean hasFilter(String name) {
+    return PythonFilters.has(name);
+  }
+
+  /** Whether there is a test of this name. */
+  public static boolean hasTest(String name) {
+    return PythonTests.has(name);
   }
 
   @Override
   public ExpressionFactory getExpressionFactory() {
-    // Null during the superclass's constructor, which needs no interpreters.
     return expressions;
   }
 
-  /** Converts operands to text for operators such as {@code ~}. */
-  private static final class Converter extends TruthyTypeConverter {
-    private static final long serialVersionUID = 1L;
+  /** Parses an expression, unless it was parsed before. */
+  static Expression parsed(String text) {
+    Expression known = PARSED.get(text);
+    if (known != null) {
+      return known;
+    }
+    Expression expression = ExpressionParser.parse(text);
+    if (PARSED.size() >= CACHED_EXPRESSIONS) {
+      PARSED.clear();
+    }
+    PARSED.put(text, expression);
+    return expression;
+  }
+
+  /** What Jinjava evaluates expressions with. */
+  private static final class Expressions extends ExpressionFactory {
+    @Override
+    public ValueExpression createValueExpression(ELContext context, String text, Class<?> type) {
+      // Jinjava writes #{ before expressions and } after them.
+      return new Value(text.substring(2, text.length() - 1));
+    }
 
     @Override
-    protected String coerceToString(Object value) {
-      return Objects.requireNonNullElseGet(PythonText.of(value), () -> super.coerceToString(value));
+    public ValueExpression createValueExpression(Object value, Class<?> type) {
+      throw new UnsupportedOperationException("values are no expressions");
+    }
+
+    @Override
+    public MethodExpression createMethodExpression(
+        ELContext context, String text, Class<?> type, Class<?>[] parameters) {
+      throw new UnsupportedOperationException("methods are called in expressions");
+    }
+
+    @Override
+    public Object coerceToType(Object value, Class<?> type) {
+      return value;
+    }
+  }
+
+  private static final class Value extends ValueExpression {
+    private static final long serialVersionUID = 1L;
+
+    private final String text;
+
+    Value(String text) {
+      this.text = text;
+    }
+
+    @Override
+    public Object getValue(ELContext context) {
+      return parsed(text).evaluate(JinjavaInterpreter.getCurrent());
+    }
+
+    @Override
+    public void setValue(ELContext context, Object value) {
+      throw new UnsupportedOperationException("expressions are not assigned to");
+    }
+
+    @Override
+    public boolean isReadOnly(ELContext context) {
+      return true;
+    }
+
+    @Override
+    public Class<?> getType(ELContext context) {
+      return Object.class;
+    }
+
+    @Override
+    public Class<?> getExpectedType() {
+      return Object.class;
+    }
+
+    @Override
+    public String getExpressionString() {
+      return text;
+    }
+
+    @Override
+    public boolean equals(Object other) {
+      return other instanceof Value value && value.text.equals(text);
+    }
+
+    @Override
+    public int hashCode() {
+      return text.hashCode();
+    }
+
+    @Override
+    public boolean isLiteralText() {
+      return false;
     }
   }
 
@@ -75,20 +170,7 @@ public final class PythonEngine extends Jinjava {
 
     @Override
     public String getAsString(Object value) {
-      return Objects.requireNonNullElseGet(PythonText.of(value), () -> super.getAsString(value));
-    }
-  }
-
-  /** {@code string}: Python's {@code str}. */
-  private static final class StringFilter implements Filter {
-    @Override
-    public String getName() {
-      return "string";
-    }
-
-    @Override
-    public Object filter(Object value, JinjavaInterpreter interpreter, String... arguments) {
-      return interpreter.getAsString(value);
+      return Python.text(value);
     }
   }
 }

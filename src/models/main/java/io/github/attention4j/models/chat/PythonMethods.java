@@ -1,89 +1,110 @@
 package io.github.attention4j.models.chat;
 
-import com.hubspot.jinjava.el.ext.JinjavaListELResolver;
-import com.hubspot.jinjava.lib.exptest.ExpTest;
-import com.hubspot.jinjava.lib.filter.Filter;
 import com.hubspot.jinjava.util.ForLoop;
-import java.beans.FeatureDescriptor;
+import io.github.attention4j.models.chat.TemplateFunctions.RaisedException;
 import java.util.ArrayList;
-import java.util.Iterator;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
-import jinjava.javax.el.ArrayELResolver;
-import jinjava.javax.el.BeanELResolver;
-import jinjava.javax.el.CompositeELResolver;
-import jinjava.javax.el.ELContext;
-import jinjava.javax.el.ELException;
-import jinjava.javax.el.ELResolver;
-import jinjava.javax.el.MapELResolver;
+import java.util.Set;
+import java.util.function.Predicate;
 
 /**
- * The methods that templates may call on strings, lists and dictionaries: Python's, but no Java
- * methods.
+ * The methods that templates may call on strings, lists and dictionaries: those of Python that
+ * change nothing, and no Java methods.
  */
-public final class PythonMethods extends ELResolver {
+final class PythonMethods {
+  private static final Set<String> OF_TEXT =
+      Set.of(
+          "capitalize",
+          "casefold",
+          "count",
+          "endswith",
+          "find",
+          "format",
+          "index",
+          "isalnum",
+          "isalpha",
+          "isdigit",
+          "islower",
+          "isspace",
+          "isupper",
+          "join",
+          "ljust",
+          "lower",
+          "lstrip",
+          "partition",
+          "removeprefix",
+          "removesuffix",
+          "replace",
+          "rfind",
+          "rjust",
+          "rpartition",
+          "rsplit",
+          "rstrip",
+          "split",
+          "splitlines",
+          "startswith",
+          "strip",
+          "title",
+          "upper",
+          "zfill");
+
+  private static final Set<String> OF_MAP = Set.of("copy", "get", "items", "keys", "values");
+
+  private static final Set<String> OF_LIST = Set.of("copy", "count", "index");
+
+  /** Methods that change a value, which Transformers does not allow. */
+  private static final Set<String> CHANGES =
+      Set.of(
+          "append",
+          "clear",
+          "extend",
+          "insert",
+          "pop",
+          "popitem",
+          "remove",
+          "reverse",
+          "setdefault",
+          "sort",
+          "update");
+
   private PythonMethods() {}
 
-  /** Limits expressions to values, Python's methods on them, and the loop variable. */
-  public static ELResolver resolver() {
-    CompositeELResolver resolver = new CompositeELResolver();
-    resolver.add(new PythonMethods());
-    resolver.add(new ArrayELResolver(true));
-    resolver.add(new JinjavaListELResolver(true));
-    resolver.add(new MapELResolver(false));
-    resolver.add(new EngineResolver());
-    return resolver;
-  }
-
-  /**
-   * The loop variable and Jinjava's own objects for filters and tests, whose methods may be called.
-   */
-  private static final class EngineResolver extends BeanELResolver {
-    EngineResolver() {
-      super(true);
-    }
-
-    @Override
-    public Object getValue(ELContext context, Object base, Object property) {
-      return base instanceof ForLoop && !"class".equals(property)
-          ? super.getValue(context, base, property)
-          : null;
-    }
-
-    @Override
-    public Object invoke(
-        ELContext context, Object base, Object method, Class<?>[] types, Object[] arguments) {
-      return isOfEngine(base, String.valueOf(method))
-          ? super.invoke(context, base, method, types, arguments)
-          : null;
+  /** A method and the value that it belongs to. */
+  record Bound(Object base, String name) {
+    Object call(Arguments arguments) {
+      Object[] args = arguments.positional().toArray();
+      if (CHANGES.contains(name)) {
+        throw new RaisedException("chat templates must not change values: method " + name);
+      }
+      return switch (base) {
+        case ForLoop loop -> PythonTags.cycle(loop, arguments);
+        case CharSequence text -> text(text.toString(), name, arguments);
+        case Map<?, ?> map -> map(map, name, arguments);
+        case List<?> list -> list(list, name, args);
+        default -> throw unknown(base, name);
+      };
     }
   }
 
-  private static boolean isOfEngine(Object base, String method) {
-    return (base instanceof ForLoop && method.equals("cycle"))
-        || (base instanceof Filter && method.equals("filter"))
-        || (base instanceof ExpTest && method.startsWith("evaluate"));
-  }
-
-  @Override
-  public Object invoke(
-      ELContext context, Object base, Object method, Class<?>[] types, Object[] arguments) {
-    String name = String.valueOf(method);
-    if (base == null || isOfEngine(base, name)) {
-      return null;
-    }
-    context.setPropertyResolved(true);
-    Object[] args = arguments == null ? new Object[0] : arguments;
+  /** Whether a value has a method of this name. */
+  static boolean has(Object base, String name) {
     return switch (base) {
-      case CharSequence text -> text(text.toString(), name, args);
-      case Map<?, ?> map -> map(map, name, args);
-      case List<?> list -> list(list, name, args);
-      default -> throw unknown(base, name);
+      case CharSequence text -> OF_TEXT.contains(name);
+      case Map<?, ?> map -> OF_MAP.contains(name) || CHANGES.contains(name) && !isList(name);
+      case List<?> list -> OF_LIST.contains(name) || CHANGES.contains(name) && isList(name);
+      default -> false;
     };
   }
 
-  private static Object text(String text, String name, Object[] args) {
+  private static boolean isList(String change) {
+    return !Set.of("popitem", "setdefault", "update").contains(change);
+  }
+
+  private static Object text(String text, String name, Arguments arguments) {
+    Object[] args = arguments.positional().toArray();
     return switch (name) {
       case "strip" -> strip(text, characters(args), true, true);
       case "lstrip" -> strip(text, characters(args), true, false);
@@ -91,69 +112,96 @@ public final class PythonMethods extends ELResolver {
       case "upper" -> text.toUpperCase(Locale.ROOT);
       case "lower" -> text.toLowerCase(Locale.ROOT);
       case "title" -> title(text);
-      case "capitalize" ->
-          text.isEmpty()
-              ? text
-              : text.substring(0, 1).toUpperCase(Locale.ROOT)
-                  + text.substring(1).toLowerCase(Locale.ROOT);
-      case "startswith" -> text.startsWith(string(args, 0));
-      case "endswith" -> text.endsWith(string(args, 0));
+      case "capitalize" -> capitalized(text);
+      case "startswith" -> any(args, text::startsWith);
+      case "endswith" -> any(args, text::endsWith);
       case "find" -> (long) text.indexOf(string(args, 0));
       case "rfind" -> (long) text.lastIndexOf(string(args, 0));
       case "count" -> count(text, string(args, 0));
       case "replace" -> replace(text, args);
       case "split" -> split(text, args, false);
       case "rsplit" -> split(text, args, true);
-      case "splitlines" -> new ArrayList<Object>(text.lines().toList());
+      case "splitlines" -> lines(text);
+      case "removeprefix" ->
+          text.startsWith(string(args, 0)) ? text.substring(string(args, 0).length()) : text;
+      case "removesuffix" ->
+          text.endsWith(string(args, 0))
+              ? text.substring(0, text.length() - string(args, 0).length())
+              : text;
+      case "partition", "rpartition" -> partition(text, string(args, 0), name.equals("rpartition"));
+      case "index" -> {
+        if (!text.contains(string(args, 0))) {
+          throw new RaisedException("substring not found");
+        }
+        yield (long) text.indexOf(string(args, 0));
+      }
+      case "format" -> PythonText.formatted(text, arguments);
+      case "casefold" -> text.toLowerCase(Locale.ROOT);
+      case "ljust" -> text + fill(text, args);
+      case "rjust" -> fill(text, args) + text;
+      case "zfill" -> {
+        int sign = text.startsWith("-") || text.startsWith("+") ? 1 : 0;
+        yield text.substring(0, sign)
+            + fill(text, new Object[] {args[0], "0"})
+            + text.substring(sign);
+      }
+      case "isalpha" -> !text.isEmpty() && text.codePoints().allMatch(Character::isLetter);
+      case "isalnum" -> !text.isEmpty() && text.codePoints().allMatch(Character::isLetterOrDigit);
       case "isdigit" -> !text.isEmpty() && text.chars().allMatch(Character::isDigit);
       case "isspace" -> !text.isEmpty() && text.chars().allMatch(PythonMethods::isSpace);
       case "isupper" ->
           !text.equals(text.toLowerCase(Locale.ROOT)) && text.equals(text.toUpperCase(Locale.ROOT));
       case "islower" ->
           !text.equals(text.toUpperCase(Locale.ROOT)) && text.equals(text.toLowerCase(Locale.ROOT));
-      case "join" -> String.join(text, ((List<?>) args[0]).stream().map(String::valueOf).toList());
+      case "join" -> {
+        List<String> parts = new ArrayList<>();
+        for (Object each : Python.elements(args[0])) {
+          parts.add(string(new Object[] {each}, 0));
+        }
+        yield String.join(text, parts);
+      }
       default -> throw unknown(text, name);
     };
   }
 
-  private static Object map(Map<?, ?> map, String name, Object[] args) {
+  private static Object map(Map<?, ?> map, String name, Arguments arguments) {
     return switch (name) {
       case "get" -> {
-        Object value = map.get(args[0]);
-        yield value == null && !map.containsKey(args[0]) && args.length > 1 ? args[1] : value;
+        Object key = arguments.of("key", "default").get(0, "key");
+        yield map.containsKey(key) ? map.get(key) : arguments.get(1, "default", null);
       }
-      case "items" -> {
-        List<Object> items = new ArrayList<>();
-        map.forEach(
-            (key, value) -> {
-              List<Object> item = new ArrayList<>();
-              item.add(key);
-              item.add(value);
-              items.add(item);
-            });
-        yield items;
-      }
+      case "items" -> items(map);
       case "keys" -> new ArrayList<Object>(map.keySet());
       case "values" -> new ArrayList<Object>(map.values());
+      case "copy" -> new LinkedHashMap<Object, Object>(map);
       default -> throw unknown(map, name);
     };
   }
 
-  @SuppressWarnings("unchecked") // Jinjava's lists hold objects, and the given ones are read-only.
+  /** The keys and values of a dictionary. */
+  static List<Object> items(Map<?, ?> map) {
+    List<Object> items = new ArrayList<>();
+    map.forEach((key, value) -> items.add(Tuple.of(key, value)));
+    return items;
+  }
+
   private static Object list(List<?> list, String name, Object[] args) {
     return switch (name) {
-      case "append" -> {
-        ((List<Object>) list).add(args[0]);
-        yield null;
+      case "index" -> {
+        for (int i = 0; i < list.size(); i++) {
+          if (Python.equal(list.get(i), args[0])) {
+            yield (long) i;
+          }
+        }
+        throw new RaisedException("a list has no element that is asked for");
       }
-      case "pop" -> list.remove(args.length == 0 ? list.size() - 1 : integer(args[0]));
-      case "index" -> (long) list.indexOf(args[0]);
-      case "count" -> list.stream().filter(args[0]::equals).count();
+      case "count" -> list.stream().filter(each -> Python.equal(each, args[0])).count();
+      case "copy" -> new ArrayList<Object>(list);
       default -> throw unknown(list, name);
     };
   }
 
-  private static ELException unknown(Object base, String name) {
+  private static RaisedException unknown(Object base, String name) {
     String kind =
         switch (base) {
           case CharSequence text -> "strings";
@@ -161,32 +209,69 @@ public final class PythonMethods extends ELResolver {
           case List<?> list -> "lists";
           default -> "this value";
         };
-    return new ELException(kind + " have no method " + name);
+    return new RaisedException(kind + " have no method " + name);
   }
 
   private static String string(Object[] args, int index) {
     if (index < args.length && args[index] instanceof CharSequence text) {
       return text.toString();
     }
-    throw new ELException("argument " + (index + 1) + " must be a string");
+    throw new RaisedException("argument " + (index + 1) + " must be a string");
   }
 
   private static int integer(Object value) {
     if (value instanceof Number number) {
       return number.intValue();
     }
-    throw new ELException("an argument must be an integer: it is " + value);
+    throw new RaisedException("an argument must be an integer: it is " + value);
+  }
+
+  private static boolean any(Object[] args, Predicate<String> holds) {
+    return args.length > 0 && args[0] instanceof List<?> list
+        ? list.stream().anyMatch(each -> holds.test(string(new Object[] {each}, 0)))
+        : holds.test(string(args, 0));
+  }
+
+  private static String fill(String text, Object[] args) {
+    long missing = Python.index(args[0]) - Python.length(text);
+    return (String) Python.multiply(args.length > 1 ? string(args, 1) : " ", Math.max(0, missing));
+  }
+
+  private static Tuple partition(String text, String separator, boolean last) {
+    int at = last ? text.lastIndexOf(separator) : text.indexOf(separator);
+    if (at < 0) {
+      return last ? Tuple.of("", "", text) : Tuple.of(text, "", "");
+    }
+    return Tuple.of(text.substring(0, at), separator, text.substring(at + separator.length()));
+  }
+
+  /** The lines of a text without their ends. */
+  static List<Object> lines(String text) {
+    List<Object> lines = new ArrayList<>();
+    int start = 0;
+    for (int i = 0; i < text.length(); i++) {
+      char c = text.charAt(i);
+      if ("\n\r\u000b\f\u001c\u001d\u001e\u0085\u2028\u2029".indexOf(c) >= 0) {
+        lines.add(text.substring(start, i));
+        i += c == '\r' && i + 1 < text.length() && text.charAt(i + 1) == '\n' ? 1 : 0;
+        start = i + 1;
+      }
+    }
+    if (start < text.length()) {
+      lines.add(text.substring(start));
+    }
+    return lines;
   }
 
   private static String characters(Object[] args) {
     return args.length == 0 || args[0] == null ? null : string(args, 0);
   }
 
-  private static boolean isSpace(int c) {
+  static boolean isSpace(int c) {
     return Character.isWhitespace(c) || Character.isSpaceChar(c) || c == 0x85;
   }
 
-  private static String strip(String text, String characters, boolean left, boolean right) {
+  static String strip(String text, String characters, boolean left, boolean right) {
     int from = 0;
     int to = text.length();
     while (left && from < to && stripped(text.charAt(from), characters)) {
@@ -200,6 +285,13 @@ public final class PythonMethods extends ELResolver {
 
   private static boolean stripped(char c, String characters) {
     return characters == null ? isSpace(c) : characters.indexOf(c) >= 0;
+  }
+
+  static String capitalized(String text) {
+    return text.isEmpty()
+        ? text
+        : text.substring(0, 1).toUpperCase(Locale.ROOT)
+            + text.substring(1).toLowerCase(Locale.ROOT);
   }
 
   private static String title(String text) {
@@ -243,20 +335,40 @@ public final class PythonMethods extends ELResolver {
     return out.append(text.substring(from)).toString();
   }
 
+  private static List<Object> words(String text, int most, boolean fromRight) {
+    List<Object> words = new ArrayList<>();
+    String rest = strip(text, null, !fromRight, fromRight);
+    while (!rest.isEmpty()) {
+      int end = fromRight ? rest.length() - 1 : 0;
+      while (end >= 0 && end < rest.length() && !isSpace(rest.charAt(end))) {
+        end += fromRight ? -1 : 1;
+      }
+      if (words.size() == most || end < 0 || end == rest.length()) {
+        words.add(fromRight ? 0 : words.size(), rest);
+        break;
+      }
+      words.add(
+          fromRight ? 0 : words.size(),
+          fromRight ? rest.substring(end + 1) : rest.substring(0, end));
+      rest =
+          strip(
+              fromRight ? rest.substring(0, end) : rest.substring(end),
+              null,
+              !fromRight,
+              fromRight);
+    }
+    return words;
+  }
+
   private static List<Object> split(String text, Object[] args, boolean fromRight) {
     List<Object> parts = new ArrayList<>();
     int most = args.length > 1 ? integer(args[1]) : -1;
     if (args.length == 0 || args[0] == null) {
-      for (String part : strip(text, null, true, true).split("\\s+")) {
-        if (!part.isEmpty()) {
-          parts.add(part);
-        }
-      }
-      return parts;
+      return words(text, most, fromRight);
     }
     String separator = string(args, 0);
     if (separator.isEmpty()) {
-      throw new ELException("the separator of split must not be empty");
+      throw new RaisedException("the separator of split must not be empty");
     }
     String rest = text;
     while (most != 0) {
@@ -279,35 +391,5 @@ public final class PythonMethods extends ELResolver {
       parts.add(rest);
     }
     return parts;
-  }
-
-  // ---- Properties: handled by the resolvers of maps and lists ----
-
-  @Override
-  public Object getValue(ELContext context, Object base, Object property) {
-    return null;
-  }
-
-  @Override
-  public Class<?> getType(ELContext context, Object base, Object property) {
-    return null;
-  }
-
-  @Override
-  public void setValue(ELContext context, Object base, Object property, Object value) {}
-
-  @Override
-  public boolean isReadOnly(ELContext context, Object base, Object property) {
-    return true;
-  }
-
-  @Override
-  public Iterator<FeatureDescriptor> getFeatureDescriptors(ELContext context, Object base) {
-    return null;
-  }
-
-  @Override
-  public Class<?> getCommonPropertyType(ELContext context, Object base) {
-    return Object.class;
   }
 }

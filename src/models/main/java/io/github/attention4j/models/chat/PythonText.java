@@ -1,12 +1,21 @@
 package io.github.attention4j.models.chat;
 
 import java.math.BigDecimal;
+import java.math.RoundingMode;
 import java.util.Collection;
+import java.util.List;
 import java.util.Map;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 
 /** Python's texts of values: {@code str} and {@code repr}. */
-public final class PythonText {
+final class PythonText {
   private static final int MOST_DEPTH = 100;
+
+  private static final Pattern FIELD = Pattern.compile("\\{\\{|\\}\\}|\\{(\\w*)\\}|[{}]");
+
+  private static final Pattern PERCENT =
+      Pattern.compile("%([-0 +]*)(\\d*)(?:\\.(\\d+))?([sdrfxi%])");
 
   private PythonText() {}
 
@@ -15,7 +24,7 @@ public final class PythonText {
    *
    * @return null for any other value
    */
-  public static String of(Object value) {
+  static String of(Object value) {
     return switch (value) {
       case Boolean flag -> flag ? "True" : "False";
       case Double number -> number(number);
@@ -33,6 +42,7 @@ public final class PythonText {
     }
     return switch (value) {
       case null -> "None";
+      case Undefined undefined -> "Undefined";
       case Map<?, ?> map -> {
         StringBuilder out = new StringBuilder("{");
         map.forEach(
@@ -44,11 +54,12 @@ public final class PythonText {
         yield out.append('}').toString();
       }
       case Collection<?> list -> {
-        StringBuilder out = new StringBuilder("[");
+        boolean tuple = list instanceof Tuple;
+        StringBuilder out = new StringBuilder(tuple ? "(" : "[");
         list.forEach(
             element ->
                 out.append(out.length() > 1 ? ", " : "").append(represented(element, depth + 1)));
-        yield out.append(']').toString();
+        yield out.append(tuple ? (list.size() == 1 ? ",)" : ")") : "]").toString();
       }
       case Boolean flag -> flag ? "True" : "False";
       case Double number -> number(number);
@@ -104,5 +115,136 @@ public final class PythonText {
       }
     }
     return out.append(quote).toString();
+  }
+
+  /** The value of a string literal with its quotes. */
+  static String unescaped(String literal) {
+    StringBuilder out = new StringBuilder();
+    int end = literal.length() - 1;
+    for (int i = 1; i < end; i++) {
+      char c = literal.charAt(i);
+      if (c != '\\' || i + 1 == end) {
+        out.append(c);
+        continue;
+      }
+      c = literal.charAt(++i);
+      int digits = c == 'x' ? 2 : c == 'u' ? 4 : c == 'U' ? 8 : 0;
+      if (digits > 0) {
+        String hex = literal.substring(i + 1, Math.min(end, i + 1 + digits));
+        if (!hex.matches("[0-9a-fA-F]{" + digits + "}") || Long.parseLong(hex, 16) > 0x10ffff) {
+          throw new TemplateFunctions.RaisedException(
+              "chat template has a string with a wrong escape: " + literal);
+        }
+        out.appendCodePoint(Integer.parseInt(hex, 16));
+        i += digits;
+        continue;
+      }
+      switch (c) {
+        case '\n' -> {}
+        case '\\', '\'', '"' -> out.append(c);
+        case 'n' -> out.append('\n');
+        case 't' -> out.append('\t');
+        case 'r' -> out.append('\r');
+        case 'b' -> out.append('\b');
+        case 'f' -> out.append('\f');
+        case 'a' -> out.append('\u0007');
+        case 'v' -> out.append('\u000b');
+        case '0' -> out.append('\0');
+        default -> out.append('\\').append(c);
+      }
+    }
+    return out.toString();
+  }
+
+  /** Python's {@code text % values}. */
+  static String format(String text, List<?> values) {
+    StringBuilder out = new StringBuilder();
+    Matcher matcher = PERCENT.matcher(text);
+    int done = 0;
+    int used = 0;
+    for (int at = text.indexOf('%'); at >= 0; at = text.indexOf('%', done)) {
+      if (!matcher.find(at) || matcher.start() != at) {
+        throw new TemplateFunctions.RaisedException(
+            "a format may have only %s %r %d %i %x %f %%: " + text);
+      }
+      out.append(text, done, at);
+      done = matcher.end();
+      char kind = matcher.group(4).charAt(0);
+      if (kind == '%') {
+        out.append('%');
+        continue;
+      }
+      if (used == values.size()) {
+        throw new TemplateFunctions.RaisedException("a format has too few values: " + text);
+      }
+      out.append(formatted(matcher, kind, values.get(used++)));
+    }
+    if (used < values.size()) {
+      throw new TemplateFunctions.RaisedException("a format has too many values: " + text);
+    }
+    return out.append(text, done, text.length()).toString();
+  }
+
+  private static String formatted(Matcher matcher, char kind, Object value) {
+    String flags = matcher.group(1);
+    String precision = matcher.group(3);
+    int width = matcher.group(2).isEmpty() ? 0 : Math.min(1000, Integer.parseInt(matcher.group(2)));
+    int digits = precision == null ? 6 : Math.min(1000, Integer.parseInt(precision));
+    if (kind != 's' && kind != 'r' && !(value instanceof Number)) {
+      throw new TemplateFunctions.RaisedException(
+          "%" + kind + " must be given a number: it is " + Python.type(value));
+    }
+    String plain =
+        switch (kind) {
+          case 's' -> Python.text(value);
+          case 'r' -> represented(value, 0);
+          case 'f' ->
+              new BigDecimal(((Number) value).doubleValue())
+                  .setScale(digits, RoundingMode.HALF_EVEN)
+                  .toPlainString();
+          case 'x' -> Long.toHexString(((Number) value).longValue());
+          default -> String.valueOf(((Number) value).longValue());
+        };
+    if ((kind == 's' || kind == 'r') && precision != null) {
+      plain = plain.substring(0, Math.min(plain.length(), digits));
+    }
+    boolean number = kind != 's' && kind != 'r';
+    if (number && flags.contains("+") && !plain.startsWith("-")) {
+      plain = "+" + plain;
+    }
+    int missing = Math.max(0, width - plain.length());
+    if (flags.contains("-")) {
+      return plain + " ".repeat(missing);
+    }
+    if (number && flags.contains("0")) {
+      int sign = plain.startsWith("-") || plain.startsWith("+") ? 1 : 0;
+      return plain.substring(0, sign) + "0".repeat(missing) + plain.substring(sign);
+    }
+    return " ".repeat(missing) + plain;
+  }
+
+  /** {@code text.format(...)} with fields that are empty, numbers or names. */
+  static String formatted(String text, Arguments arguments) {
+    int[] next = {0};
+    return FIELD
+        .matcher(text)
+        .replaceAll(
+            match -> {
+              String field = match.group(1);
+              if (match.group().length() == 1) {
+                throw new TemplateFunctions.RaisedException(
+                    "format only knows fields such as {}, {0} and {name}: " + text);
+              }
+              if (field == null) {
+                return Matcher.quoteReplacement(match.group().substring(1));
+              }
+              boolean named = !field.isEmpty() && !Character.isDigit(field.charAt(0));
+              int place = named ? Integer.MAX_VALUE : field.isEmpty() ? next[0]++ : place(field);
+              return Matcher.quoteReplacement(Python.text(arguments.get(place, field)));
+            });
+  }
+
+  private static int place(String digits) {
+    return digits.length() > 6 ? Integer.MAX_VALUE : Integer.parseInt(digits);
   }
 }

@@ -17,14 +17,18 @@ public final class TemplateFunctions {
   public static final class RaisedException extends RuntimeException {
     private static final long serialVersionUID = 1L;
 
-    public RaisedException(String message) {
-      super(message);
-    }
-  }
+    private final String text;
 
-  /** Ends the template with a message. */
-  public static Object raiseException(Object message) {
-    throw new RaisedException(String.valueOf(message));
+    public RaisedException(String text) {
+      // Jinjava makes a format of the message.
+      super(text.replace("%", "%%"));
+      this.text = text;
+    }
+
+    /** What went wrong. */
+    public String text() {
+      return text;
+    }
   }
 
   /**
@@ -33,7 +37,7 @@ public final class TemplateFunctions {
    * @param first the end, or the start if there are others
    * @param others the end and the step
    */
-  public static List<Long> range(Object first, Object... others) {
+  static List<Long> range(Object first, Object... others) {
     long start = others.length == 0 ? 0 : integer(first);
     long stop = integer(others.length == 0 ? first : others[0]);
     long step = others.length < 2 ? 1 : integer(others[1]);
@@ -60,7 +64,7 @@ public final class TemplateFunctions {
   }
 
   /** The local time in a format of C's strftime. */
-  public static String strftimeNow(String format) {
+  static String strftimeNow(String format) {
     LocalDateTime now = LocalDateTime.now();
     StringBuilder text = new StringBuilder();
     for (int i = 0; i < format.length(); i++) {

@@ -1,33 +1,29 @@
 package io.github.attention4j.models.chat;
 
-import java.util.ArrayDeque;
-import java.util.Deque;
 import java.util.function.Predicate;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
 /**
- * Prepares a template's text for Jinjava: syntax that Jinjava spells differently is rewritten, and
- * syntax that it would silently misinterpret is refused. The text is split like Jinja's lexer does
- * it: comments, raw blocks, and code that ends at the first delimiter outside strings and brackets.
- * Only code is changed, but no strings in it.
+ * Prepares a template's text for Jinjava. The text is split like Jinja's lexer does it: comments,
+ * raw blocks, and code that ends at the first delimiter outside strings and brackets. White space
+ * is removed here, as Jinja does it with {@code trim_blocks} and {@code lstrip_blocks}, because
+ * Jinjava removes more. Unknown filters and tests are refused even where they are never reached.
  *
  * <pre>
+ *   {# a comment #}
+ *   a {%- if b -%} c                a{% if b %}c
+ *   {% raw %}{{ a }}{% endraw %}    {{ '{{ a }}' }}
  *   {{ {'a': {'b': 1}} }}           {{ {'a': {'b': 1} } }}
- *   {% for x in xs if x.y %}        a namespace, a loop that collects elements, and a loop over them
  *   {% generation %}                {% if true %}
- *   xs[::-1]                        xs|reverse
  * </pre>
  */
 public final class TemplateSource {
   private static final Pattern FILTER = Pattern.compile("\\|\\s*([A-Za-z_]\\w*)");
   private static final Pattern TEST = Pattern.compile("\\bis\\s+(?:not\\s+)?([A-Za-z_]\\w*)");
-  private static final Pattern RAW = Pattern.compile("\\{%[-+]?\\s*raw\\s*[-+]?%}");
-  private static final Pattern END_RAW = Pattern.compile("\\{%[-+]?\\s*endraw\\s*[-+]?%}");
-  private static final Pattern FOR = Pattern.compile("for\\s+(.+?)\\sin\\s.*", Pattern.DOTALL);
-  private static final Pattern IF = Pattern.compile("\\sif[\\s(\\[]");
-  private static final Pattern ELSE = Pattern.compile("\\selse\\s");
-  private static final Pattern RECURSIVE = Pattern.compile("\\srecursive\\s*$");
+  private static final Pattern RAW = Pattern.compile("\\{%([-+]?)\\s*raw\\s*(?:-%}\\s*|%})");
+  private static final Pattern END_RAW =
+      Pattern.compile("\\{%([-+]?)\\s*endraw\\s*(?:\\+%}|-%}\\s*|%}\\n?)");
 
   /** Marks the part of a text written by the model, for training. */
   private static final Pattern GENERATION = Pattern.compile("(end)?generation");
@@ -37,11 +33,13 @@ public final class TemplateSource {
   private final Predicate<String> tests;
   private final StringBuilder out = new StringBuilder();
 
-  /** The open blocks of for and if, the innermost first. */
-  private final Deque<String> blocks = new ArrayDeque<>();
+  /** The text before the next code or comment. */
+  private final StringBuilder data = new StringBuilder();
+
+  /** Whether that text begins a line. */
+  private boolean startsLine = true;
 
   private int at;
-  private int loops;
 
   private TemplateSource(String text, Predicate<String> filters, Predicate<String> tests) {
     this.text = text;
@@ -57,47 +55,118 @@ public final class TemplateSource {
    * @throws IllegalArgumentException naming what is not supported
    */
   public static String prepare(String text, Predicate<String> filters, Predicate<String> tests) {
-    return new TemplateSource(text, filters, tests).prepare();
+    String lines = text.replace("\r\n", "\n").replace('\r', '\n');
+    // Jinja drops one newline at the end of a template.
+    String trimmed = lines.endsWith("\n") ? lines.substring(0, lines.length() - 1) : lines;
+    return new TemplateSource(trimmed, filters, tests).prepare();
   }
 
   private String prepare() {
     Matcher raw = RAW.matcher(text);
     while (at < text.length()) {
       if (text.startsWith("{#", at)) {
-        int stop = text.indexOf("#}", at);
-        copyUpTo(stop < 0 ? text.length() : stop + 2);
+        comment();
       } else if (raw.region(at, text.length()).lookingAt()) {
-        Matcher end = END_RAW.matcher(text);
-        copyUpTo(end.find(raw.end()) ? end.end() : text.length());
+        raw(raw);
       } else if (text.startsWith("{{", at)) {
         code("}}");
       } else if (text.startsWith("{%", at)) {
         code("%}");
       } else {
-        out.append(text.charAt(at++));
+        data.append(text.charAt(at++));
       }
     }
-    return out.toString();
+    return out.append(data).toString();
   }
 
-  private void copyUpTo(int stop) {
-    out.append(text, at, stop);
-    at = stop;
+  // ---- White space ----
+
+  /**
+   * Writes the text before code or a comment.
+   *
+   * @param sign the first character of the code
+   * @param block whether white space from the beginning of a line is removed too
+   */
+  private void flush(char sign, boolean block) {
+    out.append(stripped(data, startsLine, sign, block));
+    data.setLength(0);
+  }
+
+  private static String stripped(CharSequence data, boolean startsLine, char sign, boolean block) {
+    String before = data.toString();
+    if (sign == '-') {
+      return PythonMethods.strip(before, null, false, true);
+    }
+    int line = before.lastIndexOf('\n') + 1;
+    boolean blank = PythonMethods.strip(before.substring(line), null, true, true).isEmpty();
+    return block && sign != '+' && blank && (line > 0 || startsLine)
+        ? before.substring(0, line)
+        : before;
   }
 
   /**
-   * Code, and copies of it in which the characters of strings, of brackets, or of both are
-   * replaced, so patterns do not match there.
+   * Passes over the white space after code or a comment.
+   *
+   * @param sign the last character of the code
+   * @param block whether a newline is removed too
    */
+  private void skip(char sign, boolean block) {
+    if (sign == '-') {
+      while (at < text.length() && PythonMethods.isSpace(text.charAt(at))) {
+        at++;
+      }
+    } else if (block && sign != '+' && text.startsWith("\n", at)) {
+      at++;
+    }
+    startsLine = text.charAt(at - 1) == '\n';
+  }
+
+  private void comment() {
+    int stop = text.indexOf("#}", at + 2);
+    if (stop < 0) {
+      throw new IllegalArgumentException(
+          "comments must end with #}: one begins at character " + at);
+    }
+    flush(text.charAt(at + 2), true);
+    at = stop + 2;
+    skip(text.charAt(stop - 1), true);
+  }
+
+  private void raw(Matcher begin) {
+    Matcher end = END_RAW.matcher(text);
+    if (!end.find(begin.end())) {
+      throw new IllegalArgumentException(
+          "raw blocks must end with endraw: one begins at character " + at);
+    }
+    flush(sign(begin.group(1)), true);
+    boolean atLine = text.charAt(begin.end() - 1) == '\n';
+    String inside = text.substring(begin.end(), end.start());
+    String written = stripped(inside, atLine, sign(end.group(1)), true);
+    out.append("{{ '")
+        .append(written.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n"))
+        .append("' }}");
+    at = end.end();
+    startsLine = text.charAt(at - 1) == '\n';
+  }
+
+  private static char sign(String group) {
+    return group.isEmpty() ? ' ' : group.charAt(0);
+  }
+
+  // ---- Code ----
+
+  /** Code, and a copy of it in which strings are replaced, so that patterns do not match there. */
   private static final class Code {
     final StringBuilder written = new StringBuilder();
     final StringBuilder outsideStrings = new StringBuilder();
-    final StringBuilder outsideBrackets = new StringBuilder();
 
-    void add(char c, boolean inString, boolean inBrackets) {
+    void add(char c, boolean inString) {
       written.append(c);
       outsideStrings.append(inString ? '_' : c);
-      outsideBrackets.append(inString || inBrackets ? '_' : c);
+    }
+
+    char sign(int index) {
+      return index >= 0 && index < written.length() ? written.charAt(index) : ' ';
     }
   }
 
@@ -109,10 +178,9 @@ public final class TemplateSource {
     while (at < text.length() && !(open.isEmpty() && text.startsWith(end, at))) {
       char c = text.charAt(at);
       if (c == '"' || c == '\'') {
-        string(c, code, !open.isEmpty());
+        string(c, code);
         continue;
       }
-      boolean within = !open.isEmpty();
       if (c == '(' || c == '[' || c == '{') {
         open.append(c == '(' ? ')' : c == '[' ? ']' : '}');
       } else if (c == ')' || c == ']' || c == '}') {
@@ -123,7 +191,7 @@ public final class TemplateSource {
         open.setLength(open.length() - 1);
       }
       separate(code, c);
-      code.add(c, false, within);
+      code.add(c, false);
       at++;
     }
     if (at >= text.length()) {
@@ -131,21 +199,24 @@ public final class TemplateSource {
           "code must end with " + end + ": it begins at character " + start);
     }
     at += 2;
-    separate(code, '}');
     check(code);
-    write(code, text.substring(start, start + 2), end);
+    boolean block = end.equals("%}");
+    char first = code.sign(0);
+    int length = code.written.length();
+    char last = length > 1 ? code.sign(length - 1) : ' ';
+    flush(first, block);
+    write(code, first, last, text.substring(start, start + 2), end);
+    skip(last, block);
   }
 
   /** Jinjava takes two adjacent braces of dictionaries for a delimiter. */
   private static void separate(Code code, char next) {
-    int last = code.written.length() - 1;
-    boolean first = last < 0 && next == '{';
-    if (first || (last >= 0 && next == '}' && code.written.charAt(last) == '}')) {
-      code.add(' ', false, false);
+    if (next == '}' && code.sign(code.written.length() - 1) == '}') {
+      code.add(' ', false);
     }
   }
 
-  private void string(char quote, Code code, boolean inBrackets) {
+  private void string(char quote, Code code) {
     int from = at;
     for (at++; at < text.length() && text.charAt(at) != quote; at++) {
       if (text.charAt(at) == '\\') {
@@ -154,7 +225,7 @@ public final class TemplateSource {
     }
     at = Math.min(at + 1, text.length());
     for (int i = from; i < at; i++) {
-      code.add(text.charAt(i), i > from && i < at - 1, inBrackets);
+      code.add(text.charAt(i), i > from && i < at - 1);
     }
   }
 
@@ -171,119 +242,13 @@ public final class TemplateSource {
     }
   }
 
-  // ---- Rewriting ----
-
-  private void write(Code code, String begin, String end) {
-    String written = code.written.toString();
-    int from = control(written, 0) ? 1 : 0;
-    int to = written.length();
-    to -= to > from && control(written, to - 1) ? 1 : 0;
-    String before = begin + written.substring(0, from);
-    String after = written.substring(to) + end;
-    String inner = written.substring(from, to);
-    String name = inner.strip();
-    if (begin.equals("{%")) {
-      block(name);
+  private void write(Code code, char first, char last, String begin, String end) {
+    int from = first == '-' || first == '+' ? 1 : 0;
+    int to = code.written.length() - (last == '-' || (last == '+' && end.equals("%}")) ? 1 : 0);
+    String inner = code.written.substring(from, Math.max(from, to)).strip();
+    if (begin.equals("{%") && GENERATION.matcher(inner).matches()) {
+      inner = inner.startsWith("end") ? "endif" : "if true";
     }
-    if (begin.equals("{%") && GENERATION.matcher(name).matches()) {
-      out.append(before).append(name.startsWith("end") ? " endif " : " if true ").append(after);
-      return;
-    }
-    if (begin.equals("{%") && name.startsWith("for")) {
-      int skipped = inner.indexOf("for");
-      loop(
-          before,
-          inner.substring(skipped),
-          code.outsideStrings.substring(from + skipped, to),
-          code.outsideBrackets.substring(from + skipped, to),
-          after);
-      return;
-    }
-    out.append(before)
-        .append(reversed(inner, code.outsideStrings.substring(from, to)))
-        .append(after);
-  }
-
-  /** Jinjava ignores the else of a loop without elements. */
-  private void block(String code) {
-    if (code.matches("(?s)(for|if)\\b.*")) {
-      blocks.push(code);
-    } else if (code.matches("(?s)end(for|if)\\b.*")) {
-      blocks.poll();
-    } else if (code.equals("else") && !blocks.isEmpty() && blocks.peek().startsWith("for")) {
-      throw new IllegalArgumentException("loops must have no else: " + blocks.peek());
-    }
-  }
-
-  private static boolean control(String code, int at) {
-    return at < code.length() && (code.charAt(at) == '-' || code.charAt(at) == '+');
-  }
-
-  /** Jinjava does not support steps in slices. */
-  private static String reversed(String code, String outsideStrings) {
-    StringBuilder reversed = new StringBuilder();
-    String slice = "[::-1]";
-    int done = 0;
-    for (int i = outsideStrings.indexOf(slice); i >= 0; i = outsideStrings.indexOf(slice, done)) {
-      reversed.append(code, done, i).append("|reverse");
-      done = i + slice.length();
-    }
-    return reversed.append(code.substring(done)).toString();
-  }
-
-  /** A loop with a condition visits and counts only the elements that meet it. */
-  private void loop(
-      String before, String code, String outsideStrings, String outside, String after) {
-    Matcher parts = FOR.matcher(outside);
-    if (!parts.matches()) {
-      out.append(before).append(' ').append(reversed(code, outsideStrings)).append(after);
-      return;
-    }
-    if (RECURSIVE.matcher(outside).find()) {
-      throw new IllegalArgumentException("recursive loops are not supported: " + code.strip());
-    }
-    int in = parts.end(1);
-    Matcher condition = IF.matcher(outside);
-    if (!condition.find(in)) {
-      out.append(before).append(' ').append(reversed(code, outsideStrings)).append(after);
-      return;
-    }
-    if (ELSE.matcher(outside).region(condition.end() - 1, outside.length()).find()) {
-      throw new IllegalArgumentException(
-          "the condition of a loop must have no else outside parentheses: " + code.strip());
-    }
-    String target = code.substring(parts.start(1), in).strip();
-    int first = outside.indexOf("in", in) + "in".length();
-    int last = condition.start();
-    int tested = last + " if".length();
-    String elements = reversed(code.substring(first, last), outsideStrings.substring(first, last));
-    String test = reversed(code.substring(tested), outsideStrings.substring(tested));
-    String kept = "kept_by_loop_" + loops++;
-    String element = target.contains(",") ? "[" + target + "]" : target;
-    out.append(before)
-        .append(" set ")
-        .append(kept)
-        .append(" = namespace(all=[]) %}")
-        .append("{% for ")
-        .append(target)
-        .append(" in")
-        .append(elements)
-        .append(" %}")
-        .append("{% if ")
-        .append(test)
-        .append(" %}")
-        .append("{% set ")
-        .append(kept)
-        .append(".all = ")
-        .append(kept)
-        .append(".all + [")
-        .append(element)
-        .append("] %}{% endif %}{% endfor %}")
-        .append("{% for ")
-        .append(target)
-        .append(" in ")
-        .append(kept)
-        .append(".all ")
-        .append(after);
+    out.append(begin).append(' ').append(inner).append(' ').append(end);
   }
 }

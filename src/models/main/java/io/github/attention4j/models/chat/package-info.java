@@ -1,2 +1,4 @@
-/** Everything that chat templates need in addition to Jinjava. Not exported. */
+/**
+ * Jinja's expressions, tags and white space for Jinjava, as chat templates need them. Not exported.
+ */
 package io.github.attention4j.models.chat;
