@@ -352,12 +352,20 @@ static void productsOnThisTier(void) {
 }
 static void shouldMultiplyByTheStoredWeights(void) { on_every_tier(productsOnThisTier); }
 
+/* Makes products so small that most round to 0 or -0, whose sign then depends on how sums begin and end. */
+static void make_tiny(struct problem *p) {
+  const a4j_storage s = p->d.weight;
+  for (int64_t i = 0; i < p->x.stride * p->d.rows; i++) p->x.data[i] *= 1e-38f;
+  for (int64_t c = 0; c < p->d.dim_out; c++) p->bias.data[c] = -0.0f;
+  for (int64_t i = 0; i < p->w.d.rows * p->w.d.dim / s.group; i++) ((float *)p->w.scales)[i] *= 0x1p-40f;
+  CHECK_INT(a4j_quantized_pack(&p->w.d, p->w.codes, p->w.scales, s.minimums ? p->w.minimums : NULL, NULL, NULL, p->w.packed),
+            A4J_OK);
+}
+
 /* A row alone is multiplied by another kernel than many rows on some tiers. */
-static void sameBitsOf(a4j_storage s, int i, int64_t rows, int64_t dim_in, int64_t dim_out, float factor) {
+static void sameBitsOf(a4j_storage s, int i, int64_t rows, int64_t dim_in, int64_t dim_out, int tiny) {
   struct problem p = make(s, rows, dim_in, dim_out);
-  for (int64_t r = 0; r < rows; r++)
-    for (int64_t c = 0; c < dim_in; c++) p.x.data[r * p.x.stride + c] *= factor;
-  for (int64_t c = 0; c < dim_out; c++) p.bias.data[c] = factor < 1 ? -0.0f : p.bias.data[c];
+  if (tiny) make_tiny(&p);
   CHECK_INT(run(&p), A4J_OK);
   struct tensor once = copy_of(&p.out);
   for (int threads = 2; threads < 6; threads++) {
@@ -381,10 +389,9 @@ static void sameBitsOnThisTier(void) {
   for (int i = 0; i < STORAGES; i++) {
     const a4j_storage s = storages[i];
     const int64_t unit = s.scale_dtype == A4J_I8 ? A4J_QUANTIZED_SPAN : s.group;
-    sameBitsOf(s, i, 75, 512, 150, 1);
-    sameBitsOf(s, i, 10, 4096 + unit, 20, 1);
-    sameBitsOf(s, i, 9, unit, 20, 1e-38f);
-    sameBitsOf(s, i, 8, unit, 20, 1e-43f);
+    sameBitsOf(s, i, 75, 512, 150, 0);
+    sameBitsOf(s, i, 10, 4096 + unit, 20, 0);
+    if (s.scale_dtype == A4J_F32) sameBitsOf(s, i, 12, unit, 20, 1);
   }
 }
 static void shouldGiveTheSameBitsForEveryThreadCountAndNeighbour(void) { on_every_tier(sameBitsOnThisTier); }
