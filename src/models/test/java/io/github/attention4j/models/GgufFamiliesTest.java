@@ -26,6 +26,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /**
  * Every family that GGUF knows: a checkpoint and the same model arranged as llama.cpp's converter
@@ -79,6 +80,23 @@ class GgufFamiliesTest {
         largest = Math.max(largest, Math.abs(logit));
       }
       assertArrayEquals(logits, got.logits(arena, text).toFloatArray(), 2e-6f * largest);
+    }
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"rope.scaling.factor", "rope.scale_linear"})
+  void shouldTakeAFactorWithoutATypeForLinearScaling(String key) throws Exception {
+    Path checkpoint = convert("llama_linear_biases", "llama");
+    gguf.metadata.remove("llama.rope.scaling.type");
+    gguf.metadata.put("llama." + key, gguf.metadata.remove("llama.rope.scaling.factor"));
+    gguf.metadata.put("llama.tensor_data_layout", "Meta AI original pth");
+    Path file = gguf.write(directory.resolve("linear.gguf"));
+    int[] text = {1, 5, 9, 12, 7};
+    try (Arena arena = Arena.ofConfined();
+        CausalLm wanted = CausalLm.open(checkpoint, FLOATS);
+        CausalLm got = CausalLm.open(file, FLOATS)) {
+      assertArrayEquals(
+          wanted.logits(arena, text).toFloatArray(), got.logits(arena, text).toFloatArray(), 1e-4f);
     }
   }
 

@@ -257,6 +257,8 @@ record GgufArchitecture(
 
   private static void llama(
       Metadata metadata, Predicate<String> tensors, Map<String, Object> config) {
+    // The order of rows that all files of this architecture have.
+    metadata.settings().require(metadata.prefix() + "tensor_data_layout", "Meta AI original pth");
     int experts = metadata.count("expert_count", 0);
     if (experts > 0) {
       config.put("model_type", "mixtral");

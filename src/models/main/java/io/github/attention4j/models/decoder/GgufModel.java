@@ -220,8 +220,11 @@ public final class GgufModel {
     private void positions() {
       Map<String, Object> rope = new LinkedHashMap<>();
       rope.put("rope_theta", metadata.positive("rope.freq_base", 10_000));
-      double factor = metadata.positive("rope.scaling.factor", 1);
-      String type = metadata.text("rope.scaling.type", "none");
+      // Old files have another key of the factor. llama.cpp takes a factor without a type for
+      // linear.
+      double old = metadata.factor("rope.scale_linear", 1);
+      double factor = metadata.factor("rope.scaling.factor", old);
+      String type = metadata.text("rope.scaling.type", factor == 1 ? "none" : "linear");
       int context = metadata.integer("context_length");
       int original = metadata.integer("rope.scaling.original_context_length", context);
       double magnitude = metadata.positive("rope.scaling.attn_factor", 1);
