@@ -15,8 +15,9 @@ import java.util.TreeMap;
  *
  * <p>{@link #greedy} takes the likeliest token. Otherwise a token is drawn with the probabilities
  * {@code softmax(logits / temperature)}, of which {@code topK} keeps the k likeliest tokens, and
- * {@code topP} then the fewest of the likeliest whose share of the rest reaches p. Of equally
- * likely tokens the smaller one counts as likelier.
+ * {@code topP} then the fewest of the likeliest whose share of the rest reaches p, and {@code minP}
+ * of those the ones that are at least p times as likely as the likeliest: the order of Transformers
+ * and llama.cpp. Of equally likely tokens the smaller one counts as likelier.
  *
  * <p>Draws are numbered, and draw n of a seed is always the same: a SplitMix64 sequence (Steele,
  * Lea and Flood, "Fast splittable pseudorandom number generators", 2014) whose n-th number is
@@ -210,17 +211,18 @@ public final class Sampler {
       return best;
     }
     scratch.reserve(logits.length);
+    boolean unlimited = topK >= logits.length && topP >= 1;
     double[] weights = scratch.weights;
     double sum = 0;
     for (int i = 0; i < logits.length; i++) {
       weights[i] = Math.exp(((double) logits[i] - logits[best]) / temperature);
-      if (weights[i] < minP) {
+      if (weights[i] < minP && unlimited) {
         weights[i] = 0;
       }
       sum += weights[i];
     }
     double uniform = uniform(draw);
-    if (topK >= logits.length && topP >= 1) {
+    if (unlimited) {
       return drawn(weights, logits.length, uniform * sum, best);
     }
     long[] keys = scratch.keys;
@@ -322,17 +324,27 @@ public final class Sampler {
     heap[at] = key;
   }
 
-  /** Takes keys in order until their weights reach {@code enough}, and draws one of them. */
-  private static int drawnFromNucleus(
+  /**
+   * Takes keys in order until their weights reach {@code enough}, and draws one of those that are
+   * not much less likely than the first.
+   */
+  private int drawnFromNucleus(
       double[] weights, long[] keys, int kept, double enough, double uniform) {
     int nucleus = 0;
     double share = 0;
+    double drawable = 0;
+    int likely = 0;
     while (nucleus < kept && (nucleus == 0 || share < enough)) {
-      share += weights[(int) keys[nucleus++]];
+      double weight = weights[(int) keys[nucleus++]];
+      share += weight;
+      if (weight >= minP) {
+        drawable += weight;
+        likely++;
+      }
     }
-    double wanted = uniform * share;
+    double wanted = uniform * drawable;
     double passed = 0;
-    for (int i = 0; i < nucleus; i++) {
+    for (int i = 0; i < likely; i++) {
       passed += weights[(int) keys[i]];
       if (passed > wanted) {
         return (int) keys[i];

@@ -254,6 +254,17 @@ class SamplerTest {
   }
 
   @Test
+  void shouldDropUnlikelyTokensAfterTheNucleusIsFound() {
+    double[] shares = shares(Sampler.builder().topP(0.5).minP(0.6), logits(0.4, 0.3, 0.2, 0.1));
+    assertShare(4 / 7.0, shares[0], "0");
+    assertShare(3 / 7.0, shares[1], "1");
+    assertEquals(0, shares[2]);
+    shares = shares(Sampler.builder().topK(3).minP(0.6), logits(0.4, 0.3, 0.2, 0.1));
+    assertShare(4 / 7.0, shares[0], "0");
+    assertEquals(0, shares[2]);
+  }
+
+  @Test
   void shouldPenaliseWhatTheTextHasAlready() {
     float[] logits = {2, 1.5f, -1, -1.5f, 0};
     int[] text = {0, 3, 3, 1, 1};
