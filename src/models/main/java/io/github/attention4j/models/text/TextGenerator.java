@@ -54,17 +54,12 @@ public final class TextGenerator {
    * Joins a model and its tokenizer.
    *
    * @param model the model
-   * @param tokenizer its tokenizer
-   * @throws IllegalArgumentException if the tokenizer has more tokens than the model
+   * @param tokenizer its tokenizer. It may have tokens that the model lacks, like Gemma 3's for
+   *     pictures; prompts with such tokens are refused.
    */
   public TextGenerator(CausalLm model, Tokenizer tokenizer) {
     this.model = Objects.requireNonNull(model, "model");
     this.tokenizer = Objects.requireNonNull(tokenizer, "tokenizer");
-    if (tokenizer.vocabulary() > model.vocabulary()) {
-      throw new IllegalArgumentException(
-          "the tokenizer must fit the model: tokenizer.vocabulary=%d, model.vocabulary=%d"
-              .formatted(tokenizer.vocabulary(), model.vocabulary()));
-    }
     ends = Set.copyOf(model.ends());
     texts = new Once<>(() -> TokenTexts.of(tokenizer));
     scheduler = null;
