@@ -233,6 +233,12 @@ static inline void v_exp2_each(vf *a, const int n) {
   for (int i = 0; i < n; i++) a[i] = v_exp2(a[i]);
 }
 
+/* The largest of all lanes, none of which is NaN. */
+static inline float v_largest(vf a) {
+  __m128 m = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  m = _mm_max_ps(m, _mm_movehl_ps(m, m));
+  return _mm_cvtss_f32(_mm_max_ss(m, _mm_shuffle_ps(m, m, 1)));
+}
 /* The sum of all lanes, added pairwise. */
 static inline float v_sum(vf a) {
   __m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));

@@ -261,6 +261,8 @@ static inline vf v_exp2(vf a) {
   return a;
 }
 
+/* The largest of all lanes, none of which is NaN. */
+static inline float v_largest(vf a) { return _mm512_reduce_max_ps(a); }
 /* The sum of all lanes, added pairwise. */
 static inline float v_sum(vf a) { return _mm512_reduce_add_ps(a); }
 

@@ -204,6 +204,8 @@ static inline void v_exp2_each(vf *a, const int n) {
   for (int i = 0; i < n; i++) a[i] = v_exp2(a[i]);
 }
 
+/* The largest of all lanes, none of which is NaN. */
+static inline float v_largest(vf a) { return vmaxvq_f32(a); }
 /* The sum of all lanes, added pairwise. */
 static inline float v_sum(vf a) { return vaddvq_f32(a); }
 

@@ -255,6 +255,11 @@ static inline void v_exp2_each(vf *a, const int n) {
   for (int i = 0; i < n; i++) a[i] = v_exp2(a[i]);
 }
 
+/* The largest of all lanes, none of which is NaN. */
+static inline float v_largest(vf a) {
+  a = _mm_max_ps(a, _mm_movehl_ps(a, a));
+  return _mm_cvtss_f32(_mm_max_ss(a, _mm_shuffle_ps(a, a, 1)));
+}
 /* The sum of all lanes, added pairwise. */
 static inline float v_sum(vf a) {
   vf s = _mm_add_ps(a, _mm_movehl_ps(a, a));

@@ -274,6 +274,12 @@ EMULATED __m512i e_permutexvar_epi16(__m512i n, __m512i a) {
   for (int i = 0; i < 32; i++) r[i] = ((es)a)[((es)n)[i] & 31];
   return (__m512i)r;
 }
+EMULATED float e_reduce_max_ps(__m512 a) {
+  ef x = (ef)a;
+  float most = x[0];
+  for (int i = 1; i < 16; i++) most = x[i] > most ? x[i] : most;
+  return most;
+}
 EMULATED float e_reduce_add_ps(__m512 a) {
   float f[16];
   e_storeu_ps(f, a);
@@ -388,6 +394,7 @@ EMULATED __m512 e_unpackhi_ps(__m512 a, __m512 b) {
 #define _mm512_permutex2var_ps e_permutex2var_ps
 #define _mm512_permutexvar_epi16 e_permutexvar_epi16
 #define _mm512_reduce_add_ps e_reduce_add_ps
+#define _mm512_reduce_max_ps e_reduce_max_ps
 #define _mm512_reduce_ps e_reduce_ps
 #define _mm512_scalef_ps e_scalef_ps
 #define _mm512_set1_epi32 e_set1_epi32
