@@ -36,12 +36,6 @@ import java.util.function.Consumer;
 
 /** The computation behind each path of an {@link OpenAiServer}, from parsed parameters to JSON. */
 final class Endpoints {
-  /** How often a client that waits is probed. */
-  private static final long PROBE_MILLIS = 500;
-
-  /** Answers that take less time have a length and a status that tells of all errors. */
-  private static final Duration QUIET = Duration.ofSeconds(2);
-
   /** How long after its time limit a computation may notice it. */
   private static final Duration SLACK = Duration.ofSeconds(10);
 
@@ -652,7 +646,7 @@ final class Endpoints {
       answer.event(chunk(job, id, delta, JsonNull.INSTANCE, null).toString());
     }
     while (true) {
-      switch (events.poll(PROBE_MILLIS, TimeUnit.MILLISECONDS)) {
+      switch (events.poll(options.probe.toMillis(), TimeUnit.MILLISECONDS)) {
         case null -> {
           if (work.isCancelled()) {
             throw HttpError.shuttingDown();
@@ -898,10 +892,10 @@ final class Endpoints {
     try {
       while (true) {
         try {
-          return work.get(PROBE_MILLIS, TimeUnit.MILLISECONDS);
+          return work.get(options.probe.toMillis(), TimeUnit.MILLISECONDS);
         } catch (TimeoutException e) {
           requireTime(pending);
-          if (pending.hasBegun() && pending.age().compareTo(QUIET) > 0) {
+          if (pending.hasBegun() && pending.age().compareTo(options.quiet) > 0) {
             answer.probe();
           }
         }

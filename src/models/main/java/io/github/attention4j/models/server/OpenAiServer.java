@@ -548,7 +548,20 @@ public final class OpenAiServer implements AutoCloseable {
     int cacheTokens;
     int queue = 32;
 
+    /** Answers that take less time have a length and a status that tells of all errors. */
+    Duration quiet = Duration.ofSeconds(2);
+
+    /** How often a client that waits is probed. */
+    Duration probe = Duration.ofMillis(500);
+
     private Builder() {}
+
+    /** Shortens what would make tests long. */
+    Builder patience(Duration quiet, Duration probe) {
+      this.quiet = quiet;
+      this.probe = probe;
+      return this;
+    }
 
     /**
      * Adds a model for chats and completions.

@@ -25,14 +25,15 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -55,12 +56,6 @@ class OpenAiServerClientsTest {
   private volatile long millisPerToken;
   private volatile CountDownLatch gate = new CountDownLatch(0);
   private OpenAiServer server;
-
-  @BeforeAll
-  static void closeSlowConnectionsSoon() {
-    // Whichever test starts the first server decides for all.
-    OpenAiServerTest.closeSlowConnectionsSoon();
-  }
 
   @BeforeEach
   void open() throws IOException {
@@ -86,6 +81,11 @@ class OpenAiServerClientsTest {
     return OpenAiServer.builder()
         .completions("scripted", generator)
         .embeddings("patient", this::embedUntilCancelled);
+  }
+
+  /** Writes to clients that wait sooner and more often than usual. */
+  private OpenAiServer.Builder lively() {
+    return options().patience(Duration.ofMillis(400), Duration.ofMillis(100));
   }
 
   /** Like a model that takes for ever. */
@@ -199,7 +199,7 @@ class OpenAiServerClientsTest {
 
   @Test
   void shouldDropEmbeddingsOfClientsThatAreGoneAndServeTextsMeanwhile() throws Exception {
-    start(options());
+    start(lively());
     for (int i = 0; i < 9; i++) {
       send("/v1/embeddings", "{\"input\": \"a\"}").close();
     }
@@ -215,7 +215,7 @@ class OpenAiServerClientsTest {
   @Test
   void shouldEndATextThatIsNotStreamedWhenItsClientIsGone() throws Exception {
     millisPerToken = 20;
-    start(options().parallel(2).queue(2));
+    start(lively().parallel(2).queue(2));
     List<Socket> sockets = new ArrayList<>();
     for (int i = 0; i < 4; i++) {
       sockets.add(send("/v1/completions", ENDLESS + "}"));
@@ -233,7 +233,7 @@ class OpenAiServerClientsTest {
   @Test
   void shouldTakeAWaitingStreamOutOfTheQueueWhenItsClientIsGone() throws Exception {
     millisPerToken = 20;
-    start(options().parallel(1).queue(1));
+    start(lively().parallel(1).queue(1));
     try (Socket first = send("/v1/completions", ENDLESS + ", \"stream\": true}")) {
       awaitMetric("attention4j_requests_running 1");
       send("/v1/completions", SHORT + ", \"stream\": true}").close();
@@ -246,8 +246,8 @@ class OpenAiServerClientsTest {
 
   @Test
   void shouldAnswerSlowlyWithJsonThatClientsRead() throws Exception {
-    millisPerToken = 800;
-    start(options());
+    millisPerToken = 100;
+    start(lively());
     HttpResponse<String> answer = post("/v1/completions", SHORT + "}");
     assertEquals(200, answer.statusCode());
     assertTrue(answer.body().startsWith(" "), answer.body());
@@ -270,11 +270,11 @@ class OpenAiServerClientsTest {
 
   @Test
   void shouldNotTakeALateErrorForAnAnswer() throws Exception {
-    start(options().maxTime(Duration.ofSeconds(4)));
+    start(lively().maxTime(Duration.ofMillis(900)));
     try (Socket socket = send("/v1/embeddings", "{\"input\": \"a\"}")) {
       String answer = new String(socket.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
       assertTrue(answer.startsWith("HTTP/1.1 200 "), answer);
-      assertTrue(answer.contains("could not be embedded within 4.0 s"), answer);
+      assertTrue(answer.contains("could not be embedded within 0.9 s"), answer);
       // Without the last chunk, clients see that the answer is incomplete.
       assertFalse(answer.endsWith("0\r\n\r\n"), answer);
     }
@@ -405,18 +405,25 @@ class OpenAiServerClientsTest {
   void shouldEndStreamsWithAnErrorWhenItCloses() throws Exception {
     millisPerToken = 20;
     start(options().parallel(2));
-    CompletableFuture<HttpResponse<String>> stream =
-        later("/v1/completions", ENDLESS + ", \"stream\": true}");
+    HttpResponse<Stream<String>> stream =
+        client.send(
+            request("/v1/completions", ENDLESS + ", \"stream\": true}"),
+            HttpResponse.BodyHandlers.ofLines());
+    Iterator<String> events = stream.body().filter(line -> line.startsWith("data: ")).iterator();
     CompletableFuture<HttpResponse<String>> whole = later("/v1/completions", ENDLESS + "}");
     awaitMetric("attention4j_requests_running 2");
     CompletableFuture<HttpResponse<String>> waiting = later("/v1/completions", ENDLESS + "}");
     awaitMetric("attention4j_requests_waiting 1");
-    Thread.sleep(300);
+    String event = "";
+    for (int i = 0; i < 6; i++) {
+      event = events.next();
+      assertTrue(event.contains("\"choices\""), event);
+    }
     server.close();
-    List<String> events =
-        stream.get().body().lines().filter(line -> line.startsWith("data: ")).toList();
-    assertTrue(events.size() > 5, events.toString());
-    assertEquals("the server is shutting down", message(events.getLast().substring(6)));
+    while (events.hasNext()) {
+      event = events.next();
+    }
+    assertEquals("the server is shutting down", message(event.substring(6)));
     assertEquals("the server is shutting down", error(whole.get(), 503));
     assertEquals("the server is shutting down", error(waiting.get(), 503));
     assertThrows(IOException.class, () -> post("/v1/completions", SHORT + "}"));

@@ -42,7 +42,6 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.stream.Collectors;
 import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -66,14 +65,6 @@ class OpenAiServerTest {
   private Chat chat;
   private CountDownLatch embedding;
   private OpenAiServer server;
-
-  @BeforeAll
-  static void closeSlowConnectionsSoon() {
-    // The JDK's server reads these once.
-    System.setProperty("sun.net.httpserver.maxRspTime", "10");
-    System.setProperty("sun.net.httpserver.maxReqTime", "6");
-    System.setProperty("sun.net.httpserver.timerMillis", "500");
-  }
 
   @BeforeEach
   void start() throws IOException {
