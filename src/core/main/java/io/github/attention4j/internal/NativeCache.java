@@ -3,6 +3,7 @@ package io.github.attention4j.internal;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
+import java.io.UncheckedIOException;
 import java.net.URL;
 import java.net.URLConnection;
 import java.nio.channels.Channels;
@@ -24,6 +25,7 @@ import java.security.NoSuchAlgorithmException;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Set;
@@ -31,6 +33,7 @@ import java.util.UUID;
 import java.util.function.BiConsumer;
 import java.util.function.Function;
 import java.util.regex.Pattern;
+import java.util.stream.Stream;
 
 /**
  * Unpacks the native libraries of a jar into a directory where later processes find them.
@@ -69,6 +72,12 @@ final class NativeCache {
   private static final Integer ROOT = 0;
   private static final int OTHERS_WRITE = 0_002;
   private static final int STICKY = 01_000;
+
+  /**
+   * The directory that only this process uses, because others have taken the usual one; null if it
+   * is not needed. {@link NativeLibrary} calls under its lock.
+   */
+  private static Path ownDirectory;
 
   /** A line of the index. */
   private record Entry(String hash, long size, String name) {}
@@ -110,7 +119,10 @@ final class NativeCache {
     return directories.stream().distinct().toList();
   }
 
-  /** Named after the user's id: users of a container may have no name, which Java shows as "?". */
+  /**
+   * Named after the user's id: users of a container may have no name, which Java shows as "?".
+   * Other users know that name, and may have taken it; then a name that nobody can guess is next.
+   */
   private static void addTemporary(List<Path> to, BiConsumer<String, Exception> impossible) {
     Object user;
     try {
@@ -125,7 +137,45 @@ final class NativeCache {
     }
     Path directory = path("java.io.tmpdir=" + name, name, impossible);
     if (directory != null) {
-      to.add(directory.toAbsolutePath().resolve("attention4j-" + user));
+      Path usual = directory.toAbsolutePath().resolve("attention4j-" + user);
+      to.add(usual);
+      if (isTaken(usual)) {
+        if (ownDirectory == null) {
+          ownDirectory = usual.resolveSibling("attention4j-" + UUID.randomUUID());
+        }
+        to.add(ownDirectory);
+      }
+    }
+  }
+
+  /** Whether there is something else than a safe directory of this user. */
+  private static boolean isTaken(Path directory) {
+    if (!Files.exists(directory, LinkOption.NOFOLLOW_LINKS)) {
+      return false;
+    }
+    try {
+      requireSafe(directory);
+      return !Files.isDirectory(directory, LinkOption.NOFOLLOW_LINKS)
+          || !Files.getAttribute(directory, "unix:uid").equals(self());
+    } catch (IOException unsafe) {
+      return true;
+    }
+  }
+
+  /**
+   * Deletes the directory that only this process uses, if there is one. Libraries that were loaded
+   * from it stay loaded. Nothing depends on it, so what cannot be deleted is left.
+   */
+  static void deleteOwnDirectory() {
+    if (ownDirectory == null) {
+      return;
+    }
+    try (Stream<Path> files = Files.walk(ownDirectory)) {
+      for (Path file : files.sorted(Comparator.reverseOrder()).toList()) {
+        Files.deleteIfExists(file);
+      }
+    } catch (IOException | UncheckedIOException unimportant) {
+      return;
     }
   }
 

@@ -89,9 +89,15 @@ public final class NativeLibrary {
     if (loaded == null) {
       boolean openMp = isChosen("a4j.team", "own", "openmp", false);
       boolean multipliesByBlas = multipliesByBlas();
-      Path library = loadLibrary();
-      requireVersion(library);
-      Path team = openMp ? loadOpenMp(library) : null;
+      Path library;
+      Path team;
+      try {
+        library = loadLibrary();
+        requireVersion(library);
+        team = openMp ? loadOpenMp(library) : null;
+      } finally {
+        NativeCache.deleteOwnDirectory();
+      }
       String isa = property("a4j.isa");
       if (isa != null) {
         selectIsa("a4j.isa", isa);
@@ -302,6 +308,8 @@ public final class NativeLibrary {
           return opened;
         } catch (IOException failure) {
           attempts.add(new Attempt(directory.toString(), failure));
+        } finally {
+          NativeCache.deleteOwnDirectory();
         }
       }
     }

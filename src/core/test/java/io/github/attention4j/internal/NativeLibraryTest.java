@@ -37,10 +37,13 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.UUID;
 import java.util.concurrent.TimeUnit;
+import java.util.regex.Pattern;
 import java.util.spi.ToolProvider;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** Loading, in JVMs of their own since the outcome of an attempt stays with the process. */
 class NativeLibraryTest {
@@ -197,6 +200,52 @@ class NativeLibraryTest {
     assertTrue(
         child.out().contains("library     " + temporary.resolve("attention4j-" + id) + "/"),
         child.out());
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"file", "link", "directory"})
+  void shouldUseADirectoryOfItsOwnIfOthersHaveTakenTheTemporaryOne(String kind) throws Exception {
+    Path name =
+        temporary.resolve("attention4j-" + Files.getAttribute(Path.of("/proc/self"), "unix:uid"));
+    switch (kind) {
+      case "file" -> Files.createFile(name);
+      case "link" -> Files.createSymbolicLink(name, Path.of("/proc"));
+      default -> {
+        assumeTrue(isRoot(), "only root can give a directory to another user");
+        Files.setAttribute(Files.createDirectory(name), "unix:uid", NOBODY);
+      }
+    }
+    for (String team : List.of("own", "openmp")) {
+      ChildJvm child =
+          ChildJvm.startInfo(
+                  Map.of("XDG_CACHE_HOME", "relative"),
+                  "-Duser.home=?",
+                  "-Da4j.team=" + team,
+                  "-Djava.io.tmpdir=" + temporary,
+                  "-cp",
+                  jarOfClasses())
+              .await();
+      assertEquals(0, child.exit(), child.err());
+      String own = temporary.resolve("attention4j-[0-9a-f-]{36}").toString();
+      assertTrue(
+          Pattern.compile("library     " + own + "/").matcher(child.out()).find(), child.out());
+      List<String> logged =
+          child.err().lines().filter(line -> line.contains("is used for native")).toList();
+      assertEquals(1, logged.size(), child.err());
+      assertTrue(
+          logged
+              .getFirst()
+              .matches(
+                  ".*" + own + " is used for native libraries, because " + name + " cannot be: .*"),
+          child.err());
+    }
+    try (Stream<Path> left = Files.list(temporary)) {
+      assertEquals(
+          List.of(),
+          left.filter(path -> path.getFileName().toString().startsWith("attention4j-"))
+              .filter(path -> !path.equals(name))
+              .toList());
+    }
   }
 
   @Test
