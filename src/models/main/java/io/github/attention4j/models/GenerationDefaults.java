@@ -10,6 +10,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeSet;
+import java.util.function.Supplier;
 
 /**
  * How a model's files want its texts to be continued: {@code generation_config.json} as Hugging
@@ -68,24 +69,32 @@ record GenerationDefaults(
           "early_stopping",
           "length_penalty");
 
-  /** Keys that are computed, the last four only where tokens are drawn. */
+  /** Keys that are computed, the last seven only where tokens are drawn. */
   private static final Set<String> COMPUTED =
       Set.of(
+          "bad_words_ids",
+          "begin_suppress_tokens",
           "do_sample",
           "eos_token_id",
           "max_length",
           "max_new_tokens",
+          "min_length",
+          "min_new_tokens",
+          "no_repeat_ngram_size",
           "repetition_penalty",
+          "sequence_bias",
           "stop_strings",
           "suppress_tokens",
           "temperature",
           "top_k",
           "top_p",
-          "min_p");
+          "min_p",
+          "typical_p",
+          "epsilon_cutoff",
+          "eta_cutoff");
 
   /** Keys that are not computed, and only matter where tokens are drawn. */
-  private static final Set<String> OF_DRAWING =
-      Set.of("top_h", "typical_p", "epsilon_cutoff", "eta_cutoff");
+  private static final Set<String> OF_DRAWING = Set.of("top_h");
 
   /** Numbers with which keys that are not computed change nothing. */
   private static final Map<String, Double> NEUTRAL =
@@ -93,23 +102,15 @@ record GenerationDefaults(
           Map.entry("diversity_penalty", 0.0),
           Map.entry("encoder_no_repeat_ngram_size", 0.0),
           Map.entry("encoder_repetition_penalty", 1.0),
-          Map.entry("epsilon_cutoff", 0.0),
-          Map.entry("eta_cutoff", 0.0),
           Map.entry("guidance_scale", 1.0),
-          Map.entry("min_length", 0.0),
-          Map.entry("min_new_tokens", 0.0),
-          Map.entry("no_repeat_ngram_size", 0.0),
           Map.entry("num_beam_groups", 1.0),
           Map.entry("num_beams", 1.0),
           Map.entry("num_return_sequences", 1.0),
-          Map.entry("penalty_alpha", 0.0),
-          Map.entry("typical_p", 1.0));
+          Map.entry("penalty_alpha", 0.0));
 
   /** Other keys of Transformers that are refused unless null, false or empty. */
   private static final Set<String> REFUSED =
       Set.of(
-          "bad_words_ids",
-          "begin_suppress_tokens",
           "constraints",
           "dola_layers",
           "exponential_decay_length_penalty",
@@ -117,9 +118,11 @@ record GenerationDefaults(
           "forced_bos_token_id",
           "forced_eos_token_id",
           "max_time",
-          "sequence_bias",
           "token_healing",
           "watermarking_config");
+
+  private static final String SEQUENCES = "lists of tokens that are not empty";
+  private static final String BIASES = "pairs of a list of tokens and a number";
 
   private static final String SAMPLING = "general.sampling.";
 
@@ -148,9 +151,10 @@ record GenerationDefaults(
       }
     }
     refuse(settings.source(), refused);
+    Set<Integer> ends = ends(settings);
     return new GenerationDefaults(
-        ends(settings),
-        sampler(settings, drawn, vocabulary),
+        ends,
+        sampler(settings, drawn, ends, vocabulary),
         stopTexts(settings),
         settings.count("max_new_tokens", Integer.MAX_VALUE),
         maxLength(settings));
@@ -213,35 +217,104 @@ record GenerationDefaults(
     return texts;
   }
 
-  private static Sampler sampler(Settings settings, boolean drawn, int vocabulary) {
-    Sampler.Builder sampler = Sampler.builder().temperature(0);
-    double penalty = settings.positive("repetition_penalty", 1);
-    double temperature = drawn ? settings.number("temperature", 1) : 0;
-    double topP = drawn ? settings.positive("top_p", 1) : 1;
-    double minP = drawn ? settings.number("min_p", 0) : 0;
-    int topK = drawn ? settings.count("top_k", 0) : 0;
+  private static Sampler sampler(
+      Settings settings, boolean drawn, Set<Integer> ends, int vocabulary) {
+    Sampler.Builder sampler =
+        Sampler.builder()
+            .temperature(0)
+            .noRepeatNgram(settings.count("no_repeat_ngram_size", 0))
+            .minTokens(settings.count("min_new_tokens", 0), minLength(settings), ends);
+    biasSequences(settings, ends, vocabulary, sampler);
     for (int token : settings.integers("suppress_tokens")) {
-      if (token >= vocabulary) {
-        throw settings.refused("suppress_tokens", "tokens in [0, vocabulary=" + vocabulary + ")");
-      }
-      sampler.logitBias(token, Double.NEGATIVE_INFINITY);
+      sampler.logitBias(
+          known(settings, "suppress_tokens", token, vocabulary), Double.NEGATIVE_INFINITY);
     }
-    return build(settings.source(), sampler, temperature, topK, topP, minP, penalty);
+    for (int token : settings.integers("begin_suppress_tokens")) {
+      sampler.forbidFirst(known(settings, "begin_suppress_tokens", token, vocabulary));
+    }
+    return inRange(
+        settings.source(),
+        () -> {
+          sampler.repetitionPenalty(settings.positive("repetition_penalty", 1));
+          if (drawn) {
+            sampler
+                .temperature(settings.number("temperature", 1))
+                .topK(topK(settings.count("top_k", 0)))
+                .topP(settings.positive("top_p", 1))
+                .minP(settings.number("min_p", 0))
+                .typicalP(settings.positive("typical_p", 1))
+                .epsilonCutoff(settings.number("epsilon_cutoff", 0))
+                .etaCutoff(settings.number("eta_cutoff", 0));
+          }
+          return sampler.build();
+        });
   }
 
-  private static Sampler build(
-      String source,
-      Sampler.Builder sampler,
-      double temperature,
-      int topK,
-      double topP,
-      double minP,
-      double repetitionPenalty) {
+  /** Transformers counts from the prompt's end instead if there is a min_new_tokens. */
+  private static int minLength(Settings settings) {
+    return settings.has("min_new_tokens") ? 0 : settings.count("min_length", 0);
+  }
+
+  /** An end token by itself is not a bad word, as in Transformers. */
+  private static void biasSequences(
+      Settings settings, Set<Integer> ends, int vocabulary, Sampler.Builder sampler) {
+    for (Object pair : pairs(settings)) {
+      if (!(pair instanceof List<?> list)
+          || list.size() != 2
+          || !(list.getLast() instanceof Number value)) {
+        throw settings.refused("sequence_bias", BIASES);
+      }
+      int[] sequence = sequence(settings, "sequence_bias", BIASES, list.getFirst(), vocabulary);
+      inRange(settings.source(), () -> sampler.sequenceBias(sequence, value.doubleValue()));
+    }
+    for (Object word : settings.list("bad_words_ids", SEQUENCES)) {
+      int[] sequence = sequence(settings, "bad_words_ids", SEQUENCES, word, vocabulary);
+      if (sequence.length > 1 || !ends.contains(sequence[0])) {
+        sampler.sequenceBias(sequence, Double.NEGATIVE_INFINITY);
+      }
+    }
+  }
+
+  private static List<?> pairs(Settings settings) {
+    boolean none = settings.value("sequence_bias") instanceof Map<?, ?> map && map.isEmpty();
+    return none ? List.of() : settings.list("sequence_bias", BIASES);
+  }
+
+  private static int[] sequence(
+      Settings settings, String key, String wanted, Object value, int vocabulary) {
+    if (!(value instanceof List<?> tokens) || tokens.isEmpty()) {
+      throw settings.refused(key, wanted);
+    }
+    int[] sequence = new int[tokens.size()];
+    for (int i = 0; i < sequence.length; i++) {
+      if (!(tokens.get(i) instanceof Long token)) {
+        throw settings.refused(key, wanted);
+      }
+      sequence[i] = known(settings, key, token, vocabulary);
+    }
+    return sequence;
+  }
+
+  private static int known(Settings settings, String key, long token, int vocabulary) {
+    if (token < 0 || token >= vocabulary) {
+      throw settings.refused(key, "tokens in [0, vocabulary=" + vocabulary + ")");
+    }
+    return (int) token;
+  }
+
+  private static int topK(int k) {
+    return k == 0 ? Integer.MAX_VALUE : k;
+  }
+
+  /** Names the file if a setting is out of the sampler's range. */
+  private static <T> T inRange(String source, Supplier<T> options) {
     try {
-      sampler.temperature(temperature).topP(topP).minP(minP).repetitionPenalty(repetitionPenalty);
-      return topK == 0 ? sampler.build() : sampler.topK(topK).build();
+      return options.get();
     } catch (IllegalArgumentException e) {
-      throw new IllegalArgumentException(source + ": " + e.getMessage(), e);
+      String message = e.getMessage();
+      throw message.startsWith(source)
+          ? e
+          : new IllegalArgumentException(source + ": " + message, e);
     }
   }
 
@@ -281,15 +354,19 @@ record GenerationDefaults(
     }
     refuse(source, refused);
     // llama.cpp takes the likeliest token at temperatures up to 0, and keeps all at such a top_k.
+    boolean limited = drawn;
     Sampler sampler =
-        build(
+        inRange(
             source,
-            Sampler.builder(),
-            Math.max(0, single(settings.number(SAMPLING + "temp", drawn ? 1 : 0))),
-            (int) Math.max(0, settings.number(SAMPLING + "top_k", 0)),
-            single(settings.positive(SAMPLING + "top_p", 1)),
-            single(settings.number(SAMPLING + "min_p", 0)),
-            single(settings.positive(SAMPLING + "penalty_repeat", 1)));
+            () ->
+                Sampler.builder()
+                    .temperature(
+                        Math.max(0, single(settings.number(SAMPLING + "temp", limited ? 1 : 0))))
+                    .topK(topK((int) Math.max(0, settings.number(SAMPLING + "top_k", 0))))
+                    .topP(single(settings.positive(SAMPLING + "top_p", 1)))
+                    .minP(single(settings.number(SAMPLING + "min_p", 0)))
+                    .repetitionPenalty(single(settings.positive(SAMPLING + "penalty_repeat", 1)))
+                    .build());
     return new GenerationDefaults(ends, sampler, List.of(), Integer.MAX_VALUE, Integer.MAX_VALUE);
   }
 

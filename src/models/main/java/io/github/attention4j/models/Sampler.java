@@ -3,21 +3,26 @@ package io.github.attention4j.models;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.internal.Checks;
 import java.util.Arrays;
+import java.util.Collections;
+import java.util.Comparator;
 import java.util.HashMap;
 import java.util.HashSet;
+import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Set;
 import java.util.TreeMap;
+import java.util.TreeSet;
 
 /**
  * Chooses the next token from the logits.
  *
  * <p>{@link #greedy} takes the likeliest token. Otherwise a token is drawn with the probabilities
- * {@code softmax(logits / temperature)}, of which {@code topK} keeps the k likeliest tokens, and
- * {@code topP} then the fewest of the likeliest whose share of the rest reaches p, and {@code minP}
- * of those the ones that are at least p times as likely as the likeliest: the order of Transformers
- * and llama.cpp. Of equally likely tokens the smaller one counts as likelier.
+ * {@code softmax(logits / temperature)}, of which {@code topK} keeps the k likeliest tokens, {@code
+ * topP} then the fewest of the likeliest whose share of the rest reaches p; {@code minP}, {@code
+ * typicalP}, {@code epsilonCutoff} and {@code etaCutoff} follow in this order, as in Hugging Face's
+ * Transformers. Of equally likely tokens the smaller one counts as likelier.
  *
  * <p>Draws are numbered, and draw n of a seed is always the same: a SplitMix64 sequence (Steele,
  * Lea and Flood, "Fast splittable pseudorandom number generators", 2014) whose n-th number is
@@ -40,10 +45,19 @@ public final class Sampler {
   private final int topK;
   private final double topP;
   private final double minP;
+  private final double typicalP;
+  private final double epsilonCutoff;
+  private final double etaCutoff;
   private final double repetitionPenalty;
   private final double presencePenalty;
   private final double frequencyPenalty;
   private final Map<Integer, Float> bias;
+  private final Map<List<Integer>, Float> sequenceBias;
+  private final Set<Integer> notFirst;
+  private final int noRepeatNgram;
+  private final int minNewTokens;
+  private final int minLength;
+  private final Set<Integer> ends;
   private final long seed;
 
   private Sampler(Builder builder) {
@@ -51,10 +65,19 @@ public final class Sampler {
     topK = builder.topK;
     topP = builder.topP;
     minP = builder.minP;
+    typicalP = builder.typicalP;
+    epsilonCutoff = builder.epsilonCutoff;
+    etaCutoff = builder.etaCutoff;
     repetitionPenalty = builder.repetitionPenalty;
     presencePenalty = builder.presencePenalty;
     frequencyPenalty = builder.frequencyPenalty;
     bias = Map.copyOf(builder.bias);
+    sequenceBias = Collections.unmodifiableMap(new LinkedHashMap<>(builder.sequenceBias));
+    notFirst = Set.copyOf(builder.notFirst);
+    noRepeatNgram = builder.noRepeatNgram;
+    minNewTokens = builder.minNewTokens;
+    minLength = builder.minLength;
+    ends = builder.ends;
     seed = builder.seed;
   }
 
@@ -87,10 +110,19 @@ public final class Sampler {
     builder.topK = topK;
     builder.topP = topP;
     builder.minP = minP;
+    builder.typicalP = typicalP;
+    builder.epsilonCutoff = epsilonCutoff;
+    builder.etaCutoff = etaCutoff;
     builder.repetitionPenalty = repetitionPenalty;
     builder.presencePenalty = presencePenalty;
     builder.frequencyPenalty = frequencyPenalty;
     builder.bias.putAll(bias);
+    builder.sequenceBias.putAll(sequenceBias);
+    builder.notFirst.addAll(notFirst);
+    builder.noRepeatNgram = noRepeatNgram;
+    builder.minNewTokens = minNewTokens;
+    builder.minLength = minLength;
+    builder.ends = ends;
     builder.seed = seed;
     return builder;
   }
@@ -156,6 +188,7 @@ public final class Sampler {
 
   /** Applies penalties and biases. */
   void adjust(float[] logits, int[] text, int length, int promptLength) {
+    biasSequences(logits, text, length);
     if (repetitionPenalty != 1) {
       Set<Integer> seen = new HashSet<>();
       for (int i = 0; i < length; i++) {
@@ -179,17 +212,61 @@ public final class Sampler {
             }
           });
     }
-    bias.forEach(
-        (token, value) -> {
-          if (token >= logits.length) {
-            throw new IllegalArgumentException(
-                "logit bias must be of a token in the vocabulary: token="
-                    + token
-                    + ", vocabulary="
-                    + logits.length);
+    bias.forEach((token, value) -> logits[known("logit bias", token, logits)] += value);
+    forbidRepeats(logits, text, length);
+    if (length < minLength || length - promptLength < minNewTokens) {
+      forbid("end token", ends, logits);
+    }
+    if (length == promptLength) {
+      forbid("first token that is forbidden", notFirst, logits);
+    }
+  }
+
+  private static int known(String what, int token, float[] logits) {
+    if (token >= logits.length) {
+      throw new IllegalArgumentException(
+          what
+              + " must be of a token in the vocabulary: token="
+              + token
+              + ", vocabulary="
+              + logits.length);
+    }
+    return token;
+  }
+
+  private static void forbid(String what, Set<Integer> tokens, float[] logits) {
+    for (int token : tokens) {
+      logits[known(what, token, logits)] = Float.NEGATIVE_INFINITY;
+    }
+  }
+
+  /**
+   * As in Transformers, a sequence counts only if the text is at least as long as the whole of it.
+   */
+  private void biasSequences(float[] logits, int[] text, int length) {
+    Map<Integer, Float> sums = new HashMap<>();
+    sequenceBias.forEach(
+        (sequence, value) -> {
+          int before = sequence.size() - 1;
+          boolean matches = before == 0 || before < length;
+          for (int i = 0; matches && i < before; i++) {
+            matches = sequence.get(i) == text[length - before + i];
           }
-          logits[token] += value;
+          if (matches) {
+            sums.merge(known("sequence bias", sequence.getLast(), logits), value, Float::sum);
+          }
         });
+    sums.forEach((token, value) -> logits[token] += value);
+  }
+
+  private void forbidRepeats(float[] logits, int[] text, int length) {
+    int before = noRepeatNgram - 1;
+    for (int last = before; before >= 0 && last < length; last++) {
+      boolean same = Arrays.equals(text, last - before, last, text, length - before, length);
+      if (same && text[last] >= 0 && text[last] < logits.length) {
+        logits[text[last]] = Float.NEGATIVE_INFINITY;
+      }
+    }
   }
 
   /** Memory for sampling, reused by callers that sample repeatedly. */
@@ -211,18 +288,19 @@ public final class Sampler {
       return best;
     }
     scratch.reserve(logits.length);
-    boolean unlimited = topK >= logits.length && topP >= 1;
     double[] weights = scratch.weights;
+    boolean sorted = topK < logits.length || topP < 1 || typicalP < 1;
+    sorted |= epsilonCutoff > 0 || etaCutoff > 0;
     double sum = 0;
     for (int i = 0; i < logits.length; i++) {
       weights[i] = Math.exp(((double) logits[i] - logits[best]) / temperature);
-      if (weights[i] < minP && unlimited) {
+      if (weights[i] < minP && !sorted) {
         weights[i] = 0;
       }
       sum += weights[i];
     }
     double uniform = uniform(draw);
-    if (unlimited) {
+    if (!sorted) {
       return drawn(weights, logits.length, uniform * sum, best);
     }
     long[] keys = scratch.keys;
@@ -230,13 +308,23 @@ public final class Sampler {
     if (topK < kept) {
       keepLikeliest(keys, kept, topK);
       kept = topK;
-      sum = 0;
-      for (int i = 0; i < kept; i++) {
-        sum += weights[(int) keys[i]];
-      }
+      sum = sum(weights, keys, kept);
     }
     Arrays.sort(keys, 0, kept);
-    return drawnFromNucleus(weights, keys, kept, topP * sum, uniform);
+    kept = nucleus(weights, keys, kept, topP * sum);
+    kept = atLeast(minP, weights, keys, kept);
+    if (typicalP < 1) {
+      kept = typical(weights, keys, kept);
+    }
+    if (epsilonCutoff > 0) {
+      kept = atLeast(epsilonCutoff * sum(weights, keys, kept), weights, keys, kept);
+    }
+    if (etaCutoff > 0) {
+      sum = sum(weights, keys, kept);
+      double flat = Math.sqrt(etaCutoff) * Math.exp(-entropy(weights, keys, kept, sum));
+      kept = atLeast(Math.min(etaCutoff, flat) * sum, weights, keys, kept);
+    }
+    return drawnFrom(weights, keys, kept, uniform);
   }
 
   private static int largest(float[] logits) {
@@ -324,27 +412,75 @@ public final class Sampler {
     heap[at] = key;
   }
 
-  /**
-   * Takes keys in order until their weights reach {@code enough}, and draws one of those that are
-   * not much less likely than the first.
-   */
-  private int drawnFromNucleus(
-      double[] weights, long[] keys, int kept, double enough, double uniform) {
+  /** Keeps keys in order until their weights reach {@code enough}; returns how many. */
+  private static int nucleus(double[] weights, long[] keys, int kept, double enough) {
     int nucleus = 0;
     double share = 0;
-    double drawable = 0;
-    int likely = 0;
     while (nucleus < kept && (nucleus == 0 || share < enough)) {
-      double weight = weights[(int) keys[nucleus++]];
-      share += weight;
-      if (weight >= minP) {
-        drawable += weight;
-        likely++;
+      share += weights[(int) keys[nucleus++]];
+    }
+    return nucleus;
+  }
+
+  /** Keeps the keys, sorted by falling weight, whose weight is at least this, or the largest. */
+  private static int atLeast(double least, double[] weights, long[] keys, int kept) {
+    double wanted = Math.min(least, weights[(int) keys[0]]);
+    int left = kept;
+    while (weights[(int) keys[left - 1]] < wanted) {
+      left--;
+    }
+    return left;
+  }
+
+  /**
+   * Keeps the tokens whose information {@code -ln p} is nearest to the entropy: the fewest whose
+   * share reaches typicalP, and all that are as near as the farthest of them. They stay in order.
+   */
+  private int typical(double[] weights, long[] keys, int kept) {
+    double sum = sum(weights, keys, kept);
+    double entropy = entropy(weights, keys, kept, sum);
+    double[] distance = new double[kept];
+    Integer[] nearest = new Integer[kept];
+    for (int i = 0; i < kept; i++) {
+      distance[i] = Math.abs(-Math.log(weights[(int) keys[i]] / sum) - entropy);
+      nearest[i] = i;
+    }
+    Arrays.sort(nearest, Comparator.comparingDouble(i -> distance[i]));
+    int last = 0;
+    double share = weights[(int) keys[nearest[0]]];
+    while (last + 1 < kept && share < typicalP * sum) {
+      share += weights[(int) keys[nearest[++last]]];
+    }
+    int left = 0;
+    for (int i = 0; i < kept; i++) {
+      if (distance[i] <= distance[nearest[last]]) {
+        keys[left++] = keys[i];
       }
     }
-    double wanted = uniform * drawable;
+    return left;
+  }
+
+  private static double sum(double[] weights, long[] keys, int kept) {
+    double sum = 0;
+    for (int i = 0; i < kept; i++) {
+      sum += weights[(int) keys[i]];
+    }
+    return sum;
+  }
+
+  private static double entropy(double[] weights, long[] keys, int kept, double sum) {
+    double entropy = 0;
+    for (int i = 0; i < kept; i++) {
+      double share = weights[(int) keys[i]] / sum;
+      entropy -= share * Math.log(share);
+    }
+    return entropy;
+  }
+
+  private static int drawnFrom(double[] weights, long[] keys, int kept, double uniform) {
+    double wanted = uniform * sum(weights, keys, kept);
     double passed = 0;
-    for (int i = 0; i < likely; i++) {
+    for (int i = 0; i < kept; i++) {
       passed += weights[(int) keys[i]];
       if (passed > wanted) {
         return (int) keys[i];
@@ -373,7 +509,12 @@ public final class Sampler {
         (repetitionPenalty != 1 ? ", repetitionPenalty=" + repetitionPenalty : "")
             + (presencePenalty != 0 ? ", presencePenalty=" + presencePenalty : "")
             + (frequencyPenalty != 0 ? ", frequencyPenalty=" + frequencyPenalty : "")
-            + (bias.isEmpty() ? "" : ", logitBias=" + new TreeMap<>(bias));
+            + (bias.isEmpty() ? "" : ", logitBias=" + new TreeMap<>(bias))
+            + (sequenceBias.isEmpty() ? "" : ", sequenceBias=" + sequenceBias)
+            + (notFirst.isEmpty() ? "" : ", forbidFirst=" + new TreeSet<>(notFirst))
+            + (noRepeatNgram > 0 ? ", noRepeatNgram=" + noRepeatNgram : "")
+            + (minNewTokens > 0 ? ", minNewTokens=" + minNewTokens : "")
+            + (minLength > 0 ? ", minLength=" + minLength : "");
     if (temperature == 0) {
       return "greedy" + penalties;
     }
@@ -382,6 +523,9 @@ public final class Sampler {
         + (topK < Integer.MAX_VALUE ? ", topK=" + topK : "")
         + (topP < 1 ? ", topP=" + topP : "")
         + (minP > 0 ? ", minP=" + minP : "")
+        + (typicalP < 1 ? ", typicalP=" + typicalP : "")
+        + (epsilonCutoff > 0 ? ", epsilonCutoff=" + epsilonCutoff : "")
+        + (etaCutoff > 0 ? ", etaCutoff=" + etaCutoff : "")
         + penalties
         + ", seed="
         + seed;
@@ -399,10 +543,19 @@ public final class Sampler {
     private int topK = Integer.MAX_VALUE;
     private double topP = 1;
     private double minP;
+    private double typicalP = 1;
+    private double epsilonCutoff;
+    private double etaCutoff;
     private double repetitionPenalty = 1;
     private double presencePenalty;
     private double frequencyPenalty;
     private final Map<Integer, Float> bias = new HashMap<>();
+    private final Map<List<Integer>, Float> sequenceBias = new LinkedHashMap<>();
+    private final Set<Integer> notFirst = new HashSet<>();
+    private int noRepeatNgram;
+    private int minNewTokens;
+    private int minLength;
+    private Set<Integer> ends = Set.of();
     private long seed;
 
     private Builder() {}
@@ -459,11 +612,57 @@ public final class Sampler {
      * @throws IllegalArgumentException if p is outside [0, 1)
      */
     public Builder minP(double p) {
-      if (!(p >= 0 && p < 1)) {
-        throw new IllegalArgumentException("minP must lie in [0, 1): minP=" + p);
-      }
-      this.minP = p;
+      this.minP = share("minP", p);
       return this;
+    }
+
+    /**
+     * Keeps the tokens whose information {@code -ln probability} is nearest to its mean, the
+     * entropy: the fewest whose share reaches p (Meister et al., "Locally Typical Sampling", 2022).
+     *
+     * @param p above 0 and at most 1, which keeps all
+     * @return this builder
+     * @throws IllegalArgumentException if p is outside (0, 1]
+     */
+    public Builder typicalP(double p) {
+      if (!(p > 0 && p <= 1)) {
+        throw new IllegalArgumentException("typicalP must lie in (0, 1]: typicalP=" + p);
+      }
+      this.typicalP = p;
+      return this;
+    }
+
+    /**
+     * Drops tokens less likely than this, but never the likeliest (Hewitt et al., "Truncation
+     * Sampling as Language Model Desmoothing", 2022).
+     *
+     * @param epsilon at least 0, which keeps all, and less than 1
+     * @return this builder
+     * @throws IllegalArgumentException if epsilon is outside [0, 1)
+     */
+    public Builder epsilonCutoff(double epsilon) {
+      this.epsilonCutoff = share("epsilonCutoff", epsilon);
+      return this;
+    }
+
+    /**
+     * Drops tokens less likely than {@code min(epsilon, √epsilon · exp(-entropy))}, but never the
+     * likeliest: eta sampling of the same paper.
+     *
+     * @param epsilon at least 0, which keeps all, and less than 1
+     * @return this builder
+     * @throws IllegalArgumentException if epsilon is outside [0, 1)
+     */
+    public Builder etaCutoff(double epsilon) {
+      this.etaCutoff = share("etaCutoff", epsilon);
+      return this;
+    }
+
+    private static double share(String name, double value) {
+      if (!(value >= 0 && value < 1)) {
+        throw new IllegalArgumentException(name + " must lie in [0, 1): " + name + "=" + value);
+      }
+      return value;
     }
 
     /**
@@ -522,14 +721,85 @@ public final class Sampler {
      * @throws IllegalArgumentException if the token is negative, or the value is out of range
      */
     public Builder logitBias(int token, double value) {
+      bias.put(notNegative(token), bias("logitBias", value));
+      return this;
+    }
+
+    /**
+     * Adds to the logit of the last token of a sequence whenever the text, prompt included, ends
+     * with the tokens before it, and before penalties apply. As in Transformers, the text must be
+     * at least as long as the whole sequence.
+     *
+     * @param sequence at least one token. Copied.
+     * @param value what is added, from −10<sup>30</sup> to 10<sup>30</sup>; or −∞, which forbids
+     *     the sequence
+     * @return this builder
+     * @throws IllegalArgumentException if the sequence is empty, a token is negative, or the value
+     *     is out of range
+     */
+    public Builder sequenceBias(int[] sequence, double value) {
+      Checks.positive("sequence.length", sequence.length);
+      for (int token : sequence) {
+        notNegative(token);
+      }
+      sequenceBias.put(Arrays.stream(sequence).boxed().toList(), bias("sequenceBias", value));
+      return this;
+    }
+
+    /**
+     * Forbids a token as the first one after the prompt.
+     *
+     * @param token not negative
+     * @return this builder
+     * @throws IllegalArgumentException if the token is negative
+     */
+    public Builder forbidFirst(int token) {
+      notFirst.add(notNegative(token));
+      return this;
+    }
+
+    /**
+     * Forbids n tokens in a row that occur in the text already, prompt included.
+     *
+     * @param n the length of the rows; 0, the default, allows all
+     * @return this builder
+     * @throws IllegalArgumentException if n is negative
+     */
+    public Builder noRepeatNgram(int n) {
+      Checks.inRange("noRepeatNgram", n, 0, Integer.MAX_VALUE);
+      this.noRepeatNgram = n;
+      return this;
+    }
+
+    /**
+     * Forbids the tokens that end a text while it is short.
+     *
+     * @param newTokens the fewest tokens before the end, without the prompt
+     * @param length the fewest tokens before the end, prompt included
+     * @param ends the tokens that end a text. Copied.
+     * @return this builder
+     * @throws IllegalArgumentException if a number or a token is negative
+     */
+    public Builder minTokens(int newTokens, int length, Set<Integer> ends) {
+      Checks.inRange("newTokens", newTokens, 0, Integer.MAX_VALUE);
+      Checks.inRange("length", length, 0, Integer.MAX_VALUE);
+      ends.forEach(Builder::notNegative);
+      this.minNewTokens = newTokens;
+      this.minLength = length;
+      this.ends = Set.copyOf(ends);
+      return this;
+    }
+
+    private static int notNegative(int token) {
       if (token < 0) {
         throw new IllegalArgumentException("token must not be negative: token=" + token);
       }
-      if (value != Double.NEGATIVE_INFINITY) {
-        inRange("logitBias", value, -MOST_BIAS, MOST_BIAS);
-      }
-      bias.put(token, (float) value);
-      return this;
+      return token;
+    }
+
+    private static float bias(String name, double value) {
+      return (float)
+          (value == Double.NEGATIVE_INFINITY ? value : inRange(name, value, -MOST_BIAS, MOST_BIAS));
     }
 
     /**

@@ -65,6 +65,71 @@ class GenerationDefaultsTest {
   }
 
   @Test
+  void shouldChangeTextsAsTheFileSays() throws IOException {
+    int[] plain;
+    try (CausalLm model = open("{}")) {
+      plain = generate(model, model.defaultSampler());
+    }
+    try (CausalLm model = open("{\"no_repeat_ngram_size\": 1}")) {
+      int[] text = generate(model, model.defaultSampler());
+      assertEquals(text.length, Arrays.stream(text).distinct().count());
+      assertTrue(
+          Arrays.stream(text).noneMatch(token -> Arrays.stream(PROMPT).anyMatch(p -> p == token)));
+    }
+    String words = "{\"bad_words_ids\": [[%d, %d]]}".formatted(plain[0], plain[1]);
+    try (CausalLm model = open(words)) {
+      int[] text = generate(model, model.defaultSampler());
+      assertEquals(plain[0], text[0]);
+      for (int i = 1; i < text.length; i++) {
+        assertFalse(text[i - 1] == plain[0] && text[i] == plain[1], Arrays.toString(text));
+      }
+    }
+    try (CausalLm model = open("{\"begin_suppress_tokens\": [%d]}".formatted(plain[0]))) {
+      assertFalse(plain[0] == generate(model, model.defaultSampler())[0]);
+    }
+    String end = "{\"eos_token_id\": %d, \"%s\": %d}";
+    try (CausalLm model = open(end.formatted(plain[0], "min_new_tokens", 0))) {
+      assertArrayEquals(new int[] {plain[0]}, generate(model, model.defaultSampler()));
+    }
+    for (String least : List.of("min_new_tokens 6", "min_length 11")) {
+      String[] setting = least.split(" ");
+      try (CausalLm model =
+          open(end.formatted(plain[0], setting[0], Integer.parseInt(setting[1])))) {
+        int[] text = generate(model, model.defaultSampler());
+        assertTrue(text.length >= 6, Arrays.toString(text));
+        assertTrue(Arrays.stream(text).limit(6).noneMatch(token -> token == plain[0]));
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '§',
+      quoteCharacter = '`',
+      value = {
+        "'bad_words_ids': [[]] § bad_words_ids must be lists of tokens that are not empty",
+        "'bad_words_ids': [[29]] § bad_words_ids must be tokens in [0, vocabulary=29)",
+        "'begin_suppress_tokens': [29] § begin_suppress_tokens must be tokens in [0,"
+            + " vocabulary=29)",
+        "'sequence_bias': [[1, 2.0]] § sequence_bias must be pairs of a list of tokens and a"
+            + " number",
+        "'sequence_bias': [[[1], 1e99]] § sequenceBias must lie in [-1.0E30, 1.0E30]",
+        "'typical_p': 1.5 § typicalP must lie in (0, 1]",
+        "'eta_cutoff': 1 § etaCutoff must lie in [0, 1)",
+        "'no_repeat_ngram_size': -1 § no_repeat_ngram_size must be an integer from 0 to 2^31-1",
+      })
+  void shouldNameTheFileAndWhatIsWrongInIt(String member, String wanted) {
+    String message =
+        assertThrows(
+                IllegalArgumentException.class,
+                () -> open("{'do_sample': true, %s}".formatted(member).replace('\'', '"')))
+            .getMessage();
+    assertTrue(
+        message.startsWith(directory.resolve("generation_config.json") + ": " + wanted + ": "),
+        message);
+  }
+
+  @Test
   void shouldTellLimitsAndStopTexts() throws IOException {
     try (CausalLm model = open("{\"max_new_tokens\": 7, \"max_length\": 30}")) {
       assertEquals(7, model.maxNewTokens());
@@ -114,6 +179,14 @@ class GenerationDefaultsTest {
             + " 'suppress_tokens': [], 'sequence_bias': {}, 'early_stopping': false,"
             + " 'length_penalty': 2.0, 'forced_eos_token_id': null, 'new_key': false} § greedy",
         "{'typical_p': 0.9, 'epsilon_cutoff': 0.1, 'top_h': 0.4, 'do_sample': false} § greedy",
+        "{'typical_p': 0.9, 'epsilon_cutoff': 0.1, 'eta_cutoff': 0.2, 'do_sample': true}"
+            + " § temperature=1.0, typicalP=0.9, epsilonCutoff=0.1, etaCutoff=0.2, seed=0",
+        "{'sequence_bias': [[[1], 2.0], [[3, 4], -1]], 'bad_words_ids': [[5, 6], [7], [2, 7], [8]],"
+            + " 'eos_token_id': [7, 9]} § greedy, sequenceBias={[1]=2.0, [3, 4]=-1.0,"
+            + " [5, 6]=-Infinity, [2, 7]=-Infinity, [8]=-Infinity}",
+        "{'begin_suppress_tokens': [2, 1], 'no_repeat_ngram_size': 3, 'min_length': 4,"
+            + " 'eos_token_id': 7} § greedy, forbidFirst=[1, 2], noRepeatNgram=3, minLength=4",
+        "{'min_length': 4, 'min_new_tokens': 5, 'eos_token_id': 7} § greedy, minNewTokens=5",
       })
   void shouldOpenWhatModelsHave(String file, String sampler) throws IOException {
     try (CausalLm model = open(file.replace('\'', '"'))) {
@@ -124,12 +197,6 @@ class GenerationDefaultsTest {
   @ParameterizedTest
   @ValueSource(
       strings = {
-        "'bad_words_ids': [[1, 2]]",
-        "'begin_suppress_tokens': [1]",
-        "'sequence_bias': [[[1], 2.0]]",
-        "'min_new_tokens': 3",
-        "'min_length': 3",
-        "'no_repeat_ngram_size': 2",
         "'encoder_repetition_penalty': 1.5",
         "'forced_eos_token_id': 1",
         "'forced_bos_token_id': 1",
@@ -140,9 +207,6 @@ class GenerationDefaultsTest {
         "'diversity_penalty': 0.5",
         "'max_time': 1.5",
         "'exponential_decay_length_penalty': [1, 2.0]",
-        "'typical_p': 0.9",
-        "'epsilon_cutoff': 0.1",
-        "'eta_cutoff': 0.1",
         "'top_h': 0.4",
         "'an_invented_key': 1",
         "'another': 'x'",

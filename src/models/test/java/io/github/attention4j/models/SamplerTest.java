@@ -240,6 +240,21 @@ class SamplerTest {
         "temperature=0.8, topK=40, topP=0.9, seed=1",
         Sampler.builder().temperature(0.8).topK(40).topP(0.9).seed(1).build().toString());
     assertEquals("temperature=1.0, seed=0", Sampler.builder().build().toString());
+    String all =
+        "temperature=1.0, typicalP=0.9, epsilonCutoff=0.1, etaCutoff=0.2, sequenceBias={[1,"
+            + " 2]=3.0}, forbidFirst=[4], noRepeatNgram=5, minNewTokens=6, minLength=7, seed=0";
+    Sampler sampler =
+        Sampler.builder()
+            .typicalP(0.9)
+            .epsilonCutoff(0.1)
+            .etaCutoff(0.2)
+            .sequenceBias(new int[] {1, 2}, 3)
+            .forbidFirst(4)
+            .noRepeatNgram(5)
+            .minTokens(6, 7, Set.of(8))
+            .build();
+    assertEquals(all, sampler.toString());
+    assertEquals(all, sampler.toBuilder().build().toString());
   }
 
   // ---- Penalties, biases, min-p ----
@@ -251,6 +266,131 @@ class SamplerTest {
     assertShare(0.25 / 0.95, shares[1], "1");
     assertShare(0.2 / 0.95, shares[2], "2");
     assertEquals(0, shares[3]);
+  }
+
+  /** Of the shares 0.5, 0.3 and 0.2, the first two reach 0.6, and both are at least half of 0.5. */
+  @Test
+  void shouldDropByMinPAfterTopP() {
+    double[] shares = shares(Sampler.builder().topP(0.6).minP(0.5), logits(0.5, 0.3, 0.2));
+    assertShare(0.5 / 0.8, shares[0], "0");
+    assertShare(0.3 / 0.8, shares[1], "1");
+    shares = shares(Sampler.builder().topP(0.9).minP(0.5), logits(0.5, 0.3, 0.2));
+    assertShare(0.5 / 0.8, shares[0], "0");
+    assertShare(0.3 / 0.8, shares[1], "1");
+  }
+
+  private static void assertKept(String wanted, Sampler.Builder builder) {
+    double[] shares = shares(builder, LOGITS);
+    Set<Integer> kept = new TreeSet<>();
+    double sum = 0;
+    for (String token : wanted.split(" ")) {
+      kept.add(Integer.parseInt(token));
+      sum += Math.exp(LOGITS[Integer.parseInt(token)]);
+    }
+    for (int i = 0; i < 4; i++) {
+      assertShare(kept.contains(i) ? Math.exp(LOGITS[i]) / sum : 0, shares[i], "token " + i);
+    }
+  }
+
+  /**
+   * The shares are 0.4, 0.1, 0.3 and 0.2, so the entropy is 1.280, and the distances of -ln(share)
+   * from it are 0.364, 1.023, 0.076 and 0.330.
+   */
+  @ParameterizedTest
+  @CsvSource({
+    "0.01, 2",
+    "0.29, 2",
+    "0.31, 2 3",
+    "0.49, 2 3",
+    "0.51, 0 2 3",
+    "0.89, 0 2 3",
+    "0.91, 0 1 2 3",
+    "1, 0 1 2 3"
+  })
+  void shouldKeepWhatIsTypical(double p, String tokens) {
+    assertKept(tokens, Sampler.builder().typicalP(p));
+  }
+
+  /** Of 0.4, 0.3 and 0.2, the entropy is 1.061 and the distances are 0.250, 0.038 and 0.443. */
+  @Test
+  void shouldKeepWhatIsTypicalOfWhatOtherLimitsLeave() {
+    assertKept("2", Sampler.builder().topK(3).typicalP(0.33));
+    assertKept("0 2", Sampler.builder().topP(0.85).typicalP(0.34));
+    assertKept("0 2 3", Sampler.builder().minP(0.4).typicalP(0.78));
+  }
+
+  @ParameterizedTest
+  @CsvSource({"0.09, 0 1 2 3", "0.11, 0 2 3", "0.21, 0 2", "0.31, 0", "0.9, 0"})
+  void shouldDropWhatIsLessLikelyThanEpsilon(double epsilon, String tokens) {
+    assertKept(tokens, Sampler.builder().epsilonCutoff(epsilon));
+  }
+
+  /** The limit is min(epsilon, √epsilon · 0.2781): 0.088, 0.152, 0.215 and 0.05. */
+  @ParameterizedTest
+  @CsvSource({"0.1, 0 1 2 3", "0.3, 0 2 3", "0.6, 0 2", "0.05, 0 1 2 3"})
+  void shouldDropWhatIsLessLikelyThanEtaSays(double epsilon, String tokens) {
+    assertKept(tokens, Sampler.builder().etaCutoff(epsilon));
+  }
+
+  @Test
+  void shouldBiasTheEndsOfSequences() {
+    float[] logits = {0, 0, 0, 0};
+    int[] text = {0, 3, 1};
+    Sampler.Builder builder =
+        Sampler.builder()
+            .sequenceBias(new int[] {3, 1, 2}, 1.5)
+            .sequenceBias(new int[] {2}, 0.25)
+            .sequenceBias(new int[] {1, 0}, Double.NEGATIVE_INFINITY)
+            .sequenceBias(new int[] {0, 1, 3}, 7)
+            // As long as the text would be with its last token: not counted by Transformers.
+            .sequenceBias(new int[] {0, 3, 1, 3}, 5);
+    float none = Float.NEGATIVE_INFINITY;
+    assertAdjusted(new float[] {none, 0, 1.75f, 0}, builder.build(), logits, text, 1);
+    assertAdjusted(
+        new float[] {none, 0, 1.75f, 0}, builder.build().toBuilder().build(), logits, text, 1);
+    assertAdjusted(new float[] {0, 0, 0.25f, 0}, builder.build(), logits, new int[0], 0);
+    // (0 + 3) / 2: biases come before the penalty.
+    Sampler first = Sampler.builder().sequenceBias(new int[] {1}, 3).repetitionPenalty(2).build();
+    assertAdjusted(new float[] {0, 1.5f, 0, 0}, first, logits, new int[] {1}, 0);
+    assertRefused(
+        "sequence bias must be of a token in the vocabulary: token=4, vocabulary=4",
+        () -> next(Sampler.builder().sequenceBias(new int[] {4}, 1).build(), logits, 0));
+  }
+
+  @Test
+  void shouldForbidRowsOfTokensThatTheTextHas() {
+    float[] logits = {0, 1, 2, 3};
+    float none = Float.NEGATIVE_INFINITY;
+    int[] text = {1, 2, 3, 1, 2};
+    assertAdjusted(
+        new float[] {0, none, none, none},
+        Sampler.builder().noRepeatNgram(1).build(),
+        logits,
+        text,
+        5);
+    assertAdjusted(
+        new float[] {0, 1, 2, none}, Sampler.builder().noRepeatNgram(2).build(), logits, text, 5);
+    assertAdjusted(
+        new float[] {0, 1, 2, none}, Sampler.builder().noRepeatNgram(3).build(), logits, text, 0);
+    for (int n : new int[] {0, 4, 5, 6, Integer.MAX_VALUE}) {
+      assertAdjusted(logits, Sampler.builder().noRepeatNgram(n).build(), logits, text, 5);
+    }
+  }
+
+  @Test
+  void shouldForbidTheEndOfShortTextsAndFirstTokens() {
+    float[] logits = {0, 1, 2, 3};
+    float[] without = {0, Float.NEGATIVE_INFINITY, 2, Float.NEGATIVE_INFINITY};
+    Sampler added = Sampler.builder().minTokens(2, 0, Set.of(1, 3)).build();
+    assertAdjusted(without, added, logits, new int[5], 5);
+    assertAdjusted(without, added, logits, new int[5], 4);
+    assertAdjusted(logits, added, logits, new int[5], 3);
+    Sampler whole = Sampler.builder().minTokens(0, 5, Set.of(1, 3)).build();
+    assertAdjusted(without, whole, logits, new int[4], 1);
+    assertAdjusted(logits, whole, logits, new int[5], 1);
+    Sampler first = Sampler.builder().forbidFirst(1).forbidFirst(3).build();
+    assertAdjusted(without, first, logits, new int[5], 5);
+    assertAdjusted(logits, first, logits, new int[5], 4);
   }
 
   @Test
@@ -314,6 +454,25 @@ class SamplerTest {
   void shouldRefusePenaltiesOutsideTheirRange() {
     Sampler.Builder builder = Sampler.builder();
     assertRefused("minP must lie in [0, 1): minP=1.0", () -> builder.minP(1));
+    assertRefused("typicalP must lie in (0, 1]: typicalP=0.0", () -> builder.typicalP(0));
+    assertRefused(
+        "epsilonCutoff must lie in [0, 1): epsilonCutoff=NaN",
+        () -> builder.epsilonCutoff(Double.NaN));
+    assertRefused("etaCutoff must lie in [0, 1): etaCutoff=-1.0", () -> builder.etaCutoff(-1));
+    assertRefused(
+        "sequence.length must be at least 1: sequence.length=0",
+        () -> builder.sequenceBias(new int[0], 1));
+    assertRefused(
+        "token must not be negative: token=-1", () -> builder.sequenceBias(new int[] {0, -1}, 1));
+    assertRefused(
+        "sequenceBias must lie in [-1.0E30, 1.0E30]: sequenceBias=Infinity",
+        () -> builder.sequenceBias(new int[] {0}, Double.POSITIVE_INFINITY));
+    assertRefused(
+        "noRepeatNgram must lie in [0, 2147483647]: noRepeatNgram=-1",
+        () -> builder.noRepeatNgram(-1));
+    assertRefused(
+        "newTokens must lie in [0, 2147483647]: newTokens=-1",
+        () -> builder.minTokens(-1, 0, Set.of()));
     assertRefused(
         "repetitionPenalty must lie in [0.001, 1000.0]: repetitionPenalty=0.0",
         () -> builder.repetitionPenalty(0));

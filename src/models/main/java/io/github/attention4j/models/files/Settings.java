@@ -339,8 +339,12 @@ public final class Settings {
         .toArray();
   }
 
-  /** A list; empty if absent or null. */
-  private List<?> list(String key, String wanted) {
+  /**
+   * A list; empty if absent or null.
+   *
+   * @param wanted what the message asks for if it is none
+   */
+  public List<?> list(String key, String wanted) {
     return switch (value(key)) {
       case null -> List.of();
       case List<?> list -> list;
