@@ -219,21 +219,15 @@ public final class DifferentialAttention {
    */
   public void forward(Tensor x, Tensor out, Taps taps) {
     Objects.requireNonNull(taps, "taps");
-    check(x, out);
+    outProjection.checkLayer("x", x, out);
     try (Scratch scratch = new Scratch()) {
-      Tensor q = project(scratch, queryProjection, x, 2 * pairs);
-      Tensor k = project(scratch, keyProjection, x, keyHeads());
-      Tensor v = project(scratch, valueProjection, x, valueHeads());
-      if (rotary != null) {
-        rotary.forward(q, q, 0);
-        rotary.forward(k, k, 0);
-      }
+      Projected own = project(scratch, x, null);
       Tensor heads = scratch.room(x.size(0), x.size(1), pairs, width());
       if (isVersion2()) {
         Tensor lambdas = lambdas(scratch, x);
-        attention.forward(q, k, v, lambdas, heads.transpose(1, 2), extras(taps));
+        attention.forward(own.q, own.k, own.v, lambdas, heads.transpose(1, 2), extras(taps));
       } else {
-        attention.forward(q, k, v, lambda, heads.transpose(1, 2), extras(taps));
+        attention.forward(own.q, own.k, own.v, lambda, heads.transpose(1, 2), extras(taps));
       }
       finish(heads, out, taps);
     }
@@ -273,23 +267,16 @@ public final class DifferentialAttention {
   public void forward(Tensor x, KvCache cache, Tensor out, Taps taps) {
     Objects.requireNonNull(cache, "cache");
     Objects.requireNonNull(taps, "taps");
-    check(x, out);
+    outProjection.checkLayer("x", x, out);
     try (Scratch scratch = new Scratch()) {
-      Tensor q = project(scratch, queryProjection, x, 2 * pairs);
-      Tensor k = project(scratch, keyProjection, x, keyHeads());
-      Tensor v = project(scratch, valueProjection, x, valueHeads());
-      if (rotary != null) {
-        int[] starts = cache.lengths();
-        rotary.forward(q, q, starts);
-        rotary.forward(k, k, starts);
-      }
-      try (Appended rows = new Appended(cache, k, v)) {
+      Projected own = project(scratch, x, cache.lengths());
+      try (Appended rows = new Appended(cache, own.k, own.v)) {
         Tensor heads = scratch.room(x.size(0), x.size(1), pairs, width());
         if (isVersion2()) {
           Tensor lambdas = lambdas(scratch, x);
-          attention.forward(q, cache, lambdas, heads.transpose(1, 2), extras(taps));
+          attention.forward(own.q, cache, lambdas, heads.transpose(1, 2), extras(taps));
         } else {
-          attention.forward(q, cache, lambda, heads.transpose(1, 2), extras(taps));
+          attention.forward(own.q, cache, lambda, heads.transpose(1, 2), extras(taps));
         }
         finish(heads, out, taps);
         rows.keep();
@@ -297,14 +284,22 @@ public final class DifferentialAttention {
     }
   }
 
-  private void check(Tensor x, Tensor out) {
-    Checks.rank("x", Objects.requireNonNull(x, "x"), 3);
-    Checks.rank("out", Objects.requireNonNull(out, "out"), 3);
-    Checks.equal("out", "x", "batch", out.size(0), x.size(0));
-    Checks.equal("out", "x", "len", out.size(1), x.size(1));
-    Checks.equal("out.dim", out.size(2), "outProjection.dimOut", outProjection.dimOut());
-    Checks.realOutput("out", out);
-    Checks.disjoint("out", out, "x", x);
+  /** Each is {@code [batch, heads, len, dim]}. */
+  private record Projected(Tensor q, Tensor k, Tensor v) {}
+
+  /** Projects and rotates; each batch's positions begin at its start, or at 0 if that is null. */
+  private Projected project(Scratch scratch, Tensor x, int[] starts) {
+    Tensor q = project(scratch, queryProjection, x, 2 * pairs);
+    Tensor k = project(scratch, keyProjection, x, keyHeads());
+    Tensor v = project(scratch, valueProjection, x, valueHeads());
+    if (rotary != null && starts == null) {
+      rotary.forward(q, q);
+      rotary.forward(k, k);
+    } else if (rotary != null) {
+      rotary.forward(q, q, starts);
+      rotary.forward(k, k, starts);
+    }
+    return new Projected(q, k, v);
   }
 
   private static Tensor project(Scratch scratch, Linear projection, Tensor x, long heads) {

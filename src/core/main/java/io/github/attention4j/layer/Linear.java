@@ -247,6 +247,17 @@ public final class Linear {
     }
   }
 
+  /** Checks what a layer that ends with this projection reads and writes. */
+  void checkLayer(String name, Tensor x, Tensor out) {
+    Checks.rank(name, Objects.requireNonNull(x, name), 3);
+    Checks.rank("out", Objects.requireNonNull(out, "out"), 3);
+    Checks.equal("out", name, "batch", out.size(0), x.size(0));
+    Checks.equal("out", name, "len", out.size(1), x.size(1));
+    Checks.equal("out.dim", out.size(2), "outProjection.dimOut", dimOut());
+    Checks.realOutput("out", out);
+    Checks.disjoint("out", out, name, x);
+  }
+
   /**
    * The projection to some of its outputs only, by the same weights; packed if the first of them
    * begins a panel.

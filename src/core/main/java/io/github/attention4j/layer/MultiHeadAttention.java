@@ -214,7 +214,7 @@ public final class MultiHeadAttention {
    * @throws OutOfMemoryError if there is not enough memory for queries, keys and values
    */
   public void forward(Tensor x, Tensor memory, Tensor out, Extras extras) {
-    check(x, out);
+    outProjection.checkLayer("x", x, out);
     Checks.rank("memory", Objects.requireNonNull(memory, "memory"), 3);
     Checks.equal("memory", "x", "batch", memory.size(0), x.size(0));
     Checks.realInput("memory", memory);
@@ -255,7 +255,7 @@ public final class MultiHeadAttention {
    */
   public void forward(Tensor x, KvCache cache, Tensor out, Extras extras) {
     Objects.requireNonNull(cache, "cache");
-    check(x, out);
+    outProjection.checkLayer("x", x, out);
     try (Scratch scratch = new Scratch()) {
       Projected projected = project(scratch, DType.F32, x, x, x);
       Tensor q = projected.q;
@@ -355,7 +355,7 @@ public final class MultiHeadAttention {
   public void forwardMemory(Tensor x, KvCache memory, HeadAttention attend, Tensor out) {
     Objects.requireNonNull(memory, "memory");
     Objects.requireNonNull(attend, "attend");
-    check(x, out);
+    outProjection.checkLayer("x", x, out);
     try (Scratch scratch = new Scratch()) {
       Tensor q = project(scratch, DType.F32, queryProjection, x, heads);
       if (rotary != null) {
@@ -399,13 +399,7 @@ public final class MultiHeadAttention {
   }
 
   private void check(Tensor queries, Tensor keys, Tensor values, Tensor out) {
-    Checks.rank("queries", Objects.requireNonNull(queries, "queries"), 3);
-    Checks.rank("out", Objects.requireNonNull(out, "out"), 3);
-    Checks.equal("out", "queries", "batch", out.size(0), queries.size(0));
-    Checks.equal("out", "queries", "len", out.size(1), queries.size(1));
-    Checks.equal("out.dim", out.size(2), "outProjection.dimOut", outProjection.dimOut());
-    Checks.realOutput("out", out);
-    Checks.disjoint("out", out, "queries", queries);
+    outProjection.checkLayer("queries", queries, out);
     checkMemory("keys", keys, queries, out);
     checkMemory("values", values, queries, out);
     Checks.equal("values", "keys", "len", values.size(1), keys.size(1));
@@ -416,16 +410,6 @@ public final class MultiHeadAttention {
     Checks.equal(name, "queries", "batch", memory.size(0), queries.size(0));
     Checks.realInput(name, memory);
     Checks.disjoint("out", out, name, memory);
-  }
-
-  private void check(Tensor x, Tensor out) {
-    Checks.rank("x", Objects.requireNonNull(x, "x"), 3);
-    Checks.rank("out", Objects.requireNonNull(out, "out"), 3);
-    Checks.equal("out", "x", "batch", out.size(0), x.size(0));
-    Checks.equal("out", "x", "len", out.size(1), x.size(1));
-    Checks.equal("out.dim", out.size(2), "outProjection.dimOut", outProjection.dimOut());
-    Checks.realOutput("out", out);
-    Checks.disjoint("out", out, "x", x);
   }
 
   /** Each is {@code [batch, heads, len, dim]}, in writable memory. */

@@ -344,10 +344,7 @@ public final class TextClassifier implements AutoCloseable {
         types,
         only,
         (from, to, hidden) -> {
-          int[] lengths = new int[to - from];
-          for (int i = 0; i < lengths.length; i++) {
-            lengths[i] = only == null ? texts.get(from + i).length : 1;
-          }
+          int[] lengths = TextEncoder.rows(texts, from, to, only);
           try (Arena arena = Arena.ofConfined()) {
             Tensor out = encoder.classify(arena, hidden, Sequences.ofLengths(lengths));
             for (int i = 0; i < lengths.length; i++) {

@@ -715,11 +715,10 @@ public final class TextEmbedder implements AutoCloseable {
         types,
         only,
         (from, to, hidden) -> {
-          int[] lengths = new int[to - from];
+          int[] lengths = TextEncoder.rows(texts, from, to, only);
           int[] rows = new int[lengths.length];
-          for (int i = 0; i < lengths.length; i++) {
-            lengths[i] = only == null ? texts.get(from + i).length : 1;
-            rows[i] = i == 0 ? 0 : rows[i - 1] + lengths[i - 1];
+          for (int i = 1; i < rows.length; i++) {
+            rows[i] = rows[i - 1] + lengths[i - 1];
           }
           Shares.run(
               rows.length,

@@ -365,6 +365,18 @@ public final class TextEncoder implements AutoCloseable {
     passes(texts, types, only, null, reader);
   }
 
+  /**
+   * How many rows texts have in the hidden states of a pass: one where only a row of each is
+   * computed.
+   *
+   * @param only chooses that row, or null
+   */
+  static int[] rows(List<int[]> texts, int from, int to, IntUnaryOperator only) {
+    return texts.subList(from, to).stream()
+        .mapToInt(text -> only == null ? text.length : 1)
+        .toArray();
+  }
+
   /** Encodes checked texts in passes. */
   private void encode(List<int[]> texts, List<int[]> types, Tensor out) {
     passes(texts, types, null, out, (from, to, hidden) -> {});

@@ -52,17 +52,7 @@ public final class Sequence {
    * @return false if everything was forgotten, so the text must be processed again
    */
   public boolean truncate(int to) {
-    boolean possible = !decoder.changesKeys(to, length);
-    for (LayerCache layer : layers) {
-      possible &= layer.canTruncate(to);
-    }
-    if (possible) {
-      layers.forEach(layer -> layer.truncate(to));
-      length = to;
-    } else {
-      clear();
-    }
-    return possible;
+    return cut(to, !decoder.changesKeys(to, length));
   }
 
   /**
@@ -70,16 +60,19 @@ public final class Sequence {
    * everything.
    */
   public void repair(int to) {
-    boolean possible = true;
-    for (LayerCache layer : layers) {
-      possible &= layer.canTruncate(to);
-    }
+    cut(to, true);
+  }
+
+  /** Cuts all layers, or forgets everything if one of them cannot or it is not allowed. */
+  private boolean cut(int to, boolean allowed) {
+    boolean possible = allowed && layers.stream().allMatch(layer -> layer.canTruncate(to));
     if (possible) {
       layers.forEach(layer -> layer.truncate(to));
       length = to;
     } else {
       clear();
     }
+    return possible;
   }
 
   /** Forgets everything, and returns all pages. */
