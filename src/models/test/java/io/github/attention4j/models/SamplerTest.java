@@ -268,17 +268,6 @@ class SamplerTest {
     assertEquals(0, shares[3]);
   }
 
-  /** Of the shares 0.5, 0.3 and 0.2, the first two reach 0.6, and both are at least half of 0.5. */
-  @Test
-  void shouldDropByMinPAfterTopP() {
-    double[] shares = shares(Sampler.builder().topP(0.6).minP(0.5), logits(0.5, 0.3, 0.2));
-    assertShare(0.5 / 0.8, shares[0], "0");
-    assertShare(0.3 / 0.8, shares[1], "1");
-    shares = shares(Sampler.builder().topP(0.9).minP(0.5), logits(0.5, 0.3, 0.2));
-    assertShare(0.5 / 0.8, shares[0], "0");
-    assertShare(0.3 / 0.8, shares[1], "1");
-  }
-
   private static void assertKept(String wanted, Sampler.Builder builder) {
     double[] shares = shares(builder, LOGITS);
     Set<Integer> kept = new TreeSet<>();
