@@ -184,6 +184,49 @@ class EncoderSettingsTest {
     assertArrayEquals(expected, hidden(TEXT));
   }
 
+  /** What transformers 5 writes for the Nomic BERT that it contains. */
+  @Test
+  void shouldReadNomicBertAsTransformersSavesIt() throws Exception {
+    GoldenCopy copy = GoldenCopy.of("nomic_bert", directory);
+    float[] expected = hidden(TEXT);
+    Files.writeString(
+        directory.resolve("config.json"),
+        """
+        {"architectures": ["NomicBertForSequenceClassification"], "attention_probs_dropout_prob": 0.0,
+         "bos_token_id": null, "classifier_dropout": null, "dtype": "float32", "head_dim": 16,
+         "hidden_act": "silu", "hidden_dropout_prob": 0.0, "hidden_size": 64,
+         "initializer_range": 0.02, "intermediate_size": 128, "layer_norm_eps": 1e-12,
+         "max_position_embeddings": 256, "model_type": "nomic_bert", "num_attention_heads": 4,
+         "num_hidden_layers": 2, "pad_token_id": 0,
+         "rope_parameters": {"rope_theta": 1000.0, "rope_type": "default"},
+         "transformers_version": "5.17.0", "type_vocab_size": 2, "vocab_size": 400}
+        """);
+    copy.weights(
+        tensors -> {
+          Map<String, Tensor> bare = new LinkedHashMap<>(tensors);
+          tensors.clear();
+          bare.forEach((name, tensor) -> tensors.put("nomic_bert." + name, tensor));
+          Tensor dense = Tensor.allocate(Arena.ofAuto(), DType.F32, 64, 64);
+          for (int i = 0; i < 64; i++) {
+            dense.setFloat(1, i, i);
+          }
+          Tensor classifier = Tensor.allocate(Arena.ofAuto(), DType.F32, 2, 64);
+          classifier.setFloat(1, 0, 5);
+          classifier.setFloat(2, 1, 7);
+          tensors.put("nomic_bert.pooler.dense.weight", dense);
+          tensors.put(
+              "nomic_bert.pooler.dense.bias", Tensor.allocate(Arena.ofAuto(), DType.F32, 64));
+          tensors.put("classifier.weight", classifier);
+          tensors.put("classifier.bias", Tensor.of(Arena.ofAuto(), new float[] {0, 1}, 2));
+        });
+    assertArrayEquals(expected, hidden(TEXT));
+    try (TextClassifier classifier = TextClassifier.open(directory)) {
+      float[] logits = classifier.logits(List.of(TEXT), null).getFirst();
+      assertEquals(Math.tanh(expected[5]), logits[0], 1e-6);
+      assertEquals(2 * Math.tanh(expected[7]) + 1, logits[1], 1e-6);
+    }
+  }
+
   @ParameterizedTest
   @CsvSource({"eurobert, 250000.0", "qwen3_embedding, 1000000"})
   void shouldReadTheRotaryBaseWhereNewerConfigurationsHaveIt(String model, String base)

@@ -20,6 +20,12 @@ import java.util.List;
 final class Bert {
   static final Head POOLER = Family.head(Family.step("pooler.dense", true, Activation.TANH));
 
+  /** BERT's classifier, which other families share: a step after the pooler. */
+  static final Head POOLED_CLASSIFIER =
+      Family.head(
+          Family.step("pooler.dense", true, Activation.TANH),
+          Family.step("classifier", false, Activation.IDENTITY));
+
   /** RoBERTa's classifier, which other families share. */
   static final Head TWO_STEPS =
       Family.head(
@@ -29,11 +35,7 @@ final class Bert {
   private Bert() {}
 
   static EncoderSpec bert(Settings settings) {
-    Head classifier =
-        Family.head(
-            Family.step("pooler.dense", true, Activation.TANH),
-            Family.step("classifier", false, Activation.IDENTITY));
-    return read(settings, "bert.", -1, false, POOLER, classifier);
+    return read(settings, "bert.", -1, false, POOLER, POOLED_CLASSIFIER);
   }
 
   static EncoderSpec roberta(Settings settings) {

@@ -70,9 +70,7 @@ final class Gte {
         null,
         null,
         Bert.POOLER,
-        Family.head(
-            Family.step("pooler.dense", true, Activation.TANH),
-            Family.step("classifier", false, Activation.IDENTITY)),
+        Bert.POOLED_CLASSIFIER,
         Family.labels(settings));
   }
 

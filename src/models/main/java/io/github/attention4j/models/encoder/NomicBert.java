@@ -65,7 +65,10 @@ final class NomicBert {
     int layers = settings.integer(old ? "n_layer" : "num_hidden_layers", 12);
     int hidden = settings.integer(old ? "n_inner" : "intermediate_size", 4 * width);
     double epsilon = settings.positive(old ? "layer_norm_epsilon" : "layer_norm_eps", 1e-12);
-    int dim = Family.headDim(settings, widthKey, width, headsKey, count);
+    int dim =
+        settings.has("head_dim")
+            ? settings.integer("head_dim")
+            : Family.headDim(settings, widthKey, width, headsKey, count);
     int types = settings.count("type_vocab_size", 2);
     Heads heads =
         new Heads(
@@ -115,8 +118,8 @@ final class NomicBert {
         blocks,
         null,
         null,
-        null,
-        null,
+        Bert.POOLER,
+        Bert.POOLED_CLASSIFIER,
         Family.labels(settings));
   }
 
