@@ -52,7 +52,8 @@ public final class GgufTokenizer implements Tokenizer {
           "<|eom_id|>",
           "<|end_of_text|>",
           "<EOT>",
-          "<end_of_utterance>");
+          "<end_of_utterance>",
+          "<\uff5cend\u2581of\u2581sentence\uff5c>");
 
   private static final String CONTRACTIONS = "'s|'t|'re|'ve|'m|'ll|'d";
 
@@ -95,24 +96,35 @@ public final class GgufTokenizer implements Tokenizer {
   private static Map<String, PreTokenizer> preTokenizers() {
     Map<String, PreTokenizer> pre = new HashMap<>();
     PreTokenizer llama3 = new PreTokenizer(true, true, LLAMA3);
-    for (String name : List.of("llama-bpe", "llama3", "llama-v3", "falcon3")) {
+    for (String name : List.of("llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral")) {
       pre.put(name, llama3);
     }
     PreTokenizer smaug = new PreTokenizer(false, false, LLAMA3);
     pre.put("smaug-bpe", smaug);
     pre.put("dbrx", smaug);
     PreTokenizer qwen2 = new PreTokenizer(false, false, LLAMA3.replace("\\p{N}{1,3}", "\\p{N}"));
-    for (String name : List.of("qwen2", "deepseek-r1-qwen", "megrez")) {
+    for (String name : List.of("qwen2", "deepseek-r1-qwen", "kormo", "megrez")) {
       pre.put(name, qwen2);
     }
     PreTokenizer gpt2 = new PreTokenizer(false, false, GPT2);
-    for (String name : List.of("gpt-2", "phi-2", "olmo", "jais")) {
+    for (String name : List.of("gpt-2", "a.x-4.0", "jais", "mellum", "olmo", "phi-2")) {
       pre.put(name, gpt2);
     }
     PreTokenizer digits = new PreTokenizer(false, false, "\\p{N}", GPT2);
-    for (String name : List.of("smollm", "starcoder", "codeshell", "command-r")) {
+    for (String name :
+        List.of("codeshell", "command-r", "minerva-7b", "refact", "smollm", "starcoder")) {
       pre.put(name, digits);
     }
+    pre.put(
+        "deepseek-coder",
+        new PreTokenizer(
+            false,
+            false,
+            "[\\r\\n]",
+            "\\s?\\p{L}+",
+            "\\s?\\p{P}+",
+            "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+",
+            "\\p{N}"));
     String first = "[^\\r\\n\\p{L}\\p{N}]?" + UPPER + "*" + LOWER + "+";
     String second = "[^\\r\\n\\p{L}\\p{N}]?" + UPPER + "+" + LOWER + "*";
     pre.put("tekken", new PreTokenizer(true, true, first + "|" + second + "|\\p{N}" + TEKKEN_END));
