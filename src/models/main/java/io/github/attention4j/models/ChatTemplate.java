@@ -47,10 +47,14 @@ public final class ChatTemplate {
   private final String bosToken;
   private final String eosToken;
 
-  private ChatTemplate(String source, String bosToken, String eosToken) {
+  /** For conversations with tools; null to use this template. */
+  private final ChatTemplate toolUse;
+
+  private ChatTemplate(String source, String bosToken, String eosToken, ChatTemplate toolUse) {
     this.source = source;
     this.bosToken = bosToken;
     this.eosToken = eosToken;
+    this.toolUse = toolUse;
   }
 
   /**
@@ -73,7 +77,13 @@ public final class ChatTemplate {
     return new ChatTemplate(
         prepared,
         Objects.requireNonNull(bosToken, "bosToken"),
-        Objects.requireNonNull(eosToken, "eosToken"));
+        Objects.requireNonNull(eosToken, "eosToken"),
+        null);
+  }
+
+  /** Renders conversations with tools by another template, as models with several templates do. */
+  ChatTemplate withToolUse(ChatTemplate other) {
+    return new ChatTemplate(source, bosToken, eosToken, other);
   }
 
   /**
@@ -83,7 +93,8 @@ public final class ChatTemplate {
    *     values are strings, numbers, booleans, null, lists and maps. Not modified.
    * @param addGenerationPrompt whether to add the beginning of the answer
    * @param variables other variables of the template, such as {@code tools}; they take precedence
-   *     over {@code bos_token} and {@code eos_token}. Not modified.
+   *     over {@code bos_token} and {@code eos_token}. Not modified. With {@code tools}, a template
+   *     that the model's files name {@code tool_use} takes the place of this one.
    * @return the text
    * @throws ChatTemplateException if the template raises an error, is not valid Jinja, asks for an
    *     attribute, element or method of something undefined, or exceeds a limit
@@ -92,6 +103,9 @@ public final class ChatTemplate {
       List<? extends Map<String, ?>> messages,
       boolean addGenerationPrompt,
       Map<String, ?> variables) {
+    if (toolUse != null && variables.get("tools") != null) {
+      return toolUse.render(messages, addGenerationPrompt, variables);
+    }
     Map<String, Object> bindings = new LinkedHashMap<>();
     bindings.put("bos_token", bosToken);
     bindings.put("eos_token", eosToken);

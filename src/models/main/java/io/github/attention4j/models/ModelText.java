@@ -7,6 +7,7 @@ import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -18,6 +19,11 @@ final class ModelText implements AutoCloseable {
   private interface Reader<T> {
     T read() throws IOException;
   }
+
+  private static final String DEFAULT = "default";
+
+  /** The name of the template for conversations with tools, if there are several. */
+  private static final String TOOL_USE = "tool_use";
 
   private final String missing;
   private final Reader<Tokenizer> tokenizerReader;
@@ -54,7 +60,9 @@ final class ModelText implements AutoCloseable {
           }
           String bos = tokenizer.bos() < 0 ? "" : tokenizer.text(tokenizer.bos());
           String eos = tokenizer.eos() < 0 ? "" : tokenizer.text(tokenizer.eos());
-          return Optional.of(ChatTemplate.of(source, bos, eos));
+          Object toolUse = file.metadata().get("tokenizer.chat_template." + TOOL_USE);
+          return Optional.of(
+              template(source, toolUse instanceof String text ? text : null, bos, eos));
         });
   }
 
@@ -63,30 +71,49 @@ final class ModelText implements AutoCloseable {
     Settings config =
         Files.exists(file) ? Settings.read(file) : Settings.of(file.toString(), Map.of());
     Path own = directory.resolve("chat_template.jinja");
-    String source = Files.exists(own) ? Files.readString(own) : source(config);
+    Path more = directory.resolve("additional_chat_templates").resolve(TOOL_USE + ".jinja");
+    String source;
+    String toolUse;
+    if (Files.exists(own)) {
+      source = Files.readString(own);
+      toolUse = Files.exists(more) ? Files.readString(more) : null;
+    } else {
+      Map<String, String> sources = sources(config);
+      source = sources.get(DEFAULT);
+      toolUse = sources.get(TOOL_USE);
+    }
     return source == null
         ? Optional.empty()
         : Optional.of(
-            ChatTemplate.of(source, token(config, "bos_token"), token(config, "eos_token")));
+            template(source, toolUse, token(config, "bos_token"), token(config, "eos_token")));
   }
 
-  /** One template, or the default one of a list of named templates. */
-  private static String source(Settings config) {
-    return switch (config.value("chat_template")) {
-      case null -> null;
-      case String source -> source;
+  private static ChatTemplate template(String source, String toolUse, String bos, String eos) {
+    ChatTemplate template = ChatTemplate.of(source, bos, eos);
+    return toolUse == null ? template : template.withToolUse(ChatTemplate.of(toolUse, bos, eos));
+  }
+
+  /** One template, the default, or a list of named ones. */
+  private static Map<String, String> sources(Settings config) {
+    Map<String, String> sources = new HashMap<>();
+    switch (config.value("chat_template")) {
+      case null -> {}
+      case String source -> sources.put(DEFAULT, source);
       case List<?> named -> {
         for (Object each : named) {
           if (each instanceof Map<?, ?> template
-              && "default".equals(template.get("name"))
+              && template.get("name") instanceof String name
               && template.get("template") instanceof String source) {
-            yield source;
+            sources.put(name, source);
           }
         }
-        throw config.refused("chat_template", "a text, or a list with one named \"default\"");
+        if (!sources.containsKey(DEFAULT)) {
+          throw config.refused("chat_template", "a text, or a list with one named \"default\"");
+        }
       }
       case Object other -> throw config.refused("chat_template", "a text, not " + Json.show(other));
-    };
+    }
+    return sources;
   }
 
   private static String token(Settings config, String key) {

@@ -113,10 +113,12 @@ record ToolCalls(String text, List<ToolCall> calls) {
     if (arguments != null && !(arguments instanceof JsonObject)) {
       return null;
     }
-    String id =
-        object.get("id") instanceof JsonPrimitive given
-            ? given.getAsString()
-            : "call_" + UUID.randomUUID().toString().replace("-", "").substring(0, 24);
+    String id = object.get("id") instanceof JsonPrimitive given ? given.getAsString() : id();
     return new ToolCall(id, name.getAsString(), arguments == null ? "{}" : arguments.toString());
+  }
+
+  /** Nine letters and digits: the templates of Mistral refuse others. */
+  private static String id() {
+    return UUID.randomUUID().toString().replace("-", "").substring(0, 9);
   }
 }
