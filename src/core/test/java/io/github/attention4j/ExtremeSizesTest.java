@@ -8,6 +8,8 @@ import io.github.attention4j.internal.Workspaces;
 import io.github.attention4j.layer.DifferentialAttention;
 import io.github.attention4j.layer.Linear;
 import io.github.attention4j.layer.MultiHeadAttention;
+import io.github.attention4j.layer.RotaryEmbedding;
+import io.github.attention4j.layer.RotaryTable;
 import java.lang.foreign.Arena;
 import java.util.Arrays;
 import org.junit.jupiter.api.Test;
@@ -75,6 +77,20 @@ class ExtremeSizesTest {
             name + "=" + positions,
             refused.getMessage().substring(refused.getMessage().indexOf(": ") + 2));
       }
+    }
+  }
+
+  /** A table without columns takes no memory. */
+  @Test
+  void shouldRefuseRowsOfATableThatAnIntCannotCount() {
+    try (Arena arena = Arena.ofConfined()) {
+      Tensor table = Tensor.zeros(arena, 2, 1L << 31, 0);
+      RotaryEmbedding rotary =
+          RotaryEmbedding.of(RotaryTable.of(table, table), RotaryEmbedding.Style.HALF);
+      Tensor x = Tensor.zeros(arena, 2, 1, 1, 4);
+      assertRefused(
+          "the row of the table must lie in [0, 2147483647]: the row of the table=2147483653",
+          () -> rotary.forward(x, x, new int[] {5, 5}));
     }
   }
 

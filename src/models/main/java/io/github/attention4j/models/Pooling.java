@@ -3,6 +3,7 @@ package io.github.attention4j.models;
 import io.github.attention4j.DType;
 import io.github.attention4j.Sequences;
 import io.github.attention4j.Tensor;
+import io.github.attention4j.internal.Checks;
 import io.github.attention4j.models.encoder.Rows;
 import java.lang.foreign.Arena;
 import java.lang.foreign.ValueLayout;
@@ -57,7 +58,7 @@ public enum Pooling {
    */
   public Tensor forward(Arena arena, Tensor hidden, Sequences sequences) {
     check(hidden, sequences);
-    int width = Math.toIntExact(hidden.size(1));
+    int width = Checks.arrayLength("hidden.width", hidden.size(1));
     Tensor out = Tensor.allocate(arena, DType.F32, sequences.count(), width);
     float[] vector = new float[width];
     int row = 0;
@@ -102,7 +103,7 @@ public enum Pooling {
    * @param skip how many of its first tokens to leave out, those of a prompt
    */
   void pool(Tensor hidden, int row, int length, int skip, float[] out, int offset) {
-    int width = Math.toIntExact(hidden.size(1));
+    int width = (int) hidden.size(1);
     switch (this) {
       case CLS -> take(hidden, row + skip, width, out, offset);
       case LAST_TOKEN -> take(hidden, row + length - 1, width, out, offset);

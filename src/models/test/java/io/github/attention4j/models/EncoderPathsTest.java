@@ -286,6 +286,19 @@ class EncoderPathsTest {
   // ---- Pooling ----
 
   @Test
+  void shouldRefuseToPoolRowsThatNoArrayHolds() {
+    try (Arena arena = Arena.ofConfined()) {
+      Tensor none = Tensor.zeros(arena, 0, 1L << 40);
+      String message =
+          assertThrows(
+                  IllegalArgumentException.class,
+                  () -> Pooling.MEAN.forward(arena, none, Sequences.ofLengths()))
+              .getMessage();
+      assertEquals("hidden.width must lie in [0, 2147483639]: hidden.width=1099511627776", message);
+    }
+  }
+
+  @Test
   void shouldConcatenateKindsOfPooling() throws Exception {
     copy("bert_st_mean");
     pooling("");
