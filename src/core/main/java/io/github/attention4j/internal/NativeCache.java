@@ -138,7 +138,11 @@ final class NativeCache {
     Path directory = path("java.io.tmpdir=" + name, name, impossible);
     if (directory != null) {
       Path usual = directory.toAbsolutePath().resolve("attention4j-" + user);
-      to.add(usual);
+      if (Files.isSymbolicLink(usual)) { // whose owner could turn it after it was checked
+        impossible.accept(usual.toString(), new IOException("it is a symbolic link"));
+      } else {
+        to.add(usual);
+      }
       if (isTaken(usual)) {
         if (ownDirectory == null) {
           ownDirectory = usual.resolveSibling("attention4j-" + UUID.randomUUID());
