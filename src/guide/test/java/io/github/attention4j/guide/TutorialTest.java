@@ -21,12 +21,14 @@ import io.github.attention4j.Score.IntTable;
 import io.github.attention4j.Sequences;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.layer.MultiHeadAttention;
-import io.github.attention4j.models.CausalLm;
-import io.github.attention4j.models.Sampler;
+import io.github.attention4j.models.TextEmbedder;
+import io.github.attention4j.models.text.Chat;
+import io.github.attention4j.models.text.ChatMessage;
 import io.github.attention4j.testing.Snippets;
 import java.lang.foreign.Arena;
 import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.List;
 import java.util.Random;
 import org.junit.jupiter.api.Test;
 
@@ -343,18 +345,23 @@ class TutorialTest {
   }
 
   @Test
-  void shouldGenerateFromACheckpoint() throws Exception {
-    String directory = "src/demo/main/resources/models/llama";
-    StringBuilder text = new StringBuilder();
+  void shouldEmbedAndAnswer() throws Exception {
+    String models = "src/models/test/resources/golden-models/";
+    String embeddingModel = models + "encoder/bert_st_mean";
+    String languageModel = models + "gguf/models/qwen3-bpe-f32.gguf";
 
-    try (CausalLm model = CausalLm.open(Path.of(directory))) {
-      int[] prompt = "ROMEO:\n".chars().toArray(); // these models read bytes
-      Sampler sampler = Sampler.builder().temperature(0.5).topP(0.9).seed(2).build();
-      model.generate(prompt, 100, sampler, token -> text.append((char) token));
+    float[] vector;
+    try (TextEmbedder embedder = TextEmbedder.open(Path.of(embeddingModel));
+        Chat chat = Chat.open(Path.of(languageModel))) {
+      vector = embedder.embedQuery("Who repairs cars?");
+      chat.reply(List.of(ChatMessage.user("Why is the sky blue?")), System.out::print);
     }
 
-    assertEquals(100, text.length());
-    assertTrue(text.toString().matches("[\\p{Print}\n]+"), text.toString());
+    double square = 0;
+    for (float element : vector) {
+      square += element * element;
+    }
+    assertEquals(1, square, 1e-5);
   }
 
   @Test

@@ -13,13 +13,9 @@ import java.util.function.Consumer;
  * A language model that answers conversations: messages in, the assistant's message out.
  *
  * <pre>{@code
- * Chat chat = new Chat(new TextGenerator(model, tokenizer), format);
- * Chat.Reply reply =
- *     chat.reply(
- *         List.of(ChatMessage.user("Name three rivers.")),
- *         List.of(),
- *         TextGenerator.request().maxTokens(200).build(),
- *         System.out::print);
+ * try (Chat chat = Chat.open(path)) {
+ *   chat.reply(List.of(ChatMessage.user("Name three rivers.")), System.out::print);
+ * }
  * }</pre>
  *
  * <p>Safe for any number of threads. Closing it only closes what {@link #open} opened.
@@ -155,6 +151,21 @@ public final class Chat implements AutoCloseable {
     return encoder == null
         ? generator.tokenizer().encode(prompt, false).tokens()
         : encoder.encodeRendered(prompt);
+  }
+
+  /**
+   * Answers a conversation without tools, sampled as the model's files say.
+   *
+   * @param messages at least one
+   * @param onText is given each new piece of text, in this thread
+   * @return the answer
+   * @throws IllegalArgumentException if there is no message, the format refuses them, or the prompt
+   *     has more tokens than the context
+   * @throws IllegalStateException if the model has no chat template, or is closed
+   */
+  public Reply reply(List<ChatMessage> messages, Consumer<String> onText) {
+    TextGenerator.Request request = TextGenerator.request(generator.model()).build();
+    return reply(messages, List.of(), request, onText);
   }
 
   /**
