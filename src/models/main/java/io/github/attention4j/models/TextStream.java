@@ -90,14 +90,17 @@ public final class TextStream {
       end--;
     }
     String complete = end > taken ? text.substring(taken, end) : "";
+    taken = Math.max(taken, end);
     if (end == text.length()) {
-      // The tokens returned now provide context for the next.
-      System.arraycopy(window, context, window, 0, count - context);
-      count -= context;
-      context = count;
-      taken = decoded().length();
-    } else {
-      taken = Math.max(taken, end);
+      String latest = tokenizer.decode(Arrays.copyOfRange(window, context, count), true);
+      if (!latest.isEmpty()) {
+        // The tokens returned now provide context for the next. Special tokens have no text: after
+        // them alone, a tokenizer would drop the space of the next one as if it began the text.
+        System.arraycopy(window, context, window, 0, count - context);
+        count -= context;
+        context = count;
+        taken = latest.length();
+      }
     }
     return withoutStops(complete, false);
   }

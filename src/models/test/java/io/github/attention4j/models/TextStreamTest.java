@@ -42,6 +42,23 @@ class TextStreamTest {
     assertEquals(TEXT, all.toString().replace('\u2581', ' '));
   }
 
+  @ParameterizedTest
+  @ValueSource(strings = {"spm", "gemma"})
+  void shouldKeepTheSpaceAfterASpecialToken(String name) throws Exception {
+    GgufTokenizer tokenizer = tokenizer(name);
+    int[] tokens = tokenizer.encode("the water rises", false, false);
+    TextStream stream = new TextStream(tokenizer);
+    StringBuilder all = new StringBuilder();
+    int[] text = new int[3 * tokens.length];
+    for (int i = 0; i < text.length; i++) {
+      text[i] = i % 3 < 2 ? tokenizer.eos() : tokens[i / 3];
+      all.append(stream.add(text[i]));
+    }
+    all.append(stream.finish());
+    assertEquals(tokenizer.decode(text, true), all.toString());
+    assertEquals("the water rises", all.toString());
+  }
+
   @Test
   void shouldGiveWhatNeverBecomesACharacter() throws Exception {
     GgufTokenizer tokenizer = tokenizer("bpe-gpt-2");
