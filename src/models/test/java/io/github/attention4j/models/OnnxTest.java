@@ -259,8 +259,35 @@ class OnnxTest {
 
   @Test
   void shouldRefuseWeightsThatTheFamilyDoesNotHave() throws Exception {
-    write(Form.TRANSPOSED, writer -> writer.floats("adapter.weight", new float[6], 2, 3));
+    write(
+        Form.TRANSPOSED,
+        writer -> {
+          writer.floats("adapter.weight", new float[6], 2, 3);
+          writer.node("MatMul", "/adapter", List.of("x", "adapter.weight"), List.of("y"));
+        });
     refuses("weights that the family does not have: adapter.weight [2, 3]");
+  }
+
+  /** Quantizers leave behind what they replace, and exporters repeat what layers share. */
+  @Test
+  void shouldReadAGraphWithUnusedAndRepeatedWeights() throws Exception {
+    String module = "encoder.layer.0.output.dense";
+    write(
+        Form.NAMED_BY_BIAS,
+        writer -> {
+          writer.floats("left.behind", new float[6], 2, 3);
+          try (Arena arena = Arena.ofConfined()) {
+            SafeTensors file = SafeTensors.open(golden("bert").resolve("model.safetensors"), arena);
+            Tensor weight = file.get(module + ".weight");
+            float[] values = weight.transpose(0, 1).toF32(arena).toFloatArray();
+            writer.floats("val_7", values, weight.size(1), weight.size(0));
+          } catch (IOException | URISyntaxException e) {
+            throw new IllegalStateException(e);
+          }
+          writer.node("MatMul", "", List.of("x", "val_7"), List.of("again"));
+          writer.node("Add", "", List.of(module + ".bias", "again"), List.of("y"));
+        });
+    assertArrayEquals(fromCheckpoint(), fromOnnx());
   }
 
   @Test

@@ -37,6 +37,7 @@ public final class OnnxGraph {
           "Expand",
           "Flatten",
           "Gather",
+          "GatherND",
           "Gelu",
           "Gemm",
           "Greater",

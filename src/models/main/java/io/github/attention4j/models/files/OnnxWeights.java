@@ -39,6 +39,12 @@ public final class OnnxWeights {
 
   private final Set<String> used = new HashSet<>();
 
+  /** What the nodes read. */
+  private final Set<String> inputs = new HashSet<>();
+
+  /** Values that equal another one of the same weight, and that one. */
+  private final Map<String, String> repeats = new HashMap<>();
+
   /**
    * @param scale null if the value is not quantized
    * @param zeroPoint null for 0
@@ -55,6 +61,24 @@ public final class OnnxWeights {
     /** The element of a scale or zero point for a row counted over all dimensions up to axis. */
     double at(OnnxFile.Value numbers, long row) {
       return numbers.number(numbers.count() == 1 ? 0 : row % value.shape()[axis]);
+    }
+
+    /** Whether another weight has the same numbers. */
+    boolean equalsIn(Weight other) {
+      return transposed == other.transposed
+          && axis == other.axis
+          && equal(value, other.value)
+          && equal(scale, other.scale)
+          && equal(zeroPoint, other.zeroPoint);
+    }
+
+    private static boolean equal(OnnxFile.Value a, OnnxFile.Value b) {
+      return a == b
+          || a != null
+              && b != null
+              && a.type() == b.type()
+              && Arrays.equals(a.shape(), b.shape())
+              && a.data().mismatch(b.data()) < 0;
     }
 
     long[] shape() {
@@ -74,9 +98,15 @@ public final class OnnxWeights {
         node.outputs().forEach(output -> dequantizers.put(output, node));
       }
     }
+    file.nodes().forEach(node -> inputs.addAll(node.inputs()));
     Set<OnnxFile.Value> factors = factors();
-    for (OnnxFile.Value value : file.initializers().values()) {
-      add(value.name(), value, factors.contains(value), null);
+    // Quantizers leave the matrices behind that they replace; those that are read come first.
+    for (boolean read : new boolean[] {true, false}) {
+      for (OnnxFile.Value value : file.initializers().values()) {
+        if (inputs.contains(value.name()) == read) {
+          add(value.name(), value, factors.contains(value), null);
+        }
+      }
     }
     Map<String, String> biases = biases();
     for (OnnxFile.Node node : file.nodes()) {
@@ -162,7 +192,7 @@ public final class OnnxWeights {
   private void add(
       String name, OnnxFile.Value value, boolean transposed, OnnxFile.Value zeroPoint) {
     if (!value.name().endsWith(QUANTIZED)) {
-      weights.putIfAbsent(name, new Weight(value, transposed, null, null, 0));
+      put(name, new Weight(value, transposed, null, null, 0));
       return;
     }
     String stem = value.name().substring(0, value.name().length() - QUANTIZED.length());
@@ -171,7 +201,15 @@ public final class OnnxWeights {
         zeroPoint != null ? zeroPoint : file.initializers().get(stem + "_zero_point");
     if (scale != null) {
       String plain = name.endsWith(QUANTIZED) ? stem : name;
-      weights.putIfAbsent(plain, new Weight(value, transposed, scale, zero, axis(value)));
+      put(plain, new Weight(value, transposed, scale, zero, axis(value)));
+    }
+  }
+
+  /** Keeps the first weight of a name. Some exporters repeat those of layers that share them. */
+  private void put(String name, Weight weight) {
+    Weight first = weights.putIfAbsent(name, weight);
+    if (first != null && first.value != weight.value && first.equalsIn(weight)) {
+      repeats.put(weight.value.name(), first.value.name());
     }
   }
 
@@ -394,7 +432,9 @@ public final class OnnxWeights {
                     && !value.name().endsWith("_zero_point");
             default -> false;
           };
-      if (isWeight && !used.contains(value.name())) {
+      String name = repeats.getOrDefault(value.name(), value.name());
+      boolean computes = inputs.contains(value.name());
+      if (isWeight && computes && !used.contains(name)) {
         unused.add(value.name() + " " + Arrays.toString(value.shape()));
       }
     }
