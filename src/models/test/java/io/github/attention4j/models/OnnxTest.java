@@ -268,6 +268,55 @@ class OnnxTest {
     refuses("weights that the family does not have: adapter.weight [2, 3]");
   }
 
+  /** ONNX Runtime does not quantize the products of a shared matrix after the first. */
+  @Test
+  void shouldReadMatricesThatAreQuantizedInOneProductOnly() throws Exception {
+    write(Form.QUANTIZED, writer -> {});
+    float[] expected = fromOnnx();
+    Files.delete(directory.resolve("config.json"));
+    write(
+        Form.QUANTIZED,
+        writer -> {
+          writer.floats("onnx::MatMul_0", new float[6], 2, 3);
+          writer.node("Identity", "/shared", List.of("onnx::MatMul_0"), List.of("shared"));
+          writer.node("MatMul", "/again/MatMul", List.of("x", "shared"), List.of("y"));
+        });
+    assertArrayEquals(expected, fromOnnx());
+  }
+
+  /** DeBERTa's exports compute distances in a branch if queries and keys differ in number. */
+  @Test
+  void shouldLookIntoBranches() throws Exception {
+    OnnxWriter distances = new OnnxWriter();
+    distances.node("Sub", "/distances", List.of("queries", "keys"), List.of("distances"));
+    distances.output("distances");
+    OnnxWriter outer = new OnnxWriter();
+    outer.branch("/inner", distances);
+    write(Form.TRANSPOSED, writer -> writer.branch("/outer", outer));
+    assertArrayEquals(fromCheckpoint(), fromOnnx());
+    Files.delete(directory.resolve("config.json"));
+    OnnxWriter adapter = new OnnxWriter();
+    adapter.floats("adapter.weight", new float[6], 2, 3);
+    adapter.node("MatMul", "/adapter", List.of("x", "adapter.weight"), List.of("y"));
+    write(Form.TRANSPOSED, writer -> writer.branch("/if", adapter));
+    refuses("weights that the family does not have: adapter.weight [2, 3]");
+    Files.delete(directory.resolve("config.json"));
+    OnnxWriter other = new OnnxWriter();
+    other.node("Loop", "/loop", List.of("x"), List.of("y"));
+    write(Form.TRANSPOSED, writer -> writer.branch("/if", other));
+    refuses("operators that are not of an exported encoder: Loop");
+    Files.delete(directory.resolve("config.json"));
+    OnnxWriter deep = other;
+    for (int i = 0; i < 5; i++) {
+      OnnxWriter next = new OnnxWriter();
+      next.branch("/" + i, deep);
+      deep = next;
+    }
+    OnnxWriter deepest = deep;
+    write(Form.TRANSPOSED, writer -> writer.branch("/if", deepest));
+    fails("its branches are nested more than 4 deep");
+  }
+
   /** Quantizers leave behind what they replace, and exporters repeat what layers share. */
   @Test
   void shouldReadAGraphWithUnusedAndRepeatedWeights() throws Exception {

@@ -53,6 +53,20 @@ final class OnnxWriter {
     bytes(graph, 1, node.toByteArray());
   }
 
+  /** A node with a branch. */
+  void branch(String name, OnnxWriter then) {
+    ByteArrayOutputStream attribute = new ByteArrayOutputStream();
+    text(attribute, 1, "then_branch");
+    bytes(attribute, 6, then.graph.toByteArray());
+    ByteArrayOutputStream node = new ByteArrayOutputStream();
+    text(node, 1, "condition");
+    text(node, 2, name + "_result");
+    text(node, 3, name);
+    text(node, 4, "If");
+    bytes(node, 5, attribute.toByteArray());
+    bytes(graph, 1, node.toByteArray());
+  }
+
   void floats(String name, float[] values, long... shape) {
     ByteBuffer raw = ByteBuffer.allocate(4 * values.length).order(ByteOrder.LITTLE_ENDIAN);
     for (float value : values) {

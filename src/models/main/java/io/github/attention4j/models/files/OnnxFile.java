@@ -35,6 +35,8 @@ public final class OnnxFile {
   private static final ValueLayout.OfInt INT =
       ValueLayout.JAVA_INT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
 
+  private static final int DEEPEST = 4;
+
   private final String source;
   private final ExternalData external;
   private final List<Node> nodes = new ArrayList<>();
@@ -151,7 +153,10 @@ public final class OnnxFile {
     return source;
   }
 
-  /** The nodes in the file's order, which is the order of computation. */
+  /**
+   * The nodes in the file's order, which is the order of computation. Those of a branch come before
+   * the node that may take it.
+   */
   public List<Node> nodes() {
     return Collections.unmodifiableList(nodes);
   }
@@ -172,7 +177,7 @@ public final class OnnxFile {
     boolean found = false;
     while (model.next()) {
       if (model.field == 7) {
-        graph(model.message("graph"));
+        graph(model.message("graph"), 0);
         found = true;
       }
     }
@@ -181,15 +186,25 @@ public final class OnnxFile {
     }
   }
 
-  private void graph(Message graph) throws MalformedException, IOException {
+  /**
+   * @param depth 0 for the model's graph, 1 for its branches
+   */
+  private void graph(Message graph, int depth) throws MalformedException, IOException {
+    if (depth > DEEPEST) {
+      throw new MalformedException("its branches are nested more than " + DEEPEST + " deep");
+    }
     while (graph.next()) {
       switch (graph.field) {
-        case 1 -> nodes.add(node(graph.message("node")));
+        case 1 -> nodes.add(node(graph.message("node"), depth));
         case 5 -> {
           Value value = tensor(graph.message("initializer"));
           initializers.put(value.name, value);
         }
-        case 12 -> outputs.add(name(graph.message("output")));
+        case 12 -> {
+          if (depth == 0) {
+            outputs.add(name(graph.message("output")));
+          }
+        }
         case 15 -> throw new MalformedException("sparse initializers are not supported");
         default -> {
           // Documentation, and types of inputs and intermediate values.
@@ -206,7 +221,7 @@ public final class OnnxFile {
     return name;
   }
 
-  private Node node(Message node) throws MalformedException, IOException {
+  private Node node(Message node, int depth) throws MalformedException, IOException {
     List<String> in = new ArrayList<>();
     List<String> out = new ArrayList<>();
     Map<String, Object> attributes = new HashMap<>();
@@ -219,7 +234,7 @@ public final class OnnxFile {
         case 2 -> out.add(node.text());
         case 3 -> name = node.text();
         case 4 -> operator = node.text();
-        case 5 -> attribute(node.message("attribute"), attributes);
+        case 5 -> attribute(node.message("attribute"), attributes, depth);
         case 7 -> domain = node.text();
         default -> {
           // Documentation.
@@ -229,7 +244,7 @@ public final class OnnxFile {
     return new Node(name, operator, domain, in, out, attributes);
   }
 
-  private void attribute(Message attribute, Map<String, Object> attributes)
+  private void attribute(Message attribute, Map<String, Object> attributes, int depth)
       throws MalformedException, IOException {
     String name = "";
     Object value = null;
@@ -241,12 +256,14 @@ public final class OnnxFile {
         case 3 -> value = attribute.number;
         case 4 -> value = attribute.text();
         case 5 -> value = tensor(attribute.message("tensor"));
+        case 6 -> graph(attribute.message("graph"), depth + 1);
+        case 11 -> throw new MalformedException("lists of graphs are not supported");
         case 8 -> {
           attribute.integers(integers);
           value = integers;
         }
         default -> {
-          // The type, graphs, lists of other kinds.
+          // The type, lists of other kinds.
         }
       }
     }

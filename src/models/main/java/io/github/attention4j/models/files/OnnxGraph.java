@@ -43,6 +43,7 @@ public final class OnnxGraph {
           "Greater",
           "GreaterOrEqual",
           "Identity",
+          "If",
           "LayerNormalization",
           "Less",
           "LessOrEqual",

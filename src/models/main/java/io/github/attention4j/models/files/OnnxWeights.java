@@ -434,7 +434,9 @@ public final class OnnxWeights {
           };
       String name = repeats.getOrDefault(value.name(), value.name());
       boolean computes = inputs.contains(value.name());
-      if (isWeight && computes && !used.contains(name)) {
+      // A matrix that is used several times may be quantized in some of its products only.
+      boolean read = used.contains(name) || used.contains(value.name() + QUANTIZED);
+      if (isWeight && computes && !read) {
         unused.add(value.name() + " " + Arrays.toString(value.shape()));
       }
     }
