@@ -10,6 +10,7 @@ import io.github.attention4j.models.text.Chat;
 import io.github.attention4j.models.text.ChatMessage;
 import io.github.attention4j.models.text.TextGenerator;
 import io.github.attention4j.testing.Snippets;
+import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -56,6 +57,13 @@ class TextGuideTest {
   void shouldAnswerTwice() throws Exception {
     Path languageModel = MODELS.resolve("gguf/models/qwen3-bpe-f32.gguf");
 
+    try (Printed printed = new Printed()) {
+      converse(languageModel);
+      assertTrue(printed.size() > 0);
+    }
+  }
+
+  private static void converse(Path languageModel) throws IOException {
     List<ChatMessage> messages = new ArrayList<>();
     try (Chat chat = Chat.open(languageModel)) {
       messages.add(ChatMessage.system("You answer in one sentence."));

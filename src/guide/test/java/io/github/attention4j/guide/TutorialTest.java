@@ -25,6 +25,7 @@ import io.github.attention4j.models.TextEmbedder;
 import io.github.attention4j.models.text.Chat;
 import io.github.attention4j.models.text.ChatMessage;
 import io.github.attention4j.testing.Snippets;
+import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.nio.file.Path;
 import java.util.Arrays;
@@ -349,19 +350,27 @@ class TutorialTest {
     String models = "src/models/test/resources/golden-models/";
     String embeddingModel = models + "encoder/bert_st_mean";
     String languageModel = models + "gguf/models/qwen3-bpe-f32.gguf";
+    float[] answer;
+    try (Printed printed = new Printed()) {
+      answer = embedAndAnswer(embeddingModel, languageModel);
+      assertTrue(printed.size() > 0);
+    }
+    double square = 0;
+    for (float element : answer) {
+      square += element * element;
+    }
+    assertEquals(1, square, 1e-5);
+  }
 
+  private static float[] embedAndAnswer(String embeddingModel, String languageModel)
+      throws IOException {
     float[] vector;
     try (TextEmbedder embedder = TextEmbedder.open(Path.of(embeddingModel));
         Chat chat = Chat.open(Path.of(languageModel))) {
       vector = embedder.embedQuery("Who repairs cars?");
       chat.reply(List.of(ChatMessage.user("Why is the sky blue?")), System.out::print);
     }
-
-    double square = 0;
-    for (float element : vector) {
-      square += element * element;
-    }
-    assertEquals(1, square, 1e-5);
+    return vector;
   }
 
   @Test
