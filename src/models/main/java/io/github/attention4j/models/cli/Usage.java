@@ -35,6 +35,7 @@ enum Usage {
       """
         chat MODEL                answers line by line; /reset forgets, /exit or Ctrl-D ends
             --system TEXT           an instruction to the model
+            --template NAME=VALUE   a variable of the chat template, as enable_thinking=false
       """),
   SERVE(
       """

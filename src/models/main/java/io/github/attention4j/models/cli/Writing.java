@@ -10,14 +10,19 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Iterator;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 import java.util.function.BooleanSupplier;
+import java.util.regex.Pattern;
 
 /** {@code generate} and {@code chat}: texts that a model writes. */
 final class Writing {
   /** An answer needs at least one part of so many of the context. */
   private static final int ROOM_FOR_ANSWERS = 16;
+
+  private static final Pattern WHOLE = Pattern.compile("-?\\d{1,18}");
 
   private final Console console;
 
@@ -118,15 +123,17 @@ final class Writing {
     Path path = Path.of(words.required(0, "a MODEL"));
     Kind.DECODER.require("chat", path);
     String system = words.text("--system");
-    try (Chat chat = Chat.open(path);
+    Map<String, Object> variables = variables(words.all("--template"));
+    try (Chat opened = Chat.open(path);
         Interrupts interrupts = new Interrupts()) {
-      TextGenerator.Builder request = request(words, chat.generator().model());
-      Integer maxTokens = words.integer("--max-tokens");
-      words.done(1);
-      if (!chat.isConversational()) {
+      if (!opened.isConversational()) {
         throw new IllegalArgumentException(
             path + " has no chat template, so it can only continue texts: use generate");
       }
+      Chat chat = opened.templateVariables(variables);
+      TextGenerator.Builder request = request(words, chat.generator().model());
+      Integer maxTokens = words.integer("--max-tokens");
+      words.done(1);
       List<ChatMessage> messages = new ArrayList<>();
       Runnable begin =
           () -> {
@@ -176,6 +183,25 @@ final class Writing {
         }
       }
     }
+  }
+
+  /** Variables of the chat template: truth values, whole numbers, and strings. */
+  private static Map<String, Object> variables(List<String> given) {
+    Map<String, Object> variables = new LinkedHashMap<>();
+    for (String each : given) {
+      int equals = each.indexOf('=');
+      if (equals < 1) {
+        throw new UsageException("--template needs NAME=VALUE: --template=" + each);
+      }
+      String value = each.substring(equals + 1);
+      boolean truth = value.equals("true") || value.equals("false");
+      variables.put(
+          each.substring(0, equals),
+          truth
+              ? Boolean.valueOf(value)
+              : WHOLE.matcher(value).matches() ? Long.valueOf(value) : value);
+    }
+    return variables;
   }
 
   /** The tokens of a conversation, which must leave room for an answer. */

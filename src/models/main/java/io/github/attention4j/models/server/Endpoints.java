@@ -8,6 +8,7 @@ import com.google.gson.JsonPrimitive;
 import io.github.attention4j.models.CausalLm;
 import io.github.attention4j.models.Sampler;
 import io.github.attention4j.models.Scheduler;
+import io.github.attention4j.models.chat.JsonValues;
 import io.github.attention4j.models.text.Chat;
 import io.github.attention4j.models.text.ChatMessage;
 import io.github.attention4j.models.text.TextGenerator;
@@ -137,6 +138,22 @@ final class Endpoints {
       Logprobs logprobs,
       Pending pending) {}
 
+  /** The chat, with the variables of its template that a request gives. */
+  private Chat withVariables(Parameters body) {
+    JsonElement variables = body.any("chat_template_kwargs");
+    if (variables == null) {
+      return chat;
+    }
+    if (!(variables instanceof JsonObject object)) {
+      throw body.wrong("chat_template_kwargs", "an object", variables);
+    }
+    try {
+      return chat.templateVariables(JsonValues.of(object));
+    } catch (IllegalArgumentException | IllegalStateException e) {
+      throw HttpError.invalid("chat_template_kwargs", e.getMessage());
+    }
+  }
+
   private Job chat(Parameters body, Pending pending) {
     checkModel(body, chat == null ? null : options.chatName, "chats");
     List<Parameters> given = body.objects("messages");
@@ -164,7 +181,7 @@ final class Endpoints {
     }
     int[] prompt;
     try {
-      prompt = chat.prompt(messages, tools);
+      prompt = withVariables(body).prompt(messages, tools);
     } catch (IllegalArgumentException e) {
       throw HttpError.invalid("messages", e.getMessage());
     }

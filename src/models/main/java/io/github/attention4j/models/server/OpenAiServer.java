@@ -56,9 +56,10 @@ import java.util.concurrent.Semaphore;
  * of type {@code text} or {@code json_object}, which lets the model write only a JSON object; and
  * three that are not OpenAI's: {@code top_k} (0 and −1 keep all), {@code min_p} and {@code
  * repetition_penalty} (from 0.1 to 10). For chats also {@code messages}, {@code top_logprobs},
- * {@code tools}, and {@code tool_choice} {@code auto} or {@code none}. For embeddings: {@code
- * model}, {@code input} (a text or several, or as tokens of the model, special ones included),
- * {@code encoding_format} and {@code dimensions}.
+ * {@code tools}, {@code tool_choice} {@code auto} or {@code none}, and {@code
+ * chat_template_kwargs}, variables of the chat template such as {@code {"enable_thinking": false}},
+ * which is not OpenAI's either. For embeddings: {@code model}, {@code input} (a text or several, or
+ * as tokens of the model, special ones included), {@code encoding_format} and {@code dimensions}.
  *
  * <p>What a request leaves open is as the model's files say, and temperature 1 if they draw no
  * tokens.

@@ -6,6 +6,7 @@ import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Map;
 import java.util.Objects;
 import java.util.function.Consumer;
 
@@ -54,6 +55,24 @@ public final class Chat implements AutoCloseable {
    */
   public Chat shared(Scheduler scheduler) {
     return new Chat(generator.shared(scheduler), format, null, encoder);
+  }
+
+  /**
+   * Passes variables to the chat template, in place of those passed before.
+   *
+   * @param variables names and values, such as {@code enable_thinking} and false for Qwen 3:
+   *     strings, numbers, booleans, null, lists and maps. A template ignores those that it does not
+   *     read. Not modified.
+   * @return a chat that owns nothing
+   * @throws IllegalArgumentException if a variable is one that every template is given, such as
+   *     {@code messages}
+   * @throws IllegalStateException if the chat has no template of the model's files
+   */
+  public Chat templateVariables(Map<String, ?> variables) {
+    if (!(format instanceof TemplateFormat template)) {
+      throw new IllegalStateException("the chat has no template: " + generator.model());
+    }
+    return new Chat(generator, template.with(variables), null, encoder);
   }
 
   /**

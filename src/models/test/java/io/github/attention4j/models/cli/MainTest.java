@@ -190,6 +190,30 @@ class MainTest {
   }
 
   @Test
+  void shouldPassVariablesToTheChatTemplate(@TempDir Path directory) throws IOException {
+    Path model = writer(directory, "{}");
+    Files.writeString(
+        model.resolve("chat_template.jinja"),
+        "{{ messages[0].content }}{{ ' bbb' if thinking is false and depth == 3 }}");
+    String[] chat = {"chat", model.toString(), "--max-tokens", "1"};
+    assertEquals(0, run("aaa\n", chat), err());
+    assertTrue(err().startsWith("[3 tokens read"), err());
+    chat =
+        new String[] {
+          "chat",
+          model.toString(),
+          "--max-tokens=1",
+          "--template",
+          "thinking=false",
+          "--template=depth=3"
+        };
+    assertEquals(0, run("aaa\n", chat), err());
+    assertTrue(err().startsWith("[6 tokens read"), err());
+    assertEquals(2, run("", "chat", model, "--template", "thinking"));
+    assertTrue(err().startsWith("--template needs NAME=VALUE: --template=thinking"), err());
+  }
+
+  @Test
   void shouldObeyTheModelsOwnSettings(@TempDir Path directory) throws IOException {
     Path model = writer(directory, "{}");
     Sampler penalty = Sampler.builder().temperature(0).repetitionPenalty(10).build();
