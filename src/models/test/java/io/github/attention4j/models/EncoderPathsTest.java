@@ -1,5 +1,6 @@
 package io.github.attention4j.models;
 
+import static io.github.attention4j.models.GoldenCopy.refuses;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
@@ -18,7 +19,6 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.SplittableRandom;
-import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -84,7 +84,7 @@ class EncoderPathsTest {
   void shouldRefuseConvolutionsOfEvenWidth() throws Exception {
     copy("deberta_v2_classifier");
     edit("config.json", "\"type_vocab_size\"", "\"conv_kernel_size\": 4, \"type_vocab_size\"");
-    says("conv_kernel_size=4", () -> TextEncoder.open(directory));
+    refuses("conv_kernel_size=4", () -> TextEncoder.open(directory));
   }
 
   // ---- Attention that can be looked at ----
@@ -103,7 +103,7 @@ class EncoderPathsTest {
         close(reference.attention[layer], weights.toFloatArray(), 2e-6);
       }
       assertThrows(IndexOutOfBoundsException.class, () -> encoder.attentionWeights(arena, TEXT, 3));
-      says(
+      refuses(
           "texts[0][0] must be in the vocabulary",
           () -> encoder.attentionWeights(arena, new int[] {300}, 0));
     }
@@ -229,7 +229,7 @@ class EncoderPathsTest {
       differs(storage != WeightStorage.FLOAT32, expected, got, tolerance);
       assertArrayEquals(got, reranker.score(List.of("a query", "a query", "a query"), TEXTS));
       assertEquals(got[1], reranker.score("a query", List.of(TEXTS.get(1)))[0]);
-      says(
+      refuses(
           "pairs must be complete: first=1, second=3",
           () -> reranker.score(List.of("a query"), TEXTS));
     }
@@ -520,28 +520,10 @@ class EncoderPathsTest {
   }
 
   private void copy(String model) throws Exception {
-    Path from = OnnxTest.golden(model);
-    try (Stream<Path> files = Files.walk(from)) {
-      for (Path file : files.filter(Files::isRegularFile).toList()) {
-        Path to = directory.resolve(from.relativize(file).toString());
-        Files.createDirectories(to.getParent());
-        Files.copy(file, to);
-      }
-    }
+    GoldenCopy.of(model, directory);
   }
 
   private void edit(String file, String from, String to) throws IOException {
-    String text = Files.readString(directory.resolve(file));
-    assertTrue(text.contains(from), text);
-    Files.writeString(directory.resolve(file), text.replace(from, to));
-  }
-
-  private interface Call {
-    void run() throws Exception;
-  }
-
-  private static void says(String sentence, Call call) {
-    IllegalArgumentException e = assertThrows(IllegalArgumentException.class, call::run);
-    assertTrue(e.getMessage().contains(sentence), e.getMessage());
+    new GoldenCopy(directory).edit(file, from, to);
   }
 }

@@ -1,5 +1,6 @@
 package io.github.attention4j.models;
 
+import static io.github.attention4j.models.GoldenCopy.refuses;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
@@ -151,10 +152,10 @@ class TextEmbedderTest {
         MemorySegment.copy(segment, ValueLayout.JAVA_FLOAT, 4 + i * 256L, written, 0, 64);
         assertArrayEquals(vector, written);
       }
-      says(
+      refuses(
           "out must have room for all vectors: out=64 bytes, vectors=1280",
           () -> embedder.embedAll(TEXTS, null, arena.allocate(64)));
-      says(
+      refuses(
           "out must be writable",
           () -> embedder.embedAll(TEXTS, null, arena.allocate(1280).asReadOnly()));
     }
@@ -172,13 +173,13 @@ class TextEmbedderTest {
       assertTrue(result.dropped() > 100);
     }
     try (TextEmbedder strict = TextEmbedder.builder(model).refuseTruncation().open()) {
-      says("truncation is refused: tokens=", () -> strict.embed(longText));
+      refuses("truncation is refused: tokens=", () -> strict.embed(longText));
       assertEquals(64, strict.embed("short").length);
     }
     try (TextEmbedder longer = TextEmbedder.builder(model).maxTokens(40).open()) {
       assertEquals(40, longer.embedAll(List.of(longText)).getFirst().tokens());
     }
-    says(
+    refuses(
         "maxTokens must not exceed what the model allows: maxTokens=41, model=40",
         () -> TextEmbedder.builder(model).maxTokens(41).open());
   }
@@ -193,7 +194,7 @@ class TextEmbedderTest {
       assertArrayEquals(expected, half.embed("Bread."));
       assertEquals(32, half.dimension());
     }
-    says("dimensions=65, model=64", () -> TextEmbedder.builder(model).dimensions(65).open());
+    refuses("dimensions=65, model=64", () -> TextEmbedder.builder(model).dimensions(65).open());
   }
 
   @Test
@@ -267,23 +268,23 @@ class TextEmbedderTest {
   void shouldRefuseLateInteractionAndSparseEncoders() throws Exception {
     copy("bert_st_mean", "modules.json");
     modules("{\"idx\":0,\"path\":\"\",\"type\":\"x.Transformer\"}");
-    says("late interaction, ColBERT", () -> TextEmbedder.open(directory));
+    refuses("late interaction, ColBERT", () -> TextEmbedder.open(directory));
     modules(
         "{\"idx\":0,\"path\":\"\",\"type\":\"x.Transformer\"},"
             + "{\"idx\":1,\"path\":\"1_Dense\",\"type\":\"pylate.models.Dense.Dense\"}");
-    says("late interaction, ColBERT", () -> TextEmbedder.open(directory));
+    refuses("late interaction, ColBERT", () -> TextEmbedder.open(directory));
     modules("{\"idx\":0,\"path\":\"\",\"type\":\"x.sparse_encoder.models.MLMTransformer\"}");
-    says("sparse encoder (SPLADE)", () -> TextEmbedder.open(directory));
+    refuses("sparse encoder (SPLADE)", () -> TextEmbedder.open(directory));
     modules("{\"idx\":0,\"path\":\"../..\",\"type\":\"x.Pooling\"}");
-    says("path must be inside the directory", () -> TextEmbedder.open(directory));
+    refuses("path must be inside the directory", () -> TextEmbedder.open(directory));
     Files.delete(directory.resolve("modules.json"));
     edit("config.json", "\"BertModel\"", "\"HF_ColBERT\"");
-    says("late interaction (ColBERT) is not supported", () -> TextEmbedder.open(directory));
+    refuses("late interaction (ColBERT) is not supported", () -> TextEmbedder.open(directory));
   }
 
   @Test
   void shouldRefuseWhatDoesNotFit() throws Exception {
-    says(
+    refuses(
         "model_type must be a family of encoders",
         () -> {
           copy("bert", "none");
@@ -291,27 +292,27 @@ class TextEmbedderTest {
           TextEncoder.open(directory);
         });
     try (TextEmbedder embedder = TextEmbedder.open(OnnxTest.golden("bert_st_dense"))) {
-      says("prompt must be one of the model's", () -> embedder.embedAll(TEXTS, "nonsense"));
+      refuses("prompt must be one of the model's", () -> embedder.embedAll(TEXTS, "nonsense"));
     }
-    says("must have a classification head", () -> TextClassifier.open(OnnxTest.golden("bert")));
-    says(
+    refuses("must have a classification head", () -> TextClassifier.open(OnnxTest.golden("bert")));
+    refuses(
         "must have one label to score with",
         () -> Reranker.open(OnnxTest.golden("bert_classifier")));
     Path small = OnnxTest.golden("bert");
     try (HuggingFaceTokenizer tokenizer =
         HuggingFaceTokenizer.open(OnnxTest.golden("bert_st_mean").resolve("tokenizer.json"))) {
-      says(
+      refuses(
           "tokenizer must fit the model's vocabulary: tokenizer=",
           () -> TextEmbedder.builder(small).tokenizer(tokenizer).open());
     }
     try (TextEncoder encoder = TextEncoder.open(small);
         Arena arena = Arena.ofConfined()) {
-      says("texts[1][0] must be in the vocabulary: texts[1][0]=300", encoder, arena, 300);
-      says("texts[1][0]=-1, vocabulary=300", encoder, arena, -1);
-      says(
+      refusesToken("texts[1][0] must be in the vocabulary: texts[1][0]=300", encoder, arena, 300);
+      refusesToken("texts[1][0]=-1, vocabulary=300", encoder, arena, -1);
+      refuses(
           "texts[0] must have from 1 to maxTokens tokens: texts[0].length=65, maxTokens=64",
           () -> encoder.encode(arena, new int[65]));
-      says("texts[0].length=0", () -> encoder.encode(arena, new int[0]));
+      refuses("texts[0].length=0", () -> encoder.encode(arena, new int[0]));
       assertEquals(0, encoder.encode(arena).size(0));
     }
     assertThrows(IOException.class, () -> TextEncoder.open(directory.resolve("nowhere")));
@@ -329,33 +330,16 @@ class TextEmbedderTest {
       assertEquals("bert", encoder.family());
     }
     edit("config.json", "\"pooler_fc_size\"", "\"is_decoder\"");
-    says("is_decoder=768", () -> TextEncoder.open(directory));
+    refuses("is_decoder=768", () -> TextEncoder.open(directory));
   }
 
-  private static void says(String sentence, TextEncoder encoder, Arena arena, int token) {
-    says(sentence, () -> encoder.encode(arena, new int[] {1}, new int[] {token}));
-  }
-
-  private interface Call {
-    void run() throws Exception;
-  }
-
-  private static void says(String sentence, Call call) {
-    IllegalArgumentException e = assertThrows(IllegalArgumentException.class, call::run);
-    assertTrue(e.getMessage().contains(sentence), e.getMessage());
+  private static void refusesToken(String sentence, TextEncoder encoder, Arena arena, int token) {
+    refuses(sentence, () -> encoder.encode(arena, new int[] {1}, new int[] {token}));
   }
 
   private void copy(String model, String except) throws Exception {
-    Path from = OnnxTest.golden(model);
-    try (Stream<Path> files = Files.walk(from)) {
-      for (Path file : files.filter(Files::isRegularFile).toList()) {
-        if (!file.getFileName().toString().equals(except)) {
-          Path to = directory.resolve(from.relativize(file).toString());
-          Files.createDirectories(to.getParent());
-          Files.copy(file, to);
-        }
-      }
-    }
+    GoldenCopy.of(model, directory);
+    Files.deleteIfExists(directory.resolve(except));
   }
 
   private void modules(String list) throws IOException {
@@ -363,8 +347,6 @@ class TextEmbedderTest {
   }
 
   private void edit(String file, String from, String to) throws IOException {
-    String text = Files.readString(directory.resolve(file));
-    assertTrue(text.contains(from), text);
-    Files.writeString(directory.resolve(file), text.replace(from, to));
+    new GoldenCopy(directory).edit(file, from, to);
   }
 }
