@@ -79,7 +79,7 @@ static void shouldGiveTheSameBitsInEveryModeOnEveryNumberOfThreads(void) {
 
 /* ---- The stack ---- */
 
-#if !defined(__SANITIZE_ADDRESS__)
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 
 enum { STACK = 512 * 1024, PAINT = 0xa5 };
 
@@ -131,7 +131,7 @@ static void shouldNeedLittleStack(void) {
 
 int main(void) {
   RUN(shouldGiveTheSameBitsInEveryModeOnEveryNumberOfThreads);
-#if !defined(__SANITIZE_ADDRESS__)
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
   RUN(shouldNeedLittleStack);
 #endif
   return CHECK_RESULT();
