@@ -1,6 +1,5 @@
 package io.github.attention4j.models.text;
 
-import com.google.gson.JsonArray;
 import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParseException;
@@ -9,6 +8,8 @@ import com.google.gson.JsonPrimitive;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.UUID;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 
 /**
  * Finds the tool calls in a model's answer.
@@ -18,7 +19,11 @@ import java.util.UUID;
  * <pre>
  *   &lt;tool_call&gt;{"name": …, "arguments": {…}}&lt;/tool_call&gt; …     Hermes, Qwen
  *   [TOOL_CALLS][{"name": …, "arguments": {…}}, …]                Mistral
- *   {"name": …, "parameters": {…}}                               Llama 3, perhaps after &lt;|python_tag|&gt;
+ *   [TOOL_CALLS]name[ARGS]{…} …                                   newer ones of Mistral
+ *   {"name": …, "parameters": {…}}; …                            Llama 3, perhaps after &lt;|python_tag|&gt;
+ *   &lt;|tool_call|&gt;[{"name": …, "arguments": {…}}, …]             Granite; Phi 4 closes it
+ *   functools[{"name": …, "arguments": {…}}, …]                   Phi 4
+ *   Action: ```json [{"tool_name": …, "parameters": {…}}, …] ```  Command R, perhaps after other lines
  * </pre>
  *
  * @param text the text of the answer without the calls
@@ -28,15 +33,24 @@ record ToolCalls(String text, List<ToolCall> calls) {
   private static final String OPEN = "<tool_call>";
   private static final String CLOSE = "</tool_call>";
   private static final String MISTRAL = "[TOOL_CALLS]";
-  private static final String PYTHON = "<|python_tag|>";
+  private static final String CLOSE_LIST = "<|/tool_call|>";
+  private static final String ARGUMENTS = "[ARGS]";
+  private static final String CALL_ID = "[CALL_ID]";
+
+  /** What may stand before the JSON of all calls. */
+  private static final List<String> PREFIXES =
+      List.of(MISTRAL, "<|python_tag|>", "<|tool_call|>", "functools");
+
+  private static final List<String> BEGINNINGS =
+      List.of("{", "[", "<", "functools", "Plan:", "Action:");
+
+  private static final Pattern ACTION =
+      Pattern.compile("(?s)(?:.*\\n)?Action: ?```json\\s(.*?)```\\s*");
 
   /** Whether text that begins like this may be a call, and must not be shown yet. */
   static boolean mayBegin(String text) {
     String begun = text.stripLeading();
-    return begun.startsWith("{")
-        || begun.startsWith("[")
-        || begun.startsWith("<")
-        || begun.isEmpty();
+    return BEGINNINGS.stream().anyMatch(b -> begun.startsWith(b) || b.startsWith(begun));
   }
 
   /** Reads an answer; anything that is not exactly a call of one of the tools remains text. */
@@ -45,12 +59,20 @@ record ToolCalls(String text, List<ToolCall> calls) {
       return tagged(answer, tools);
     }
     String body = answer.strip();
-    if (body.startsWith(MISTRAL)) {
-      body = body.substring(MISTRAL.length()).strip();
-    } else if (body.startsWith(PYTHON)) {
-      body = body.substring(PYTHON.length()).strip();
+    Matcher action = ACTION.matcher(body);
+    if (action.matches()) {
+      body = action.group(1).strip();
     }
-    List<ToolCall> calls = calls(body, tools);
+    for (String prefix : PREFIXES) {
+      if (body.startsWith(prefix)) {
+        body = body.substring(prefix.length()).strip();
+        break;
+      }
+    }
+    if (body.endsWith(CLOSE_LIST)) {
+      body = body.substring(0, body.length() - CLOSE_LIST.length()).strip();
+    }
+    List<ToolCall> calls = body.contains(ARGUMENTS) ? named(body, tools) : calls(body, tools);
     return calls.isEmpty() ? new ToolCalls(answer, List.of()) : new ToolCalls("", calls);
   }
 
@@ -74,26 +96,54 @@ record ToolCalls(String text, List<ToolCall> calls) {
         : new ToolCalls(text.toString().strip(), List.copyOf(all));
   }
 
-  /** The calls in a JSON object or array; empty for anything else. */
+  /** Calls with their names before their arguments, and perhaps an id between; empty for others. */
+  private static List<ToolCall> named(String body, List<Tool> tools) {
+    List<ToolCall> calls = new ArrayList<>();
+    for (String each : body.split(Pattern.quote(MISTRAL), -1)) {
+      int arguments = each.indexOf(ARGUMENTS);
+      if (arguments < 0) {
+        return List.of();
+      }
+      String name = each.substring(0, arguments);
+      int id = name.indexOf(CALL_ID);
+      JsonObject object = new JsonObject();
+      object.addProperty("name", (id < 0 ? name : name.substring(0, id)).strip());
+      if (id >= 0) {
+        object.addProperty("id", name.substring(id + CALL_ID.length()).strip());
+      }
+      try {
+        object.add(
+            "arguments", JsonParser.parseString(each.substring(arguments + ARGUMENTS.length())));
+      } catch (JsonParseException e) {
+        return List.of();
+      }
+      ToolCall call = call(object, tools);
+      if (call == null) {
+        return List.of();
+      }
+      calls.add(call);
+    }
+    return calls;
+  }
+
+  /**
+   * The calls in a JSON array, or in objects with a semicolon or comma between them; empty for
+   * anything else.
+   */
   private static List<ToolCall> calls(String json, List<Tool> tools) {
     if (!json.startsWith("{") && !json.startsWith("[")) {
       return List.of();
     }
     JsonElement parsed;
     try {
-      parsed = JsonParser.parseString(json);
+      // In an array, Gson also takes a semicolon for a comma.
+      parsed = JsonParser.parseString(json.startsWith("{") ? "[" + json + "]" : json);
     } catch (JsonParseException e) {
       // Something else that begins like JSON: text.
       return List.of();
     }
-    JsonArray array = new JsonArray();
-    if (parsed instanceof JsonArray several) {
-      array = several;
-    } else {
-      array.add(parsed);
-    }
     List<ToolCall> calls = new ArrayList<>();
-    for (JsonElement element : array) {
+    for (JsonElement element : parsed.getAsJsonArray()) {
       ToolCall call = call(element, tools);
       if (call == null) {
         return List.of();
@@ -105,7 +155,7 @@ record ToolCalls(String text, List<ToolCall> calls) {
 
   private static ToolCall call(JsonElement element, List<Tool> tools) {
     if (!(element instanceof JsonObject object)
-        || !(object.get("name") instanceof JsonPrimitive name)
+        || !(object.get(object.has("name") ? "name" : "tool_name") instanceof JsonPrimitive name)
         || tools.stream().noneMatch(tool -> tool.name().equals(name.getAsString()))) {
       return null;
     }
