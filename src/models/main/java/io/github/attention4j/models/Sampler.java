@@ -472,7 +472,9 @@ public final class Sampler {
     double entropy = 0;
     for (int i = 0; i < kept; i++) {
       double share = weights[(int) keys[i]] / sum;
-      entropy -= share * Math.log(share);
+      if (share > 0) { // the least weights vanish when they are divided
+        entropy -= share * Math.log(share);
+      }
     }
     return entropy;
   }

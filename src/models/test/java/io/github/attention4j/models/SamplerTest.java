@@ -9,6 +9,7 @@ import io.github.attention4j.DType;
 import io.github.attention4j.Tensor;
 import java.lang.foreign.Arena;
 import java.util.Arrays;
+import java.util.HashSet;
 import java.util.Set;
 import java.util.SplittableRandom;
 import java.util.TreeSet;
@@ -306,6 +307,23 @@ class SamplerTest {
     assertKept("2", Sampler.builder().topK(3).typicalP(0.33));
     assertKept("0 2", Sampler.builder().topP(0.85).typicalP(0.34));
     assertKept("0 2 3", Sampler.builder().minP(0.4).typicalP(0.78));
+  }
+
+  /**
+   * The last weight is the least number, and 0 as a share of the sum. It is a candidate because the
+   * small weights before it are lost when they are added to the large ones.
+   */
+  @Test
+  void shouldKeepWhatIsTypicalBesideSharesThatVanish() {
+    float[] logits = new float[1003];
+    Arrays.fill(logits, 0, 1000, -1.957f);
+    logits[1002] = -37.24f;
+    Set<Integer> drawn = new HashSet<>();
+    for (int seed = 0; seed < 64; seed++) {
+      Sampler sampler = Sampler.builder().temperature(0.05).typicalP(0.9).seed(seed).build();
+      drawn.add(sampler.next(logits, 0, new Sampler.Scratch()));
+    }
+    assertEquals(Set.of(1000, 1001), drawn);
   }
 
   @ParameterizedTest
