@@ -44,16 +44,16 @@ public final class ChatTemplate {
   private static final Jinjava ENGINE = new PythonEngine(config(new Deadline()));
 
   private final String source;
-  private final String bosToken;
-  private final String eosToken;
+
+  /** Special tokens by the names that templates have for them, such as {@code bos_token}. */
+  private final Map<String, String> tokens;
 
   /** For conversations with tools; null to use this template. */
   private final ChatTemplate toolUse;
 
-  private ChatTemplate(String source, String bosToken, String eosToken, ChatTemplate toolUse) {
+  private ChatTemplate(String source, Map<String, String> tokens, ChatTemplate toolUse) {
     this.source = source;
-    this.bosToken = bosToken;
-    this.eosToken = eosToken;
+    this.tokens = tokens;
     this.toolUse = toolUse;
   }
 
@@ -67,6 +67,15 @@ public final class ChatTemplate {
    * @throws ChatTemplateException if it has filters, tests or loops that are not supported
    */
   public static ChatTemplate of(String source, String bosToken, String eosToken) {
+    return of(
+        source,
+        Map.of(
+            "bos_token", Objects.requireNonNull(bosToken, "bosToken"),
+            "eos_token", Objects.requireNonNull(eosToken, "eosToken")));
+  }
+
+  /** Creates a template that is given these special tokens. */
+  static ChatTemplate of(String source, Map<String, String> tokens) {
     Objects.requireNonNull(source, "source");
     String prepared;
     try {
@@ -74,16 +83,12 @@ public final class ChatTemplate {
     } catch (IllegalArgumentException e) {
       throw failure(e.getMessage(), e);
     }
-    return new ChatTemplate(
-        prepared,
-        Objects.requireNonNull(bosToken, "bosToken"),
-        Objects.requireNonNull(eosToken, "eosToken"),
-        null);
+    return new ChatTemplate(prepared, Map.copyOf(tokens), null);
   }
 
   /** Renders conversations with tools by another template, as models with several templates do. */
   ChatTemplate withToolUse(ChatTemplate other) {
-    return new ChatTemplate(source, bosToken, eosToken, other);
+    return new ChatTemplate(source, tokens, other);
   }
 
   /**
@@ -93,7 +98,7 @@ public final class ChatTemplate {
    *     values are strings, numbers, booleans, null, lists and maps. Not modified.
    * @param addGenerationPrompt whether to add the beginning of the answer
    * @param variables other variables of the template, such as {@code tools}; they take precedence
-   *     over {@code bos_token} and {@code eos_token}. Not modified. With {@code tools}, a template
+   *     over special tokens such as {@code bos_token}. Not modified. With {@code tools}, a template
    *     that the model's files name {@code tool_use} takes the place of this one.
    * @return the text
    * @throws ChatTemplateException if the template raises an error, is not valid Jinja, asks for an
@@ -106,9 +111,7 @@ public final class ChatTemplate {
     if (toolUse != null && variables.get("tools") != null) {
       return toolUse.render(messages, addGenerationPrompt, variables);
     }
-    Map<String, Object> bindings = new LinkedHashMap<>();
-    bindings.put("bos_token", bosToken);
-    bindings.put("eos_token", eosToken);
+    Map<String, Object> bindings = new LinkedHashMap<>(tokens);
     bindings.putAll(variables);
     bindings.put("messages", Objects.requireNonNull(messages, "messages"));
     bindings.put("add_generation_prompt", addGenerationPrompt);

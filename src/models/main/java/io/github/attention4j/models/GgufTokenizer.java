@@ -166,6 +166,7 @@ public final class GgufTokenizer implements Tokenizer {
   private final int bos;
   private final int eos;
   private final int unknown;
+  private final int padding;
   private final boolean addBos;
   private final boolean addEos;
   private final boolean addSpacePrefix;
@@ -187,6 +188,7 @@ public final class GgufTokenizer implements Tokenizer {
     bos = token(settings, "bos", scored ? 1 : -1);
     eos = token(settings, "eos", scored ? 2 : -1);
     unknown = token(settings, "unknown", scored ? 0 : -1);
+    padding = token(settings, "padding", -1);
     addBos = settings.flag("tokenizer.ggml.add_bos_token", scored || pre.addBos());
     addEos = settings.flag("tokenizer.ggml.add_eos_token", false);
     addSpacePrefix = settings.flag("tokenizer.ggml.add_space_prefix", scored);
@@ -342,6 +344,20 @@ public final class GgufTokenizer implements Tokenizer {
    */
   public int eos() {
     return eos;
+  }
+
+  /** The texts of special tokens by the names that chat templates have for them. */
+  Map<String, String> namedTokens() {
+    Map<String, String> named = new HashMap<>();
+    named.put("bos_token", bos < 0 ? "" : texts.get(bos));
+    named.put("eos_token", eos < 0 ? "" : texts.get(eos));
+    if (unknown >= 0) {
+      named.put("unk_token", texts.get(unknown));
+    }
+    if (padding >= 0) {
+      named.put("pad_token", texts.get(padding));
+    }
+    return named;
   }
 
   /**

@@ -25,6 +25,17 @@ final class ModelText implements AutoCloseable {
   /** The name of the template for conversations with tools, if there are several. */
   private static final String TOOL_USE = "tool_use";
 
+  /** Special tokens by the names that Transformers has for them. */
+  private static final List<String> TOKENS =
+      List.of(
+          "bos_token",
+          "eos_token",
+          "unk_token",
+          "sep_token",
+          "pad_token",
+          "cls_token",
+          "mask_token");
+
   private final String missing;
   private final Reader<Tokenizer> tokenizerReader;
   private final Reader<Optional<ChatTemplate>> templateReader;
@@ -58,11 +69,10 @@ final class ModelText implements AutoCloseable {
               || !(file.metadata().get("tokenizer.chat_template") instanceof String source)) {
             return Optional.empty();
           }
-          String bos = tokenizer.bos() < 0 ? "" : tokenizer.text(tokenizer.bos());
-          String eos = tokenizer.eos() < 0 ? "" : tokenizer.text(tokenizer.eos());
           Object toolUse = file.metadata().get("tokenizer.chat_template." + TOOL_USE);
           return Optional.of(
-              template(source, toolUse instanceof String text ? text : null, bos, eos));
+              template(
+                  source, toolUse instanceof String text ? text : null, tokenizer.namedTokens()));
         });
   }
 
@@ -84,13 +94,42 @@ final class ModelText implements AutoCloseable {
     }
     return source == null
         ? Optional.empty()
-        : Optional.of(
-            template(source, toolUse, token(config, "bos_token"), token(config, "eos_token")));
+        : Optional.of(template(source, toolUse, tokens(directory, config)));
   }
 
-  private static ChatTemplate template(String source, String toolUse, String bos, String eos) {
-    ChatTemplate template = ChatTemplate.of(source, bos, eos);
-    return toolUse == null ? template : template.withToolUse(ChatTemplate.of(toolUse, bos, eos));
+  private static ChatTemplate template(String source, String toolUse, Map<String, String> tokens) {
+    ChatTemplate template = ChatTemplate.of(source, tokens);
+    return toolUse == null ? template : template.withToolUse(ChatTemplate.of(toolUse, tokens));
+  }
+
+  /** The special tokens that Transformers passes to templates, which may be in two files. */
+  private static Map<String, String> tokens(Path directory, Settings config) throws IOException {
+    Map<String, String> tokens = new HashMap<>();
+    tokens.put("bos_token", "");
+    tokens.put("eos_token", "");
+    tokens(config, tokens);
+    Path older = directory.resolve("special_tokens_map.json");
+    if (!config.has("added_tokens_decoder") && Files.exists(older)) {
+      tokens(Settings.read(older), tokens);
+    }
+    return tokens;
+  }
+
+  private static void tokens(Settings config, Map<String, String> tokens) {
+    for (String name : TOKENS) {
+      if (config.has(name)) {
+        tokens.put(name, token(config, name));
+      }
+    }
+    // Tokens that only some models have, such as image_token. A list of them has no names.
+    for (String key : List.of("extra_special_tokens", "model_specific_special_tokens")) {
+      if (config.value(key) instanceof Map<?, ?>) {
+        Settings own = config.object(key);
+        for (String name : own.keys()) {
+          tokens.put(name, token(own, name));
+        }
+      }
+    }
   }
 
   /** One template, the default, or a list of named ones. */

@@ -9,6 +9,8 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -58,12 +60,42 @@ class ChatTemplateFilesTest {
     }
   }
 
+  @Test
+  void shouldPassAllNamedSpecialTokens() throws IOException {
+    String names = "bos eos unk sep pad cls mask image";
+    String template =
+        Stream.of(names.split(" "))
+            .map(name -> "{{ " + name + "_token | default('-') }}")
+            .collect(Collectors.joining(" "));
+    Path config = directory.resolve("tokenizer_config.json");
+    Files.writeString(directory.resolve("chat_template.jinja"), template);
+    Files.writeString(
+        config,
+        """
+        {"eos_token": "</s>", "unk_token": {"content": "<unk>"}, "pad_token": null,
+         "sep_token": "[SEP]", "cls_token": "[CLS]", "mask_token": "[MASK]",
+         "extra_special_tokens": {"image_token": "<image>"}}
+        """);
+    assertRenders(" </s> <unk> [SEP] - [CLS] [MASK] <image>", null);
+    Files.writeString(
+        directory.resolve("special_tokens_map.json"),
+        "{\"bos_token\": \"<s>\", \"eos_token\": {\"content\": \"</end>\"}}");
+    assertRenders("<s> </end> <unk> [SEP] - [CLS] [MASK] <image>", null);
+    Files.writeString(
+        config,
+        "{\"eos_token\": \"</s>\", \"added_tokens_decoder\": {\"1\": {\"content\": \"a\"}}}");
+    assertRenders(" </s> - - - - - -", null);
+  }
+
   private void assertRenders(String plain, String withTools) throws IOException {
     TinyCheckpoint.of("llama").write(directory);
     List<Map<String, String>> messages = List.of(Map.of("role", "user", "content", "Hi"));
     try (CausalLm model = CausalLm.open(directory)) {
       ChatTemplate template = model.chatTemplate().orElseThrow();
       assertEquals(plain, template.render(messages, true, Map.of()));
+      if (withTools == null) {
+        return;
+      }
       assertEquals(
           withTools, template.render(messages, true, Map.of("tools", List.of("one", "two"))));
     }
