@@ -5,6 +5,7 @@ import io.github.attention4j.models.Scheduler;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Path;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
@@ -166,10 +167,25 @@ public final class Chat implements AutoCloseable {
     if (format == null) {
       throw new IllegalStateException("the model has no chat template: " + generator.model());
     }
-    String prompt = format.prompt(messages, tools);
+    return encoded(format.prompt(messages, tools));
+  }
+
+  private int[] encoded(String rendered) {
     return encoder == null
-        ? generator.tokenizer().encode(prompt, false).tokens()
-        : encoder.encodeRendered(prompt);
+        ? generator.tokenizer().encode(rendered, false).tokens()
+        : encoder.encodeRendered(rendered);
+  }
+
+  /** The marks of tool calls that are special tokens, which answers are otherwise without. */
+  private Map<Integer, String> marks() {
+    Map<Integer, String> marks = new HashMap<>();
+    for (String mark : ToolCalls.MARKS) {
+      int[] tokens = encoded(mark);
+      if (tokens.length == 1 && generator.tokenizer().decode(tokens, true).isEmpty()) {
+        marks.put(tokens[0], mark);
+      }
+    }
+    return marks;
   }
 
   /**
@@ -226,7 +242,7 @@ public final class Chat implements AutoCloseable {
       return new Reply(result.text(), List.of(), result);
     }
     Held held = new Held(onText);
-    TextGenerator.Result result = generator.generate(prompt, request, held);
+    TextGenerator.Result result = generator.generate(prompt, request, held, marks());
     ToolCalls parsed = ToolCalls.parse(result.text(), tools);
     held.end(parsed);
     return new Reply(parsed.text(), parsed.calls(), result);
@@ -245,21 +261,11 @@ public final class Chat implements AutoCloseable {
     @Override
     public void accept(String piece) {
       all.append(piece);
-      int tag = all.indexOf("<tool_call");
-      int free = tag >= 0 ? tag : all.length() - possibleTag();
+      int free = ToolCalls.firstMark(all);
       if (!ToolCalls.mayBegin(all.toString()) && free > shown) {
         onText.accept(all.substring(shown, free));
         shown = free;
       }
-    }
-
-    /** The length of the longest suffix that is a prefix of {@code <tool_call>}. */
-    private int possibleTag() {
-      int size = Math.min("<tool_call".length() - 1, all.length());
-      while (size > 0 && !"<tool_call".startsWith(all.substring(all.length() - size))) {
-        size--;
-      }
-      return size;
     }
 
     void end(ToolCalls parsed) {

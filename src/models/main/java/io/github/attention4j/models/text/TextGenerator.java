@@ -16,6 +16,7 @@ import java.lang.foreign.Arena;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.Objects;
 import java.util.Set;
 import java.util.concurrent.BlockingQueue;
@@ -402,6 +403,16 @@ public final class TextGenerator {
    * @throws IllegalStateException if the model or the tokenizer is closed
    */
   public Result generate(int[] prompt, Request request, Consumer<String> onText) {
+    return generate(prompt, request, onText, Map.of());
+  }
+
+  /**
+   * Continues a text of tokens.
+   *
+   * @param shown texts of special tokens that are to be part of the new text
+   */
+  Result generate(
+      int[] prompt, Request request, Consumer<String> onText, Map<Integer, String> shown) {
     Objects.requireNonNull(request, "request");
     Objects.requireNonNull(onText, "onText");
     if (prompt.length == 0 || prompt.length > model.context()) {
@@ -417,7 +428,7 @@ public final class TextGenerator {
     }
     int most =
         Math.min(request.maxTokens, Math.min(request.maxLength, model.context()) - prompt.length);
-    Call call = new Call(request, onText);
+    Call call = new Call(request, onText, shown);
     Generation generation = call.generation(most);
     if (scheduler != null) {
       return call.result(prompt, call.await(scheduler.submit(prompt, generation, call)));
@@ -443,17 +454,17 @@ public final class TextGenerator {
     private final StringBuilder text = new StringBuilder();
 
     /** Text to be shown in the caller's thread while the scheduler's thread generates. */
-    private final BlockingQueue<Runnable> shown = new LinkedBlockingQueue<>();
+    private final BlockingQueue<Runnable> waiting = new LinkedBlockingQueue<>();
 
     private volatile boolean abandoned;
     private volatile Finish cause;
     private long read;
     private int tokens;
 
-    Call(Request request, Consumer<String> onText) {
+    Call(Request request, Consumer<String> onText, Map<Integer, String> shown) {
       this.request = request;
       this.onText = onText;
-      stream = new TextStream(tokenizer, request.stops);
+      stream = new TextStream(ShownTokens.of(tokenizer, shown), request.stops);
     }
 
     Generation generation(int most) {
@@ -503,7 +514,7 @@ public final class TextGenerator {
       if (scheduler == null) {
         show(token, piece);
       } else {
-        shown.add(() -> show(token, piece));
+        waiting.add(() -> show(token, piece));
       }
       return stream.stop() == null;
     }
@@ -522,12 +533,12 @@ public final class TextGenerator {
 
     /** Shows the text that the scheduler's thread generates until it has ended. */
     Generated await(CompletableFuture<Generated> other) {
-      other.whenComplete((done, failure) -> shown.add(() -> {}));
+      other.whenComplete((done, failure) -> waiting.add(() -> {}));
       boolean interrupted = false;
       RuntimeException failed = null;
-      while (!(other.isDone() && shown.isEmpty())) {
+      while (!(other.isDone() && waiting.isEmpty())) {
         try {
-          Runnable next = shown.poll(POLL_MILLIS, TimeUnit.MILLISECONDS);
+          Runnable next = waiting.poll(POLL_MILLIS, TimeUnit.MILLISECONDS);
           if (next != null && failed == null) {
             next.run();
           }

@@ -32,6 +32,15 @@ class ToolCallsTest {
             + "  {'tool_name': 'time', 'parameters': {}}\n]\n```",
         "Plan: I ask.\nAction: ```json\n[{'tool_name': 'weather', 'parameters': {'city': 'Bern'}},"
             + " {'tool_name': 'time', 'parameters': {}}]```",
+        "```json\n[{'name': 'weather', 'arguments': {'city': 'Bern'}}, {'name': 'time'}]\n```",
+        "```json\n{'name': 'weather', 'arguments': {'city': 'Bern'}}\n```\n"
+            + "```json\n{'name': 'time', 'arguments': {}}\n```",
+        "```\n{'name': 'weather', 'arguments': {'city': 'Bern'}}; {'name': 'time'}\n```",
+        "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>weather\n```json\n"
+            + "{'city': 'Bern'}\n```<｜tool▁call▁end｜>\n<｜tool▁call▁begin｜>function<｜tool▁sep｜>"
+            + "time\n```json\n{}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+        "<｜tool▁call▁begin｜>weather<｜tool▁sep｜>{'city': 'Bern'}<｜tool▁call▁end｜>"
+            + "<｜tool▁call▁begin｜>time<｜tool▁sep｜>{}<｜tool▁call▁end｜>",
       })
   void shouldFindTwoCalls(String form) {
     String answer = form.replace('\'', '"');
@@ -43,7 +52,28 @@ class ToolCallsTest {
     assertEquals("time", found.calls().get(1).name());
     assertEquals("{}", found.calls().get(1).arguments());
     for (int length = 0; length <= answer.length(); length++) {
-      assertTrue(ToolCalls.mayBegin(answer.substring(0, length)), answer.substring(0, length));
+      String begun = answer.substring(0, length);
+      assertTrue(ToolCalls.mayBegin(begun) || ToolCalls.firstMark(begun) == 0, begun);
+    }
+  }
+
+  @ParameterizedTest
+  @ValueSource(
+      strings = {
+        "<tool_call>{'name': 'time'}</tool_call>",
+        "[TOOL_CALLS]time[ARGS]{}",
+        "<|tool_call|>[{'name': 'time'}]",
+        "<|python_tag|>{'name': 'time', 'parameters': {}}",
+        "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>time\n```json\n{}\n```",
+      })
+  void shouldKeepTheTextBeforeACall(String form) {
+    String answer = "<think>Hm.</think> Wait. " + form.replace('\'', '"');
+    ToolCalls found = ToolCalls.parse(answer, TOOLS);
+    assertEquals("<think>Hm.</think> Wait.", found.text());
+    assertEquals("time", found.calls().getFirst().name());
+    assertFalse(ToolCalls.mayBegin(answer));
+    for (int length = 25; length <= answer.length(); length++) {
+      assertEquals(25, ToolCalls.firstMark(answer.substring(0, length)));
     }
   }
 
@@ -67,6 +97,15 @@ class ToolCallsTest {
         "functools",
         "[TOOL_CALLS]x[TOOL_CALLS]time[ARGS]{}",
         "Action: ```json\n[]\n```",
+        "```json\n{'name': 'other', 'arguments': {}}\n```",
+        "```json\n{'name': 'time', 'arguments': {}}\n``` and more",
+        "```json\n{'name': 'time', 'arguments': {}}",
+        "```java\nint x;\n```",
+        "<｜tool▁sep｜>",
+        "<｜tool▁call▁begin｜>time{}<｜tool▁sep｜>",
+        "<｜tool▁call▁begin｜>other<｜tool▁sep｜>{}<｜tool▁call▁end｜>",
+        "<｜tool▁calls▁end｜><｜tool▁calls▁begin｜><｜tool▁sep｜>",
+        "<｜tool▁calls▁begin｜><｜tool▁sep｜>",
         "Action: ```json\n[{'tool_name': 'directly-answer', 'parameters': {}}]\n```",
       })
   void shouldLeaveOtherTextsAsTheyAre(String form) {
@@ -81,5 +120,7 @@ class ToolCallsTest {
     assertFalse(ToolCalls.mayBegin("It"));
     assertFalse(ToolCalls.mayBegin("Actually"));
     assertTrue(ToolCalls.mayBegin("Act"));
+    assertFalse(ToolCalls.mayBegin("<think>"));
+    assertFalse(ToolCalls.mayBegin("```java"));
   }
 }
