@@ -4,6 +4,7 @@ import com.google.gson.JsonParser;
 import io.github.attention4j.models.ChatTemplate;
 import io.github.attention4j.models.ChatTemplateException;
 import io.github.attention4j.models.chat.JsonValues;
+import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -16,8 +17,32 @@ final class TemplateFormat implements ChatFormat {
   private static final Set<String> OWN =
       Set.of("messages", "tools", "add_generation_prompt", "bos_token", "eos_token");
 
+  private static final String NAME = "a4j_name";
+  private static final String ARGUMENT = "a4j_argument";
+
+  /**
+   * How a template reads the tool calls of an assistant's message.
+   *
+   * @param json whether it wants arguments as JSON rather than as a map
+   * @param alone whether it shows calls only where the content is null
+   * @param nullIfEmpty whether an empty content must be null
+   */
+  private record Calls(boolean json, boolean alone, boolean nullIfEmpty) {
+    static final Calls USUAL = new Calls(false, false, false);
+
+    static final List<Calls> ALL =
+        List.of(
+            USUAL,
+            new Calls(true, false, false),
+            new Calls(false, true, true),
+            new Calls(true, true, true));
+  }
+
   private final ChatTemplate template;
   private final Map<String, Object> variables;
+
+  /** Found on first use. */
+  private volatile Calls calls;
 
   TemplateFormat(ChatTemplate template) {
     this(template, Map.of());
@@ -42,17 +67,16 @@ final class TemplateFormat implements ChatFormat {
 
   @Override
   public String prompt(List<ChatMessage> messages, List<Tool> tools) {
-    List<Map<String, Object>> given = messages.stream().map(TemplateFormat::value).toList();
+    Map<String, Object> all = new LinkedHashMap<>(variables);
+    if (!tools.isEmpty()) {
+      all.put("tools", tools.stream().map(TemplateFormat::value).toList());
+    }
     try {
-      String plain = template.render(given, true, variables);
-      if (tools.isEmpty()) {
-        return plain;
-      }
-      List<Map<String, Object>> described = tools.stream().map(TemplateFormat::value).toList();
-      Map<String, Object> all = new LinkedHashMap<>(variables);
-      all.put("tools", described);
+      boolean called = messages.stream().anyMatch(message -> !message.toolCalls().isEmpty());
+      Calls style = called ? calls(all) : Calls.USUAL;
+      List<Map<String, Object>> given = values(messages, style);
       String prompt = template.render(given, true, all);
-      if (prompt.equals(plain)) {
+      if (!tools.isEmpty() && prompt.equals(withoutTools(given))) {
         throw new IllegalArgumentException(
             "the chat template of the model has no tools: tools=" + tools.size());
       }
@@ -62,12 +86,85 @@ final class TemplateFormat implements ChatFormat {
     }
   }
 
-  private static Map<String, Object> value(ChatMessage message) {
+  /** The prompt without tools; empty if the template needs them for the conversation. */
+  private String withoutTools(List<Map<String, Object>> given) {
+    try {
+      return template.render(given, true, variables);
+    } catch (ChatTemplateException e) {
+      return "";
+    }
+  }
+
+  /**
+   * Finds out how the template reads calls: templates are written for what one program passes, and
+   * some leave out or refuse calls that are passed in another way. The first way counts whose
+   * arguments appear as JSON, or else as anything.
+   */
+  private Calls calls(Map<String, Object> given) {
+    Calls found = calls;
+    if (found == null) {
+      Calls asJson = reading('"' + ARGUMENT + "\":", given);
+      found = asJson == null ? reading(ARGUMENT, given) : asJson;
+      calls = found;
+    }
+    // If it shows none, it perhaps does so beside tools, which other requests may have.
+    return found == null ? Calls.USUAL : found;
+  }
+
+  private Calls reading(String wanted, Map<String, Object> given) {
+    for (Calls each : Calls.ALL) {
+      String prompt = rendered(each, given);
+      if (prompt.contains(wanted)) {
+        // Some write an empty message beside the calls, others write None.
+        Calls other = new Calls(each.json, each.alone, true);
+        String shorter = rendered(other, given);
+        return shorter.contains(wanted) && shorter.length() < prompt.length() ? other : each;
+      }
+    }
+    return null;
+  }
+
+  /** A conversation with one call; empty if the template refuses it. */
+  private String rendered(Calls style, Map<String, Object> given) {
+    ToolCall call = new ToolCall("a4jcall01", NAME, "{\"" + ARGUMENT + "\": \"1\"}");
+    List<ChatMessage> messages =
+        List.of(
+            ChatMessage.user("1"),
+            new ChatMessage("assistant", "", List.of(call), null, null),
+            new ChatMessage("tool", "1", List.of(), call.id(), NAME));
+    try {
+      String prompt = template.render(values(messages, style), true, given);
+      return prompt.contains(NAME) ? prompt : "";
+    } catch (ChatTemplateException e) {
+      return "";
+    }
+  }
+
+  private static List<Map<String, Object>> values(List<ChatMessage> messages, Calls style) {
+    List<Map<String, Object>> values = new ArrayList<>();
+    for (ChatMessage message : messages) {
+      boolean called = !message.toolCalls().isEmpty();
+      boolean empty = message.content().isEmpty();
+      if (called && style.alone && !empty) {
+        // The template shows either the text or the calls: as two messages, none is lost.
+        values.add(value(ChatMessage.of(message.role(), message.content()), style));
+      }
+      Map<String, Object> value = value(message, style);
+      if (called && (style.alone || (style.nullIfEmpty && empty))) {
+        value.put("content", null);
+      }
+      values.add(value);
+    }
+    return values;
+  }
+
+  private static Map<String, Object> value(ChatMessage message, Calls style) {
     Map<String, Object> value = new LinkedHashMap<>();
     value.put("role", message.role());
     value.put("content", message.content());
     if (!message.toolCalls().isEmpty()) {
-      value.put("tool_calls", message.toolCalls().stream().map(TemplateFormat::value).toList());
+      value.put(
+          "tool_calls", message.toolCalls().stream().map(call -> value(call, style)).toList());
     }
     if (message.toolCallId() != null) {
       value.put("tool_call_id", message.toolCallId());
@@ -78,10 +175,12 @@ final class TemplateFormat implements ChatFormat {
     return value;
   }
 
-  private static Map<String, Object> value(ToolCall call) {
+  private static Map<String, Object> value(ToolCall call, Calls style) {
+    Object arguments =
+        style.json ? call.arguments() : JsonValues.of(JsonParser.parseString(call.arguments()));
     Map<String, Object> function = new LinkedHashMap<>();
     function.put("name", call.name());
-    function.put("arguments", JsonValues.of(JsonParser.parseString(call.arguments())));
+    function.put("arguments", arguments);
     Map<String, Object> value = new LinkedHashMap<>();
     value.put("id", call.id());
     value.put("type", "function");
