@@ -670,9 +670,9 @@ A4J_API int32_t a4j_quantized_pack(const a4j_quantized_desc *desc, const void *c
 
 /*
  * Quantises x [rows, dim] into `packed`, as above; scales must not be nested. A scale is the largest |x| of its group divided
- * by 127, 31 or 7, or with minimums (largest - minimum) divided by 255, 63 or 15, rounded to its type; codes are rounded to
- * nearest, ties to even. Errors are at most half a step, apart from the rounding of scale and minimum. A4J_BAD_VALUE if an x is
- * infinite or NaN or a scale is too large for its type; some blocks may have been written by then.
+ * by 127, 31 or 7, or with minimums (largest - minimum) by 255, 63 or 15, rounded to its type; minimums are rounded down, codes to
+ * nearest, ties to even. Errors are at most half a step, apart from the rounding of the scale. A4J_BAD_VALUE if an x is infinite
+ * or NaN, or a scale, a minimum or the difference is too large for its type; some blocks may have been written by then.
  */
 A4J_API int32_t a4j_quantize(const a4j_quantized_desc *desc, const void *x, void *packed);
 

@@ -7,6 +7,7 @@
 #include "floats.h"
 #include "kernels.h"
 #include "rows.h"
+#include "scale.h"
 #include "sizes.h"
 
 struct call {
@@ -43,7 +44,7 @@ static float largest_of(const float *x, int64_t dim) {
 }
 
 static float quantise(const float *x, int64_t dim, int8_t *to) {
-  const float scale = largest_of(x, dim) / 127;
+  const float scale = a4j_scale_of(largest_of(x, dim), 127);
   const double inverse = scale > 0 ? 1 / (double)scale : 0;
   for (int64_t c = 0; c < dim; c++) {
     const double step = nearbyint((double)x[c] * inverse);

@@ -11,6 +11,7 @@
 #include "floats.h"
 #include "kernels.h"
 #include "rows.h"
+#include "scale.h"
 #include "sizes.h"
 
 enum { ROWS = A4J_QUANTIZED_ROWS, MOST_GROUP = 128 };
@@ -78,13 +79,17 @@ static void pack_blocks(const void *context, int64_t block, int64_t block_end) {
 
 /* ---- Quantising ---- */
 
-/* The number nearest to x of the type of scales. */
-static float rounded(const struct call *call, float x) {
+/* The number of the type of scales that is nearest to x, or with `down` the nearest that is not above x. */
+static float rounded(const struct call *call, float x, int down) {
   uint16_t half;
+  float nearest;
   if (call->desc->storage.scale_dtype == A4J_F32) return x;
   call->kernels->convert(1, A4J_F32, &x, A4J_F16, &half);
-  call->kernels->convert(1, A4J_F16, &half, A4J_F32, &x);
-  return x;
+  call->kernels->convert(1, A4J_F16, &half, A4J_F32, &nearest);
+  if (!down || nearest <= x) return nearest;
+  half = (uint16_t)(half & 0x8000 ? half + 1 : half - 1);
+  call->kernels->convert(1, A4J_F16, &half, A4J_F32, &nearest);
+  return nearest;
 }
 
 static void put_number(const struct call *call, uint8_t *numbers, int row, float x) {
@@ -103,10 +108,11 @@ static void quantize_group(struct call *call, const float *x, int row, uint8_t *
     low = x[c] < low ? x[c] : low;
     high = x[c] > high ? x[c] : high;
   }
-  const float minimum = s->minimums ? rounded(call, low) : 0;
+  const float minimum = s->minimums ? rounded(call, low, 1) : 0;
   const float range = s->minimums ? high - minimum : fmaxf(high, -low);
-  const float scale = rounded(call, range > 0 ? range / (float)most : 0);
-  if (!finite || !(scale <= FLT_MAX) || !(fabsf(minimum) <= FLT_MAX)) {
+  const int bounded = finite && range <= FLT_MAX && minimum >= -FLT_MAX;
+  const float scale = bounded ? rounded(call, a4j_scale_of(range, most), 0) : INFINITY;
+  if (!(scale <= FLT_MAX)) {
     atomic_store_explicit(&call->bad, 1, memory_order_relaxed);
     return;
   }

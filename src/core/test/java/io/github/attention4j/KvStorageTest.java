@@ -217,6 +217,22 @@ class KvStorageTest {
   }
 
   @Test
+  void shouldQuantiseTheLargestAndTheSmallestRowsWithinHalfAStep() {
+    for (float most : new float[] {Float.MAX_VALUE, 7 * Float.MIN_VALUE, 1e-41f}) {
+      KvCache cache = cache(DType.I8, false, 1);
+      Tensor k = keys(1, 3).fill(0);
+      k.setFloat(most, 0, 0, 1, 2);
+      k.setFloat(-most, 0, 0, 1, 3);
+      cache.append(k, values(1, 3));
+      float[] stored = cache.copyKeys(arena).toFloatArray();
+      float[] exact = k.toFloatArray();
+      for (int i = 0; i < exact.length; i++) {
+        assertEquals(exact[i], stored[i], most / 254 + Float.MIN_VALUE / 2);
+      }
+    }
+  }
+
+  @Test
   void shouldChangeNothingIfRowsCannotBeQuantised() {
     for (boolean paged : new boolean[] {false, true}) {
       KvCache cache = cache(DType.I8, paged, 2);

@@ -76,6 +76,11 @@ public record Quantization(int bits, int group, Scales scales, boolean minimums)
     return new Quantization(bits, 32, Scales.F16, true);
   }
 
+  /** The largest code that numbers are quantised to. */
+  int largestCode() {
+    return minimums ? (1 << bits) - 1 : (1 << (bits - 1)) - 1;
+  }
+
   Descriptor.Storage storage() {
     int dtype =
         switch (bits) {

@@ -26,6 +26,8 @@ import java.util.Objects;
 public final class QuantizedWeights {
   private static final long BLOCK_ROWS = 16;
 
+  private static final float LARGEST_F16 = 65504;
+
   private final Quantization quantization;
   private final long rows;
   private final long columns;
@@ -42,8 +44,8 @@ public final class QuantizedWeights {
 
   /**
    * Quantises numbers: each group's scale is its largest magnitude over 127, 31 or 7, or with
-   * minimums its range over 255, 63 or 15, and codes are rounded to the nearest, ties to even. An
-   * error is at most half a step, but for the rounding of scale and minimum.
+   * minimums its range over 255, 63 or 15; minimums are rounded down, and codes to the nearest,
+   * ties to even. An error is at most half a step, but for the rounding of the scale.
    *
    * @param arena where the packed weights live
    * @param weight {@code [rows, columns]} of F32, BF16 or F16, rows contiguous. Not modified.
@@ -51,7 +53,7 @@ public final class QuantizedWeights {
    * @return the packed weights
    * @throws IllegalArgumentException if type, rank, strides or alignment do not fit, a size is 0,
    *     the group does not divide the columns, scales are nested, a number is NaN or infinite, or a
-   *     scale does not fit its type
+   *     scale or minimum does not fit its type
    * @throws IllegalStateException if an arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for the packed weights
    */
@@ -78,6 +80,7 @@ public final class QuantizedWeights {
       Downcalls.quantize(d, Checks.first(weight), Checks.first(weights.packed));
     } catch (IllegalArgumentException refused) {
       requireFinite(weight, refused);
+      requireRanges(weight, quantization, refused);
       throw refused;
     }
     return weights;
@@ -92,6 +95,43 @@ public final class QuantizedWeights {
           String name = "weight[" + row + ", " + column + "]";
           throw new IllegalArgumentException(
               name + " must be finite to be quantised: " + name + "=" + value, refused);
+        }
+      }
+    }
+  }
+
+  /**
+   * Names the first group whose numbers are too large for its scale or minimum, if there is one.
+   */
+  private static void requireRanges(
+      Tensor weight, Quantization quantization, IllegalArgumentException refused) {
+    int group = quantization.group();
+    boolean minimums = quantization.minimums();
+    float largest =
+        quantization.scales() == Quantization.Scales.F16 ? LARGEST_F16 : Float.MAX_VALUE;
+    double most = Math.min(Float.MAX_VALUE, (double) largest * quantization.largestCode());
+    for (long row = 0; row < weight.size(0); row++) {
+      for (long first = 0; first < weight.size(1); first += group) {
+        double low = Double.POSITIVE_INFINITY;
+        double high = Double.NEGATIVE_INFINITY;
+        for (long column = first; column < first + group; column++) {
+          low = Math.min(low, weight.getFloat(row, column));
+          high = Math.max(high, weight.getFloat(row, column));
+        }
+        String name = "weight[" + row + ", " + first + " to " + (first + group - 1) + "]";
+        if (minimums && low < -largest) {
+          throw new IllegalArgumentException(
+              "minimum of %s must be at least %s to be stored as %s: minimum=%s"
+                  .formatted(name, -largest, quantization.scales(), low),
+              refused);
+        }
+        double range = minimums ? high - low : Math.max(high, -low);
+        if (range > most) {
+          String kind = minimums ? "range" : "largest magnitude";
+          throw new IllegalArgumentException(
+              "%s of %s must be at most %s for a scale of %s: %s=%s"
+                  .formatted(kind, name, most, quantization.scales(), kind, range),
+              refused);
         }
       }
     }

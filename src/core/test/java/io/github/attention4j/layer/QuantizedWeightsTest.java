@@ -15,6 +15,7 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.util.Arrays;
 import java.util.Random;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -254,6 +255,56 @@ class QuantizedWeightsTest {
   }
 
   @Test
+  void shouldQuantizeNumbersFarFromZeroWithinHalfAStep() {
+    for (int bits : new int[] {8, 6, 4}) {
+      for (float far : new float[] {100, -300, 1}) {
+        Tensor x = random(arena, random, 17, 64);
+        for (int r = 0; r < 17; r++) {
+          for (int c = 0; c < 64; c++) {
+            x.setFloat(r == 3 ? far - 0.03f : far + 0.01f * x.getFloat(r, c), r, c);
+          }
+        }
+        Tensor wide = floats(17, 64);
+        QuantizedWeights.quantize(arena, x, Quantization.withMinimums(bits)).dequantize(0, wide);
+        for (int r = 0; r < 17; r++) {
+          for (int c = 0; c < 64; c += 32) {
+            float[] numbers = new float[32];
+            for (int i = 0; i < 32; i++) {
+              numbers[i] = x.getFloat(r, c + i);
+            }
+            Arrays.sort(numbers);
+            // The minimum is rounded to a multiple of 2^-10 of itself at most.
+            float range = numbers[31] - numbers[0] + Math.abs(numbers[0]) / 1024;
+            float most = range * (0.5f / ((1 << bits) - 1) + 0x1p-11f) + Math.abs(far) * 0x1p-22f;
+            for (int i = 0; i < 32; i++) {
+              assertEquals(x.getFloat(r, c + i), wide.getFloat(r, c + i), most);
+            }
+          }
+        }
+      }
+    }
+  }
+
+  @Test
+  void shouldKeepTheLargestNumbersFiniteAndTheSmallestOnes() {
+    for (int bits : new int[] {8, 6, 4}) {
+      for (float most : new float[] {Float.MAX_VALUE, 7 * Float.MIN_VALUE, 1e-41f}) {
+        Tensor x = floats(1, 32);
+        for (int c = 0; c < 32; c++) {
+          x.setFloat(c % 3 == 0 ? most : c % 3 == 1 ? -most : 0, 0, c);
+        }
+        Quantization format = new Quantization(bits, 32, Scales.F32, false);
+        Tensor wide = floats(1, 32);
+        QuantizedWeights.quantize(arena, x, format).dequantize(0, wide);
+        float half = most / format.largestCode() / 2;
+        for (int c = 0; c < 32; c++) {
+          assertEquals(x.getFloat(0, c), wide.getFloat(0, c), half + Float.MIN_VALUE / 2);
+        }
+      }
+    }
+  }
+
+  @Test
   void shouldProjectWithPartsOfTheOutputsAndFuseEpilogues() {
     Tensor wide = floats(96, 64);
     QuantizedWeights weights =
@@ -300,13 +351,27 @@ class QuantizedWeightsTest {
     refuse(
         "weight[2, 33] must be finite to be quantised: weight[2, 33]=NaN",
         () -> QuantizedWeights.quantize(arena, x, Quantization.symmetric(8)));
-    x.setFloat(1e9f, 2, 33);
-    assertTrue(
-        assertThrows(
-                IllegalArgumentException.class,
-                () -> QuantizedWeights.quantize(arena, x, Quantization.symmetric(8)))
-            .getMessage()
-            .contains("A number is NaN, infinite or too large to be quantised."));
+    x.setFloat(-1e9f, 2, 33);
+    refuse(
+        "largest magnitude of weight[2, 32 to 63] must be at most 8319008.0 for a scale of F16: "
+            + "largest magnitude=1.0E9",
+        () -> QuantizedWeights.quantize(arena, x, Quantization.symmetric(8)));
+    refuse(
+        "minimum of weight[2, 32 to 63] must be at least -65504.0 to be stored as F16: "
+            + "minimum=-1.0E9",
+        () -> QuantizedWeights.quantize(arena, x, Quantization.withMinimums(8)));
+    Tensor apart = x.slice(0, 2, 1);
+    apart.fill(-65000);
+    apart.setFloat(1e6f, 0, 1);
+    refuse(
+        "range of weight[0, 0 to 31] must be at most 982560.0 for a scale of F16: range=1065000.0",
+        () -> QuantizedWeights.quantize(arena, apart, Quantization.withMinimums(4)));
+    apart.setFloat(Float.MAX_VALUE, 0, 1);
+    apart.setFloat(-Float.MAX_VALUE, 0, 2);
+    refuse(
+        "range of weight[0, 0 to 63] must be at most 3.4028234663852886E38 for a scale of F32: "
+            + "range=6.805646932770577E38",
+        () -> QuantizedWeights.quantize(arena, apart, new Quantization(8, 64, Scales.F32, true)));
     Quantization format = Quantization.symmetric(8);
     MemorySegment codes = arena.allocate(4 * 64);
     refuse(
