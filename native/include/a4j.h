@@ -566,8 +566,9 @@ enum { A4J_PANEL = 48 };
  *   codes of A4J_I8: 64 bytes per 4 columns; byte 4 * row + column is the code, + 128 if signed
  *   codes of A4J_I4: 64 bytes per 8 columns; byte 4 * row + column % 4 has two codes, + 8 if signed: in the low four bits that of
  *                    columns 0 to 3, in the high four bits that of columns 4 to 7
- *   codes of A4J_I6: 192 bytes per 16 columns: the low four bits of the codes, + 32 if signed, like A4J_I4, then 64 bytes with the
- *                    high two bits: of byte 4 * row + column % 4, the bits from 2 * (column / 4) on
+ *   codes of A4J_I6: 192 bytes per 16 columns; byte column / 4 * 64 + 4 * row + column % 4 has in its low six bits the code, + 32 if
+ *                    signed, of columns 0 to 11; the high two bits of bytes 4 * row + i, 64 + 4 * row + i and 128 + 4 * row + i are
+ *                    bits 0 and 1, 2 and 3, and 4 and 5 of that of column 12 + i
  *
  * Bytes per weight in groups of 32 with F16 scales: 1.0625 (I8), 0.8125 (I6) and 0.5625 (I4).
  */

@@ -40,47 +40,33 @@ static inline int a4j_zero_point(const a4j_storage *s) { return s->minimums ? 0 
 /* Stores and reads the codes of a group in one row of a block, unsigned and four columns to a word. */
 static inline __attribute__((always_inline)) void a4j_put_codes(const a4j_storage *s, uint8_t *codes, int row,
                                                                 const uint32_t *from) {
-  const uint32_t LOW = 0x0f0f0f0f, PAIR = 0x03030303;
+  const int lines = a4j_code_bits(s) / 2; /* of 16 columns */
   codes += 4 * row;
-  for (int i = 0; i < s->group / 4; i += 4, from += 4) {
-    if (s->dtype == A4J_I8) {
-      for (int j = 0; j < 4; j++) memcpy(codes + 64 * j, from + j, 4);
-      codes += 256;
-      continue;
+  for (int i = 0; i < s->group / 4; i += 4, from += 4)
+    for (int j = 0; j < lines; j++, codes += 64) {
+      const uint32_t word = s->dtype == A4J_I8   ? from[j]
+                            : s->dtype == A4J_I6 ? from[j] | (from[3] >> 2 * j & 0x03030303) << 6
+                                                 : from[2 * j] | from[2 * j + 1] << 4;
+      memcpy(codes, &word, 4);
     }
-    const uint32_t first = (from[0] & LOW) | (from[1] & LOW) << 4, second = (from[2] & LOW) | (from[3] & LOW) << 4;
-    memcpy(codes, &first, 4);
-    memcpy(codes + 64, &second, 4);
-    codes += 128;
-    if (s->dtype == A4J_I6) {
-      uint32_t high = 0;
-      for (int j = 0; j < 4; j++) high |= (from[j] >> 4 & PAIR) << 2 * j;
-      memcpy(codes, &high, 4);
-      codes += 64;
-    }
-  }
 }
 static inline void a4j_get_codes(const a4j_storage *s, const uint8_t *codes, int row, uint32_t *to) {
-  const uint32_t LOW = 0x0f0f0f0f, PAIR = 0x03030303;
+  const int lines = a4j_code_bits(s) / 2;
   codes += 4 * row;
   for (int i = 0; i < s->group / 4; i += 4, to += 4) {
-    if (s->dtype == A4J_I8) {
-      for (int j = 0; j < 4; j++) memcpy(to + j, codes + 64 * j, 4);
-      codes += 256;
-      continue;
-    }
-    for (int j = 0; j < 2; j++) {
-      uint32_t both;
-      memcpy(&both, codes + 64 * j, 4);
-      to[2 * j] = both & LOW;
-      to[2 * j + 1] = both >> 4 & LOW;
-    }
-    codes += 128;
-    if (s->dtype == A4J_I6) {
-      uint32_t high;
-      memcpy(&high, codes, 4);
-      for (int j = 0; j < 4; j++) to[j] |= (high >> 2 * j & PAIR) << 4;
-      codes += 64;
+    if (s->dtype == A4J_I6) to[3] = 0;
+    for (int j = 0; j < lines; j++, codes += 64) {
+      uint32_t word;
+      memcpy(&word, codes, 4);
+      if (s->dtype == A4J_I8) {
+        to[j] = word;
+      } else if (s->dtype == A4J_I6) {
+        to[j] = word & 0x3f3f3f3f;
+        to[3] |= (word >> 6 & 0x03030303) << 2 * j;
+      } else {
+        to[2 * j] = word & 0x0f0f0f0f;
+        to[2 * j + 1] = word >> 4 & 0x0f0f0f0f;
+      }
     }
   }
 }

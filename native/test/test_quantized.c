@@ -21,10 +21,13 @@ static int bits_of(a4j_storage s) { return s.dtype == A4J_I8 ? 8 : s.dtype == A4
 /* The code of a row and column of a group, as the header draws it. */
 static int code_at(a4j_storage s, const uint8_t *codes, int64_t r, int64_t c) {
   if (s.dtype == A4J_I8) return codes[c / 4 * 64 + 4 * r + c % 4];
-  if (s.dtype == A4J_I6) codes += c / 16 * 192;
-  const int64_t column = s.dtype == A4J_I6 ? c % 16 : c;
-  const int both = codes[column / 8 * 64 + 4 * r + c % 4], low = c % 8 < 4 ? both & 15 : both >> 4;
-  return s.dtype == A4J_I6 ? low + 16 * (codes[128 + 4 * r + c % 4] >> 2 * (column / 4) & 3) : low;
+  if (s.dtype == A4J_I6) {
+    codes += c / 16 * 192 + 4 * r + c % 4;
+    const int64_t line = c % 16 / 4;
+    return line < 3 ? codes[64 * line] & 63 : codes[0] >> 6 | (codes[64] >> 6) << 2 | (codes[128] >> 6) << 4;
+  }
+  const int both = codes[c / 8 * 64 + 4 * r + c % 4];
+  return c % 8 < 4 ? both & 15 : both >> 4;
 }
 
 /* Quantised rows: what they are packed from, packed, and the exact value of each weight. */

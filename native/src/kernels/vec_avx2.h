@@ -154,12 +154,12 @@ static inline vu u_mul(vu a, uint32_t m, vu *high) {
   return _mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xaa);
 }
 static inline vu u_add(vu a, vu b) { return _mm256_add_epi32(a, b); }
-/* Inserts bits 2 PLACE and 2 PLACE + 1 of each byte of `pairs` as bits 4 and 5 of the bytes of a, which are below 16. */
-static inline vu u_or_pairs(vu a, vu pairs, const int PLACE) {
-  if (PLACE < 2) pairs = _mm256_slli_epi16(pairs, PLACE == 0 ? 4 : 2);
-  if (PLACE == 3) pairs = _mm256_srli_epi16(pairs, 2);
-  return _mm256_or_si256(a, _mm256_and_si256(pairs, _mm256_set1_epi8(0x30)));
+/* Inserts the two top bits of each byte of `words` as bits 2 PLACE and 2 PLACE + 1 of the bytes of a, where a has zeros. */
+static inline vu u_or_top(vu a, vu words, const int PLACE) {
+  return _mm256_or_si256(a,
+                         _mm256_and_si256(_mm256_srli_epi16(words, 6 - 2 * PLACE), _mm256_set1_epi8((char)(3 << 2 * PLACE))));
 }
+static inline vu u_low_sixes(vu a) { return _mm256_and_si256(a, _mm256_set1_epi8(63)); }
 /* The low and the high four bits of each byte. */
 static inline vu u_low_nibbles(vu a) { return _mm256_and_si256(a, _mm256_set1_epi8(15)); }
 static inline vu u_high_nibbles(vu a) { return _mm256_and_si256(_mm256_srli_epi16(a, 4), _mm256_set1_epi8(15)); }

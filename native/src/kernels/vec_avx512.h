@@ -164,12 +164,12 @@ static inline vu u_mul(vu a, uint32_t m, vu *high) {
   return _mm512_mask_blend_epi32(0xaaaa, even, _mm512_slli_epi64(odd, 32));
 }
 static inline vu u_add(vu a, vu b) { return _mm512_add_epi32(a, b); }
-/* Inserts bits 2 PLACE and 2 PLACE + 1 of each byte of `pairs` as bits 4 and 5 of the bytes of a, which are below 16. */
-static inline vu u_or_pairs(vu a, vu pairs, const int PLACE) {
-  if (PLACE < 2) pairs = _mm512_slli_epi16(pairs, PLACE == 0 ? 4 : 2);
-  if (PLACE == 3) pairs = _mm512_srli_epi16(pairs, 2);
-  return _mm512_ternarylogic_epi32(a, pairs, _mm512_set1_epi8(0x30), 0xf8); /* a | (pairs & 0x30) */
+/* Inserts the two top bits of each byte of `words` as bits 2 PLACE and 2 PLACE + 1 of the bytes of a, where a has zeros. */
+static inline vu u_or_top(vu a, vu words, const int PLACE) {
+  const vu moved = _mm512_srli_epi16(words, 6 - 2 * PLACE), mask = _mm512_set1_epi8((char)(3 << 2 * PLACE));
+  return _mm512_ternarylogic_epi32(a, moved, mask, 0xf8); /* a | (moved & mask) */
 }
+static inline vu u_low_sixes(vu a) { return _mm512_and_si512(a, _mm512_set1_epi8(63)); }
 /* The low and the high four bits of each byte. */
 static inline vu u_low_nibbles(vu a) { return _mm512_and_si512(a, _mm512_set1_epi8(15)); }
 static inline vu u_high_nibbles(vu a) { return _mm512_and_si512(_mm512_srli_epi16(a, 4), _mm512_set1_epi8(15)); }

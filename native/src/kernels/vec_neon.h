@@ -132,13 +132,12 @@ static inline vu u_mul(vu a, uint32_t m, vu *high) {
   return vuzp1q_u32(first, second);
 }
 static inline vu u_add(vu a, vu b) { return vaddq_u32(a, b); }
-/* Inserts bits 2 PLACE and 2 PLACE + 1 of each byte of `pairs` as bits 4 and 5 of the bytes of a, which are below 16. */
-static inline vu u_or_pairs(vu a, vu pairs, const int PLACE) {
-  if (PLACE < 2) pairs = vshlq_n_u32(pairs, 2);
-  if (PLACE == 0) pairs = vshlq_n_u32(pairs, 2);
-  if (PLACE == 3) pairs = vshrq_n_u32(pairs, 2);
-  return vorrq_u32(a, vandq_u32(pairs, vdupq_n_u32(0x30303030)));
+/* Inserts the two top bits of each byte of `words` as bits 2 PLACE and 2 PLACE + 1 of the bytes of a, where a has zeros. */
+static inline vu u_or_top(vu a, vu words, const int PLACE) {
+  const vu moved = PLACE == 0 ? vshrq_n_u32(words, 6) : PLACE == 1 ? vshrq_n_u32(words, 4) : vshrq_n_u32(words, 2);
+  return vorrq_u32(a, vandq_u32(moved, vdupq_n_u32(0x03030303u << 2 * PLACE)));
 }
+static inline vu u_low_sixes(vu a) { return vandq_u32(a, vdupq_n_u32(0x3f3f3f3f)); }
 /* The low and the high four bits of each byte. */
 static inline vu u_low_nibbles(vu a) { return vandq_u32(a, vdupq_n_u32(0x0f0f0f0f)); }
 static inline vu u_high_nibbles(vu a) { return vandq_u32(vshrq_n_u32(a, 4), vdupq_n_u32(0x0f0f0f0f)); }

@@ -180,12 +180,11 @@ static inline vu u_mul(vu a, uint32_t m, vu *high) {
   return _mm_unpacklo_epi32(_mm_shuffle_epi32(even, 0x08), _mm_shuffle_epi32(odd, 0x08));
 }
 static inline vu u_add(vu a, vu b) { return _mm_add_epi32(a, b); }
-/* Inserts bits 2 PLACE and 2 PLACE + 1 of each byte of `pairs` as bits 4 and 5 of the bytes of a, which are below 16. */
-static inline vu u_or_pairs(vu a, vu pairs, const int PLACE) {
-  if (PLACE < 2) pairs = _mm_slli_epi16(pairs, PLACE == 0 ? 4 : 2);
-  if (PLACE == 3) pairs = _mm_srli_epi16(pairs, 2);
-  return _mm_or_si128(a, _mm_and_si128(pairs, _mm_set1_epi8(0x30)));
+/* Inserts the two top bits of each byte of `words` as bits 2 PLACE and 2 PLACE + 1 of the bytes of a, where a has zeros. */
+static inline vu u_or_top(vu a, vu words, const int PLACE) {
+  return _mm_or_si128(a, _mm_and_si128(_mm_srli_epi16(words, 6 - 2 * PLACE), _mm_set1_epi8((char)(3 << 2 * PLACE))));
 }
+static inline vu u_low_sixes(vu a) { return _mm_and_si128(a, _mm_set1_epi8(63)); }
 /* The low and the high four bits of each byte. */
 static inline vu u_low_nibbles(vu a) { return _mm_and_si128(a, _mm_set1_epi8(15)); }
 static inline vu u_high_nibbles(vu a) { return _mm_and_si128(_mm_srli_epi16(a, 4), _mm_set1_epi8(15)); }

@@ -2302,7 +2302,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_QUANTIZED_ROWS = (int)16L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:581:1).A4J_QUANTIZED_ROWS = 16
+     * enum enum (unnamed at ./native/include/a4j.h:582:1).A4J_QUANTIZED_ROWS = 16
      * }
      */
     public static int A4J_QUANTIZED_ROWS() {
@@ -2311,7 +2311,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_QUANTIZED_SPAN = (int)256L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:581:1).A4J_QUANTIZED_SPAN = 256
+     * enum enum (unnamed at ./native/include/a4j.h:582:1).A4J_QUANTIZED_SPAN = 256
      * }
      */
     public static int A4J_QUANTIZED_SPAN() {
@@ -2848,7 +2848,7 @@ public class a4j_h extends a4j_h$shared {
     private static final int A4J_SHORT_ROW = (int)16384L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./native/include/a4j.h:687:1).A4J_SHORT_ROW = 16384
+     * enum enum (unnamed at ./native/include/a4j.h:688:1).A4J_SHORT_ROW = 16384
      * }
      */
     public static int A4J_SHORT_ROW() {
