@@ -153,8 +153,7 @@ public final class Reranker implements AutoCloseable {
    * @param query any text
    * @param passages any texts
    * @return for each passage its score, in their order; higher is better
-   * @throws IllegalArgumentException if a query with its passage is too long and truncation is
-   *     refused
+   * @throws TextTooLongException if a query with its passage is too long and truncation is refused
    * @throws IllegalStateException if the reranker is closed, or has no tokenizer
    */
   public float[] score(String query, List<String> passages) {
@@ -186,8 +185,7 @@ public final class Reranker implements AutoCloseable {
    * @param query any text
    * @param passages any texts
    * @return for each passage its result, in their order
-   * @throws IllegalArgumentException if a query with its passage is too long and truncation is
-   *     refused
+   * @throws TextTooLongException if a query with its passage is too long and truncation is refused
    * @throws IllegalStateException if the reranker is closed, or has no tokenizer
    */
   public List<Result> rank(String query, List<String> passages) {

@@ -39,8 +39,12 @@ public final class TextClassifier implements AutoCloseable {
   private final List<String> labels;
   private final boolean independent;
 
+  /** Heads on the last token pass over tokens of this kind; -1 for none. */
+  private final int padding;
+
   private TextClassifier(
-      TextEncoder encoder, TextInput input, List<String> labels, boolean independent) {
+      TextEncoder encoder, TextInput input, List<String> labels, boolean independent, int padding) {
+    this.padding = padding;
     this.encoder = encoder;
     this.input = input;
     this.labels = labels;
@@ -159,6 +163,7 @@ public final class TextClassifier implements AutoCloseable {
       Settings settings = files.settings("config.json");
       requireClassifiesTexts(settings);
       boolean independent = independent(settings);
+      int padding = settings.value("pad_token_id") instanceof Long token ? token.intValue() : -1;
       TextEncoder encoder = files.openEncoder(false, storage);
       try {
         if (!encoder.hasClassifier()) {
@@ -172,7 +177,8 @@ public final class TextClassifier implements AutoCloseable {
         TextInput input =
             files.has("tokenizer.json") ? TextInput.open(files, null, encoder, 0, refuses) : null;
         TextClassifier classifier =
-            new TextClassifier(encoder, input, labels(settings, encoder.labels()), independent);
+            new TextClassifier(
+                encoder, input, labels(settings, encoder.labels()), independent, padding);
         encoder = null;
         return classifier;
       } finally {
@@ -247,7 +253,7 @@ public final class TextClassifier implements AutoCloseable {
    *
    * @param text any text
    * @return the classification
-   * @throws IllegalArgumentException if the text is too long and truncation is refused
+   * @throws TextTooLongException if the text is too long and truncation is refused
    * @throws IllegalStateException if the classifier is closed, or has no tokenizer
    */
   public Result classify(String text) {
@@ -259,12 +265,12 @@ public final class TextClassifier implements AutoCloseable {
    *
    * @param texts any texts
    * @return the classification of each text, in order
-   * @throws IllegalArgumentException if a text is too long and truncation is refused
+   * @throws TextTooLongException if a text is too long and truncation is refused
    * @throws IllegalStateException if the classifier is closed, or has no tokenizer
    */
   public List<Result> classify(List<String> texts) {
     TextInput own = input();
-    return results(own.encodeAll(texts));
+    return results(own.encodeAll(texts, 0));
   }
 
   /**
@@ -339,6 +345,7 @@ public final class TextClassifier implements AutoCloseable {
     encoder.check(texts, types);
     List<float[]> logits = new ArrayList<>();
     IntUnaryOperator only = encoder.onlyClassified();
+    requireNoPadding(texts);
     encoder.encode(
         texts,
         types,
@@ -353,6 +360,20 @@ public final class TextClassifier implements AutoCloseable {
           }
         });
     return logits;
+  }
+
+  /** Transformers would read the token before, whose hidden state is not computed then. */
+  private void requireNoPadding(List<int[]> texts) {
+    if (encoder.classifiesLast()) {
+      for (int i = 0; i < texts.size(); i++) {
+        int[] text = texts.get(i);
+        if (text[text.length - 1] == padding) {
+          throw new IllegalArgumentException(
+              "texts[%d] must not end with the padding token: pad_token_id=%d"
+                  .formatted(i, padding));
+        }
+      }
+    }
   }
 
   /**

@@ -434,7 +434,7 @@ public final class TextEmbedder implements AutoCloseable {
    *
    * @param text any text
    * @return its vector
-   * @throws IllegalArgumentException if the text is too long and truncation is refused
+   * @throws TextTooLongException if the text is too long and truncation is refused
    * @throws IllegalStateException if the embedder is closed
    */
   public float[] embed(String text) {
@@ -446,7 +446,7 @@ public final class TextEmbedder implements AutoCloseable {
    *
    * @param texts any texts
    * @return the vector of each text, in order
-   * @throws IllegalArgumentException if a text is too long and truncation is refused
+   * @throws TextTooLongException if a text is too long and truncation is refused
    * @throws IllegalStateException if the embedder is closed
    */
   public List<Result> embedAll(List<String> texts) {
@@ -458,7 +458,7 @@ public final class TextEmbedder implements AutoCloseable {
    *
    * @param query any text
    * @return its vector
-   * @throws IllegalArgumentException if the text is too long and truncation is refused
+   * @throws TextTooLongException if the text is too long and truncation is refused
    * @throws IllegalStateException if the embedder is closed
    */
   public float[] embedQuery(String query) {
@@ -470,7 +470,7 @@ public final class TextEmbedder implements AutoCloseable {
    *
    * @param queries any texts
    * @return the vector of each text, in order
-   * @throws IllegalArgumentException if a text is too long and truncation is refused
+   * @throws TextTooLongException if a text is too long and truncation is refused
    * @throws IllegalStateException if the embedder is closed
    */
   public List<Result> embedQueries(List<String> queries) {
@@ -482,7 +482,7 @@ public final class TextEmbedder implements AutoCloseable {
    *
    * @param document any text
    * @return its vector
-   * @throws IllegalArgumentException if the text is too long and truncation is refused
+   * @throws TextTooLongException if the text is too long and truncation is refused
    * @throws IllegalStateException if the embedder is closed
    */
   public float[] embedDocument(String document) {
@@ -495,7 +495,7 @@ public final class TextEmbedder implements AutoCloseable {
    *
    * @param documents any texts
    * @return the vector of each text, in order
-   * @throws IllegalArgumentException if a text is too long and truncation is refused
+   * @throws TextTooLongException if a text is too long and truncation is refused
    * @throws IllegalStateException if the embedder is closed
    */
   public List<Result> embedDocuments(List<String> documents) {
@@ -657,6 +657,9 @@ public final class TextEmbedder implements AutoCloseable {
     private final String prompt;
     private final int promptTokens;
 
+    /** How many texts have been encoded. */
+    private long read;
+
     Chunks(Iterator<String> texts, String prompt) {
       this.texts = texts;
       this.prompt = prompt;
@@ -675,7 +678,10 @@ public final class TextEmbedder implements AutoCloseable {
       List<TextInput.Cut> cuts = new ArrayList<>();
       int tokens = 0;
       while (tokens < CHUNK_TOKENS && texts.hasNext()) {
-        for (TextInput.Cut cut : input.encodeAll(group())) {
+        List<String> group = group();
+        List<TextInput.Cut> encoded = input.encodeAll(group, read);
+        read += group.size();
+        for (TextInput.Cut cut : encoded) {
           cuts.add(cut);
           tokens += cut.encoding().length();
         }

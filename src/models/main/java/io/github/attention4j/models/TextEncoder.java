@@ -20,7 +20,7 @@ import java.util.function.IntUnaryOperator;
 /**
  * A text encoder: turns tokens into hidden states. Families: BERT, RoBERTa, XLM-RoBERTa, CamemBERT,
  * DistilBERT, MPNet, ELECTRA, ALBERT, DeBERTa v2 and v3, ModernBERT, Nomic BERT, GTE ({@code new}),
- * EuroBERT, and Qwen3 as an embedder.
+ * EuroBERT, and Qwen3 as an embedder or classifier.
  *
  * <pre>{@code
  * try (TextEncoder encoder = TextEncoder.open(directory);
@@ -289,7 +289,17 @@ public final class TextEncoder implements AutoCloseable {
    * it reads all.
    */
   IntUnaryOperator onlyClassified() {
-    return encoder.classifiesFirst() ? length -> 0 : null;
+    return switch (encoder.classified()) {
+      case FIRST -> length -> 0;
+      case LAST -> length -> length - 1;
+      case MEAN, EACH -> null;
+      case null -> null;
+    };
+  }
+
+  /** Whether the classifier reads the last token of a text. */
+  boolean classifiesLast() {
+    return encoder.classified() == EncoderSpec.Reads.LAST;
   }
 
   /**

@@ -125,12 +125,19 @@ final class TextInput implements AutoCloseable {
   }
 
   Cut encode(String text) {
-    return cut(tokenizer.encode(cased(text)));
+    return cut(tokenizer.encode(cased(text)), "texts", 0, 1);
   }
 
-  /** Encodes several texts, in several threads if they are long. */
-  List<Cut> encodeAll(List<String> texts) {
-    return shared(texts.size(), chars(texts), i -> encode(texts.get(i)));
+  /**
+   * Encodes several texts, in several threads if they are long.
+   *
+   * @param first the number of the first of them in messages
+   */
+  List<Cut> encodeAll(List<String> texts, long first) {
+    return shared(
+        texts.size(),
+        chars(texts),
+        i -> cut(tokenizer.encode(cased(texts.get(i))), "texts", first + i, first + texts.size()));
   }
 
   /** Encodes pairs of texts, likewise; both lists have the same length. */
@@ -138,7 +145,16 @@ final class TextInput implements AutoCloseable {
     return shared(
         first.size(),
         chars(first) + chars(second),
-        i -> cut(tokenizer.encodePair(cased(first.get(i)), cased(second.get(i)))));
+        i ->
+            cut(
+                tokenizer.encodePair(cased(first.get(i)), cased(second.get(i))),
+                "pairs",
+                i,
+                first.size()));
+  }
+
+  private static String name(String all, long number, long count) {
+    return count == 1 ? all.substring(0, all.length() - 1) : all + "[" + number + "]";
   }
 
   private static List<Cut> shared(int count, long chars, IntFunction<Cut> encode) {
@@ -168,17 +184,14 @@ final class TextInput implements AutoCloseable {
     return lowerCase ? text.toLowerCase(Locale.ROOT) : text;
   }
 
-  private Cut cut(Encoding encoding) {
+  private Cut cut(Encoding encoding, String all, long number, long count) {
     if (encoding.length() > limit && refuses) {
-      throw new IllegalArgumentException(
-          "text must not exceed the limit, as truncation is refused: tokens="
-              + encoding.length()
-              + ", limit="
-              + limit);
+      throw new TextTooLongException(name(all, number, count), number, encoding.length(), limit);
     }
     if (encoding.length() == 0) {
       throw new IllegalArgumentException(
-          "text must have at least 1 token: tokens=0, and the tokenizer adds no special tokens");
+          name(all, number, count)
+              + " must have at least 1 token: tokens=0, and the tokenizer adds no special tokens");
     }
     Encoding cut = encoding.truncated(limit, fromLeft);
     int[] types = typed ? cut.types() : new int[cut.length()];

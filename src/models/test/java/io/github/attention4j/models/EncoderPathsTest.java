@@ -172,6 +172,32 @@ class EncoderPathsTest {
     classifies(pooling.equals("late") ? mean(logits, 3) : logits);
   }
 
+  /** Transformers' head reads the last token that is not padding. */
+  @Test
+  void shouldClassifyWithQwen3() throws Exception {
+    copy("qwen3_embedding");
+    int width = Math.toIntExact(hidden(directory).length / TEXT.length);
+    Tensor score = random(0.3, 0, 3, width);
+    add(Map.of("score.weight", score));
+    edit("config.json", "\"model_type\"", LABELS + ", \"model_type\"");
+    double[] hidden = hidden(directory);
+    double[] last = Arrays.copyOfRange(hidden, hidden.length - width, hidden.length);
+    Tensor zero = Tensor.allocate(Arena.ofAuto(), DType.F32, 3);
+    classifies(linear(score, zero, last));
+    String config = Files.readString(directory.resolve("config.json"));
+    Files.writeString(
+        directory.resolve("config.json"),
+        config
+            .replaceAll("\"pad_token_id\": [^,]*,", "")
+            .replace("\"model_type\"", "\"pad_token_id\": 9, \"model_type\""));
+    try (TextClassifier classifier = TextClassifier.open(directory)) {
+      refuses(
+          "texts[1] must not end with the padding token: pad_token_id=9",
+          () -> classifier.logits(List.of(TEXT, new int[] {8, 9}), null));
+      close(linear(score, zero, last), classifier.logits(List.of(TEXT), null).getFirst(), 1e-5);
+    }
+  }
+
   @Test
   void shouldClassifyWithGte() throws Exception {
     copy("gte");

@@ -18,6 +18,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collections;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
@@ -173,7 +174,18 @@ class TextEmbedderTest {
       assertTrue(result.dropped() > 100);
     }
     try (TextEmbedder strict = TextEmbedder.builder(model).refuseTruncation().open()) {
-      refuses("truncation is refused: tokens=", () -> strict.embed(longText));
+      refuses("text must not exceed the limit, as truncation", () -> strict.embed(longText));
+      refuses(
+          "texts[2] must not exceed the limit, as truncation is refused: tokens=",
+          () -> strict.embedAll(List.of("short", "shorter", longText, "short")));
+      List<String> many = new ArrayList<>(Collections.nCopies(20_000, "short"));
+      many.set(19_998, longText);
+      TextTooLongException refused =
+          assertThrows(TextTooLongException.class, () -> strict.embedAll(many));
+      assertTrue(refused.getMessage().startsWith("texts[19998] must not exceed"));
+      assertEquals(19_998, refused.index());
+      assertEquals(32, refused.limit());
+      assertEquals(strict.countTokens(longText), refused.tokens());
       assertEquals(64, strict.embed("short").length);
     }
     try (TextEmbedder longer = TextEmbedder.builder(model).maxTokens(40).open()) {

@@ -245,7 +245,11 @@ public final class Encoder {
   private RotaryEmbedding rotary(EncoderWeights weights, Rotary rotary, int dim) {
     return RotaryEmbedding.of(
         RotaryTable.compute(
-            weights.arena(), spec.maxTokens(), dim, rotary.theta(), rotary.scaling()),
+            weights.arena(),
+            spec.maxTokens(),
+            rotary.turned(dim),
+            rotary.theta(),
+            rotary.scaling()),
         RotaryEmbedding.Style.HALF);
   }
 
@@ -678,9 +682,9 @@ public final class Encoder {
     return apply(pooler, hidden, sequences, arena);
   }
 
-  /** Whether the classifier reads only the first hidden state of each text. */
-  public boolean classifiesFirst() {
-    return classifier != null && classifier.head.reads() == EncoderSpec.Reads.FIRST;
+  /** Which hidden states of each text the classifier reads; null without one. */
+  public EncoderSpec.Reads classified() {
+    return classifier == null ? null : classifier.head.reads();
   }
 
   /** The logits of a classifier: {@code [texts, labels]}. */
@@ -692,6 +696,7 @@ public final class Encoder {
     Tensor x =
         switch (layers.head.reads()) {
           case FIRST -> Rows.first(hidden, sequences, arena);
+          case LAST -> Rows.last(hidden, sequences, arena);
           case MEAN -> Rows.mean(hidden, sequences, arena);
           case EACH -> hidden;
         };

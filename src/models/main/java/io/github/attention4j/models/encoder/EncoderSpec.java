@@ -129,8 +129,22 @@ public record EncoderSpec(
     }
   }
 
-  /** Rotary positions of whole heads, paired by halves. */
-  public record Rotary(double theta, RotaryScaling scaling) {}
+  /**
+   * Rotary positions, paired by halves.
+   *
+   * @param part the share of a head's channels that is turned: the first ones
+   */
+  public record Rotary(double theta, RotaryScaling scaling, double part) {
+    /** Turns whole heads. */
+    public Rotary(double theta, RotaryScaling scaling) {
+      this(theta, scaling, 1);
+    }
+
+    /** How many channels of a head are turned. */
+    int turned(int dim) {
+      return (int) (dim * part);
+    }
+  }
 
   /** What relative positions add to the scores. */
   public sealed interface Relative {}
@@ -187,6 +201,8 @@ public record EncoderSpec(
   public enum Reads {
     /** The first token's. */
     FIRST,
+    /** The last token's. */
+    LAST,
     /** The average over all tokens. */
     MEAN,
     /** Each token's; the results are averaged. */

@@ -46,9 +46,6 @@ final class NomicBert {
     settings.require("scale_attn_weights", true);
     settings.require("rotary_emb_scale_base", null);
     settings.require("rotary_scaling_factor", null);
-    if (settings.number("rotary_emb_fraction", 1) != 1) {
-      throw settings.refused("rotary_emb_fraction", "1.0");
-    }
     if (settings.has("activation_function")) {
       settings.require("activation_function", "swiglu");
     }
@@ -69,6 +66,7 @@ final class NomicBert {
         settings.has("head_dim")
             ? settings.integer("head_dim")
             : Family.headDim(settings, widthKey, width, headsKey, count);
+    Rotary rotary = rotary(settings, old, dim);
     int types = settings.count("type_vocab_size", 2);
     Heads heads =
         new Heads(
@@ -79,7 +77,7 @@ final class NomicBert {
             -1,
             null,
             null,
-            new Rotary(theta(settings, old), RotaryScaling.none()),
+            rotary.turned(dim) == 0 ? null : rotary,
             null);
     List<Block> blocks = new ArrayList<>();
     for (int i = 0; i < layers; i++) {
@@ -121,6 +119,16 @@ final class NomicBert {
         Bert.POOLER,
         Bert.POOLED_CLASSIFIER,
         Family.labels(settings));
+  }
+
+  private static Rotary rotary(Settings settings, boolean old, int dim) {
+    double part = settings.number("rotary_emb_fraction", 1);
+    Rotary rotary = new Rotary(theta(settings, old), RotaryScaling.none(), part);
+    if (!(part >= 0 && part <= 1) || rotary.turned(dim) % 2 != 0) {
+      throw settings.refused(
+          "rotary_emb_fraction", "from 0 to 1, and give an even number of channels of " + dim);
+    }
+    return rotary;
   }
 
   private static double theta(Settings settings, boolean old) {

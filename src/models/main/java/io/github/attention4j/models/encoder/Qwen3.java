@@ -1,12 +1,21 @@
 package io.github.attention4j.models.encoder;
 
+import io.github.attention4j.layer.Activation;
 import io.github.attention4j.layer.RotaryScaling;
+import io.github.attention4j.models.encoder.EncoderSpec.Head;
 import io.github.attention4j.models.encoder.EncoderSpec.Heads;
 import io.github.attention4j.models.encoder.EncoderSpec.Norm;
+import io.github.attention4j.models.encoder.EncoderSpec.Projection;
+import io.github.attention4j.models.encoder.EncoderSpec.Reads;
 import io.github.attention4j.models.encoder.EncoderSpec.Rotary;
+import io.github.attention4j.models.encoder.EncoderSpec.Step;
 import io.github.attention4j.models.files.Settings;
+import java.util.List;
 
-/** Qwen3 Embedding (Zhang et al. 2025): a decoder whose last hidden state is the embedding. */
+/**
+ * Qwen3 Embedding (Zhang et al. 2025): a decoder whose last hidden state is the embedding, or is
+ * scored by a head.
+ */
 final class Qwen3 {
   private Qwen3() {}
 
@@ -33,6 +42,10 @@ final class Qwen3 {
             null);
     double epsilon = settings.positive("rms_norm_eps", 1e-6);
     int positions = settings.integer("max_position_embeddings", 32_768);
-    return EuroBert.llama(settings, "qwen3", heads, width, epsilon, positions, null);
+    Head classifier =
+        new Head(
+            Reads.LAST,
+            List.of(new Step(Projection.of("score", false), false, Activation.IDENTITY, null)));
+    return EuroBert.llama(settings, "qwen3", heads, width, epsilon, positions, classifier);
   }
 }

@@ -7,6 +7,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
+import java.util.function.IntUnaryOperator;
 
 /** Copies, sums and averages of rows of contiguous matrices. */
 public final class Rows {
@@ -62,12 +63,22 @@ public final class Rows {
 
   /** The first row of each sequence. */
   static Tensor first(Tensor x, Sequences sequences, Arena arena) {
+    return one(x, sequences, length -> 0, arena);
+  }
+
+  /** The last row of each sequence. */
+  static Tensor last(Tensor x, Sequences sequences, Arena arena) {
+    return one(x, sequences, length -> length - 1, arena);
+  }
+
+  private static Tensor one(Tensor x, Sequences sequences, IntUnaryOperator ofLength, Arena arena) {
     int width = Math.toIntExact(x.size(1));
     Tensor out = Tensor.allocate(arena, DType.F32, sequences.count(), width);
     int row = 0;
     for (int s = 0; s < sequences.count(); s++) {
-      copy(x, row, out, s, width);
-      row += sequences.length(s);
+      int length = sequences.length(s);
+      copy(x, row + ofLength.applyAsInt(length), out, s, width);
+      row += length;
     }
     return out;
   }

@@ -1,6 +1,7 @@
 package io.github.attention4j.models.server;
 
 import io.github.attention4j.models.TextEmbedder;
+import io.github.attention4j.models.TextTooLongException;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
@@ -33,7 +34,7 @@ final class EmbedderSource implements EmbeddingSource {
     long tokens = 0;
     for (List<String> slice : slices(request.texts(), String::length, SLICE_CHARS)) {
       requireWanted(request, vectors.size());
-      for (TextEmbedder.Result result : embedder.embedAll(slice)) {
+      for (TextEmbedder.Result result : embedAll(slice, vectors.size(), request.texts().size())) {
         vectors.add(embedder.shortened(result.vector(), dimensions));
         tokens += result.tokens();
       }
@@ -49,6 +50,16 @@ final class EmbedderSource implements EmbeddingSource {
       }
     }
     return new Embeddings(vectors, tokens);
+  }
+
+  private List<TextEmbedder.Result> embedAll(List<String> slice, int first, int count) {
+    try {
+      return embedder.embedAll(slice);
+    } catch (TextTooLongException e) {
+      long index = first + e.index();
+      String name = count == 1 ? "input" : "input[" + index + "]";
+      throw new TextTooLongException(name, index, e.tokens(), e.limit());
+    }
   }
 
   private static void requireWanted(Request request, int embedded) {

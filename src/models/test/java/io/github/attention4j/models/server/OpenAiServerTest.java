@@ -502,8 +502,17 @@ class OpenAiServerTest {
       assertTrue(
           error(post("/v1/embeddings", "{\"input\": \"" + "word ".repeat(5000) + "\"}"), 400)
               .matches(
-                  "text must not exceed the limit, as truncation is refused: tokens=\\d+, limit="
+                  "input must not exceed the limit, as truncation is refused: tokens=\\d+, limit="
                       + embedder.maxTokens()));
+      String longText = "\"" + "word ".repeat(5000) + "\"";
+      String slices = "\"" + "a ".repeat(5) + "\", ";
+      assertTrue(
+          error(
+                  post(
+                      "/v1/embeddings",
+                      "{\"input\": [" + slices.repeat(1500) + longText + ", \"a\"]}"),
+                  400)
+              .startsWith("input[1500] must not exceed the limit, as truncation is refused: "));
       server.close();
     }
   }
