@@ -45,12 +45,20 @@ record Pipeline(
   record Normalize() implements Step {}
 
   /**
-   * {@code activation(W x + b)}.
+   * {@code activation(W x + b)}, to which {@code x} or {@code R x} may be added.
    *
    * @param weight {@code [out, in]} row by row
    * @param bias null for none
+   * @param residual {@code [out, in]} row by row; null for none
    */
-  record Dense(int in, int out, float[] weight, float[] bias, Activation activation)
+  record Dense(
+      int in,
+      int out,
+      float[] weight,
+      float[] bias,
+      Activation activation,
+      boolean residualAdded,
+      float[] residual)
       implements Step {}
 
   /** Mean pooling and normalization, for directories without modules. */
@@ -271,6 +279,7 @@ record Pipeline(
       throw settings.refused("in_features", "what the module before gives, " + dimension);
     }
     boolean biased = settings.flag("bias", true);
+    boolean residualAdded = settings.flag("use_residual", false);
     requireSentenceEmbedding(settings);
     Activation activation =
         activation(
@@ -282,9 +291,17 @@ record Pipeline(
           new WeightReader(Checkpoint.open(directory, arena), Storage.FLOAT32, false, arena);
       Tensor weight = reader.floats(Source.of("linear.weight", out, in));
       Tensor bias = biased ? reader.floats(Source.of("linear.bias", out)) : null;
+      Tensor residual =
+          residualAdded && in != out ? reader.floats(Source.of("residual.weight", out, in)) : null;
       reader.requireComplete(directory.toString());
       return new Dense(
-          in, out, weight.toFloatArray(), biased ? bias.toFloatArray() : null, activation);
+          in,
+          out,
+          weight.toFloatArray(),
+          biased ? bias.toFloatArray() : null,
+          activation,
+          residualAdded,
+          residual == null ? null : residual.toFloatArray());
     }
   }
 
@@ -352,15 +369,26 @@ record Pipeline(
   }
 
   private static float[] apply(Dense dense, float[] x) {
-    float[] sums = new float[dense.out];
-    for (int o = 0; o < sums.length; o++) {
-      double sum = dense.bias == null ? 0 : dense.bias[o];
-      for (int i = 0; i < dense.in; i++) {
-        sum += (double) dense.weight[o * dense.in + i] * x[i];
+    float[] result = apply(dense.activation, product(dense.weight, dense.bias, x, dense.out));
+    if (dense.residualAdded) {
+      float[] added = dense.residual == null ? x : product(dense.residual, null, x, dense.out);
+      for (int o = 0; o < result.length; o++) {
+        result[o] += added[o];
+      }
+    }
+    return result;
+  }
+
+  private static float[] product(float[] weight, float[] bias, float[] x, int out) {
+    float[] sums = new float[out];
+    for (int o = 0; o < out; o++) {
+      double sum = bias == null ? 0 : bias[o];
+      for (int i = 0; i < x.length; i++) {
+        sum += (double) weight[o * x.length + i] * x[i];
       }
       sums[o] = (float) sum;
     }
-    return apply(dense.activation, sums);
+    return sums;
   }
 
   /** An activation of each element. */

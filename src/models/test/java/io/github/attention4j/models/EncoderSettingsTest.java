@@ -17,6 +17,8 @@ import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -388,8 +390,99 @@ class EncoderSettingsTest {
     copy.edit("3_Normalize/config.json", "sentence_embedding", "token_embeddings");
     GoldenCopy.refuses(
         "module_input_name must be \"sentence_embedding\"", () -> TextEmbedder.open(directory));
-    copy.edit("2_Dense/config.json", "{", "{\"use_residual\": true, ");
-    GoldenCopy.refuses("use_residual=true", () -> TextEmbedder.open(directory));
+  }
+
+  @Test
+  void shouldAddTheResidualOfDense() throws Exception {
+    GoldenCopy copy = GoldenCopy.of("bert_st_dense", directory);
+    GoldenCopy dense = new GoldenCopy(directory.resolve("2_Dense"));
+    copy.edit("modules.json", "models.Normalize", "models.Dropout");
+    float[] expected = vector();
+    copy.edit("modules.json", "models.Dense", "models.Dropout");
+    float[] pooled = vector();
+    copy.edit(
+        "modules.json",
+        "\"2_Dense\",\n    \"type\": \"sentence_transformers.models.Dropout\"",
+        "\"2_Dense\",\n    \"type\": \"sentence_transformers.models.Dense\"");
+    int in = pooled.length;
+    int out = expected.length;
+    assertNotEquals(in, out);
+    dense.edit("config.json", "{", "{\"use_residual\": true, ");
+    GoldenCopy.refuses("residual.weight", () -> TextEmbedder.open(directory));
+    float[] identity = new float[out * in];
+    for (int i = 0; i < out; i++) {
+      identity[i * in + in - 1 - i] = 2;
+    }
+    dense.weights(
+        tensors -> tensors.put("residual.weight", Tensor.of(Arena.ofAuto(), identity, out, in)));
+    float[] got = vector();
+    for (int i = 0; i < out; i++) {
+      assertEquals(expected[i] + 2 * pooled[in - 1 - i], got[i], 1e-6);
+    }
+  }
+
+  /** With a huge base only the first pair of each head is turned by a full rotation. */
+  @Test
+  void shouldTurnAPartOfNomicBertsHeads() throws Exception {
+    GoldenCopy copy = GoldenCopy.of("nomic_bert", directory);
+    String config = Files.readString(directory.resolve("config.json"));
+    Matcher base = Pattern.compile("\"rotary_emb_base\": [0-9.]+").matcher(config);
+    assertTrue(base.find(), config);
+    copy.edit("config.json", base.group(), "\"rotary_emb_base\": 1e300");
+    float[] expected = hidden();
+    int width = integer(config, "n_embd");
+    int heads = integer(config, "n_head");
+    int dim = width / heads;
+    copy.weights(
+        tensors -> {
+          for (String name : List.copyOf(tensors.keySet())) {
+            if (name.endsWith("attn.Wqkv.weight")) {
+              Tensor rows = tensors.get(name);
+              float[] all = rows.toFloatArray();
+              for (int head = 0; head < 2 * heads; head++) {
+                swap(all, head * dim + 1, head * dim + dim / 2, width);
+              }
+              tensors.put(name, Tensor.of(Arena.ofAuto(), all, rows.shape()));
+            }
+          }
+        });
+    copy.edit(
+        "config.json", "\"rotary_emb_fraction\": 1.0", "\"rotary_emb_fraction\": " + 2.0 / dim);
+    float[] got = hidden();
+    for (int i = 0; i < got.length; i++) {
+      assertEquals(expected[i], got[i], 1e-5);
+    }
+    copy.edit(
+        "config.json", "\"rotary_emb_fraction\": " + 2.0 / dim, "\"rotary_emb_fraction\": 1.5");
+    GoldenCopy.refuses(
+        "rotary_emb_fraction must be from 0 to 1", () -> TextEncoder.open(directory));
+    copy.edit(
+        "config.json", "\"rotary_emb_fraction\": 1.5", "\"rotary_emb_fraction\": " + 1.0 / dim);
+    GoldenCopy.refuses("even number of channels of " + dim, () -> TextEncoder.open(directory));
+    copy.edit("config.json", "\"rotary_emb_fraction\": " + 1.0 / dim, "\"rotary_emb_fraction\": 0");
+    float[] none = hidden();
+    assertTrue(Math.abs(none[0] - got[0]) > 1e-4 || Math.abs(none[1] - got[1]) > 1e-4);
+  }
+
+  private float[] hidden() throws IOException {
+    try (TextEncoder encoder = TextEncoder.open(directory);
+        Arena arena = Arena.ofConfined()) {
+      return encoder.encode(arena, TEXT).toFloatArray();
+    }
+  }
+
+  private static int integer(String config, String key) {
+    Matcher found = Pattern.compile("\"" + key + "\": ([0-9]+)").matcher(config);
+    assertTrue(found.find(), config);
+    return Integer.parseInt(found.group(1));
+  }
+
+  private static void swap(float[] rows, int a, int b, int width) {
+    for (int i = 0; i < width; i++) {
+      float kept = rows[a * width + i];
+      rows[a * width + i] = rows[b * width + i];
+      rows[b * width + i] = kept;
+    }
   }
 
   @Test
