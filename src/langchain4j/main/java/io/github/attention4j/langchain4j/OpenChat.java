@@ -108,7 +108,9 @@ record OpenChat(
                   .map(
                       call ->
                           new ToolCall(
-                              call.id() == null ? "" : call.id(), call.name(), call.arguments()))
+                              call.id() == null ? "" : call.id(),
+                              call.name(),
+                              call.arguments() == null ? "" : call.arguments()))
                   .toList(),
               null,
               null);

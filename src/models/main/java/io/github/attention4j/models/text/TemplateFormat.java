@@ -1,5 +1,7 @@
 package io.github.attention4j.models.text;
 
+import com.google.gson.JsonObject;
+import com.google.gson.JsonParseException;
 import com.google.gson.JsonParser;
 import io.github.attention4j.models.ChatTemplate;
 import io.github.attention4j.models.ChatTemplateException;
@@ -176,8 +178,10 @@ final class TemplateFormat implements ChatFormat {
   }
 
   private static Map<String, Object> value(ToolCall call, Calls style) {
-    Object arguments =
-        style.json ? call.arguments() : JsonValues.of(JsonParser.parseString(call.arguments()));
+    // Clients may leave out the arguments of a tool that takes none.
+    String json = call.arguments().isBlank() ? "{}" : call.arguments();
+    Object parsed = object(json, "the arguments of a call of " + call.name());
+    Object arguments = style.json ? json : parsed;
     Map<String, Object> function = new LinkedHashMap<>();
     function.put("name", call.name());
     function.put("arguments", arguments);
@@ -192,10 +196,21 @@ final class TemplateFormat implements ChatFormat {
     Map<String, Object> function = new LinkedHashMap<>();
     function.put("name", tool.name());
     function.put("description", tool.description());
-    function.put("parameters", JsonValues.of(JsonParser.parseString(tool.parameters())));
+    function.put("parameters", object(tool.parameters(), "the parameters of " + tool.name()));
     Map<String, Object> value = new LinkedHashMap<>();
     value.put("type", "function");
     value.put("function", function);
     return value;
+  }
+
+  private static Object object(String json, String what) {
+    try {
+      if (JsonParser.parseString(json) instanceof JsonObject object) {
+        return JsonValues.of(object);
+      }
+    } catch (JsonParseException e) {
+      throw new IllegalArgumentException(what + " must be a JSON object: " + json, e);
+    }
+    throw new IllegalArgumentException(what + " must be a JSON object: " + json);
   }
 }

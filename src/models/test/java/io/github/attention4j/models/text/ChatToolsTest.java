@@ -2,6 +2,7 @@ package io.github.attention4j.models.text;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.attention4j.models.CausalLm;
@@ -18,6 +19,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** Tool calls in conversations: past ones in the prompt, and new ones marked by special tokens. */
 class ChatToolsTest {
@@ -92,6 +94,40 @@ class ChatToolsTest {
       assertEquals(
           "userWhere?|weather{\"city\": \"Bern\"}|" + (text.isEmpty() ? "" : "assistantWait.|"),
           format.prompt(List.of(ChatMessage.user("Where?"), call), List.of()));
+    }
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"{bad", "[1]", "1"})
+  void shouldRefuseArgumentsThatAreNoObject(String arguments) {
+    TemplateFormat format =
+        new TemplateFormat(ChatTemplate.of("{{ messages }}{{ tools }}", "", ""));
+    ToolCall call = new ToolCall("a1b2c3d4e", "weather", arguments);
+    List<ChatMessage> past = List.of(new ChatMessage("assistant", "", List.of(call), null, null));
+    assertEquals(
+        "the arguments of a call of weather must be a JSON object: " + arguments,
+        assertThrows(IllegalArgumentException.class, () -> format.prompt(past, List.of()))
+            .getMessage());
+    List<Tool> tools = List.of(new Tool("weather", "", arguments));
+    assertEquals(
+        "the parameters of weather must be a JSON object: " + arguments,
+        assertThrows(
+                IllegalArgumentException.class,
+                () -> format.prompt(List.of(ChatMessage.user("Where?")), tools))
+            .getMessage());
+  }
+
+  @Test
+  void shouldTakeCallsWithoutArguments() {
+    for (String arguments :
+        List.of("c.function.arguments | tojson", "' ' + c.function.arguments")) {
+      String source = EACH_CALL.replace("COND", "true").replace("ARGS", arguments);
+      TemplateFormat format = new TemplateFormat(ChatTemplate.of(source, "", ""));
+      ToolCall call = new ToolCall("a1b2c3d4e", "weather", "");
+      String prompt =
+          format.prompt(
+              List.of(new ChatMessage("assistant", "", List.of(call), null, null)), List.of());
+      assertEquals("assistant:weather{}|", prompt.replace(" ", ""));
     }
   }
 
