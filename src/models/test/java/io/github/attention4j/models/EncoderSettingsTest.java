@@ -421,6 +421,27 @@ class EncoderSettingsTest {
     }
   }
 
+  /** The most tokens of a text where no table of positions has a row for each. */
+  @ParameterizedTest
+  @CsvSource({
+    "nomic_bert, n_positions",
+    "modernbert, max_position_embeddings",
+    "eurobert, max_position_embeddings",
+    "qwen3_embedding, max_position_embeddings"
+  })
+  void shouldReadTheMostTokensOfAText(String model, String key) throws Exception {
+    GoldenCopy copy = GoldenCopy.of(model, directory);
+    int most = integer(Files.readString(directory.resolve("config.json")), key);
+    copy.edit("config.json", "\"" + key + "\": " + most, "\"" + key + "\": " + TEXT.length);
+    try (TextEncoder encoder = TextEncoder.open(directory);
+        Arena arena = Arena.ofConfined()) {
+      assertEquals(TEXT.length, encoder.maxTokens());
+      assertEquals(TEXT.length, encoder.encode(arena, TEXT).size(0));
+      GoldenCopy.refuses(
+          TEXT.length + 1 + "", () -> encoder.encode(arena, Arrays.copyOf(TEXT, TEXT.length + 1)));
+    }
+  }
+
   /** With a huge base only the first pair of each head is turned by a full rotation. */
   @Test
   void shouldTurnAPartOfNomicBertsHeads() throws Exception {
