@@ -1,5 +1,6 @@
 package io.github.attention4j.internal;
 
+import io.github.attention4j.AttentionException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.Linker;
@@ -14,7 +15,9 @@ import java.lang.invoke.MethodHandle;
 public final class LazyMemory {
   private static final long ALIGNMENT_BYTES = 64;
 
-  /** The C library's functions, looked up when first needed. */
+  /**
+   * The C library's functions; in a class of its own, initialised after native access was checked.
+   */
   private static final class C {
     static final MethodHandle MALLOC =
         handle("malloc", FunctionDescriptor.of(ValueLayout.ADDRESS, ValueLayout.JAVA_LONG));
@@ -33,9 +36,11 @@ public final class LazyMemory {
   /**
    * Allocates memory with arbitrary content, aligned to 64 bytes, that the arena frees.
    *
+   * @throws AttentionException if the native library cannot be loaded, as without native access
    * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public static MemorySegment allocate(Arena arena, long bytes) {
+    NativeLibrary.load();
     if (bytes > Long.MAX_VALUE - ALIGNMENT_BYTES) {
       throw noRoom(bytes);
     }

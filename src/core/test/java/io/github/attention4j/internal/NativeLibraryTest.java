@@ -13,11 +13,18 @@ import io.github.attention4j.AttentionException;
 import io.github.attention4j.DType;
 import io.github.attention4j.Differential;
 import io.github.attention4j.Dropout;
+import io.github.attention4j.KvCache;
+import io.github.attention4j.KvPagePool;
+import io.github.attention4j.LinearAttention;
 import io.github.attention4j.Mask;
 import io.github.attention4j.Score;
 import io.github.attention4j.Tensor;
 import io.github.attention4j.layer.Linear;
+import io.github.attention4j.layer.Quantization;
+import io.github.attention4j.layer.QuantizedWeights;
 import io.github.attention4j.layer.RmsNorm;
+import io.github.attention4j.layer.RotaryEmbedding;
+import io.github.attention4j.layer.RotaryTable;
 import io.github.attention4j.testing.ChildJvm;
 import java.io.IOException;
 import java.lang.foreign.Arena;
@@ -615,7 +622,19 @@ class NativeLibraryTest {
   /** Makes one kind of call three times in a JVM where none can succeed. */
   static final class FirstCalls {
     static final List<String> NAMES =
-        List.of("attention", "mask", "score", "dropout", "differential", "norm", "version");
+        List.of(
+            "attention",
+            "mask",
+            "score",
+            "dropout",
+            "differential",
+            "norm",
+            "pages",
+            "quantize",
+            "append",
+            "state",
+            "rotate",
+            "version");
 
     public static void main(String[] arguments) {
       for (int i = 0; i < 3; i++) {
@@ -640,6 +659,18 @@ class NativeLibraryTest {
                     .build()
                     .forward(x.expand(1, 2), x.expand(1, 2), x, 0.5f, out);
             case "norm" -> RmsNorm.withoutWeight(1e-6).forward(x, out);
+            case "pages" -> KvPagePool.allocate(arena, DType.BF16, 1, 8, 64, 4);
+            case "quantize" ->
+                QuantizedWeights.quantize(
+                    arena, Tensor.of(arena, numbers(4 * 32), 4, 32), Quantization.symmetric(8));
+            case "append" -> KvCache.allocate(arena, 1, 1, 4, 8).append(x, x);
+            case "state" ->
+                LinearAttention.of(LinearAttention.Rule.LINEAR)
+                    .forward(x, x, x, null, null, Tensor.zeros(arena, 1, 1, 8, 8), out);
+            case "rotate" ->
+                RotaryEmbedding.of(
+                        RotaryTable.compute(arena, 4, 8, 10_000), RotaryEmbedding.Style.HALF)
+                    .forward(x, out);
             default -> A4j.version();
           }
           System.out.println("no failure");
