@@ -683,7 +683,7 @@ A4J_API int32_t a4j_dequantize(const a4j_quantized_desc *desc, const void *packe
 
 /*
  * Layers also take and return 16-bit rows: they widen x, compute in float32, and round the result once. Norms keep a 16-bit row
- * on the stack and refuse wider ones than this.
+ * on the stack, four bytes a number, and refuse wider ones than this.
  */
 enum { A4J_SHORT_ROW = 16384 };
 

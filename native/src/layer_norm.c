@@ -4,6 +4,7 @@
 #include "floats.h"
 #include "kernels.h"
 #include "rows.h"
+#include "sizes.h"
 #include "stored.h"
 
 struct call {
@@ -23,10 +24,10 @@ static void norm_row(const struct call *call, int64_t row, const float *x, float
   if (call->inv_std != NULL) call->inv_std[row] = inv_std;
 }
 
-/* Rows that are widened or rounded, in a buffer that rows of float32 need not have. */
+/* Rows that are widened or rounded, in a buffer of their size, since stacks may be small; rows of float32 need none. */
 static void norm_short_rows(const struct call *call, int64_t row, int64_t row_end) {
   const a4j_layer_norm_desc *desc = call->desc;
-  float room[A4J_SHORT_ROW];
+  float room[larger(desc->dim, 1)];
   for (int64_t r = row; r < row_end; r++) {
     const float *x = a4j_widen(call->kernels, desc->dtype, call->x, r * desc->x_stride_row, desc->dim, room);
     norm_row(call, r, x, a4j_target(desc->out_dtype, call->out, r * desc->out_stride_row, room));

@@ -73,6 +73,27 @@ static void *programmed_decode(void) {
   return p;
 }
 
+static void *stored_prefill(void) {
+  struct problem *p = prefill();
+  with_query_storage(p, A4J_BF16, A4J_BF16);
+  with_kv_storage(p, A4J_I8);
+  return p;
+}
+
+static void *stored_decode(void) {
+  struct problem *p = decode();
+  with_kv_storage(p, A4J_F16);
+  with_pages(p, 64);
+  return p;
+}
+
+static void *bf16_products(void) {
+  struct problem *p = prefill();
+  with_kv_storage(p, A4J_BF16);
+  with_bf16_products(p);
+  return p;
+}
+
 static int32_t run_attention(void *call, int32_t threads) {
   struct problem *p = call;
   p->d->threads = threads;
@@ -183,6 +204,35 @@ static int32_t layer_norm(void *call, int32_t threads) {
   const a4j_layer_norm_desc d = {HEAD(a4j_layer_norm_desc), .rows = ROWS,           .dim = WIDE,
                                  .x_stride_row = WIDE,      .out_stride_row = WIDE, .epsilon = 1e-6f};
   return a4j_layer_norm(&d, l->x, l->y, l->z, l->out, l->second, l->second + ROWS);
+}
+
+/* Rows of BF16, the widest that fit a stack of 64 KB together with what else is on it. */
+enum { SHORT_ROWS = 20, SHORT_DIM = 14336 };
+
+/* BF16 rows of x, in l->second, which is then a part of what is compared. */
+static int32_t shorten(struct layer *l, int32_t threads) {
+  clear(l);
+  const a4j_convert_desc d = {HEAD(a4j_convert_desc),    .rows = SHORT_ROWS,          .dim = SHORT_DIM,
+                              .x_stride_row = SHORT_DIM, .out_stride_row = SHORT_DIM, .out_dtype = A4J_BF16};
+  return a4j_convert(&d, l->x, l->second);
+}
+
+static int32_t short_rms_norm(void *call, int32_t threads) {
+  struct layer *l = call;
+  const int32_t status = shorten(l, threads);
+  a4j_rms_norm_desc d = {HEAD(a4j_rms_norm_desc),     .rows = SHORT_ROWS, .dim = SHORT_DIM, .x_stride_row = SHORT_DIM,
+                         .out_stride_row = SHORT_DIM, .epsilon = 1e-6f,   .scale = 0.7f};
+  d.dtype = d.out_dtype = A4J_BF16;
+  return status != A4J_OK ? status : a4j_rms_norm(&d, l->second, l->y, l->out);
+}
+
+static int32_t short_layer_norm(void *call, int32_t threads) {
+  struct layer *l = call;
+  const int32_t status = shorten(l, threads);
+  a4j_layer_norm_desc d = {HEAD(a4j_layer_norm_desc), .rows = SHORT_ROWS,          .dim = SHORT_DIM,
+                           .x_stride_row = SHORT_DIM, .out_stride_row = SHORT_DIM, .epsilon = 1e-6f};
+  d.dtype = d.out_dtype = A4J_BF16;
+  return status != A4J_OK ? status : a4j_layer_norm(&d, l->second, l->y, l->z, l->out, NULL, NULL);
 }
 
 static int32_t rope(void *call, int32_t threads) {
@@ -328,12 +378,17 @@ const struct call_kind call_kinds[] = {
     {"attention: hardened weights", STACK, hardened, run_attention, hash_attention, free_attention},
     {"attention: programs and dropout", STACK, programmed, run_attention, hash_attention, free_attention},
     {"attention: programs in decode", STACK, programmed_decode, run_attention, hash_attention, free_attention},
+    {"attention: keys and values of 8 bits", STACK, stored_prefill, run_attention, hash_attention, free_attention},
+    {"attention: pages of F16 in decode", STACK, stored_decode, run_attention, hash_attention, free_attention},
+    {"attention: products of BF16", STACK, bf16_products, run_attention, hash_attention, free_attention},
     {"linear: few rows", STACK, layer, few_rows, hash_layer, free_layer},
     {"linear: many rows", STACK, layer, many_rows, hash_layer, free_layer},
     {"linear: packed weights", STACK, layer, packed_rows, hash_layer, free_layer},
     {"linear: quantised weights", STACK, layer, quantized_rows, hash_layer, free_layer},
     {"rms_norm", STACK, layer, rms_norm, hash_layer, free_layer},
     {"layer_norm", STACK, layer, layer_norm, hash_layer, free_layer},
+    {"rms_norm: BF16", STACK, layer, short_rms_norm, hash_layer, free_layer},
+    {"layer_norm: BF16", STACK, layer, short_layer_norm, hash_layer, free_layer},
     {"rope", STACK, layer, rope, hash_layer, free_layer},
     {"pair_scores", STACK, layer, pair_scores, hash_layer, free_layer},
     {"elementwise: scale and add", STACK, layer, scale_add, hash_layer, free_layer},
