@@ -288,12 +288,17 @@ record Pipeline(
     settings.requireAllRead();
     try (Arena arena = Arena.ofConfined()) {
       WeightReader reader =
-          new WeightReader(Checkpoint.open(directory, arena), Storage.FLOAT32, false, arena);
+          new WeightReader(
+              directory.toString(),
+              Checkpoint.open(directory, arena),
+              Storage.FLOAT32,
+              false,
+              arena);
       Tensor weight = reader.floats(Source.of("linear.weight", out, in));
       Tensor bias = biased ? reader.floats(Source.of("linear.bias", out)) : null;
       Tensor residual =
           residualAdded && in != out ? reader.floats(Source.of("residual.weight", out, in)) : null;
-      reader.requireComplete(directory.toString());
+      reader.requireComplete();
       return new Dense(
           in,
           out,

@@ -444,6 +444,8 @@ class CheckpointTest {
             + " num_attention_heads=4, num_key_value_heads=3",
         "head_dim | 5 | the part of head_dim that turns must be even, as rotary positions turn"
             + " pairs of channels: channels=5",
+        "head_dim | 33554432 | the part of head_dim that turns must have at most 65536 channels:"
+            + " channels=33554432",
         "rms_norm_eps | -1 | rms_norm_eps must be a positive number: rms_norm_eps=-1",
         "rope_theta | \"a\" | rope_theta must be a positive number: rope_theta=\"a\"",
         "rope_scaling | {\"rope_type\": \"longrope\", \"factor\": 4.0} |"
@@ -479,6 +481,18 @@ class CheckpointTest {
       throws IOException {
     TinyCheckpoint tiny = TinyCheckpoint.of("llama").put(key, json);
     assertEquals(directory.resolve("config.json") + ": " + wanted, refusal(tiny.write(directory)));
+  }
+
+  @ParameterizedTest
+  @CsvSource({"mixtral, num_local_experts, 65537", "qwen3_moe, num_experts, 2147483647"})
+  void shouldRefuseMoreExpertsThanItCouldDescribe(String type, String key, String count)
+      throws IOException {
+    TinyCheckpoint tiny = TinyCheckpoint.of(type).put(key, count);
+    assertEquals(
+        directory.resolve("config.json")
+            + ": %s must be at most 65536 in each of 2 layers, 131072 together: %s=%s"
+                .formatted(key, key, count),
+        refusal(tiny.write(directory)));
   }
 
   @ParameterizedTest

@@ -120,6 +120,30 @@ class EncoderSettingsTest {
         () -> TextClassifier.open(directory));
   }
 
+  // ---- Sizes ----
+
+  /** Of these sizes, the first would take 550 GB before all wrong tensors could be named. */
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      value = {
+        "vocab_size | 2147483647 | word_embeddings.weight must hold floats [2147483647, 64]",
+        "type_vocab_size | 33554432 | token_type_embeddings.weight must hold floats [33554432, 64]",
+        "max_position_embeddings | 33554432 | position_embeddings.weight must hold floats"
+            + " [33554432",
+        "num_hidden_layers | 65537 | num_hidden_layers must be at most 65536: num_hidden_layers",
+      })
+  void shouldTakeNoMemoryForWhatNoFileHolds(String key, String value, String sentence)
+      throws Exception {
+    GoldenCopy.of("bert", directory);
+    Path file = directory.resolve("config.json");
+    String config = Files.readString(file);
+    String changed = config.replaceAll("\"" + key + "\": \\d+", "\"" + key + "\": " + value);
+    assertNotEquals(config, changed);
+    Files.writeString(file, changed);
+    GoldenCopy.refuses(sentence, () -> TextEncoder.open(directory));
+  }
+
   // ---- Positions ----
 
   /** A padding token inside a text has the padding token's own position. */

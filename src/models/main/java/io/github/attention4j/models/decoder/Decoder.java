@@ -109,7 +109,8 @@ public final class Decoder {
       DoubleConsumer progress,
       Arena arena) {
     this.specification = specification;
-    WeightReader reader = new WeightReader(checkpoint, storage, bf16Products, arena);
+    WeightReader reader =
+        new WeightReader(specification.family(), checkpoint, storage, bf16Products, arena);
     DecoderWeights weights = new DecoderWeights(checkpoint, reader);
     embedding = checkpoint.get(specification.embedding().name());
     positions =

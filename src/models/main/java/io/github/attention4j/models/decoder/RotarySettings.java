@@ -16,6 +16,9 @@ import java.util.Set;
  * rope_parameters}; if both are present they must be equal.
  */
 public final class RotarySettings {
+  /** Far more than any head has: frequencies are computed before the tensors are compared. */
+  private static final int MOST_CHANNELS = 1 << 16;
+
   private final Settings settings;
   private final Settings members;
   private final int context;
@@ -205,6 +208,14 @@ public final class RotarySettings {
       throw new IllegalArgumentException(
           settings.source()
               + ": the part of head_dim that turns must be even, as rotary positions turn pairs of"
+              + " channels: channels="
+              + channels);
+    }
+    if (channels > MOST_CHANNELS) {
+      throw new IllegalArgumentException(
+          settings.source()
+              + ": the part of head_dim that turns must have at most "
+              + MOST_CHANNELS
               + " channels: channels="
               + channels);
     }

@@ -32,8 +32,8 @@ public record Sizes(
     int dim,
     int context,
     int reach) {
-  /** Far more than any model has, so that a hostile file cannot keep the loader busy for hours. */
-  private static final int MOST_LAYERS = 1 << 16;
+  /** The experts of all layers together: far more than any model has. */
+  private static final int MOST_EXPERTS = 1 << 17;
 
   /** Tensors that old checkpoints contain although the settings determine them. */
   public static final List<String> ROTARY_BUFFERS =
@@ -89,7 +89,7 @@ public record Sizes(
         settings.integer("vocab_size"),
         width,
         settings.integer("intermediate_size"),
-        layers(settings, "num_hidden_layers"),
+        settings.layers("num_hidden_layers"),
         heads,
         headsKv,
         dim,
@@ -97,13 +97,15 @@ public record Sizes(
         RotarySettings.reach(settings, context));
   }
 
-  /** A number of layers. */
-  public static int layers(Settings settings, String key) {
-    int layers = settings.integer(key);
-    if (layers > MOST_LAYERS) {
-      throw settings.refused(key, "at most " + MOST_LAYERS);
+  /** Checks the number of experts that a setting gives to each layer, and returns it. */
+  public int experts(Settings settings, String key, int experts) {
+    if (experts > MOST_EXPERTS / layers) {
+      throw settings.refused(
+          key,
+          "at most %d in each of %d layers, %d together"
+              .formatted(MOST_EXPERTS / layers, layers, MOST_EXPERTS));
     }
-    return layers;
+    return experts;
   }
 
   /** The width of all query heads side by side. */

@@ -23,7 +23,7 @@ final class Albert {
     int narrow = settings.integer("embedding_size", 128);
     int count = settings.integer("num_attention_heads", 64);
     int hidden = settings.integer("intermediate_size", 16384);
-    int layers = settings.integer("num_hidden_layers", 12);
+    int layers = settings.layers("num_hidden_layers", 12);
     int groups = settings.integer("num_hidden_groups", 1);
     int inner = settings.integer("inner_group_num", 1);
     double epsilon = settings.positive("layer_norm_eps", 1e-12);

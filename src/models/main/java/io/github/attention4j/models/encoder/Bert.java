@@ -68,7 +68,7 @@ final class Bert {
         Heads.plain(
             heads, Family.headDim(settings, "hidden_size", width, "num_attention_heads", heads));
     List<Block> blocks = new ArrayList<>();
-    for (int i = 0; i < settings.integer("num_hidden_layers", 12); i++) {
+    for (int i = 0; i < settings.layers("num_hidden_layers", 12); i++) {
       blocks.add(block("encoder.layer." + i + ".", plain, hidden, activation, epsilon));
     }
     return new EncoderSpec(

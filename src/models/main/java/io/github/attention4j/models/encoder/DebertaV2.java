@@ -39,7 +39,7 @@ final class DebertaV2 {
     boolean share = settings.flag("share_att_key", false);
     boolean norms = norms(settings);
     List<Block> blocks = new ArrayList<>();
-    for (int i = 0; i < settings.integer("num_hidden_layers", 24); i++) {
+    for (int i = 0; i < settings.layers("num_hidden_layers", 24); i++) {
       String layer = "encoder.layer." + i + ".";
       String self = layer + "attention.self.";
       Disentangled disentangled =

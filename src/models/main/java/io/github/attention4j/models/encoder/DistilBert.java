@@ -26,7 +26,7 @@ final class DistilBert {
     Activation activation = Family.activation(settings, "activation", "gelu");
     Heads heads = Heads.plain(count, Family.headDim(settings, "dim", width, "n_heads", count));
     List<Block> blocks = new ArrayList<>();
-    for (int i = 0; i < settings.integer("n_layers", 6); i++) {
+    for (int i = 0; i < settings.layers("n_layers", 6); i++) {
       String layer = "transformer.layer." + i + ".";
       String attention = layer + "attention.";
       blocks.add(

@@ -116,7 +116,7 @@ public final class Encoder {
   public Encoder(
       String source, EncoderSpec spec, Checkpoint checkpoint, Arena arena, Storage storage) {
     this.spec = spec;
-    WeightReader reader = new WeightReader(checkpoint, storage, false, arena);
+    WeightReader reader = new WeightReader(source, checkpoint, storage, false, arena);
     EncoderWeights weights = new EncoderWeights(checkpoint, spec, reader);
     EncoderSpec.Embedding embedding = spec.embedding();
     int narrow = embedding.width();
@@ -140,7 +140,7 @@ public final class Encoder {
     convolution = convolution(weights);
     pooler = readHead(weights, spec.pooler(), spec.width());
     classifier = readHead(weights, spec.classifier(), spec.labels());
-    reader.requireComplete(source);
+    reader.requireComplete();
     parameters = reader.parameters();
   }
 

@@ -64,7 +64,7 @@ final class EuroBert {
     boolean mlpBias = settings.flag("mlp_bias", false);
     Activation activation = Family.activation(settings, "hidden_act", "silu");
     List<Block> blocks = new ArrayList<>();
-    for (int i = 0; i < settings.integer("num_hidden_layers", 12); i++) {
+    for (int i = 0; i < settings.layers("num_hidden_layers", 12); i++) {
       String layer = "layers." + i + ".";
       String self = layer + "self_attn.";
       Heads own =

@@ -33,7 +33,7 @@ final class Gte {
     Activation activation = Family.activation(settings, "hidden_act", "gelu");
     Heads heads = new Heads(count, count, dim, false, -1, null, null, rotary(settings, dim), null);
     List<Block> blocks = new ArrayList<>();
-    for (int i = 0; i < settings.integer("num_hidden_layers", 12); i++) {
+    for (int i = 0; i < settings.layers("num_hidden_layers", 12); i++) {
       String layer = "encoder.layer." + i + ".";
       blocks.add(
           new Block(

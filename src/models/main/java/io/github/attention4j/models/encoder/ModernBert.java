@@ -28,7 +28,7 @@ final class ModernBert {
     int width = settings.integer("hidden_size", 768);
     int count = settings.integer("num_attention_heads", 12);
     int hidden = settings.integer("intermediate_size", 1152);
-    int layers = settings.integer("num_hidden_layers", 22);
+    int layers = settings.layers("num_hidden_layers", 22);
     double epsilon = settings.positive("norm_eps", 1e-5);
     boolean normBias = settings.flag("norm_bias", false);
     boolean attentionBias = settings.flag("attention_bias", false);

@@ -44,7 +44,7 @@ final class Mpnet {
             null,
             new Buckets("encoder.relative_attention_bias.weight", buckets));
     List<Block> blocks = new ArrayList<>();
-    for (int i = 0; i < settings.integer("num_hidden_layers", 12); i++) {
+    for (int i = 0; i < settings.layers("num_hidden_layers", 12); i++) {
       String layer = "encoder.layer." + i + ".";
       String attention = layer + "attention.attn.";
       blocks.add(

@@ -59,7 +59,7 @@ final class NomicBert {
     }
     String headsKey = old ? "n_head" : "num_attention_heads";
     int count = settings.integer(headsKey, 12);
-    int layers = settings.integer(old ? "n_layer" : "num_hidden_layers", 12);
+    int layers = settings.layers(old ? "n_layer" : "num_hidden_layers", 12);
     int hidden = settings.integer(old ? "n_inner" : "intermediate_size", 4 * width);
     double epsilon = settings.positive(old ? "layer_norm_epsilon" : "layer_norm_eps", 1e-12);
     int dim =

@@ -38,6 +38,9 @@ import java.util.TreeSet;
  * <p>Every getter treats null like an absent key. Not safe for use by several threads.
  */
 public final class Settings {
+  /** Far more than any model has, so that a hostile file cannot keep the loader busy for hours. */
+  private static final int MOST_LAYERS = 1 << 16;
+
   /**
    * Keys that never change what a model computes for a given text: bookkeeping, training, defaults
    * of sampling, and keys that Transformers writes for every model.
@@ -221,6 +224,20 @@ public final class Settings {
   /** An integer from 1 to 2^31-1, or the default if absent or null. */
   public int integer(String key, int otherwise) {
     return has(key) ? integer(key) : otherwise;
+  }
+
+  /** A number of layers, which must be present; at most 65 536. */
+  public int layers(String key) {
+    int layers = integer(key);
+    if (layers > MOST_LAYERS) {
+      throw refused(key, "at most " + MOST_LAYERS);
+    }
+    return layers;
+  }
+
+  /** A number of layers, or the default if absent or null. */
+  public int layers(String key, int otherwise) {
+    return has(key) ? layers(key) : otherwise;
   }
 
   /** An integer from 0 to 2^31-1, or the default if absent or null. */

@@ -14,6 +14,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.concurrent.ConcurrentSkipListMap;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.LongAdder;
 
 /**
@@ -21,17 +22,24 @@ import java.util.concurrent.atomic.LongAdder;
  * how matrices are stored; vectors are always copied as floats.
  *
  * <p>Tensors that are missing, have another shape or hold no floats are replaced by zeros until
- * {@link #requireComplete} reports all of them at once.
+ * {@link #requireComplete} reports all of them at once; or sooner, if the zeros would take more
+ * memory than the checkpoint's own tensors, so that a setting cannot demand memory that no file
+ * fills.
  *
  * <p>Safe for any number of threads.
  */
 public final class WeightReader {
+  /** Zeros in place of wrong tensors are not limited to fewer elements than this. */
+  private static final long FEW = 1 << 20;
+
+  private final String source;
   private final Checkpoint checkpoint;
   private final Storage storage;
   private final boolean bf16Products;
   private final Arena arena;
   private final Problems problems = new Problems();
   private final LongAdder parameters = new LongAdder();
+  private final AtomicLong replaced = new AtomicLong();
 
   /** Bytes of weights by how they are stored. */
   private final Map<String, Long> bytes = new ConcurrentSkipListMap<>();
@@ -39,11 +47,14 @@ public final class WeightReader {
   /**
    * Starts reading.
    *
+   * @param source what messages begin with
    * @param storage how matrices are stored
    * @param bf16Products whether products of many rows may round to bfloat16
    * @param arena owns the weights
    */
-  public WeightReader(Checkpoint checkpoint, Storage storage, boolean bf16Products, Arena arena) {
+  public WeightReader(
+      String source, Checkpoint checkpoint, Storage storage, boolean bf16Products, Arena arena) {
+    this.source = source;
     this.checkpoint = checkpoint;
     this.storage = storage;
     this.bf16Products = bf16Products || storage == Storage.PACKED_BF16;
@@ -71,11 +82,10 @@ public final class WeightReader {
   /**
    * Requires that every tensor read so far was usable.
    *
-   * @param where what the message begins with
    * @throws IllegalArgumentException if a tensor was missing, had another shape or held no floats
    */
-  public void requireComplete(String where) {
-    problems.throwIfAny(where, "the configuration");
+  public void requireComplete() {
+    problems.throwIfAny(source, "the configuration");
   }
 
   private void count(String kind, long size) {
@@ -133,13 +143,26 @@ public final class WeightReader {
 
   private Tensor view(Source source, Arena scratch) {
     Stored stored = find(source);
-    Tensor tensor =
-        stored == null
-            ? Tensor.allocate(scratch, DType.F32, source.shape())
-            : stored.tensor(scratch);
+    Tensor tensor = stored == null ? zeros(scratch, source.shape()) : stored.tensor(scratch);
     Tensor view = source.view() == null ? tensor : source.view().apply(tensor);
     parameters.add(view.count());
     return view;
+  }
+
+  private Tensor zeros(Arena scratch, long[] shape) {
+    double count = 1;
+    for (long size : shape) {
+      count *= size;
+    }
+    long all = replaced.addAndGet((long) Math.min(count, Integer.MAX_VALUE));
+    if (all > FEW && all > bytesOfCheckpoint() / Float.BYTES) {
+      requireComplete();
+    }
+    return Tensor.allocate(scratch, DType.F32, shape);
+  }
+
+  private long bytesOfCheckpoint() {
+    return checkpoint.names().stream().mapToLong(name -> checkpoint.get(name).bytes()).sum();
   }
 
   /** Views may split rows by heads; this merges those dimensions again, into a matrix or vector. */

@@ -36,7 +36,7 @@ public final class Gpt2 implements Family {
       throw settings.refused("n_embd", "a multiple of n_head, " + heads);
     }
     int dim = width / heads;
-    int layers = Sizes.layers(settings, "n_layer");
+    int layers = settings.layers("n_layer");
     List<Specification.Block> blocks = new ArrayList<>();
     for (int i = 0; i < layers; i++) {
       String layer = "transformer.h." + i + ".";

@@ -30,7 +30,7 @@ public final class GptNeoX implements Family {
     Specification.Rotary rotary =
         RotarySettings.of(settings, context, settings.positive("rotary_emb_base", 10_000))
             .readPartial(dim, "rotary_pct", 0.25);
-    int layers = Sizes.layers(settings, "num_hidden_layers");
+    int layers = settings.layers("num_hidden_layers");
     List<Specification.Block> blocks = new ArrayList<>();
     for (int i = 0; i < layers; i++) {
       String layer = "gpt_neox.layers." + i + ".";

@@ -16,7 +16,8 @@ public final class Mixtral implements Family {
     Activation activation = Sizes.activation(settings, "hidden_act", "silu");
     double epsilon = settings.positive("rms_norm_eps", 1e-5);
     int window = settings.count("sliding_window", 0);
-    int experts = settings.integer("num_local_experts", 8);
+    String key = "num_local_experts";
+    int experts = sizes.experts(settings, key, settings.integer(key, 8));
     int used = settings.integer("num_experts_per_tok", 2);
     if (used > experts) {
       throw settings.refused("num_experts_per_tok", "at most num_local_experts, " + experts);

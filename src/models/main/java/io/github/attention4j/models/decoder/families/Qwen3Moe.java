@@ -20,7 +20,7 @@ public final class Qwen3Moe implements Family {
     boolean slides = settings.flag("use_sliding_window", false);
     int window = settings.count("sliding_window", slides ? 4096 : 0);
     settings.ignore("max_window_layers");
-    int experts = settings.count("num_experts", 128);
+    int experts = sizes.experts(settings, "num_experts", settings.count("num_experts", 128));
     settings.ignore("num_experts_per_tok");
     int used = experts == 0 ? 0 : used(settings, experts);
     int inner = settings.integer("moe_intermediate_size", 768);
