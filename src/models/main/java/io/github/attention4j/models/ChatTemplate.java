@@ -4,10 +4,9 @@ import com.hubspot.jinjava.Jinjava;
 import com.hubspot.jinjava.JinjavaConfig;
 import com.hubspot.jinjava.LegacyOverrides;
 import com.hubspot.jinjava.interpret.Context;
-import com.hubspot.jinjava.interpret.JinjavaInterpreter;
 import com.hubspot.jinjava.interpret.RenderResult;
 import com.hubspot.jinjava.interpret.TemplateError;
-import com.hubspot.jinjava.tree.Node;
+import io.github.attention4j.models.chat.Deadline;
 import io.github.attention4j.models.chat.PythonEngine;
 import io.github.attention4j.models.chat.TemplateFunctions;
 import io.github.attention4j.models.chat.TemplateSource;
@@ -36,7 +35,6 @@ import java.util.Set;
  * <p>Immutable and safe for any number of threads.
  */
 public final class ChatTemplate {
-  private static final long MOST_NANOS = 2_000_000_000;
   private static final int MOST_CHARACTERS = 1 << 20;
   private static final int MOST_ELEMENTS = 100_000;
   private static final int MOST_DEPTH = 20;
@@ -64,7 +62,7 @@ public final class ChatTemplate {
    * @param bosToken the text of the token that begins a text; empty if there is none
    * @param eosToken the text of the token that ends one; empty if there is none
    * @return the template
-   * @throws ChatTemplateException if it has filters, tests or loops that are not supported
+   * @throws ChatTemplateException if it has filters or tests that are not supported
    */
   public static ChatTemplate of(String source, String bosToken, String eosToken) {
     return of(
@@ -143,21 +141,6 @@ public final class ChatTemplate {
     return new ChatTemplateException("chat template cannot be rendered: " + message, cause);
   }
 
-  /** Stops a template between two of its nodes. The time starts with the first. */
-  private static final class Deadline {
-    private long started;
-
-    void check(Node node, JinjavaInterpreter interpreter) {
-      long now = System.nanoTime();
-      if (started == 0) {
-        started = now;
-      } else if (now - started > MOST_NANOS) {
-        throw new TemplateFunctions.RaisedException(
-            "chat template takes too long: limit=" + MOST_NANOS / 1_000_000 + " ms");
-      }
-    }
-  }
-
   private static JinjavaConfig config(Deadline deadline) {
     return JinjavaConfig.newBuilder()
         .withNestedInterpretationEnabled(false)
@@ -171,7 +154,7 @@ public final class ChatTemplate {
         .withEnableRecursiveMacroCalls(true)
         .withMaxMacroRecursionDepth(MOST_DEPTH)
         .withInterperterFactory(new PythonEngine.Interpreters())
-        .withNodePreProcessor(deadline::check)
+        .withNodePreProcessor(deadline)
         .withDisabled(
             Map.of(Context.Library.TAG, Set.of("include", "extends", "import", "from", "do")))
         .withLegacyOverrides(

@@ -306,6 +306,22 @@ class ChatTemplateTest {
         "{{ foo is defined }} § False",
         "[{{ foo }}] § []",
         "{{ foo | length }} § 0",
+        "{{ none in messages[0] }} § False",
+        "[{{ messages[0][none] }}] § []",
+        "{{ messages[0].get(none) }} § None",
+        "{{ '%s' % none }} § None",
+        "{{ 'a b  c d'.split(maxsplit=1) }} § ['a', 'b  c d']",
+        "{{ ' a b  c '.rsplit(maxsplit=1) }} § [' a b', 'c']",
+        "{{ ' a b  c '.split(None, 0) }} § ['a b  c ']",
+        "{{ 'aXbXc'.split(sep='X') }} § ['a', 'b', 'c']",
+        "{{ 'aXXbXXXc'.rsplit('XX', 1) }} § ['aXXbX', 'c']",
+        "{{ 'aaa'.rsplit('aa') }} § ['a', '']",
+        "{{ ''.split('X') }}{{ ''.split() }} § [''][]",
+        "{{ (1, 2) * 2 }} § (1, 2, 1, 2)",
+        "{{ [[1, [2, 3]]][0].1.0 }} § 2",
+        "{{ dict([('a', 1)], b=2) }} § {'a': 1, 'b': 2}",
+        "{{ namespace([('a', 1)]).a }} § 1",
+        "{{ 'a\\'b' ~ \"c\\\\\" }} § a'bc\\",
       })
   void shouldTestAndWriteWhatIsNotThere(String template, String expected) {
     assertEquals(
@@ -333,6 +349,20 @@ class ChatTemplateTest {
         "{% set ns = namespace(s=[1]) %}{% for i in range(99) %}{% set ns.s = ns.s + ns.s %}"
             + "{% endfor %}",
         "{{ 'x' * 9999999999 }}",
+        "{{ 'ab' * 9223372036854775807 }}",
+        "{{ 'abcd' * 4611686018427387904 }}",
+        "{{ [1, 2] * 9223372036854775807 }}",
+        "{% set x = 'a' * 1000000 %}{{ x.replace('', x) }}",
+        "{% set x = 'a' * 1000000 %}{{ x.replace('a', 'bb', 900000) }}",
+        "{% set x = 'a' * 1000000 %}{{ x.join([x, x]) }}",
+        "{% set x = 'a' * 1000000 %}{{ [x, x] | join }}",
+        "{% set x = 'a' * 1000000 %}{{ ('{0}' * 9999).format(x) }}",
+        "{% set x = 'a' * 1000000 %}{{ '%s%s' % (x, x) }}",
+        "{% set x = 'a\\n' * 500000 %}{{ x | indent(1000) }}",
+        "{% set n = namespace(x=1) %}{% for i in range(60) %}{% set n.x = [n.x, n.x] %}{% endfor %}"
+            + "{{ n.x | tojson }}",
+        "{% set n = namespace(x=1) %}{% for i in range(60) %}{% set n.x = [n.x, n.x] %}{% endfor %}"
+            + "{{ n.x }}",
         "{{ [1] * 9999999999 }}",
         "{{ 9223372036854775807 + 1 }}",
         "{{ 10 ** 100 }}",
@@ -340,6 +370,46 @@ class ChatTemplateTest {
       })
   void shouldRefuseValuesThatAreTooLarge(String template) {
     assertTrue(refusal(template).length() < 300);
+  }
+
+  /** Both lists hold 60 others, but comparing them visits 2^60. */
+  @Test
+  void shouldStopAnExpressionThatTakesTooLong() {
+    assertEquals(
+        "chat template takes too long: limit=2000 ms",
+        refusal(
+            "{% set n = namespace(x=1, y=1) %}{% for i in range(60) %}"
+                + "{% set n.x = [n.x, n.x] %}{% set n.y = [n.y, n.y] %}{% endfor %}"
+                + "{{ n.x == n.y }}"));
+  }
+
+  @Test
+  void shouldReadLongStrings() {
+    String text = "a line\n".repeat(20_000);
+    assertEquals(text, written("{{ '" + text.replace("\n", "\\n") + "' }}"));
+    assertEquals(text, written("{% raw %}" + text + "{% endraw %}"));
+  }
+
+  private static String written(String template) {
+    return ChatTemplate.of(template, "", "").render(MESSAGES, true, Map.of());
+  }
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '§',
+      value = {
+        "{{ '7'.zfill() }} § '7'.zfill misses its argument width",
+        "{{ ','.join() }} § ','.join misses its argument iterable",
+        "{{ [1].index() }} § [1].index misses its argument value",
+        "{{ 'abab'.find('b', 2) }} § 'abab'.find takes at most 1 arguments: it is given 2",
+        "{{ 'a'.splitlines(keepends=true) }} § 'a'.splitlines has no argument keepends",
+        "{{ dict(1, 2) }} § dict takes at most 1 arguments: it is given 2",
+        "{{ dict([(1, 2, 3)]) }} § dict must be given pairs: one has 3 elements",
+        "{{ a.99999999999999999999 }} § chat template has an expression that is not valid:"
+            + " a.99999999999999999999 at 99999999999999999999",
+      })
+  void shouldRefuseArgumentsThatCallsDoNotTake(String template, String message) {
+    assertEquals(message, refusal(template));
   }
 
   @Test

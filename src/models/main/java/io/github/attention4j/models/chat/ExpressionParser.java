@@ -22,10 +22,10 @@ import java.util.regex.Pattern;
 final class ExpressionParser {
   private static final Pattern TOKEN =
       Pattern.compile(
-          "\\s*(?:(?<float>\\d[\\d_]*(?:\\.\\d[\\d_]*(?:[eE][+-]?\\d+)?|[eE][+-]?\\d+))"
+          "\\s*(?:(?<float>(?<!\\.)\\d[\\d_]*(?:\\.\\d[\\d_]*(?:[eE][+-]?\\d+)?|[eE][+-]?\\d+))"
               + "|(?<integer>\\d[\\d_]*)"
               + "|(?<name>[\\p{L}_][\\p{L}\\p{N}_]*)"
-              + "|(?<string>'(?:[^'\\\\]|\\\\.)*'|\"(?:[^\"\\\\]|\\\\.)*\")"
+              + "|(?<string>['\"])"
               + "|(?<operator>\\*\\*|//|==|!=|<=|>=|[-+*/%~|.,:()\\[\\]{}<>=]))",
           Pattern.DOTALL);
 
@@ -49,21 +49,35 @@ final class ExpressionParser {
 
   private ExpressionParser(String text) {
     this.text = text;
-    Matcher matcher = TOKEN.matcher(text);
+    Matcher matcher = TOKEN.matcher(text).useTransparentBounds(true);
     int end = 0;
     while (matcher.region(end, text.length()).lookingAt()) {
       for (String kind : List.of("float", "integer", "name", "string", "operator")) {
         if (matcher.group(kind) != null) {
-          tokens.add(new Token(kind, matcher.group(kind), matcher.start(kind), matcher.end()));
+          int start = matcher.start(kind);
+          end = kind.equals("string") ? endOfString(text, start) : matcher.end();
+          tokens.add(new Token(kind, text.substring(start, end), start, end));
         }
       }
-      end = matcher.end();
     }
     if (!text.substring(end).isBlank()) {
       throw new RaisedException(
           "chat template has an expression that is not valid: " + text + " at character " + end);
     }
     tokens.add(new Token("end", "", text.length(), text.length()));
+  }
+
+  /** The end of a literal: a loop, because a pattern would recurse at each character. */
+  private static int endOfString(String text, int start) {
+    for (int i = start + 1; i < text.length(); i++) {
+      if (text.charAt(i) == '\\') {
+        i++;
+      } else if (text.charAt(i) == text.charAt(start)) {
+        return i + 1;
+      }
+    }
+    throw new RaisedException(
+        "chat template has a string that does not end: " + text + " at character " + start);
   }
 
   /**
@@ -434,13 +448,7 @@ final class ExpressionParser {
     Token token = token();
     switch (token.kind()) {
       case "integer" -> {
-        at++;
-        long value;
-        try {
-          value = Long.parseLong(token.text().replace("_", ""));
-        } catch (NumberFormatException e) {
-          throw wrong();
-        }
+        long value = integer();
         return part(start, interpreter -> value);
       }
       case "float" -> {
@@ -500,6 +508,16 @@ final class ExpressionParser {
     throw wrong();
   }
 
+  private long integer() {
+    try {
+      long value = Long.parseLong(token().text().replace("_", ""));
+      at++;
+      return value;
+    } catch (NumberFormatException e) {
+      throw wrong();
+    }
+  }
+
   private Part dictionary(int start) {
     List<Expression> keys = new ArrayList<>();
     List<Expression> values = new ArrayList<>();
@@ -529,7 +547,7 @@ final class ExpressionParser {
       String before = value.text();
       if (accept(".")) {
         if (isKind("integer")) {
-          long index = Long.parseLong(tokens.get(at++).text());
+          long index = integer();
           String what = before + "." + index;
           value =
               new Part(

@@ -63,6 +63,7 @@ final class Python {
     if (a instanceof CharSequence && b instanceof CharSequence) {
       return a.toString().equals(b.toString());
     }
+    Deadline.check(); // lists may hold the same list many times
     if (a instanceof List<?> x && b instanceof List<?> y) {
       boolean same = x.size() == y.size() && x instanceof Tuple == y instanceof Tuple;
       for (int i = 0; same && i < x.size(); i++) {
@@ -73,7 +74,7 @@ final class Python {
     if (a instanceof Map<?, ?> x && b instanceof Map<?, ?> y) {
       return x.size() == y.size()
           && x.entrySet().stream()
-              .allMatch(e -> y.containsKey(e.getKey()) && equal(e.getValue(), y.get(e.getKey())));
+              .allMatch(e -> has(y, e.getKey()) && equal(e.getValue(), y.get(e.getKey())));
     }
     if (a instanceof Undefined || b instanceof Undefined) {
       return a instanceof Undefined && b instanceof Undefined;
@@ -136,7 +137,7 @@ final class Python {
       case Undefined undefined -> false;
       case CharSequence text when element instanceof CharSequence part ->
           text.toString().contains(part);
-      case Map<?, ?> map -> map.containsKey(element);
+      case Map<?, ?> map -> has(map, element);
       case Collection<?> list -> list.stream().anyMatch(each -> equal(each, element));
       case null, default ->
           throw used(
@@ -177,14 +178,19 @@ final class Python {
   }
 
   static String concatenated(String a, String b) {
-    bounded((long) a.length() + b.length(), MOST_CHARACTERS);
+    boundedText((double) a.length() + b.length());
     return a + b;
   }
 
-  private static void bounded(long size, int most) {
+  /** Requires a text to have a length that no prompt exceeds. */
+  static void boundedText(double length) {
+    bounded(length, MOST_CHARACTERS);
+  }
+
+  private static void bounded(double size, int most) {
     if (size > most) {
       throw new RaisedException(
-          "chat template makes too long a value: length=" + size + ", limit=" + most);
+          "chat template makes too long a value: length=%.0f, limit=%d".formatted(size, most));
     }
   }
 
@@ -202,16 +208,16 @@ final class Python {
       return multiply(b, a);
     }
     if (isInteger(b) && a instanceof CharSequence text) {
-      bounded(Math.max(0, integer(b)) * text.length(), MOST_CHARACTERS);
+      boundedText((double) integer(b) * text.length());
       return text.toString().repeat(Math.max(0, index(b)));
     }
     if (isInteger(b) && a instanceof List<?> list) {
-      bounded(Math.max(0, integer(b)) * list.size(), MOST_ELEMENTS);
+      bounded((double) integer(b) * list.size(), MOST_ELEMENTS);
       List<Object> product = new ArrayList<>();
-      for (int i = 0; i < integer(b); i++) {
+      for (int i = 0; i < integer(b) && !list.isEmpty(); i++) {
         product.addAll(list);
       }
-      return product;
+      return list instanceof Tuple ? new Tuple(product) : product;
     }
     return real("*", a, b) * number(b);
   }
@@ -229,7 +235,7 @@ final class Python {
 
   static Object modulo(Object a, Object b) {
     if (a instanceof CharSequence text) {
-      return PythonText.format(text.toString(), b instanceof Tuple tuple ? tuple : List.of(b));
+      return PythonText.format(text.toString(), b instanceof Tuple tuple ? tuple : Tuple.of(b));
     }
     divisor(requireNumber("%", b));
     if (isInteger(a) && isInteger(b)) {
@@ -286,6 +292,15 @@ final class Python {
 
   // ---- Elements ----
 
+  /** Whether a dictionary has a key, also for maps that refuse null or keys of other types. */
+  static boolean has(Map<?, ?> map, Object key) {
+    try {
+      return map.containsKey(key);
+    } catch (NullPointerException | ClassCastException e) {
+      return false;
+    }
+  }
+
   /** What a loop visits. */
   static Collection<?> elements(Object value) {
     return switch (value) {
@@ -323,7 +338,7 @@ final class Python {
   static Object element(Object base, Object key, String what) {
     switch (base) {
       case Undefined undefined -> throw undefined.used();
-      case Map<?, ?> map when map.containsKey(key) -> {
+      case Map<?, ?> map when has(map, key) -> {
         return map.get(key);
       }
       case List<?> list when isInteger(key) -> {

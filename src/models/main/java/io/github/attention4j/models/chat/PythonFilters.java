@@ -77,6 +77,7 @@ final class PythonFilters {
   }
 
   static Object apply(String name, Object value, Arguments arguments) {
+    Deadline.check();
     return switch (name) {
       case "abs" -> Python.compare(value, 0L) < 0 ? Python.negative(value) : value;
       case "attr" -> Python.attribute(value, arguments.of("name").text(0, "name"), "attr");
@@ -172,6 +173,7 @@ final class PythonFilters {
       String line = (String) lines.get(i);
       out.append(i == 0 ? "" : "\n").append(i > 0 && (blank || !line.isEmpty()) ? indent : "");
       out.append(line);
+      Python.boundedText(out.length());
     }
     return out.toString();
   }
@@ -300,19 +302,27 @@ final class PythonFilters {
     return value instanceof CharSequence ? joined(reversed) : reversed;
   }
 
-  private static String joined(Collection<?> parts) {
+  /** The texts of values, one after another. */
+  static String joined(Collection<?> parts) {
     StringBuilder out = new StringBuilder();
-    parts.forEach(part -> out.append(Python.text(part)));
+    for (Object part : parts) {
+      out.append(Python.text(part));
+      Python.boundedText(out.length());
+    }
     return out.toString();
   }
 
   private static String joined(Object value, Arguments arguments) {
     Function<Object, Object> by = by(arguments.get(1, "attribute", null));
-    List<String> parts = new ArrayList<>();
+    String separator = Python.text(arguments.get(0, "d", ""));
+    List<Object> parts = new ArrayList<>();
     for (Object each : Python.elements(value)) {
-      parts.add(Python.text(by.apply(each)));
+      if (!parts.isEmpty()) {
+        parts.add(separator);
+      }
+      parts.add(by.apply(each));
     }
-    return String.join(Python.text(arguments.get(0, "d", "")), parts);
+    return joined(parts);
   }
 
   private static Object items(Object value) {

@@ -62,19 +62,11 @@ final class PythonFunctions {
   private static Object call(String function, Arguments arguments) {
     switch (function) {
       case "dict" -> {
-        Map<Object, Object> map = new LinkedHashMap<>();
-        if (arguments.count() > 0 && arguments.positional().getFirst() instanceof Map<?, ?> other) {
-          map.putAll(other);
-        }
-        map.putAll(arguments.named());
-        return map;
+        return dictionary(arguments);
       }
       case "namespace" -> {
         Map<String, Object> attributes = new LinkedHashMap<>();
-        if (arguments.count() > 0 && arguments.positional().getFirst() instanceof Map<?, ?> other) {
-          other.forEach((key, value) -> attributes.put(String.valueOf(key), value));
-        }
-        attributes.putAll(arguments.named());
+        dictionary(arguments).forEach((key, value) -> attributes.put(Python.text(key), value));
         return new Namespace(attributes);
       }
       case "raise_exception" ->
@@ -91,6 +83,31 @@ final class PythonFunctions {
             bounds.getFirst(), bounds.subList(1, bounds.size()).toArray());
       }
     }
+  }
+
+  /** A dictionary of the elements of another, or of pairs, and of the arguments with names. */
+  private static Map<Object, Object> dictionary(Arguments arguments) {
+    Map<Object, Object> map = new LinkedHashMap<>();
+    if (arguments.count() > 1) {
+      throw new RaisedException(
+          arguments.what() + " takes at most 1 arguments: it is given " + arguments.count());
+    }
+    for (Object first : arguments.positional()) {
+      if (first instanceof Map<?, ?> other) {
+        map.putAll(other);
+        continue;
+      }
+      for (Object pair : Python.elements(first)) {
+        List<Object> both = new ArrayList<>(Python.elements(pair));
+        if (both.size() != 2) {
+          throw new RaisedException(
+              arguments.what() + " must be given pairs: one has " + both.size() + " elements");
+        }
+        map.put(both.getFirst(), both.getLast());
+      }
+    }
+    map.putAll(arguments.named());
+    return map;
   }
 
   private static Object call(

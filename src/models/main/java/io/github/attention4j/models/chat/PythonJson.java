@@ -5,6 +5,7 @@ import java.util.ArrayList;
 import java.util.Collection;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 
 /** Transformers' {@code tojson}: Python's {@code json.dumps} without ASCII escapes. */
 final class PythonJson {
@@ -32,7 +33,7 @@ final class PythonJson {
     Object indent = arguments.get(1, "indent", null);
     String step =
         indent == null || indent instanceof CharSequence
-            ? (String) indent
+            ? Objects.toString(indent, null)
             : " ".repeat(indent(indent));
     String comma = indent == null ? ", " : ",";
     String colon = ": ";
@@ -62,6 +63,7 @@ final class PythonJson {
       throw new TemplateFunctions.RaisedException(
           "tojson must be given values nested at most " + MOST_DEPTH + " deep");
     }
+    Python.boundedText(out.length());
     switch (value) {
       case null -> out.append("null");
       case Boolean flag -> out.append(flag);

@@ -75,7 +75,7 @@ final class PythonMethods {
   /** A method and the value that it belongs to. */
   record Bound(Object base, String name) {
     Object call(Arguments arguments) {
-      Object[] args = arguments.positional().toArray();
+      Deadline.check();
       if (CHANGES.contains(name)) {
         throw new RaisedException("chat templates must not change values: method " + name);
       }
@@ -83,7 +83,7 @@ final class PythonMethods {
         case ForLoop loop -> PythonTags.cycle(loop, arguments);
         case CharSequence text -> text(text.toString(), name, arguments);
         case Map<?, ?> map -> map(map, name, arguments);
-        case List<?> list -> list(list, name, args);
+        case List<?> list -> list(list, name, arguments);
         default -> throw unknown(base, name);
       };
     }
@@ -104,7 +104,10 @@ final class PythonMethods {
   }
 
   private static Object text(String text, String name, Arguments arguments) {
-    Object[] args = arguments.positional().toArray();
+    if (name.equals("format")) {
+      return PythonText.formatted(text, arguments);
+    }
+    Object[] args = arguments(name, arguments);
     return switch (name) {
       case "strip" -> strip(text, characters(args), true, true);
       case "lstrip" -> strip(text, characters(args), true, false);
@@ -135,7 +138,6 @@ final class PythonMethods {
         }
         yield (long) text.indexOf(string(args, 0));
       }
-      case "format" -> PythonText.formatted(text, arguments);
       case "casefold" -> text.toLowerCase(Locale.ROOT);
       case "ljust" -> text + fill(text, args);
       case "rjust" -> fill(text, args) + text;
@@ -156,19 +158,60 @@ final class PythonMethods {
       case "join" -> {
         List<String> parts = new ArrayList<>();
         for (Object each : Python.elements(args[0])) {
+          if (!parts.isEmpty()) {
+            parts.add(text);
+          }
           parts.add(string(new Object[] {each}, 0));
         }
-        yield String.join(text, parts);
+        yield PythonFilters.joined(parts);
       }
       default -> throw unknown(text, name);
     };
+  }
+
+  /** The arguments of a method in their places, as many as it must have and may have. */
+  private static Object[] arguments(String name, Arguments arguments) {
+    String[] names =
+        switch (name) {
+          case "strip", "lstrip", "rstrip" -> new String[] {"chars"};
+          case "startswith", "removeprefix" -> new String[] {"prefix"};
+          case "endswith", "removesuffix" -> new String[] {"suffix"};
+          case "find", "rfind" -> new String[] {"sub"};
+          case "count", "index" -> new String[] {"value"};
+          case "replace" -> new String[] {"old", "new", "count"};
+          case "split", "rsplit" -> new String[] {"sep", "maxsplit"};
+          case "partition", "rpartition" -> new String[] {"sep"};
+          case "ljust", "rjust" -> new String[] {"width", "fillchar"};
+          case "zfill" -> new String[] {"width"};
+          case "join" -> new String[] {"iterable"};
+          default -> new String[0];
+        };
+    int required =
+        switch (name) {
+          case "strip", "lstrip", "rstrip", "split", "rsplit" -> 0;
+          case "replace" -> 2;
+          default -> Math.min(1, names.length);
+        };
+    arguments.of(names);
+    List<Object> values = new ArrayList<>();
+    for (int i = 0; i < names.length; i++) {
+      boolean given = i < arguments.count() || arguments.named().containsKey(names[i]);
+      if (given || i < required) {
+        values.add(arguments.get(i, names[i]));
+      } else if (name.endsWith("split") && i == 0) {
+        values.add(null);
+      } else {
+        break;
+      }
+    }
+    return values.toArray();
   }
 
   private static Object map(Map<?, ?> map, String name, Arguments arguments) {
     return switch (name) {
       case "get" -> {
         Object key = arguments.of("key", "default").get(0, "key");
-        yield map.containsKey(key) ? map.get(key) : arguments.get(1, "default", null);
+        yield Python.has(map, key) ? map.get(key) : arguments.get(1, "default", null);
       }
       case "items" -> items(map);
       case "keys" -> new ArrayList<Object>(map.keySet());
@@ -185,7 +228,8 @@ final class PythonMethods {
     return items;
   }
 
-  private static Object list(List<?> list, String name, Object[] args) {
+  private static Object list(List<?> list, String name, Arguments arguments) {
+    Object[] args = arguments(name, arguments);
     return switch (name) {
       case "index" -> {
         for (int i = 0; i < list.size(); i++) {
@@ -217,13 +261,6 @@ final class PythonMethods {
       return text.toString();
     }
     throw new RaisedException("argument " + (index + 1) + " must be a string");
-  }
-
-  private static int integer(Object value) {
-    if (value instanceof Number number) {
-      return number.intValue();
-    }
-    throw new RaisedException("an argument must be an integer: it is " + value);
   }
 
   private static boolean any(Object[] args, Predicate<String> holds) {
@@ -318,8 +355,10 @@ final class PythonMethods {
   private static String replace(String text, Object[] args) {
     String old = string(args, 0);
     String with = string(args, 1);
-    int most = args.length > 2 ? integer(args[2]) : -1;
+    int most = args.length > 2 ? Python.index(args[2]) : -1;
     if (most < 0) {
+      double growth = (double) with.length() - old.length();
+      Python.boundedText(text.length() + growth * count(text, old));
       return text.replace(old, with);
     }
     StringBuilder out = new StringBuilder();
@@ -330,6 +369,7 @@ final class PythonMethods {
         break;
       }
       out.append(text, from, at).append(with);
+      Python.boundedText(out.length());
       from = at + old.length();
     }
     return out.append(text.substring(from)).toString();
@@ -337,32 +377,30 @@ final class PythonMethods {
 
   private static List<Object> words(String text, int most, boolean fromRight) {
     List<Object> words = new ArrayList<>();
-    String rest = strip(text, null, !fromRight, fromRight);
-    while (!rest.isEmpty()) {
-      int end = fromRight ? rest.length() - 1 : 0;
-      while (end >= 0 && end < rest.length() && !isSpace(rest.charAt(end))) {
-        end += fromRight ? -1 : 1;
+    int step = fromRight ? -1 : 1;
+    int at = fromRight ? text.length() - 1 : 0;
+    while (true) {
+      while (isInside(text, at) && isSpace(text.charAt(at))) {
+        at += step;
       }
-      if (words.size() == most || end < 0 || end == rest.length()) {
-        words.add(fromRight ? 0 : words.size(), rest);
+      if (!isInside(text, at)) {
         break;
       }
-      words.add(
-          fromRight ? 0 : words.size(),
-          fromRight ? rest.substring(end + 1) : rest.substring(0, end));
-      rest =
-          strip(
-              fromRight ? rest.substring(0, end) : rest.substring(end),
-              null,
-              !fromRight,
-              fromRight);
+      int from = at;
+      while (isInside(text, at) && (words.size() == most || !isSpace(text.charAt(at)))) {
+        at += step;
+      }
+      words.add(fromRight ? text.substring(at + 1, from + 1) : text.substring(from, at));
     }
-    return words;
+    return fromRight ? words.reversed() : words;
+  }
+
+  private static boolean isInside(String text, int at) {
+    return at >= 0 && at < text.length();
   }
 
   private static List<Object> split(String text, Object[] args, boolean fromRight) {
-    List<Object> parts = new ArrayList<>();
-    int most = args.length > 1 ? integer(args[1]) : -1;
+    int most = args.length > 1 ? Python.index(args[1]) : -1;
     if (args.length == 0 || args[0] == null) {
       return words(text, most, fromRight);
     }
@@ -370,26 +408,26 @@ final class PythonMethods {
     if (separator.isEmpty()) {
       throw new RaisedException("the separator of split must not be empty");
     }
-    String rest = text;
-    while (most != 0) {
-      int at = fromRight ? rest.lastIndexOf(separator) : rest.indexOf(separator);
+    List<Object> parts = new ArrayList<>();
+    int from = 0;
+    int to = text.length();
+    for (; most != 0; most--) {
+      int at =
+          fromRight
+              ? text.lastIndexOf(separator, to - separator.length())
+              : text.indexOf(separator, from);
       if (at < 0) {
         break;
       }
       if (fromRight) {
-        parts.addFirst(rest.substring(at + separator.length()));
-        rest = rest.substring(0, at);
+        parts.add(text.substring(at + separator.length(), to));
+        to = at;
       } else {
-        parts.add(rest.substring(0, at));
-        rest = rest.substring(at + separator.length());
+        parts.add(text.substring(from, at));
+        from = at + separator.length();
       }
-      most--;
     }
-    if (fromRight) {
-      parts.addFirst(rest);
-    } else {
-      parts.add(rest);
-    }
-    return parts;
+    parts.add(text.substring(from, to));
+    return fromRight ? parts.reversed() : parts;
   }
 }

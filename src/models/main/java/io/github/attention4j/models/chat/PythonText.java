@@ -47,10 +47,11 @@ final class PythonText {
         StringBuilder out = new StringBuilder("{");
         map.forEach(
             (key, member) ->
-                out.append(out.length() > 1 ? ", " : "")
-                    .append(represented(key, depth + 1))
-                    .append(": ")
-                    .append(represented(member, depth + 1)));
+                bounded(
+                    out.append(out.length() > 1 ? ", " : "")
+                        .append(represented(key, depth + 1))
+                        .append(": ")
+                        .append(represented(member, depth + 1))));
         yield out.append('}').toString();
       }
       case Collection<?> list -> {
@@ -58,7 +59,9 @@ final class PythonText {
         StringBuilder out = new StringBuilder(tuple ? "(" : "[");
         list.forEach(
             element ->
-                out.append(out.length() > 1 ? ", " : "").append(represented(element, depth + 1)));
+                bounded(
+                    out.append(out.length() > 1 ? ", " : "")
+                        .append(represented(element, depth + 1))));
         yield out.append(tuple ? (list.size() == 1 ? ",)" : ")") : "]").toString();
       }
       case Boolean flag -> flag ? "True" : "False";
@@ -67,6 +70,10 @@ final class PythonText {
       case Number number -> number.toString();
       default -> quoted(value.toString());
     };
+  }
+
+  private static void bounded(StringBuilder text) {
+    Python.boundedText(text.length());
   }
 
   /** Uses an exponent below 1e-4 and from 1e16 on. */
@@ -178,6 +185,7 @@ final class PythonText {
         throw new TemplateFunctions.RaisedException("a format has too few values: " + text);
       }
       out.append(formatted(matcher, kind, values.get(used++)));
+      bounded(out);
     }
     if (used < values.size()) {
       throw new TemplateFunctions.RaisedException("a format has too many values: " + text);
@@ -188,8 +196,8 @@ final class PythonText {
   private static String formatted(Matcher matcher, char kind, Object value) {
     String flags = matcher.group(1);
     String precision = matcher.group(3);
-    int width = matcher.group(2).isEmpty() ? 0 : Math.min(1000, Integer.parseInt(matcher.group(2)));
-    int digits = precision == null ? 6 : Math.min(1000, Integer.parseInt(precision));
+    int width = matcher.group(2).isEmpty() ? 0 : Math.min(1000, place(matcher.group(2)));
+    int digits = precision == null ? 6 : Math.min(1000, place(precision));
     if (kind != 's' && kind != 'r' && !(value instanceof Number)) {
       throw new TemplateFunctions.RaisedException(
           "%" + kind + " must be given a number: it is " + Python.type(value));
@@ -226,6 +234,7 @@ final class PythonText {
   /** {@code text.format(...)} with fields that are empty, numbers or names. */
   static String formatted(String text, Arguments arguments) {
     int[] next = {0};
+    long[] length = {text.length()};
     return FIELD
         .matcher(text)
         .replaceAll(
@@ -240,7 +249,10 @@ final class PythonText {
               }
               boolean named = !field.isEmpty() && !Character.isDigit(field.charAt(0));
               int place = named ? Integer.MAX_VALUE : field.isEmpty() ? next[0]++ : place(field);
-              return Matcher.quoteReplacement(Python.text(arguments.get(place, field)));
+              String value = Python.text(arguments.get(place, field));
+              length[0] += value.length();
+              Python.boundedText(length[0]);
+              return Matcher.quoteReplacement(value);
             });
   }
 
