@@ -397,6 +397,7 @@ class ChatTemplateTest {
   @ParameterizedTest
   @CsvSource(
       delimiter = '§',
+      quoteCharacter = '`',
       value = {
         "{{ '7'.zfill() }} § '7'.zfill misses its argument width",
         "{{ ','.join() }} § ','.join misses its argument iterable",
