@@ -8,6 +8,7 @@
  * sgemm runs on slices of out in our team, because its own threads would compete with ours. It may sum in another order for
  * another shape, and does, so the slices depend only on the shape of the whole, never on the number of threads.
  */
+#include <float.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <string.h>
@@ -437,16 +438,72 @@ static int widens(const struct call *call) {
          desc->rows >= (desc->weight.dtype == A4J_I8 ? WIDENED_ROWS_I8 : WIDENED_ROWS);
 }
 
-static int64_t quantized_row_bytes(const a4j_linear_desc *desc) {
-  return 2 * desc->dim_in + 12 * (desc->dim_in / A4J_QUANTIZED_X);
+/* The size of so many columns of a row of x, quantised. */
+static int64_t quantized_bytes(int64_t columns) { return 2 * columns + 12 * (columns / A4J_QUANTIZED_X); }
+
+static int64_t quantized_row_bytes(const a4j_linear_desc *desc) { return quantized_bytes(desc->dim_in); }
+
+/* What the sums of each row are multiplied by; behind the quantised rows. */
+static float *factors(const struct call *call) {
+  return call->workspace + call->desc->rows * (quantized_row_bytes(call->desc) / (int64_t)sizeof(float));
+}
+
+/*
+ * Quantises a row of x and returns the factor of its sums. Where x is so large that sums of its products with codes overflow before
+ * the scales of the weights make them small, or so small that its own scales are denormal, it is multiplied by a power of two.
+ */
+static float quantize_row(const struct call *call, const float *x, char *to) {
+  enum { PART = 256 };
+  const a4j_linear_desc *desc = call->desc;
+  int32_t largest = 0; /* the bits of a magnitude grow with it */
+  for (int64_t d = 0; d < desc->dim_in; d++) {
+    int32_t bits;
+    memcpy(&bits, x + d, sizeof bits);
+    bits &= INT32_MAX;
+    largest = bits > largest ? bits : largest;
+  }
+  float peak;
+  memcpy(&peak, &largest, sizeof peak);
+  const float factor = peak >= 0x1p110f && peak <= FLT_MAX ? 0x1p-60f : peak > 0 && peak < 0x1p-95f ? 0x1p60f : 1;
+  if (factor == 1) {
+    call->kernels->quantize_row(desc->dim_in, x, &desc->weight, widens(call), to);
+    return 1;
+  }
+  for (int64_t d = 0; d < desc->dim_in; d += PART) {
+    const int64_t n = smaller(PART, desc->dim_in - d);
+    float part[PART];
+    for (int64_t i = 0; i < n; i++) part[i] = x[d + i] * factor;
+    call->kernels->quantize_row(n, part, &desc->weight, widens(call), to + quantized_bytes(d));
+  }
+  return 1 / factor;
 }
 
 static void quantize_x(const void *context, int64_t row, int64_t row_end) {
   const struct call *call = context;
   const a4j_linear_desc *desc = call->desc;
   for (; row < row_end; row++)
-    call->kernels->quantize_row(desc->dim_in, call->x + row * desc->x_stride_row, &desc->weight, widens(call),
-                                (char *)call->workspace + row * quantized_row_bytes(desc));
+    factors(call)[row] =
+        quantize_row(call, call->x + row * desc->x_stride_row, (char *)call->workspace + row * quantized_row_bytes(desc));
+}
+
+/* quantized_block for rows of which some have a factor: the others get the bits that they have there. */
+static void multiplied_block(const struct call *call, int64_t row, int64_t rows, int64_t col, int64_t cols,
+                             const struct a4j_weights *weights) {
+  const a4j_linear_desc *desc = call->desc;
+  const int64_t x_bytes = quantized_row_bytes(desc);
+  const char *x = (const char *)call->workspace + row * x_bytes;
+  float block[QUANTIZED_X_ROWS * QUANTIZED_COLS];
+  if (widens(call))
+    call->kernels->widened_product(rows, cols, x, x_bytes, weights, NULL, block, QUANTIZED_COLS);
+  else
+    call->kernels->quantized_product[desc->weight.dtype](rows, cols, x, x_bytes, weights, NULL, 0, block, QUANTIZED_COLS);
+  for (int64_t r = 0; r < rows; r++)
+    for (int64_t c = 0; c < cols; c++) {
+      float *sum = block + r * QUANTIZED_COLS + c;
+      *sum *= factors(call)[row + r];
+      if (call->bias != NULL) *sum += call->bias[col + c];
+    }
+  finish(call, row, rows, col, cols, block, QUANTIZED_COLS);
 }
 
 static void quantized_block(const struct call *call, int64_t row, int64_t rows, int64_t col, int64_t cols) {
@@ -455,6 +512,11 @@ static void quantized_block(const struct call *call, int64_t row, int64_t rows, 
   const struct a4j_weights weights = weights_of(call, col);
   const char *x = (const char *)call->workspace + row * x_bytes;
   const float *bias = call->bias == NULL ? NULL : call->bias + col;
+  for (int64_t r = 0; r < rows; r++)
+    if (factors(call)[row + r] != 1) {
+      multiplied_block(call, row, rows, col, cols, &weights);
+      return;
+    }
   float *out = call->out + row * desc->out_stride_row + col, block[QUANTIZED_X_ROWS * QUANTIZED_COLS];
   a4j_quantized_fn *const product = call->kernels->quantized_product[desc->weight.dtype];
   if (widens(call)) {
@@ -572,7 +634,8 @@ static int32_t check_strides(const a4j_linear_desc *desc) {
 
 /* For as many threads as any tier would use, so a workspace stays large enough when another tier is selected. */
 static int64_t product_bytes(const a4j_linear_desc *desc) {
-  if (a4j_is_quantized(desc->weight.dtype)) return desc->dim_out > 0 ? desc->rows * quantized_row_bytes(desc) : 0;
+  if (a4j_is_quantized(desc->weight.dtype))
+    return desc->dim_out > 0 ? desc->rows * (quantized_row_bytes(desc) + (int64_t)sizeof(float)) : 0;
   if (!takes_panels(desc)) return 0;
   return (panel_threads(desc, A4J_LANES_MIN) * scratch_floats(desc) + x_pair_floats(desc)) * (int64_t)sizeof(float);
 }

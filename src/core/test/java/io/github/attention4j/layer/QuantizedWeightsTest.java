@@ -304,6 +304,56 @@ class QuantizedWeightsTest {
     }
   }
 
+  /** Rows near both ends of float's range, among ordinary ones. */
+  @Test
+  void shouldProjectTheLargestAndTheSmallestRows() {
+    int dim = 128;
+    for (int bits : new int[] {8, 6, 4}) {
+      Quantization format = new Quantization(bits, 64, Scales.F32, bits != 6);
+      for (float far : new float[] {0x1p124f, 0x1p-115f, 0x1p-130f}) {
+        Tensor weight = random(arena, random, 40, dim);
+        for (int n = 0; n < 40 * dim; n++) {
+          float value = weight.getFloat(n / dim, n % dim);
+          weight.setFloat(value * (far > 1 ? 0x1p-30f : 0x1p30f), n / dim, n % dim);
+        }
+        QuantizedWeights weights = QuantizedWeights.quantize(arena, weight, format);
+        Tensor bias = floats(40).fill(far > 1 ? far * 0x1p-30f : far * 0x1p30f);
+        Tensor wide = floats(40, dim);
+        weights.dequantize(0, wide);
+        for (int rows : new int[] {1, 3, 20}) {
+          Tensor x = random(arena, random, rows, dim);
+          for (int c = 0; c < dim; c++) {
+            x.setFloat(x.getFloat(rows / 2, c) * far, rows / 2, c);
+          }
+          Tensor out = floats(rows, 40);
+          Tensor alone = floats(rows, 40);
+          onEveryTier(
+              () -> {
+                Linear.of(weights, bias).forward(x, out);
+                for (int r = 0; r < rows; r++) {
+                  Linear.of(weights, bias).forward(x.slice(0, r, 1), alone.slice(0, r, 1));
+                  double errors = 0;
+                  double size = 0;
+                  for (int o = 0; o < 40; o++) {
+                    double sum = bias.getFloat(o);
+                    size += sum * sum;
+                    for (int c = 0; c < dim; c++) {
+                      double term = (double) x.getFloat(r, c) * wide.getFloat(o, c);
+                      sum += term;
+                      size += term * term;
+                    }
+                    errors += Math.pow(out.getFloat(r, o) - sum, 2);
+                  }
+                  double error = Math.sqrt(errors / size);
+                  assertTrue(error < 5e-5, () -> weights + ", " + far + ": error " + error);
+                }
+                assertArrayEquals(alone.toFloatArray(), out.toFloatArray());
+              });
+        }
+      }
+    }
+  }
+
   @Test
   void shouldProjectWithPartsOfTheOutputsAndFuseEpilogues() {
     Tensor wide = floats(96, 64);
