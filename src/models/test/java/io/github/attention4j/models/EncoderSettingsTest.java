@@ -129,8 +129,7 @@ class EncoderSettingsTest {
       value = {
         "vocab_size | 2147483647 | word_embeddings.weight must hold floats [2147483647, 64]",
         "type_vocab_size | 33554432 | token_type_embeddings.weight must hold floats [33554432, 64]",
-        "max_position_embeddings | 33554432 | position_embeddings.weight must hold floats"
-            + " [33554432",
+        "max_position_embeddings | 262144 | position_embeddings.weight must hold floats [262144",
         "num_hidden_layers | 65537 | num_hidden_layers must be at most 65536: num_hidden_layers",
       })
   void shouldTakeNoMemoryForWhatNoFileHolds(String key, String value, String sentence)
@@ -142,6 +141,27 @@ class EncoderSettingsTest {
     assertNotEquals(config, changed);
     Files.writeString(file, changed);
     GoldenCopy.refuses(sentence, () -> TextEncoder.open(directory));
+  }
+
+  @ParameterizedTest
+  @ValueSource(
+      strings = {
+        "bert",
+        "mpnet",
+        "deberta_v2_classifier",
+        "modernbert",
+        "nomic_bert",
+        "qwen3_embedding"
+      })
+  void shouldRefuseMorePositionsThanTablesMayHave(String model) throws Exception {
+    GoldenCopy.of(model, directory);
+    Path file = directory.resolve("config.json");
+    String config = Files.readString(file);
+    String changed =
+        config.replaceAll("\"(max_position_embeddings|n_positions)\": \\d+", "\"$1\": 262145");
+    assertNotEquals(config, changed);
+    Files.writeString(file, changed);
+    GoldenCopy.refuses("must be at most 262144", () -> TextEncoder.open(directory));
   }
 
   // ---- Positions ----

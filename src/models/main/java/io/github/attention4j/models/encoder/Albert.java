@@ -52,7 +52,7 @@ final class Albert {
         "albert.",
         settings.integer("vocab_size"),
         width,
-        settings.integer("max_position_embeddings", 512),
+        settings.positions("max_position_embeddings", 512),
         new Embedding(
             "embeddings.word_embeddings",
             "embeddings.position_embeddings",

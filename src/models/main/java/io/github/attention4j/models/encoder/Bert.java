@@ -59,7 +59,7 @@ final class Bert {
     int width = settings.integer("hidden_size", 768);
     int heads = settings.integer("num_attention_heads", 12);
     double epsilon = settings.positive("layer_norm_eps", 1e-12);
-    int positions = settings.integer("max_position_embeddings", 512);
+    int positions = settings.positions("max_position_embeddings", 512);
     int types = settings.integer("type_vocab_size", 2);
     int hidden = settings.integer("intermediate_size", 3072);
     int narrow = projects ? settings.integer("embedding_size", 128) : width;

@@ -24,7 +24,7 @@ final class DebertaV2 {
     int width = settings.integer("hidden_size", 1536);
     int count = settings.integer("num_attention_heads", 24);
     int hidden = settings.integer("intermediate_size", 6144);
-    int positions = settings.integer("max_position_embeddings", 512);
+    int positions = settings.positions("max_position_embeddings", 512);
     double epsilon = settings.positive("layer_norm_eps", 1e-7);
     settings.require("embedding_size", (long) width);
     settings.require("pooler_hidden_size", (long) width);

@@ -46,7 +46,7 @@ final class DistilBert {
                   Projection.of(layer + "ffn.lin2", true)),
               Norm.layer(layer + "output_layer_norm", EPSILON)));
     }
-    int positions = settings.integer("max_position_embeddings", 512);
+    int positions = settings.positions("max_position_embeddings", 512);
     return new EncoderSpec(
         "distilbert",
         "distilbert.",

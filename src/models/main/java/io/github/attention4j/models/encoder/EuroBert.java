@@ -43,7 +43,7 @@ final class EuroBert {
             new Rotary(theta, RotaryScaling.none()),
             null);
     double epsilon = settings.positive("rms_norm_eps", 1e-5);
-    int positions = settings.integer("max_position_embeddings", 8192);
+    int positions = settings.positions("max_position_embeddings", 8192);
     return llama(settings, "eurobert", heads, width, epsilon, positions, classifier(settings));
   }
 

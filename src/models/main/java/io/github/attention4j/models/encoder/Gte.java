@@ -56,7 +56,7 @@ final class Gte {
         "new.",
         settings.integer("vocab_size"),
         width,
-        settings.integer("max_position_embeddings", 8192),
+        settings.positions("max_position_embeddings", 8192),
         new Embedding(
             "embeddings.word_embeddings",
             null,

@@ -79,7 +79,7 @@ final class ModernBert {
         "model.",
         settings.integer("vocab_size"),
         width,
-        settings.integer("max_position_embeddings", 8192),
+        settings.positions("max_position_embeddings", 8192),
         new Embedding(
             "embeddings.tok_embeddings",
             null,

@@ -62,7 +62,7 @@ final class Mpnet {
         "mpnet.",
         settings.integer("vocab_size"),
         width,
-        settings.integer("max_position_embeddings", 512) - PAD - 1,
+        settings.positions("max_position_embeddings", 512) - PAD - 1,
         new Embedding(
             "embeddings.word_embeddings",
             "embeddings.position_embeddings",

@@ -103,7 +103,7 @@ final class NomicBert {
         "bert.",
         vocabulary(settings),
         width,
-        settings.integer(old ? "n_positions" : "max_position_embeddings", 2048),
+        settings.positions(old ? "n_positions" : "max_position_embeddings", 2048),
         new Embedding(
             "embeddings.word_embeddings",
             null,

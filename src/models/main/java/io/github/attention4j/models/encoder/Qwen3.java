@@ -41,7 +41,7 @@ final class Qwen3 {
             new Rotary(theta, RotaryScaling.none()),
             null);
     double epsilon = settings.positive("rms_norm_eps", 1e-6);
-    int positions = settings.integer("max_position_embeddings", 32_768);
+    int positions = settings.positions("max_position_embeddings", 32_768);
     Head classifier =
         new Head(
             Reads.LAST,

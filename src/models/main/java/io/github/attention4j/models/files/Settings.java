@@ -41,6 +41,8 @@ public final class Settings {
   /** Far more than any model has, so that a hostile file cannot keep the loader busy for hours. */
   private static final int MOST_LAYERS = 1 << 16;
 
+  private static final int MOST_POSITIONS = 1 << 18;
+
   /**
    * Keys that never change what a model computes for a given text: bookkeeping, training, defaults
    * of sampling, and keys that Transformers writes for every model.
@@ -238,6 +240,18 @@ public final class Settings {
   /** A number of layers, or the default if absent or null. */
   public int layers(String key, int otherwise) {
     return has(key) ? layers(key) : otherwise;
+  }
+
+  /**
+   * The longest text of an encoder, or the default if absent or null. At most 262 144 tokens, as
+   * tables of rotations and of distances have a row for each position.
+   */
+  public int positions(String key, int otherwise) {
+    int positions = integer(key, otherwise);
+    if (positions > MOST_POSITIONS) {
+      throw refused(key, "at most " + MOST_POSITIONS);
+    }
+    return positions;
   }
 
   /** An integer from 0 to 2^31-1, or the default if absent or null. */
