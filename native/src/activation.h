@@ -1,4 +1,4 @@
-/* What operations that activate and combine their results have to know of it. */
+/* The options of operations that activate and combine their results. */
 #ifndef A4J_ACTIVATION_H
 #define A4J_ACTIVATION_H
 

@@ -21,7 +21,7 @@ static void run_corners(const void *context, int64_t corner, int64_t corner_end)
     run->kernels->area_corner(&run->call, corner / (height * width), corner / width % height, corner % width);
 }
 
-/* The corners of areas of 1 to `most` along an axis of so many places. */
+/* How many corners areas of 1 to `most` have along an axis of `axis` places. */
 static int64_t places(int64_t axis, int64_t most) { return most * axis - most * (most - 1) / 2; }
 
 int32_t a4j_area_features(const a4j_area_desc *desc, const void *x, const float *noise, float *mean, float *sum, float *max,
@@ -46,7 +46,7 @@ int32_t a4j_area_features(const a4j_area_desc *desc, const void *x, const float 
   if (mean == NULL) noise = NULL;
   const int64_t areas = places(desc->height, highest) * places(desc->width, widest);
   const struct run run = {a4j_kernels_active(), {desc, x, noise, mean, sum, max, deviation, areas}};
-  /* On a Zen 5 core with AVX-512 an area takes 4 ns a vector, and 0.5 more for each of its rows where they are read again. */
+  /* On a Zen 5 core with AVX-512 an area takes 4 ns a vector, and 0.5 more for each of its rows if they are read again. */
   double each = 4 + (deviation != NULL || noise != NULL ? 0.5 * (double)(highest * widest) / 4 : 0);
   double vectors = 1 + (double)desc->dim / run.kernels->lanes;
   a4j_rows_run(desc->threads, count, 10 + (double)(highest * widest) * vectors * each, run_corners, &run);

@@ -1,8 +1,8 @@
 /*
  * The blocks that GGUF files keep quantised weights in: packed for products, or widened to numbers.
  *
- * A block comes apart into codes and numbers of the storage of its format, four columns to a word; the formulas stand in a4j.h. Opening
- * a model is reading its blocks once and writing them once, so a word is moved as a whole.
+ * A block is split into codes, four columns to a word, and the scales and minimums that the storage of its format has; a4j.h has the
+ * formulas. Opening a model means reading its blocks once and writing them once, so whole words are moved.
  */
 #include <stddef.h>
 #include <string.h>
@@ -27,7 +27,7 @@ struct call {
   char *out;
 };
 
-/* A block: what the codes stand for, unsigned, and numbers of the storage's type, one for each group. */
+/* A block: unsigned codes, and for each group its scale and minimum, in the storage's type. */
 struct parts {
   uint32_t codes[MOST_COLUMNS / 4];
   uint8_t scales[16], minimums[16];
@@ -60,7 +60,7 @@ INLINE uint32_t word(const uint8_t *p) {
 
 INLINE uint32_t in_each_byte(int x) { return (uint32_t)x * 0x01010101u; }
 
-/* What each byte of a word of unsigned codes is to be raised by, for codes that are `zero` above what they stand for in the file. */
+/* What to add to each byte of a word of codes whose zero is `zero` in the file, so that it is the storage's zero point. */
 INLINE uint32_t raised(int format, int zero) { return in_each_byte(a4j_zero_point(&formats[format].storage) - zero); }
 
 /* 16 bytes of codes of 4 bits: columns 0 to 15 in the low halves. */
@@ -71,7 +71,7 @@ INLINE void halves(const uint8_t *p, uint32_t *codes) {
   }
 }
 
-/* Codes of 4 bits that stand for numbers of a table: 16 bytes as in halves(). */
+/* Codes of 4 bits that are indices of a table: 16 bytes as in halves(). */
 INLINE void looked_up(const uint8_t *p, const uint8_t table[16], uint32_t *codes) {
   for (int i = 0; i < 4; i++) {
     uint32_t low = 0, high = 0;
@@ -111,7 +111,7 @@ INLINE void put_power(int exponent, uint8_t *to) {
 
 /* b is a block of the format, and to what it becomes. */
 INLINE void take_apart(const int FORMAT, const uint8_t *b, struct parts *to) {
-  /* 128 more than what codes of IQ4 stand for, and than twice what those of MXFP4 do. */
+  /* The values of IQ4 codes plus 128; twice the values of MXFP4 codes plus 128. */
   static const uint8_t uneven[16] = {1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241};
   static const uint8_t floats_of_4_bits[16] = {128, 129, 130, 131, 132, 134, 136, 140, 128, 127, 126, 125, 124, 122, 120, 116};
   uint32_t *codes = to->codes;
@@ -197,12 +197,12 @@ INLINE void take_apart(const int FORMAT, const uint8_t *b, struct parts *to) {
   }
 }
 
-/* take_apart of one format. It is a function, because inlined in all loops they would be 1.4 times as much code. */
+/* take_apart of one format. A function, because inlining it in every loop would make 1.4 times as much code. */
 typedef void apart_fn(const uint8_t *block, struct parts *to);
 
 /* ---- Packing ---- */
 
-/* A block as a row of the groups that begin at `to`, with the numbers of their span. */
+/* Writes a block as row `row` of the groups that begin at `to`, with the scales of their span. */
 INLINE void put(const a4j_storage *s, int groups, const struct parts *parts, int row, uint8_t *to) {
   const int64_t number = a4j_scales_bytes(s) / ROWS;
   if (a4j_scales_are_nested(s)) {

@@ -1,4 +1,4 @@
-/* What every exported function checks first, and arithmetic on sizes that says when it overflows. */
+/* What every exported function checks first, and checks that products of sizes do not overflow. */
 #ifndef A4J_CHECKS_H
 #define A4J_CHECKS_H
 
@@ -26,7 +26,7 @@ static inline int32_t a4j_check_version(const void *desc, size_t struct_bytes) {
   return A4J_OK;
 }
 
-/* Whether a dtype is of real numbers that are stored one by one. */
+/* Whether a dtype is a floating-point type. */
 static inline int a4j_is_float(int32_t dtype) { return dtype >= A4J_F32 && dtype <= A4J_F16; }
 
 /* The types of what a layer reads and writes; the version was checked, so that there is an out_dtype. */
@@ -35,14 +35,14 @@ static inline int32_t a4j_check_layer(const void *desc, int32_t out_dtype) {
   return a4j_is_float(head->dtype) && a4j_is_float(out_dtype) ? A4J_OK : A4J_UNSUPPORTED_DTYPE;
 }
 
-/* The head, and the element type of an operation that has float32 only. */
+/* The head, and the element type of an operation that only has float32. */
 static inline int32_t a4j_check_head(const void *desc, size_t struct_bytes) {
   const int32_t status = a4j_check_version(desc, struct_bytes);
   if (status != A4J_OK) return status;
   return ((const struct a4j_desc_head *)desc)->dtype == A4J_F32 ? A4J_OK : A4J_UNSUPPORTED_DTYPE;
 }
 
-/* Points *array at count int32_t of the tail, or at NULL where offset is 0. */
+/* Points *array at count int32_t of the tail, or sets it to NULL if offset is 0. */
 static inline int32_t a4j_check_tail(const void *desc, size_t struct_bytes, int64_t offset, int64_t count,
                                      const int32_t **array) {
   const struct a4j_desc_head *head = desc;

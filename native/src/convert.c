@@ -6,7 +6,7 @@
 #include "rows.h"
 #include "sizes.h"
 
-/* Numbers that one unit of work converts at the most. */
+/* The most numbers that one unit of work converts. */
 enum { UNIT = 16384 };
 
 struct call {

@@ -1,4 +1,4 @@
-/* Which kernel table runs: the best that the machine can, or the one that was asked for by name. */
+/* Which kernel table runs: the best that the machine supports, or the one selected by name. */
 #include <stdatomic.h>
 #include <stddef.h>
 #include <string.h>

@@ -1,9 +1,9 @@
 /*
  * The floating-point mode of a call: round to nearest, keep subnormal numbers, no traps.
  *
- * A thread may come to us with flush-to-zero or another rounding mode set. Its share of a call would then have other bits than
+ * A caller's thread may have flush-to-zero or another rounding mode set. Its share of a call would then be computed differently from
  * the workers', and which rows those are changes from call to call. So each exported function that computes begins with
- * A4J_DEFAULT_FLOATS, which sets the mode for that function and gives the caller's back at every return. Reading the mode costs
+ * A4J_DEFAULT_FLOATS, which sets the mode for that function and restores the caller's at every return. Reading the mode costs
  * about 2 ns; it is written only if it differs.
  */
 #ifndef A4J_FLOATS_H

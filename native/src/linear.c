@@ -387,7 +387,7 @@ static void run_panels(struct call *call) {
   a4j_team_run(threads, panel_units, call);
 }
 
-/* Packs a panel of F16, a few inputs at a time, by way of floats, which change no bit of them. */
+/* Packs a panel of F16 through floats, a few inputs at a time; this changes no bit. */
 static void pack_halves(const struct call *call, int64_t col) {
   enum { PART = 32 };
   const int64_t dim = call->desc->dim_in;
@@ -438,12 +438,12 @@ static int widens(const struct call *call) {
          desc->rows >= (desc->weight.dtype == A4J_I8 ? WIDENED_ROWS_I8 : WIDENED_ROWS);
 }
 
-/* The size of so many columns of a row of x, quantised. */
+/* The size of `columns` columns of a quantised row of x. */
 static int64_t quantized_bytes(int64_t columns) { return 2 * columns + 12 * (columns / A4J_QUANTIZED_X); }
 
 static int64_t quantized_row_bytes(const a4j_linear_desc *desc) { return quantized_bytes(desc->dim_in); }
 
-/* What the sums of each row are multiplied by; behind the quantised rows. */
+/* What the sums of each row are multiplied by; stored after the quantised rows. */
 static float *factors(const struct call *call) {
   return call->workspace + call->desc->rows * (quantized_row_bytes(call->desc) / (int64_t)sizeof(float));
 }

@@ -17,7 +17,7 @@ struct call {
 
 /*
  * Both logarithms are taken relative to the larger, so that one exponential is 1 and nothing overflows. A side that saw no key
- * is not even multiplied: whatever stands there, NaN included, stays out. NaN in a logsumexp reaches the whole row.
+ * is not multiplied at all, so whatever it contains, NaN included, has no effect. NaN in a logsumexp reaches the whole row.
  */
 static void merge_row(const struct call *call, float lse_a, float lse_b, const float *a, const float *b, float *out,
                       float *lse) {
@@ -38,7 +38,7 @@ static void merge_row(const struct call *call, float lse_a, float lse_b, const f
   if (lse != NULL) *lse = sum;
 }
 
-/* Rows are numbered (b, h, i), i fastest, as the logsumexps lie. */
+/* Rows are numbered (b, h, i), i fastest, in the order of the logsumexps. */
 static void merge_rows(const void *context, int64_t row, int64_t row_end) {
   const struct call *call = context;
   const a4j_merge_desc *desc = call->desc;

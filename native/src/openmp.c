@@ -1,10 +1,10 @@
 /*
- * The second team, a library of its own (liba4j-openmp.so): a parallel region of the OpenMP run-time library that the compiler
- * brings. liba4j.so knows it by the address of this one function (a4j_use_team).
+ * The second team, in a library of its own (liba4j-openmp.so): a parallel region of the compiler's OpenMP run-time library.
+ * liba4j.so only knows the address of this one function (a4j_use_team).
  *
  * For processes that have an OpenMP pool already and want one pool, not two. A region belongs to the thread that opens it:
- * libgomp keeps a pool for each such thread until that thread ends. Regions take their number of threads from the call and all
- * else (spinning, binding, limits) from the usual OMP_* variables.
+ * libgomp keeps a pool for each such thread until that thread ends. The call determines a region's number of threads, and
+ * the usual OMP_* variables everything else (spinning, binding, limits).
  */
 #include "a4j.h"
 #include "team.h"

@@ -36,8 +36,8 @@ int32_t a4j_os_wake(_Atomic uint32_t *word, int32_t count);
 typedef uintptr_t a4j_os_thread;
 
 /*
- * Starts a thread that runs fn, named "a4j-team" if threads have names, on the process's processors, with a stack of A4J_OS_STACK bytes, without the
- * signals that are meant for the process. 0, or a sentence about why the system refused.
+ * Starts a thread that runs fn, named "a4j-team" if threads have names, on the process's processors, with a stack of A4J_OS_STACK
+ * bytes and the signals that are meant for the process blocked. 0, or a sentence about why the system refused.
  */
 const char *a4j_os_start(a4j_os_thread *thread, void (*fn)(void));
 
@@ -57,7 +57,7 @@ void a4j_os_allow_cancel(int before);
 /* Asks for huge pages for memory that is about to be written from end to end; a hint. */
 void a4j_os_huge_pages(void *memory, int64_t bytes);
 
-/* A pause for whoever spins. */
+/* A pause in a spin loop. */
 static inline void a4j_os_relax(void) {
 #if defined(__x86_64__)
   __builtin_ia32_pause();

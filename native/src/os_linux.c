@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* From linux/futex.h, which musl does not bring. */
+/* From linux/futex.h, which musl does not have. */
 enum { FUTEX_WAIT_PRIVATE = 0 | 128, FUTEX_WAKE_PRIVATE = 1 | 128 };
 
 int64_t a4j_os_nanos(void) {
@@ -125,7 +125,7 @@ int a4j_os_forbid_cancel(void) {
 
 void a4j_os_allow_cancel(int before) { pthread_setcancelstate(before, NULL); }
 
-/* Those that lie in the memory as a whole. */
+/* Only the huge pages that are entirely inside the memory. */
 void a4j_os_huge_pages(void *memory, int64_t bytes) {
   const uintptr_t size = (uintptr_t)2 << 20, from = ((uintptr_t)memory + size - 1) / size * size;
   const uintptr_t to = ((uintptr_t)memory + (uintptr_t)bytes) / size * size;

@@ -21,7 +21,7 @@ struct call {
   int64_t key_units;
 };
 
-/* The kernel's logarithm of a squared distance. A NaN is shown by those kernels that compute with it, as the formulas do. */
+/* The kernel's logarithm of a squared distance. NaN stays NaN in the forms whose formula keeps it. */
 static void kernel_logs(int32_t form, int64_t keys, float *scores) {
   if (form == A4J_PAIR_GAUSSIAN)
     for (int64_t j = 0; j < keys; j++) scores[j] *= -0.5f;

@@ -1,5 +1,5 @@
 /*
- * Checks programs and takes them apart. Nothing in the words is trusted: an operand is an earlier instruction of the right
+ * Checks and decodes programs. Nothing in the words is trusted: an operand is an earlier instruction of the right
  * type, a table one that has elements.
  */
 #include "program.h"

@@ -1,4 +1,4 @@
-/* The caller's mask and score programs (a4j.h, "Programs"): checked and taken apart once a call, run by kernels/program.inc. */
+/* The caller's mask and score programs (a4j.h, "Programs"): checked and decoded once per call, run by kernels/program.inc. */
 #ifndef A4J_PROGRAM_H
 #define A4J_PROGRAM_H
 
@@ -6,7 +6,7 @@
 
 #include "a4j.h"
 
-/* What a value varies with; both where it reads the score. */
+/* What a value varies with; both if it reads the score. */
 enum { A4J_VARIES_BY_ROW = 1, A4J_VARIES_BY_KEY = 2, A4J_VARIES_BY_BOTH = 3 };
 
 enum { A4J_FLOAT_VALUE, A4J_INT_VALUE, A4J_BOOL_VALUE };
@@ -51,8 +51,8 @@ struct a4j_patch {
 int a4j_program_arity(int op);
 
 /*
- * Takes `words` apart into *p. A4J_BAD_PROGRAM where they are not what a4j.h says; A4J_NULL_POINTER where a table that is
- * read is NULL. Where tables is NULL the counts alone are checked, and the program is not to be run.
+ * Decodes `words` into *p. A4J_BAD_PROGRAM if they are not what a4j.h says; A4J_NULL_POINTER if a table that is read is NULL.
+ * If `tables` is NULL, only the counts are checked, and the program must not be run.
  */
 int32_t a4j_program_prepare(const int32_t *words, int64_t count, int is_mask, const void *const *tables, const int64_t *counts,
                             struct a4j_program *p);

@@ -16,13 +16,13 @@ static inline int a4j_scales_are_nested(const a4j_storage *s) { return s->scale_
 
 static inline int a4j_code_bits(const a4j_storage *s) { return s->dtype == A4J_I8 ? 8 : s->dtype == A4J_I6 ? 6 : 4; }
 
-/* The bytes of the scales of 16 rows of a group, of one number a row. */
+/* The bytes of the scales of a group: one number for each of 16 rows. */
 static inline int64_t a4j_scales_bytes(const a4j_storage *s) { return A4J_QUANTIZED_ROWS * a4j_dtype_bytes(s->scale_dtype); }
 static inline int64_t a4j_codes_bytes(const a4j_storage *s) { return A4J_QUANTIZED_ROWS * s->group / 8 * a4j_code_bits(s); }
 static inline int64_t a4j_group_bytes(const a4j_storage *s) {
   return a4j_codes_bytes(s) + a4j_scales_bytes(s) * (1 + s->minimums);
 }
-/* What stands before the groups of a span; 0 if scales are not nested. */
+/* The bytes before the groups of a span; 0 if scales are not nested. */
 static inline int64_t a4j_outer_bytes(const a4j_storage *s) {
   return a4j_scales_are_nested(s) ? A4J_QUANTIZED_ROWS * 2 * (1 + s->minimums) : 0;
 }

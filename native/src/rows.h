@@ -5,8 +5,8 @@
 #include <stdint.h>
 
 /*
- * Calls fn(context, row, row_end) until all of [0, rows) is covered, each row once, on at most `threads` threads, and on the
- * caller's alone where the work, rows * nanos_per_row of one thread, would not pay for the others. How rows are cut depends on
+ * Calls fn(context, row, row_end) until all of [0, rows) is covered, each row once, on at most `threads` threads, and only
+ * on the caller's if the work, rows * nanos_per_row on one thread, is too little to pay for the others. How rows are cut depends on
  * the thread count, so a row must not depend on its neighbours.
  */
 void a4j_rows_run(int32_t threads, int64_t rows, double nanos_per_row,

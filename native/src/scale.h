@@ -1,4 +1,4 @@
-/* The scale of integers that stand for numbers. */
+/* The scale of quantised numbers. */
 #ifndef A4J_SCALE_H
 #define A4J_SCALE_H
 
@@ -7,8 +7,8 @@
 #include <string.h>
 
 /*
- * The scale by which codes up to `most` reach `range`, a finite number. It is rounded to nearest, except where that would lose
- * what it scales: FLT_MAX / 127 rounds up, and 127 times that is infinite; a denormal one could round down to 0.
+ * The scale by which codes up to `most` reach `range`, a finite number. It is rounded to nearest, unless that would lose
+ * what it scales: FLT_MAX / 127 rounds up, and 127 times that is infinite; a denormal scale could round down to 0.
  */
 static inline float a4j_scale_of(float range, int most) {
   float scale = range / (float)most;

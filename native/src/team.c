@@ -136,7 +136,7 @@ static void work(void) {
     }
     if (word == STOP) return;
 
-    /* On the caller's processor, spinning would be in its way; a sleeping worker moves to another one. */
+    /* Spinning on the caller's processor would slow the caller down; a worker that sleeps moves to another one. */
     const int32_t caller = atomic_load_explicit(&team.caller_processor, memory_order_relaxed);
     if (a4j_os_processor() == caller || await_change(&team.tickets, word) == word)
       a4j_os_wait_elsewhere(&team.tickets, word, &team.sleepers,
@@ -152,7 +152,7 @@ static void forked(void) {
   atomic_store(&team.problem, "this process is a fork and has no team of threads");
 }
 
-/* Before the first call that wants more than one thread. Called while busy is held. */
+/* Runs once, before the first call that wants more than one thread. Called while busy is held. */
 static void prepare(void) {
   if (team.prepared) return;
   a4j_os_at_fork(forked);
@@ -196,15 +196,15 @@ static void run_workers(int32_t threads, void (*fn)(void *context, int32_t threa
   fn(context, 0, threads);
 
   /*
-   * Back from ticket 0 all work is taken. Tickets that are still unclaimed are those of threads that have not woken up; running
+   * When ticket 0 returns, no work is left. Tickets that are still unclaimed are those of threads that have not woken up; running
    * them here costs nothing, waiting for those threads does.
    */
   uint32_t word, own = 0;
   for (; claim(&word); own++) run_ticket(word);
 
   /*
-   * Nobody had to be woken and yet nobody came: they may wait for this processor, as when the caller has moved to it since they
-   * went to sleep. Given a turn, they leave. When callers change processors, ten calls of 100 us took 690 us instead of 1063.
+   * No worker had to be woken and yet none came: they may be waiting for this processor, because the caller has moved to it since
+   * they went to sleep. Yielding lets them leave it. When callers change processors, ten calls of 100 us took 690 us, not 1063.
    */
   if (!woke && own == (uint32_t)threads - 1) a4j_os_yield();
 

@@ -15,9 +15,9 @@
  * indices one after the other, thus fn must never wait for another index. `thread` is an index into the caller's workspace,
  * nothing more. fn must return: no longjmp, no pthread_exit.
  *
- * Workers compute in the default floating-point mode (floats.h); the caller's own is its concern.
+ * Workers compute in the default floating-point mode (floats.h); the caller is responsible for its own.
  *
- * Thread-safe, never blocks on another caller, allocates nothing once the team has its size.
+ * Thread-safe, never blocks on another caller, allocates nothing once the team has reached its size.
  */
 void a4j_team_run(int32_t threads, void (*fn)(void *context, int32_t thread, int32_t threads), void *context);
 
@@ -27,8 +27,8 @@ typedef void a4j_team_fn(int32_t threads, void (*fn)(void *context, int32_t thre
 /* What was started, and why not more: a4j_team_threads and a4j_team_failure of a4j.h. */
 
 /*
- * Of `threads`, at least 1, as many as pay for themselves if one thread alone takes `nanos`: one thread more must save more
- * than the hand-over costs, about 3 us when the team is awake and 10 when it sleeps.
+ * How many of `threads` pay for themselves, at least 1, if one thread takes `nanos`: each further thread must save more than
+ * the hand-over costs, about 3 us when the team is awake and 10 when it sleeps.
  */
 static inline int32_t a4j_team_paying(int32_t threads, double nanos) {
 #if defined(A4J_TEAM_ALWAYS) /* for tests: small calls are shared too */

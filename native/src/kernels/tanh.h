@@ -1,18 +1,18 @@
 /*
  * tanh in the words of vec_*.h. tanh(NaN) is NaN, and zeros, denormals and infinities come back as they should.
  *
- * Where a vector can look 32 values up at once (A4J_TABLE_32), |x| is counted in intervals, 3.5 of them a unit, and cut at 31,
- * where tanh is 1. Around each integer stands a polynomial of degree 5 in what |x| has beyond it, fitted for the least relative
- * error. Adding 1.5 * 2^23 leaves the number of the nearest integer in the low bits. The last polynomial is flat, the first has
- * no constant. Some 7 cycles a vector on Zen 5, six of them the permutations, and half of what the other way takes; largest
- * relative error 2.4e-7.
+ * If a vector can look up 32 values at once (A4J_TABLE_32), |x| is measured in intervals of 1/3.5 and clamped to 31, where tanh
+ * is 1. Each integer has a polynomial of degree 5 in the distance of |x| from it, fitted for the least relative error. Adding
+ * 1.5 * 2^23 leaves the number of the nearest integer in the low bits. The last polynomial is flat, the first has no constant
+ * term. This takes about 7 cycles per vector on Zen 5, six of them for the permutations, half as long as the other method; the
+ * largest relative error is 2.4e-7.
  *
- * Elsewhere, from 5/8 on tanh|x| = (1 - e) / (1 + e) with e = 2^(-2 log2(e) |x|) in (0, 0.29], which loses nothing to
- * cancellation and runs into 1 without a bound. Below, where 1 - e would lose the small ones, x + x^3 P(x^2) with P fitted for
- * the least relative error. Largest error 2.2 ulp.
+ * Otherwise, from 5/8 on tanh|x| = (1 - e) / (1 + e) with e = 2^(-2 log2(e) |x|) in (0, 0.29], which loses nothing to
+ * cancellation and needs no upper bound. Below, where 1 - e would lose small x, x + x^3 P(x^2) with P fitted for the least
+ * relative error. The largest error is 2.2 ulp.
  *
  * (x P(x^2) / Q(x^2) takes 6 cycles, but is 5 ulp off near 1, where soft-capped logits that matter lie. A short polynomial for
- * blocks of small |x| alone would take 5, but the bits of a row would depend on its neighbours.)
+ * blocks with only small |x| would take 5, but the bits of a row would depend on its neighbours.)
  */
 #ifndef A4J_TANH_H
 #define A4J_TANH_H
@@ -71,7 +71,7 @@ static const float tanh_table[6][32] = {
      0x1.36473cp-30f, 0x1.5d7642p-31f,  0x1.8b16fap-32f,  0x1.bca778p-33f,
      0x1.f5e08p-34f,  0x1.1c8268p-34f,  0x1.41c89cp-35f,  0.0f}};
 
-/* x -> out * tanh(in * x), for many vectors: the factors join those that are there anyway. */
+/* x -> out * tanh(in * x), for many vectors: the factors are multiplied into the coefficients once. */
 struct tanh_of {
   vf in; /* intervals a unit of x */
   vf table[6][2];
