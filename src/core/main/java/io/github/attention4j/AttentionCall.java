@@ -87,7 +87,7 @@ final class AttentionCall {
     checkSizes();
   }
 
-  // Two methods, because the JIT compiler inlines no constructor as long as both together.
+  // Two methods, because the JIT compiler would not inline a constructor as long as both together.
 
   private void checkTypes() {
     Checks.rankOf3Or4("q", q);
@@ -339,8 +339,8 @@ final class AttentionCall {
     Downcalls.attention(lease, d, buffers);
   }
 
-  // Parts of the description, each a method that the JVM's first compiler can take alone: all in
-  // one cost it 50 MB of memory, and it gave up.
+  // The parts of the description. As one method they cost the JVM's first compiler 50 MB of
+  // memory, and it gave up.
 
   private void describeMask(
       MemorySegment d, Mask mask, Workspaces.Lease lease, Downcalls.AttentionBuffers buffers) {

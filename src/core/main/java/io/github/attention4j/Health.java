@@ -7,7 +7,7 @@ package io.github.attention4j;
  * @param calls operations that were begun, of all threads
  * @param sharedCalls those that were computed by more than one thread
  * @param busyCalls those that would have been, found the team busy with another call and were
- *     computed by their own thread. Many of them, beside idle processors, say that fewer and larger
+ *     computed by their own thread. If there are many while processors are idle, fewer and larger
  *     calls would be faster.
  * @param waitingCalls threads that wait now, because of {@link A4j#concurrentCalls(int)}
  * @param teamThreads how many threads the team has so far, a caller's own included; 0 before its

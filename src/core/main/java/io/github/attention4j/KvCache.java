@@ -39,8 +39,8 @@ import java.util.Objects;
  * <p>Keys and values may have different numbers of heads and different widths, as they do in {@link
  * Differential} with wide values. The contents of unused rows never matter.
  *
- * <p><b>Threads.</b> Not safe for several threads: whoever appends must be ordered before and after
- * everyone who reads. The memory belongs to the arena's owner.
+ * <p><b>Threads.</b> Not safe for several threads: the caller must order changes before or after
+ * everything that reads. The memory belongs to the arena's owner.
  */
 public final class KvCache {
   private static final int INFINITY_BITS = Float.floatToRawIntBits(Float.POSITIVE_INFINITY);
@@ -280,7 +280,6 @@ public final class KvCache {
    * @return a cache over the same memory
    * @throws IllegalArgumentException if types, ranks or sizes do not fit, the tensors are read-only
    *     or overlap, or a length lies outside [0, capacity]
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public static KvCache of(Tensor keys, Tensor values, int... lengths) {
     checkStore("keys", keys);
@@ -536,8 +535,7 @@ public final class KvCache {
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, k or v
    *     overlaps the cache, a number is not finite and the cache quantises it, a ring takes fewer
    *     rows at a time, or there are more than 2²⁷ batches
-   * @throws IllegalStateException if a batch or the pool has no room for the rows, or a tensor's
-   *     arena is closed or confined to another thread
+   * @throws IllegalStateException if a batch or the pool has no room for the rows
    * @throws OutOfMemoryError if there is no memory to describe the call or to grow the table of
    *     pages
    */
@@ -579,8 +577,7 @@ public final class KvCache {
    * @param v the new values {@code [batch, headsV, lenNew, dimV]}. Not modified.
    * @throws IllegalArgumentException as {@link #append(Tensor, Tensor)}, and if the rows are not
    *     among those that every batch holds
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread, or a
-   *     pool has no page for the copy of a shared one
+   * @throws IllegalStateException if a pool has no page for the copy of a shared one
    * @throws OutOfMemoryError if there is no memory to describe the call
    */
   public void replace(int row, Tensor k, Tensor v) {

@@ -152,7 +152,6 @@ public final class LinearAttention {
    * @throws IllegalArgumentException if types, ranks, sizes, strides or alignment do not fit; decay
    *     or beta is missing, or given to a rule without it; or state or out is read-only or overlaps
    *     another tensor or itself
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for the computation
    */
   public void forward(

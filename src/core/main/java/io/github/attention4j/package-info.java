@@ -28,7 +28,8 @@
  *   <li>an argument of the wrong type, shape, layout or value throws {@link
  *       java.lang.IllegalArgumentException};
  *   <li>a tensor whose arena is closed or confined to another thread throws {@link
- *       java.lang.IllegalStateException};
+ *       java.lang.IllegalStateException}; an arena from which a method takes memory throws what
+ *       {@link java.lang.foreign.Arena#allocate(long, long)} says;
  *   <li>the first method that needs native code loads the native library. If it cannot be loaded,
  *       that method and every later one throws {@link io.github.attention4j.AttentionException},
  *       whose cause is the reason.

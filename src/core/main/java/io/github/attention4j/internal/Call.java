@@ -20,7 +20,7 @@ final class Call implements AutoCloseable {
   private final GroupLayout layout;
   private final MemorySegment descriptor;
 
-  /** Of tensors that the descriptor does not show. */
+  /** The bytes of tensors that the descriptor does not describe. */
   private long bytesBeside;
 
   private Call(Object event, String function, GroupLayout layout, MemorySegment descriptor) {
@@ -43,12 +43,12 @@ final class Call implements AutoCloseable {
     return Recording.isOn() ? new Call(Recording.begin(), function, layout, descriptor) : PLAIN;
   }
 
-  /** Whether somebody is going to read what this call moves. */
+  /** Whether a recording asks how many bytes this call moves. */
   boolean isRecorded() {
     return event != null;
   }
 
-  /** Adds the bytes of tensors that the descriptor does not show, in a call that is recorded. */
+  /** Adds the bytes of tensors that the descriptor does not describe, in a recorded call. */
   void moves(long bytes) {
     bytesBeside += bytes;
   }
@@ -60,7 +60,7 @@ final class Call implements AutoCloseable {
     }
   }
 
-  /** How many calls were begun since this class was loaded. */
+  /** How many calls have begun since this class was loaded. */
   static long count() {
     return COUNT.sum();
   }

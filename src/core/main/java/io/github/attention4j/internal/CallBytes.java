@@ -8,19 +8,19 @@ import java.util.List;
 import java.util.stream.LongStream;
 
 /**
- * The bytes that a call has to move between memory and the CPU at least: the elements of its
- * tensors, as the sizes in its descriptor give them, each counted once, however often a stride of 0
- * repeats it.
+ * The least number of bytes that a call has to move between memory and the CPU: the elements of its
+ * tensors, by the sizes in its descriptor, each counted once, however often a stride of 0 repeats
+ * it.
  *
  * <ul>
  *   <li>An operand that the result is combined with is read and written, so it counts twice; so
  *       does the state of linear attention.
- *   <li>Keys and values count as far as each batch has keys, whether a row sees them or not.
+ *   <li>Keys and values count up to the length of each batch, whether a row sees them or not.
  *   <li>Quantised weights count as packed, with their scales; float weights packed in panels count
  *       without the zeros beyond the last output.
- *   <li>What has one number for each row or column is not counted (biases, weights of norms, scales
- *       of keys and values, logsumexp, lambda, means), nor are tables (rotary, relative, those of
- *       programs), numbers of pages, and workspaces.
+ *   <li>Not counted are tensors with one number for each row or column (biases, weights of norms,
+ *       scales of keys and values, logsumexp, lambda, means), tables (rotary, relative, those of
+ *       programs), page numbers, and workspaces.
  * </ul>
  *
  * <p>Only read while a recording is on.

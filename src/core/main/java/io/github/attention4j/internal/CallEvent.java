@@ -31,7 +31,7 @@ final class CallEvent extends Event {
       Pattern.compile(
           "batch|heads\\w*|len(_\\w+)?|rows|dim\\w*|height|width|capacity|maps|\\w*dtype|\\w+\\.dtype");
 
-  /** The fields that are told, of each descriptor. */
+  /** The fields that an event shows, for each descriptor. */
   private static final Map<String, List<DescriptorFields.Field>> SHOWN = new ConcurrentHashMap<>();
 
   @Label("Operation")

@@ -25,10 +25,10 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * Writes the C structs of {@code a4j.h}, and is the only one who does. No logic: each method puts
- * its arguments into the fields of the same names. A descriptor starts as zeros, so a zero need not
- * be written. Attention skips those that most calls have: it writes some forty fields, and the JIT
- * compiler stops inlining before the last of them.
+ * Writes the C structs of {@code a4j.h}; no other class does. No logic: each method puts its
+ * arguments into the fields of the same names. A descriptor starts as zeros, so a zero need not be
+ * written. Attention writes what is zero in most calls only if it is not zero: it has some forty
+ * fields, and the JIT compiler stops inlining before the last of them.
  *
  * <pre>
  *   +--------------------------------------+-----------------+-----------------+

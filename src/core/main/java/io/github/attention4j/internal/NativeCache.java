@@ -46,7 +46,7 @@ import java.util.stream.Stream;
  * about 80 ms in a new JVM, so verified files are marked with a fixed modification time, which any
  * later write changes.
  *
- * <p>A directory is only used if it belongs to this user or to root, and nobody beside its owner
+ * <p>A directory is only used if it belongs to this user or to root, and nobody except its owner
  * and its group can write to it.
  */
 final class NativeCache {
@@ -138,7 +138,7 @@ final class NativeCache {
     Path directory = path("java.io.tmpdir=" + name, name, impossible);
     if (directory != null) {
       Path usual = directory.toAbsolutePath().resolve("attention4j-" + user);
-      if (Files.isSymbolicLink(usual)) { // whose owner could turn it after it was checked
+      if (Files.isSymbolicLink(usual)) { // which could be redirected after it was checked
         impossible.accept(usual.toString(), new IOException("it is a symbolic link"));
       } else {
         to.add(usual);
@@ -152,7 +152,7 @@ final class NativeCache {
     }
   }
 
-  /** Whether there is something else than a safe directory of this user. */
+  /** Whether there is something other than a safe directory of this user. */
   private static boolean isTaken(Path directory) {
     if (!Files.exists(directory, LinkOption.NOFOLLOW_LINKS)) {
       return false;

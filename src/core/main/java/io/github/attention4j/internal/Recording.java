@@ -19,8 +19,8 @@ final class Recording {
   private Recording() {}
 
   /**
-   * Whether somebody records calls. Loading an event's class starts much of Flight Recorder, which
-   * a process that records nothing need not wait for.
+   * Whether calls are being recorded. Loading an event's class starts much of Flight Recorder,
+   * which a process that records nothing need not wait for.
    */
   static boolean isOn() {
     return POSSIBLE && FlightRecorder.isInitialized() && CallEvent.isOn();

@@ -11,7 +11,7 @@ import java.lang.foreign.ValueLayout;
  * ThreadLocal}, because there may be a hundred thousand virtual threads; and what is kept comes
  * from automatic arenas, because closing a shared arena costs the whole JVM a handshake. Blocks
  * that are too large to keep belong to an arena of the calling thread, and are freed when the call
- * ends: the garbage collector would not see in time how much they are.
+ * ends: the garbage collector would not notice in time how large they are.
  *
  * <p>Safe for any number of threads; a lease belongs to the thread that took it.
  */

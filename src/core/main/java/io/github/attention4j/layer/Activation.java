@@ -7,8 +7,8 @@ import io.github.attention4j.internal.Descriptor;
  * A function that layers apply to each element: by itself, in the product of a {@link Linear} layer
  * ({@link Linear#withActivation}), or as a gate.
  *
- * <p>Relative errors stay below 1e-6, in the tails of both forms of GELU too as far as x² is known
- * to float32.
+ * <p>Relative errors stay below 1e-6, apart from the rounding of x² in the tails of both forms of
+ * GELU.
  */
 public enum Activation {
   /** {@code x}. */
@@ -55,7 +55,6 @@ public enum Activation {
    * @param out of the same shape, likewise; may be x. Modified.
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, or out is
    *     read-only or overlaps x without being it
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public void forward(Tensor x, Tensor out) {
     Elementwise.run(this, Descriptor.SET, "x", x, 1, "y", null, out);
@@ -71,7 +70,6 @@ public enum Activation {
    * @param out of the same shape, likewise; may be gate or up. Modified.
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, or out is
    *     read-only or overlaps gate or up without being it
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public void gate(Tensor gate, Tensor up, Tensor out) {
     Elementwise.run(this, Descriptor.MULTIPLY, "gate", gate, 1, "up", up, out);

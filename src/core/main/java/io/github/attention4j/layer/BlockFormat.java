@@ -125,7 +125,6 @@ public enum BlockFormat {
    * @return the packed weights
    * @throws IllegalArgumentException if a size is 0, a block does not divide the columns, there are
    *     more or fewer bytes than blocks take, or they are on the heap
-   * @throws IllegalStateException if an arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for the packed weights
    */
   public QuantizedWeights read(Arena arena, MemorySegment blocks, long rows, long columns) {
@@ -144,7 +143,7 @@ public enum BlockFormat {
   }
 
   /**
-   * Widens blocks to numbers. Each value is rounded once at most in float32: the products of its
+   * Widens blocks to numbers. Each value is rounded at most once in float32: the products of its
    * scales and its code are exact.
    *
    * @param blocks off-heap, row by row, as the file has them; may be mapped. Not modified.
@@ -152,7 +151,6 @@ public enum BlockFormat {
    *     those of a block. Modified.
    * @throws IllegalArgumentException if type, sizes or strides do not fit, there are more or fewer
    *     bytes than the blocks of out take, they are on the heap, or out is read-only
-   * @throws IllegalStateException if an arena is closed or confined to another thread
    */
   public void widen(MemorySegment blocks, Tensor out) {
     Checks.hasRows("out", Objects.requireNonNull(out, "out"));

@@ -11,11 +11,8 @@ import java.lang.foreign.MemorySegment;
 /**
  * Sums and products of tensors, element by element. Activations are in {@link Activation}.
  *
- * <p>Tensors are {@link io.github.attention4j.DType#F32}, {@link io.github.attention4j.DType#BF16}
- * or {@link io.github.attention4j.DType#F16}, each of its own: inputs are widened exactly, and what
- * float32 gives is rounded once. All have one shape, {@code [..., dim]} with rows at one distance,
- * at least within each index of the first dimension. The output may be one of the inputs. Safe for
- * any number of threads.
+ * <p>All tensors of a call have one shape, {@code [..., dim]}, with evenly spaced rows, at least
+ * within each index of the first dimension. The output may be one of the inputs.
  */
 public final class Elementwise {
   private Elementwise() {}
@@ -28,7 +25,6 @@ public final class Elementwise {
    * @param out the sum; may be x or y. Modified.
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, or out is
    *     read-only or overlaps an input without being it
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public static void add(Tensor x, Tensor y, Tensor out) {
     scaleAdd(x, 1, y, out);
@@ -43,7 +39,6 @@ public final class Elementwise {
    * @param out the sum; may be x or y. Modified.
    * @throws IllegalArgumentException if scale is not finite, types, shapes, strides or alignment do
    *     not fit, or out is read-only or overlaps an input without being it
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public static void scaleAdd(Tensor x, float scale, Tensor y, Tensor out) {
     if (!Float.isFinite(scale)) {
@@ -60,7 +55,6 @@ public final class Elementwise {
    * @param out the product; may be x or y. Modified.
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, or out is
    *     read-only or overlaps an input without being it
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public static void multiply(Tensor x, Tensor y, Tensor out) {
     run(Activation.IDENTITY, Descriptor.MULTIPLY, "x", x, 1, "y", y, out);

@@ -27,9 +27,8 @@ import java.util.Arrays;
  * norm.forward(x, x); // in place
  * }</pre>
  *
- * <p>x and out are {@link DType#F32}, {@link DType#BF16} or {@link DType#F16}, each of its own: x
- * is widened exactly, and what float32 gives is rounded once. Rows of 16 bits have at most 16 384
- * elements. All other tensors are F32.
+ * <p>Rows of {@link DType#BF16} and {@link DType#F16} have at most 16 384 elements. All tensors
+ * other than x and out are {@link DType#F32}.
  */
 public final class LayerNorm {
   /** The default epsilon of PyTorch and ONNX, 1e-5. */

@@ -19,9 +19,7 @@ import java.util.Objects;
  * <p>The weight is {@link DType#F32}, {@link DType#BF16} or {@link DType#F16}, and may be part of a
  * mapped file. 16-bit weights are widened as they are read, which is exact: the result has the same
  * bits as with a widened copy, no copy is made, and few rows take half the time. 8-, 6- and 4-bit
- * weights are {@link QuantizedWeights}. x and out are F32, BF16 or F16, each of its own: x is
- * widened exactly, and what float32 gives is rounded once. The bias is F32. Safe for any number of
- * threads.
+ * weights are {@link QuantizedWeights}. The bias is F32.
  *
  * <p>Quantised weights multiply rows of x that are rounded to 16-bit integers. A row has the same
  * bits in every call, whatever other rows the call has.
@@ -75,7 +73,6 @@ public final class Linear {
    * @param weight {@code [dimOut, dimIn]} of F32, BF16 or F16, rows contiguous. Kept, not modified.
    * @return the projection
    * @throws IllegalArgumentException if type, rank, strides or alignment do not fit, or a size is 0
-   * @throws IllegalStateException if the tensor's arena is closed or confined to another thread
    */
   public static Linear of(Tensor weight) {
     Checks.rank("weight", Objects.requireNonNull(weight, "weight"), 2);
@@ -93,7 +90,6 @@ public final class Linear {
    * @return the projection
    * @throws IllegalArgumentException if types, ranks, sizes, strides or alignment do not fit, or a
    *     size is 0
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public static Linear of(Tensor weight, Tensor bias) {
     Linear linear = of(weight);
@@ -118,7 +114,6 @@ public final class Linear {
    * @param bias {@code [dimOut]}, contiguous. Kept, not modified.
    * @return the projection
    * @throws IllegalArgumentException if the bias has another type, rank, size, stride or alignment
-   * @throws IllegalStateException if the bias's arena is closed or confined to another thread
    */
   public static Linear of(QuantizedWeights weight, Tensor bias) {
     of(weight).requireBias(bias);
@@ -164,7 +159,6 @@ public final class Linear {
    *
    * @param arena where the copy lives
    * @return a projection that keeps the weight and the bias of this one too
-   * @throws IllegalStateException if an arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for the copy
    */
   public Linear packed(Arena arena) {
@@ -332,7 +326,6 @@ public final class Linear {
    * @param out {@code [..., dimOut]}, with as many rows, likewise. Modified.
    * @throws IllegalArgumentException if types, sizes, strides or alignment do not fit, or out is
    *     read-only or overlaps x, the weight or the bias
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public void forward(Tensor x, Tensor out) {
     run(x, out, Descriptor.SET);
@@ -346,7 +339,6 @@ public final class Linear {
    * @param out {@code [..., dimOut]}, with as many rows. Modified.
    * @throws IllegalArgumentException if types, sizes, strides or alignment do not fit, or out is
    *     read-only or overlaps x, the weight or the bias
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public void forwardAdd(Tensor x, Tensor out) {
     run(x, out, Descriptor.ADD);
@@ -360,7 +352,6 @@ public final class Linear {
    * @param out {@code [..., dimOut]}, with as many rows. Modified.
    * @throws IllegalArgumentException if types, sizes, strides or alignment do not fit, or out is
    *     read-only or overlaps x, the weight or the bias
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public void forwardMultiply(Tensor x, Tensor out) {
     run(x, out, Descriptor.MULTIPLY);

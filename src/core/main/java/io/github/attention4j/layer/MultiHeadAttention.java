@@ -34,10 +34,9 @@ import java.util.Objects;
  *
  * <p>Heads are views of the projections, never copies.
  *
- * <p>x and out are {@link DType#F32}, {@link DType#BF16} or {@link DType#F16}. If all inputs have
- * one 16-bit type, queries, keys, values and the heads' results are rounded to it in between, as
- * PyTorch does, so that attention computes with 16-bit keys and values. With a {@link KvCache} or a
- * memory they stay F32.
+ * <p>If all inputs are {@link DType#BF16}, or all {@link DType#F16}, queries, keys, values and the
+ * heads' results are rounded to that type in between, as PyTorch does, so that attention computes
+ * with 16-bit keys and values. With a {@link KvCache} or a memory they stay F32.
  */
 public final class MultiHeadAttention {
   /** An attention that the caller supplies, between the projections. */

@@ -45,7 +45,7 @@ public final class QuantizedWeights {
   /**
    * Quantises numbers: each group's scale is its largest magnitude over 127, 31 or 7, or with
    * minimums its range over 255, 63 or 15; minimums are rounded down, and codes to the nearest,
-   * ties to even. An error is at most half a step, but for the rounding of the scale.
+   * ties to even. An error is at most half a step, plus the rounding of the scale.
    *
    * @param arena where the packed weights live
    * @param weight {@code [rows, columns]} of F32, BF16 or F16, rows contiguous. Not modified.
@@ -54,7 +54,6 @@ public final class QuantizedWeights {
    * @throws IllegalArgumentException if type, rank, strides or alignment do not fit, a size is 0,
    *     the group does not divide the columns, scales are nested, a number is NaN or infinite, or a
    *     scale or minimum does not fit its type
-   * @throws IllegalStateException if an arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for the packed weights
    */
   public static QuantizedWeights quantize(Arena arena, Tensor weight, Quantization quantization) {
@@ -149,7 +148,6 @@ public final class QuantizedWeights {
    * @return the packed weights
    * @throws IllegalArgumentException if a size is 0, the group does not divide the columns, an
    *     array is missing, not wanted or of another size, or a code of 6 or 4 bits does not fit
-   * @throws IllegalStateException if an arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for the packed weights
    */
   public static QuantizedWeights pack(
@@ -218,13 +216,12 @@ public final class QuantizedWeights {
               Descriptor.quantized(
                   lease, 1, quantization.storage(), DType.F32, 0, rows, columns, columns));
     }
-    // One byte an element: their type has no numbers of its own. All of them are going to be
-    // written.
+    // BOOL, because it has one byte per element and is not read as numbers. Every byte is written.
     Tensor packed = Tensor.of(LazyMemory.allocate(arena, bytes), DType.BOOL, bytes);
     return new QuantizedWeights(quantization, rows, columns, packed);
   }
 
-  /** Packs rows from firstRow on, which is a multiple of 16, as is count but for the last rows. */
+  /** Packs rows from firstRow on; it and, except at the end, count are multiples of 16. */
   void write(long firstRow, long count, Parts parts) {
     Objects.requireNonNull(parts, "parts");
     final boolean nested = quantization.scales() == Quantization.Scales.NESTED;
@@ -283,7 +280,6 @@ public final class QuantizedWeights {
    * @param out {@code [count, columns]} of F32, BF16 or F16, rows contiguous. Modified.
    * @throws IllegalArgumentException if types, sizes, strides or alignment do not fit, there are
    *     too few rows, or out is read-only
-   * @throws IllegalStateException if an arena is closed or confined to another thread
    */
   public void dequantize(long firstRow, Tensor out) {
     Checks.rank("out", Objects.requireNonNull(out, "out"), 2);

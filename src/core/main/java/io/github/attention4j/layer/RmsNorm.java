@@ -18,10 +18,8 @@ import java.lang.foreign.MemorySegment;
  * <p>A row is the last dimension or, if the weight has a higher rank or {@link #withAxis} says so,
  * several of the last dimensions taken as one; ONNX RMSNormalization computes the same.
  *
- * <p>x and out are {@link io.github.attention4j.DType#F32}, {@link
- * io.github.attention4j.DType#BF16} or {@link io.github.attention4j.DType#F16}, each of its own: x
- * is widened exactly, and what float32 gives is rounded once. Rows of 16 bits have at most 16 384
- * elements. The weight is F32.
+ * <p>Rows of {@link io.github.attention4j.DType#BF16} and {@link io.github.attention4j.DType#F16}
+ * have at most 16 384 elements. The weight is F32.
  */
 public final class RmsNorm {
   private final Tensor weight;

@@ -23,8 +23,7 @@ import java.util.Objects;
  * rotary.forward(q, q, 0); // in place
  * }</pre>
  *
- * <p>x and out are {@link DType#F32}, {@link DType#BF16} or {@link DType#F16}, each of its own: x
- * is widened exactly, and what float32 gives is rounded once. Tables are F32.
+ * <p>Tables are {@link DType#F32}.
  *
  * <p>ONNX RotaryEmbedding computes the same. Apply {@link Tensor#splitHeads} to its input of rank
  * 3, {@code [batch, length, heads · dim]}; its tables without position ids have a row for each row

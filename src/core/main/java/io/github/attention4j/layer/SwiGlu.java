@@ -12,9 +12,7 @@ import java.util.Objects;
  *   out = down(silu(gate(x)) · up(x)),   silu(a) = a · sigmoid(a)
  * </pre>
  *
- * <p>x and out are {@link io.github.attention4j.DType#F32}, {@link
- * io.github.attention4j.DType#BF16} or {@link io.github.attention4j.DType#F16}, each of its own;
- * the hidden rows are F32. Safe for any number of threads.
+ * <p>The hidden rows are F32.
  */
 public final class SwiGlu {
   /** Includes the activation. */
@@ -56,7 +54,6 @@ public final class SwiGlu {
    * @param out {@code [..., dim]}, with as many rows. Modified.
    * @throws IllegalArgumentException if types, sizes, strides or alignment do not fit, or out is
    *     read-only or overlaps x or a weight
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for the hidden rows
    */
   public void forward(Tensor x, Tensor out) {
@@ -70,7 +67,6 @@ public final class SwiGlu {
    * @param out {@code [..., dim]}, with as many rows. Modified.
    * @throws IllegalArgumentException if types, sizes, strides or alignment do not fit, or out is
    *     read-only or overlaps x or a weight
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for the hidden rows
    */
   public void forwardAdd(Tensor x, Tensor out) {
@@ -99,7 +95,6 @@ public final class SwiGlu {
    * @param out of the same shape, likewise; may be gate or up. Modified.
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, or out is
    *     read-only, or overlaps gate or up without being the same view
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public static void multiply(Tensor gate, Tensor up, Tensor out) {
     Activation.SILU.gate(gate, up, out);

@@ -46,7 +46,6 @@ public final class AddNorm {
    * @param arena for copies of weights that are not F32 or are misaligned in the file
    * @return the connection
    * @throws IllegalArgumentException if a tensor is missing or unknown, or the shapes differ
-   * @throws IllegalStateException if an arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for a copy
    */
   public static AddNorm load(SafeTensors file, String prefix, Arena arena) {
@@ -65,7 +64,6 @@ public final class AddNorm {
    * @param out of the same shape, likewise; may be x or y. Modified.
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, or out is
    *     read-only or overlaps x or y without being the same view, or a weight
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public void forward(Tensor x, Tensor y, Tensor out) {
     Checks.hasRows("x", x);

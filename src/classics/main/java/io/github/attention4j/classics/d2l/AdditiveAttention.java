@@ -47,7 +47,6 @@ public final class AdditiveAttention {
    * @return the layer
    * @throws IllegalArgumentException if types, ranks, strides or alignment do not fit, or the
    *     numbers of hidden units differ
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public static AdditiveAttention of(Linear wq, Linear wk, Tensor wv) {
     Objects.requireNonNull(wq, "wq");
@@ -72,7 +71,6 @@ public final class AdditiveAttention {
    * @return the layer
    * @throws IllegalArgumentException if a tensor is missing or unknown, or the shapes do not match
    *     each other
-   * @throws IllegalStateException if an arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for a copy
    */
   public static AdditiveAttention load(SafeTensors file, String prefix, Arena arena) {
@@ -106,7 +104,6 @@ public final class AdditiveAttention {
    * @throws IllegalArgumentException if types, ranks, shapes, strides or alignment do not fit, the
    *     lengths do not match the batch or the number of queries, or out is read-only or overlaps an
    *     input or itself
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for projections and scores
    */
   public void forward(Tensor queries, Tensor keys, Tensor values, ValidLens validLens, Tensor out) {
@@ -124,7 +121,6 @@ public final class AdditiveAttention {
    * @param weights {@code [batch, lenQ, lenK]}, contiguous. Modified.
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, ValidLens,
    *     Tensor)}, and if weights does not fit
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for projections and scores
    */
   public void forward(
@@ -140,7 +136,6 @@ public final class AdditiveAttention {
    *     Modified.
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, or
    *     projected is read-only or overlaps keys or a weight
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public void projectKeys(Tensor keys, Tensor projected) {
     keyProjection.forward(keys, projected);
@@ -157,7 +152,6 @@ public final class AdditiveAttention {
    * @param weights {@code [batch, lenQ, lenK]}, contiguous; or null if not needed. Modified.
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, ValidLens, Tensor,
    *     Tensor)}
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for queries and scores
    */
   public void forwardProjected(

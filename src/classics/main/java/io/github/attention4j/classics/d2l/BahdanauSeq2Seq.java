@@ -79,7 +79,6 @@ public final class BahdanauSeq2Seq {
    * @return the model
    * @throws IllegalArgumentException if a tensor is missing or unknown, or the shapes do not match
    *     each other
-   * @throws IllegalStateException if an arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for a copy
    */
   public static BahdanauSeq2Seq load(SafeTensors file, String prefix, Arena arena) {
@@ -149,7 +148,6 @@ public final class BahdanauSeq2Seq {
    *     Modified.
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, or a token
    *     is not in the vocabulary
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory to compute in
    */
   public void encode(Tensor src, Tensor outputs, Tensor state) {
@@ -217,7 +215,6 @@ public final class BahdanauSeq2Seq {
    * @param srcValidLens how many of the outputs are valid
    * @return the state before the first token
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public State newState(Arena arena, Tensor outputs, Tensor encState, ValidLens srcValidLens) {
@@ -241,7 +238,6 @@ public final class BahdanauSeq2Seq {
    * @param logits {@code [batch, len, vocabulary]}, of the token that follows each. Modified.
    * @throws IllegalArgumentException if types, shapes or strides do not fit, a token is not in the
    *     vocabulary, or the state's lengths do not match the batch
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory to compute in
    */
   public void decode(Tensor tokens, State state, Tensor logits) {
@@ -258,7 +254,6 @@ public final class BahdanauSeq2Seq {
    * @param contexts {@code [batch, len, hidden]}, what it read; or null. Modified.
    * @throws IllegalArgumentException as {@link #decode(Tensor, State, Tensor)}, and if weights or
    *     contexts do not fit
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory to compute in
    */
   public void decode(Tensor tokens, State state, Tensor logits, Tensor weights, Tensor contexts) {
@@ -328,7 +323,6 @@ public final class BahdanauSeq2Seq {
    * @return for each source its text
    * @throws IllegalArgumentException as {@link #encode}, if the lengths do not match the batch, bos
    *     is not in the vocabulary, or maxSteps is negative
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory to compute in
    */
   public int[][] predict(Tensor src, ValidLens srcValidLens, int bos, int eos, int maxSteps) {
@@ -353,7 +347,6 @@ public final class BahdanauSeq2Seq {
    * @return the best text
    * @throws IllegalArgumentException as {@link #predict}, if there is not one source, or beamSize
    *     is less than 1
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory to compute in
    */
   public Beam predictBeam(

@@ -35,7 +35,6 @@ public final class DotProductAttention {
    * @param out {@code [batch, lenQ, dimV]}, or with heads. Modified.
    * @throws IllegalArgumentException as {@link Attention#forward(Tensor, Tensor, Tensor, Tensor)},
    *     and if the lengths do not match the batch or the number of queries
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public static void forward(
       Tensor queries, Tensor keys, Tensor values, ValidLens validLens, Tensor out) {
@@ -53,7 +52,6 @@ public final class DotProductAttention {
    * @param weights {@code [batch, lenQ, lenK]}, or with heads; contiguous. Modified.
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, ValidLens,
    *     Tensor)}, and if weights does not fit
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public static void forward(
       Tensor queries, Tensor keys, Tensor values, ValidLens validLens, Tensor out, Tensor weights) {

@@ -66,7 +66,6 @@ public final class Gru {
    * @return the layers
    * @throws IllegalArgumentException if a tensor is missing or unknown, or the shapes do not match
    *     each other
-   * @throws IllegalStateException if an arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for a copy
    */
   public static Gru load(SafeTensors file, String prefix, Arena arena) {
@@ -120,7 +119,6 @@ public final class Gru {
    * @param out the output of the last layer at each step, {@code [batch, len, hidden]}. Modified.
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, or state or
    *     out is read-only or overlaps another tensor
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory to compute in
    */
   public void forward(Tensor x, Tensor state, Tensor out) {

@@ -33,7 +33,6 @@ public final class MaskedSoftmax {
    * @param weights of the same shape, contiguous. Modified.
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, the lengths
    *     do not match the batch or the number of queries, or weights is read-only or overlaps scores
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public static void forward(Tensor scores, ValidLens validLens, Tensor weights) {
     Checks.rank("scores", Objects.requireNonNull(scores, "scores"), 3);

@@ -50,7 +50,6 @@ public final class MultiHeadAttention {
    * @return a layer without rotary positions or mask
    * @throws IllegalArgumentException if a tensor is missing or unknown, or the shapes do not match
    *     each other or the number of heads
-   * @throws IllegalStateException if an arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for a copy
    */
   public static MultiHeadAttention load(
@@ -121,7 +120,6 @@ public final class MultiHeadAttention {
    * @throws IllegalArgumentException if types, sizes, strides or alignment do not fit, the lengths
    *     do not match the batch or the number of queries, or out is read-only or overlaps an input
    *     or a weight
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for queries, keys and values
    */
   public void forward(Tensor queries, Tensor keys, Tensor values, ValidLens validLens, Tensor out) {
@@ -140,7 +138,6 @@ public final class MultiHeadAttention {
    * @param weights {@code [batch, heads, lenQ, lenK]}, contiguous. Modified.
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, ValidLens,
    *     Tensor)}, and if weights does not fit
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for queries, keys and values
    */
   public void forward(

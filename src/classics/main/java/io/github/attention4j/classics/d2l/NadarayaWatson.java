@@ -113,7 +113,6 @@ public final class NadarayaWatson {
    * @param prefix what its name begins with
    * @return the model
    * @throws IllegalArgumentException if w is missing or not one number, or a tensor is unknown
-   * @throws IllegalStateException if the file's arena is closed or confined to another thread
    */
   public static NadarayaWatson load(SafeTensors file, String prefix) {
     try (Arena arena = Arena.ofConfined()) {
@@ -166,7 +165,6 @@ public final class NadarayaWatson {
    * @param out {@code [n]} or {@code [n, dimV]}. Modified.
    * @throws IllegalArgumentException if types, ranks, shapes, strides or alignment do not fit, or
    *     out is read-only or overlaps an input or itself
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for rows of scores
    */
   public void forward(Tensor queries, Tensor keys, Tensor values, Tensor out) {
@@ -184,7 +182,6 @@ public final class NadarayaWatson {
    * @param weights {@code [n, m]}, contiguous. Modified.
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, Tensor)}, and if
    *     weights does not fit
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for rows of scores
    */
   public void forward(Tensor queries, Tensor keys, Tensor values, Tensor out, Tensor weights) {

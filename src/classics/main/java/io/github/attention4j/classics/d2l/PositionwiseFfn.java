@@ -70,7 +70,6 @@ public final class PositionwiseFfn {
    * @return the network
    * @throws IllegalArgumentException if a tensor is missing or unknown, or the shapes do not match
    *     each other
-   * @throws IllegalStateException if an arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for a copy
    */
   public static PositionwiseFfn load(SafeTensors file, String prefix, Arena arena) {
@@ -106,7 +105,6 @@ public final class PositionwiseFfn {
    * @param out {@code [..., dimOut]}, with as many rows. Modified.
    * @throws IllegalArgumentException if types, sizes, strides or alignment do not fit, or out is
    *     read-only or overlaps x or a weight
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for the hidden rows
    */
   public void forward(Tensor x, Tensor out) {

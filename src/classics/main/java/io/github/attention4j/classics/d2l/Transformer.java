@@ -78,7 +78,6 @@ public final class Transformer {
    * @return the model
    * @throws IllegalArgumentException if a tensor is missing or unknown, or the shapes do not match
    *     each other or the number of heads
-   * @throws IllegalStateException if an arena is closed or confined to another thread
    * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public static Transformer load(SafeTensors file, String prefix, long numHeads, Arena arena) {
@@ -181,7 +180,6 @@ public final class Transformer {
    * @param out {@code [batch, lenSrc, dim]}, contiguous. Modified.
    * @throws IllegalArgumentException if types, shapes or strides do not fit, a token is not in the
    *     vocabulary, lenSrc exceeds {@link #MAX_LEN}, or the lengths do not match the batch
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory to compute in
    */
   public void encode(Tensor src, ValidLens srcValidLens, Tensor out) {
@@ -198,7 +196,6 @@ public final class Transformer {
    *     not needed. Modified.
    * @throws IllegalArgumentException as {@link #encode(Tensor, ValidLens, Tensor)}, and if weights
    *     does not fit
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory to compute in
    */
   public void encode(Tensor src, ValidLens srcValidLens, Tensor out, Tensor weights) {
@@ -270,7 +267,6 @@ public final class Transformer {
    * @param capacity the most tokens, from 0 to {@link #MAX_LEN}
    * @return the state before the first token
    * @throws IllegalArgumentException if the tensor does not fit, or capacity is out of range
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public State newState(Arena arena, Tensor encOutputs, ValidLens srcValidLens, int capacity) {
@@ -291,8 +287,7 @@ public final class Transformer {
    * @param logits {@code [batch, len, vocabulary]}, of the token that follows each. Modified.
    * @throws IllegalArgumentException if types, shapes or strides do not fit, or a token is not in
    *     the vocabulary
-   * @throws IllegalStateException if the state has no room, or a tensor's arena is closed or
-   *     confined to another thread; then nothing has been read
+   * @throws IllegalStateException if the state has no room; then nothing has been read
    * @throws OutOfMemoryError if there is no memory to compute in
    */
   public void decode(Tensor tokens, State state, Tensor logits) {
@@ -341,7 +336,6 @@ public final class Transformer {
    * @return for each source its text
    * @throws IllegalArgumentException as {@link #encode(Tensor, ValidLens, Tensor)}, if bos is not
    *     in the vocabulary, or maxSteps is out of range
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory to compute in
    */
   public int[][] predict(Tensor src, ValidLens srcValidLens, int bos, int eos, int maxSteps) {
@@ -369,7 +363,6 @@ public final class Transformer {
    * @return the best text
    * @throws IllegalArgumentException as {@link #predict}, if there is not one source, or beamSize
    *     is less than 1
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory to compute in
    */
   public Beam predictBeam(

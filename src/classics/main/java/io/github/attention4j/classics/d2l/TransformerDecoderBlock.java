@@ -89,7 +89,6 @@ public final class TransformerDecoderBlock {
    * @return the block
    * @throws IllegalArgumentException if a tensor is missing or unknown, or the shapes do not match
    *     each other or the number of heads
-   * @throws IllegalStateException if an arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for a copy
    */
   public static TransformerDecoderBlock load(
@@ -118,7 +117,6 @@ public final class TransformerDecoderBlock {
    * @return the state before the first position
    * @throws IllegalArgumentException if type, rank, sizes, strides or alignment do not fit, or
    *     capacity is negative
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public State newState(Arena arena, Tensor encOutputs, ValidLens encValidLens, long capacity) {
@@ -169,8 +167,7 @@ public final class TransformerDecoderBlock {
    * @param out of the same shape. Modified.
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, or out is
    *     read-only or overlaps x or a weight
-   * @throws IllegalStateException if the state has no room, or a tensor's arena is closed or
-   *     confined to another thread
+   * @throws IllegalStateException if the state has no room
    * @throws OutOfMemoryError if there is no memory to compute in
    */
   public void forward(Tensor x, State state, Tensor out) {
@@ -189,8 +186,7 @@ public final class TransformerDecoderBlock {
    * @param crossWeights {@code [batch, heads, len, lenEnc]}, contiguous; or null. Modified.
    * @throws IllegalArgumentException as {@link #forward(Tensor, State, Tensor)}, and if weights do
    *     not fit
-   * @throws IllegalStateException if the state has no room, or a tensor's arena is closed or
-   *     confined to another thread
+   * @throws IllegalStateException if the state has no room
    * @throws OutOfMemoryError if there is no memory to compute in
    */
   public void forward(Tensor x, State state, Tensor out, Tensor selfWeights, Tensor crossWeights) {

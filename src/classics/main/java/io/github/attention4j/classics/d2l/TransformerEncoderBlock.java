@@ -64,7 +64,6 @@ public final class TransformerEncoderBlock {
    * @return the block
    * @throws IllegalArgumentException if a tensor is missing or unknown, or the shapes do not match
    *     each other or the number of heads
-   * @throws IllegalStateException if an arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for a copy
    */
   public static TransformerEncoderBlock load(
@@ -88,7 +87,6 @@ public final class TransformerEncoderBlock {
    * @param out of the same shape. Modified.
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, the lengths
    *     do not match the batch, or out is read-only or overlaps x or a weight
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory to compute in
    */
   public void forward(Tensor x, ValidLens validLens, Tensor out) {
@@ -104,7 +102,6 @@ public final class TransformerEncoderBlock {
    * @param weights {@code [batch, heads, len, len]}, contiguous. Modified.
    * @throws IllegalArgumentException as {@link #forward(Tensor, ValidLens, Tensor)}, and if weights
    *     does not fit
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory to compute in
    */
   public void forward(Tensor x, ValidLens validLens, Tensor out, Tensor weights) {

@@ -93,7 +93,6 @@ public final class PositionalEncoding {
    * @param out of the same shape; may be x. Modified.
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, len is more
    *     than maxLen, or out is read-only or overlaps x without being the same view
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public void forward(Tensor x, Tensor out) {
     forward(x, 1, 0, out);
@@ -109,7 +108,6 @@ public final class PositionalEncoding {
    * @param out of the same shape; may be x. Modified.
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor)}, or if scale is infinite
    *     or NaN, or start negative
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public void forward(Tensor x, double scale, long start, Tensor out) {
     Checks.rank("x", Objects.requireNonNull(x, "x"), 3);

@@ -71,7 +71,6 @@ public final class ResidualAttention {
    * @return the layer
    * @throws IllegalArgumentException if a tensor is missing or unknown, or the shapes do not match
    *     each other or the number of heads
-   * @throws IllegalStateException if an arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for a copy
    */
   public static ResidualAttention load(
@@ -103,7 +102,6 @@ public final class ResidualAttention {
    * @param out {@code [batch, lenQ, dimModel]}. Modified.
    * @throws IllegalArgumentException if types, ranks, shapes, strides or alignment do not fit, or
    *     out is read-only or overlaps an input or a weight
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for queries, keys and values
    */
   public void forward(Tensor query, Tensor key, Tensor value, Tensor out) {
@@ -123,7 +121,6 @@ public final class ResidualAttention {
    *     lenK]}; its outputs are modified
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, Tensor)}, and if
    *     the mask or an extra does not fit
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for queries, keys, values and the mask
    */
   public void forward(

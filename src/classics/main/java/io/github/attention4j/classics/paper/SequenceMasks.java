@@ -37,7 +37,6 @@ public final class SequenceMasks {
    *     modified.
    * @return {@link DType#BOOL} {@code [batch, lenQ, lenK]}, true = masked
    * @throws IllegalArgumentException if types, ranks or batches do not fit
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public static Tensor padMask(Arena arena, Tensor seqK, Tensor seqQ) {
@@ -67,7 +66,6 @@ public final class SequenceMasks {
    *     modified.
    * @return {@link DType#BOOL} {@code [batch, len, len]}, true = masked
    * @throws IllegalArgumentException if the type is not I32 or the rank not 2
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public static Tensor sequenceMask(Arena arena, Tensor seq) {
@@ -90,7 +88,6 @@ public final class SequenceMasks {
    * @param b of the same shape. Not modified.
    * @return the union, of the same shape
    * @throws IllegalArgumentException if the types are not BOOL, or the shapes differ
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public static Tensor either(Arena arena, Tensor a, Tensor b) {
@@ -117,7 +114,6 @@ public final class SequenceMasks {
    *     Copied.
    * @return the mask that hides what is true
    * @throws IllegalArgumentException if the type is not BOOL, or the rank more than 4
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public static Mask hiding(Arena arena, Tensor masked) {

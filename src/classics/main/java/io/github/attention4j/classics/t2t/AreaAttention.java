@@ -306,7 +306,6 @@ public final class AreaAttention {
    * @throws IllegalArgumentException if types, ranks, shapes, strides or alignment do not fit, the
    *     length is not a multiple of the memory's height, or out is read-only or overlaps an input
    *     or itself
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for the areas
    */
   public void forward(Tensor q, Tensor k, Tensor v, Tensor out) {
@@ -326,7 +325,6 @@ public final class AreaAttention {
    * @param extras logsumexp, weights and scores over areas, dropout; its outputs are modified
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Tensor, Tensor)}, and if
    *     bias, noise or an extra does not fit
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for the areas
    */
   public void forward(
@@ -379,7 +377,6 @@ public final class AreaAttention {
    * @param extras logsumexp, weights and scores over areas, dropout; its outputs are modified
    * @throws IllegalArgumentException as {@link Attention#forward(Tensor, Tensor, Tensor, Tensor,
    *     Extras)}, and if bias does not match the number of areas
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for the bias of the areas
    */
   public void forwardAreas(
@@ -473,7 +470,6 @@ public final class AreaAttention {
    * @param areaValues {@code [batch, heads, areas, dimV]}; equally spaced rows. Modified.
    * @throws IllegalArgumentException if types, ranks, shapes, strides or alignment do not fit, the
    *     length is not a multiple of the memory's height, or areaValues is read-only or overlaps v
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public void areaValues(Tensor v, Tensor areaValues) {
     checkMemory("v", v);
@@ -494,7 +490,6 @@ public final class AreaAttention {
    * @throws IllegalArgumentException if types, ranks, shapes, strides or alignment do not fit, the
    *     length is not a multiple of the memory's height, given noise has another shape, or areaKeys
    *     is read-only or overlaps k, the noise or a weight
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for features and noise
    */
   public void areaKeys(Tensor k, AreaNoise noise, Tensor areaKeys) {
@@ -743,7 +738,6 @@ public final class AreaAttention {
      * @param dense2 the second, from dim to dim
      * @return this builder
      * @throws IllegalArgumentException if types, ranks or alignment do not fit
-     * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
      */
     public Builder weights(
         Tensor heightEmbedding, Tensor widthEmbedding, Linear dense1, Linear dense2) {
@@ -772,7 +766,6 @@ public final class AreaAttention {
      * @return this builder
      * @throws IllegalArgumentException if a tensor is missing or unknown, or ranks or shapes do not
      *     match
-     * @throws IllegalStateException if an arena is closed or confined to another thread
      * @throws OutOfMemoryError if there is no memory for a copy
      */
     public Builder weights(SafeTensors file, String prefix, Arena arena) {

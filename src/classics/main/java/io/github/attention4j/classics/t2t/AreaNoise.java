@@ -49,7 +49,6 @@ public final class AreaNoise {
    *     contiguous. Kept, not modified.
    * @return this noise
    * @throws IllegalArgumentException if type, rank, strides or alignment do not fit
-   * @throws IllegalStateException if the tensor's arena is closed or confined to another thread
    */
   public static AreaNoise of(Tensor noise) {
     Checks.rank("noise", Objects.requireNonNull(noise, "noise"), 3);
@@ -75,7 +74,6 @@ public final class AreaNoise {
    * @param noise {@code [batch, heads, areas, dim]}, contiguous. Modified.
    * @throws IllegalArgumentException if type, rank, strides or alignment do not fit, or noise is
    *     read-only
-   * @throws IllegalStateException if the tensor's arena is closed or confined to another thread
    */
   public static void draw(long seed, Tensor noise) {
     Checks.rank("noise", Objects.requireNonNull(noise, "noise"), 4);

@@ -158,7 +158,6 @@ public record Areas(long memoryHeight, long maxHeight, long maxWidth) {
    * @return {@link DType#BOOL} {@code [batch, areas]}
    * @throws IllegalArgumentException if type or rank does not fit, or the length is negative or not
    *     a multiple of memoryHeight
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public Tensor lengthsMask(Arena arena, Tensor lengths, long length) {
@@ -214,7 +213,6 @@ public record Areas(long memoryHeight, long maxHeight, long maxWidth) {
    *     modified.
    * @param mean {@code [batch, heads, areas, dim]} or {@code [batch, areas, dim]}. Modified.
    * @throws IllegalArgumentException as {@link #features(Tensor, Tensor, Tensor, Tensor, Tensor)}
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public void mean(Tensor features, Tensor mean) {
     features(features, Objects.requireNonNull(mean, "mean"), null, null, null);
@@ -227,7 +225,6 @@ public record Areas(long memoryHeight, long maxHeight, long maxWidth) {
    *     modified.
    * @param deviation {@code [batch, heads, areas, dim]} or {@code [batch, areas, dim]}. Modified.
    * @throws IllegalArgumentException as {@link #features(Tensor, Tensor, Tensor, Tensor, Tensor)}
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public void deviation(Tensor features, Tensor deviation) {
     features(features, null, Objects.requireNonNull(deviation, "deviation"), null, null);
@@ -240,7 +237,6 @@ public record Areas(long memoryHeight, long maxHeight, long maxWidth) {
    *     modified.
    * @param sum {@code [batch, heads, areas, dim]} or {@code [batch, areas, dim]}. Modified.
    * @throws IllegalArgumentException as {@link #features(Tensor, Tensor, Tensor, Tensor, Tensor)}
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public void sum(Tensor features, Tensor sum) {
     features(features, null, null, Objects.requireNonNull(sum, "sum"), null);
@@ -254,7 +250,6 @@ public record Areas(long memoryHeight, long maxHeight, long maxWidth) {
    *     modified.
    * @param max {@code [batch, heads, areas, dim]} or {@code [batch, areas, dim]}. Modified.
    * @throws IllegalArgumentException as {@link #features(Tensor, Tensor, Tensor, Tensor, Tensor)}
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public void max(Tensor features, Tensor max) {
     features(features, null, null, null, Objects.requireNonNull(max, "max"));
@@ -273,7 +268,6 @@ public record Areas(long memoryHeight, long maxHeight, long maxWidth) {
    * @throws IllegalArgumentException if types, ranks, shapes, strides or alignment do not fit, the
    *     length is not a multiple of memoryHeight, or an output is read-only or overlaps the
    *     features or another output
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public void features(Tensor features, Tensor mean, Tensor deviation, Tensor sum, Tensor max) {
     features(features, DEFAULT_EPSILON, mean, deviation, sum, max);
@@ -292,7 +286,6 @@ public record Areas(long memoryHeight, long maxHeight, long maxWidth) {
    * @param max the largest element, or null. Modified.
    * @throws IllegalArgumentException as {@link #features(Tensor, Tensor, Tensor, Tensor, Tensor)},
    *     and if epsilon is negative or not finite
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public void features(
       Tensor features, double epsilon, Tensor mean, Tensor deviation, Tensor sum, Tensor max) {

@@ -118,7 +118,6 @@ public final class AttentionBias {
    *     padding, else 0. Not modified.
    * @return {@link DType#F32} {@code [batch, 1, 1, lenK]}
    * @throws IllegalArgumentException if the type is not F32 or the rank not 2
-   * @throws IllegalStateException if the tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public static Tensor ignorePadding(Arena arena, Tensor padding) {
@@ -140,7 +139,6 @@ public final class AttentionBias {
    * @return {@link DType#F32} {@code [batch, lenK]}
    * @throws IllegalArgumentException if the type is not F32, the rank not 4, or one of the two
    *     dimensions in the middle not 1
-   * @throws IllegalStateException if the tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public static Tensor toPadding(Arena arena, Tensor bias) {
@@ -163,7 +161,6 @@ public final class AttentionBias {
    * @param emb {@link DType#F32} {@code [..., depth]}, of rank 2 or more. Not modified.
    * @return {@link DType#F32} {@code [...]}
    * @throws IllegalArgumentException if the type is not F32 or the rank less than 2
-   * @throws IllegalStateException if the tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public static Tensor embeddingToPadding(Arena arena, Tensor emb) {
@@ -191,7 +188,6 @@ public final class AttentionBias {
    * @param padding {@link DType#F32} {@code [..., length]}, of rank 2 or more. Not modified.
    * @return {@link DType#I32} {@code [...]}
    * @throws IllegalArgumentException if the type is not F32 or the rank less than 2
-   * @throws IllegalStateException if the tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public static Tensor paddingToLength(Arena arena, Tensor padding) {
@@ -225,7 +221,6 @@ public final class AttentionBias {
    *     Not modified.
    * @return {@link DType#F32} {@code [batch, 1, lenQ, lenK]}
    * @throws IllegalArgumentException if types, ranks or batches do not fit
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public static Tensor sameSegment(Arena arena, Tensor querySegmentId, Tensor memorySegmentId) {
@@ -282,7 +277,6 @@ public final class AttentionBias {
    *     input and target, and at padding after them. Not modified.
    * @return {@link DType#F32} {@code [batch, 1, length, length]}
    * @throws IllegalArgumentException if the type is not F32 or the rank not 2
-   * @throws IllegalStateException if the tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public static Tensor prependInputsFullAttention(Arena arena, Tensor padding) {
@@ -308,7 +302,6 @@ public final class AttentionBias {
    *     input and target, and at padding after them; read now. Not modified.
    * @return the mask
    * @throws IllegalArgumentException if the type is not F32 or the rank not 2
-   * @throws IllegalStateException if the tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public static Mask prependInputsFullAttentionMask(Arena arena, Tensor padding) {
@@ -350,7 +343,6 @@ public final class AttentionBias {
    *     batch_coordinates_k}; in self-attention the same. Not modified.
    * @return {@link DType#F32} {@code [lenQ, lenK]}
    * @throws IllegalArgumentException if types or shapes do not fit
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public static Tensor batchCoordinates(Arena arena, Tensor queries, Tensor keys) {
@@ -388,7 +380,6 @@ public final class AttentionBias {
    *     batch_coordinates_k}; in self-attention the same. Not modified.
    * @return {@link DType#F32} {@code [lenQ, lenK]}
    * @throws IllegalArgumentException if types or shapes do not fit
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public static Tensor future(Arena arena, Tensor queries, Tensor keys) {

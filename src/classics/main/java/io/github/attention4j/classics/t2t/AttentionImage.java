@@ -69,7 +69,6 @@ public final class AttentionImage {
    * @return the picture, {@code lenQ} high and {@code lenK} wide
    * @throws IllegalArgumentException if the type is not F32, the rank not 4, the picture would be
    *     empty, or too large for an array
-   * @throws IllegalStateException if the tensor's arena is closed or confined to another thread
    */
   public static AttentionImage summary(Tensor weights) {
     return summary(weights, new int[0]);
@@ -88,7 +87,6 @@ public final class AttentionImage {
    *     memoryCols · memoryChannels} wide
    * @throws IllegalArgumentException if the type is not F32, the rank not 4, the shapes do not fit,
    *     the picture would be empty, or too large for an array
-   * @throws IllegalStateException if the tensor's arena is closed or confined to another thread
    */
   public static AttentionImage summary(Tensor weights, int... imageShapes) {
     Checks.rank("weights", Objects.requireNonNull(weights, "weights"), 4);
@@ -135,7 +133,6 @@ public final class AttentionImage {
    * @return the picture, {@code lenQ} high and {@code lenK} wide
    * @throws IllegalArgumentException if the type is not F32, the rank not 2, the picture would be
    *     empty, or too large for an array
-   * @throws IllegalStateException if the tensor's arena is closed or confined to another thread
    */
   public static AttentionImage heatMap(Tensor weights) {
     Checks.rank("weights", Objects.requireNonNull(weights, "weights"), 2);

@@ -55,7 +55,6 @@ public final class Conv1d {
    * @return the convolution
    * @throws IllegalArgumentException if types, ranks, sizes, strides or alignment do not fit, a
    *     size is 0, or the width is even under padding LEFT
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public static Conv1d of(Tensor kernel, Tensor bias, Padding padding) {
     Checks.rank("kernel", Objects.requireNonNull(kernel, "kernel"), 3);
@@ -151,7 +150,6 @@ public final class Conv1d {
    * @param out {@code [batch, lengthOut, dimOut]}, likewise. Modified.
    * @throws IllegalArgumentException if types, sizes, strides or alignment do not fit, or out is
    *     read-only or overlaps x, the kernel or the bias
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public void forward(Tensor x, Tensor out) {
     Checks.rank("x", Objects.requireNonNull(x, "x"), 3);

@@ -129,7 +129,6 @@ public final class LocalMasks {
    * @return the mask, for this batch and length
    * @throws IllegalArgumentException if k's type, rank or alignment does not fit, its length does
    *     not fit an int, filterWidth is negative, or blockLength less than 1
-   * @throws IllegalStateException if k's arena is closed or confined to another thread
    */
   public static Mask localUnmasked(Tensor k, int blockLength, int filterWidth) {
     checkKeys(k);
@@ -186,7 +185,6 @@ public final class LocalMasks {
    * @return the mask, for this batch and length
    * @throws IllegalArgumentException if k's type, rank or alignment does not fit, its length does
    *     not fit an int, a block size is less than 1, or another number negative
-   * @throws IllegalStateException if k's arena is closed or confined to another thread
    */
   public static Mask maskedDilated1d(
       Tensor k, int queryBlockSize, int memoryBlockSize, int gapSize, int numMemoryBlocks) {
@@ -238,7 +236,6 @@ public final class LocalMasks {
    * @return the mask, for this batch and length
    * @throws IllegalArgumentException if k's type, rank or alignment does not fit, its length does
    *     not fit an int, a block size is less than 1, or another number negative
-   * @throws IllegalStateException if k's arena is closed or confined to another thread
    */
   public static Mask unmaskedDilated1d(
       Tensor k, int queryBlockSize, int memoryBlockSize, int gapSize, int numMemoryBlocks) {

@@ -171,7 +171,6 @@ public final class RecentTokensMemory implements RecurrentMemory {
    * @return what attention reads; {@link Chunk#postAttention} throws {@link IllegalStateException}
    *     if the memory has changed since, for example because the chunk has already been remembered
    * @throws IllegalArgumentException if types, shapes or alignment do not fit
-   * @throws IllegalStateException if an arena is closed or confined to another thread
    * @throws OutOfMemoryError if the memory cannot be allocated
    */
   @Override

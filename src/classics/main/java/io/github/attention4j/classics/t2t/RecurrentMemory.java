@@ -22,7 +22,6 @@ public interface RecurrentMemory {
    *     len]}; null if the memory does not need it. Not modified.
    * @return the chunk as attention should see it
    * @throws IllegalArgumentException if the chunk does not fit the memory
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if the memory cannot be allocated
    */
   Chunk preAttention(Arena arena, int[] chunkNumber, Tensor queryAntecedent, Tensor bias);
@@ -50,7 +49,6 @@ public interface RecurrentMemory {
      * @param x the layer's result {@code [batch, len, channels]}. Modified by memories that mix
      *     what they know into it.
      * @throws IllegalArgumentException if the result does not fit the memory
-     * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
      */
     void postAttention(Tensor x);
   }

@@ -263,7 +263,6 @@ public final class Tensor2TensorAttention {
    * @param out {@code [batch, lengthOut, outputDepth]}. Modified.
    * @throws IllegalArgumentException if types, sizes, strides or alignment do not fit, or out is
    *     read-only or overlaps an input or a weight
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for queries, keys and values
    */
   public void forward(Tensor queryAntecedent, Tensor out) {
@@ -284,7 +283,6 @@ public final class Tensor2TensorAttention {
    * @throws IllegalArgumentException if types, sizes, strides or alignment do not fit, the bias
    *     does not fit, queries and keys differ in number for a type that is self-attention, or out
    *     is read-only or overlaps an input or a weight
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for queries, keys and values
    */
   public void forward(Tensor queryAntecedent, Tensor memoryAntecedent, Mask bias, Tensor out) {
@@ -302,7 +300,6 @@ public final class Tensor2TensorAttention {
    *     modified. Functions supplied by the caller support none.
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Mask, Tensor)}, and if an
    *     extra does not fit
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for queries, keys and values
    */
   public void forward(
@@ -322,7 +319,6 @@ public final class Tensor2TensorAttention {
    *     #drawn}
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Mask, Tensor, Extras)}, and
    *     if the noise does not fit
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for queries, keys and values
    */
   public void forward(
@@ -427,8 +423,7 @@ public final class Tensor2TensorAttention {
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Mask, Tensor, Extras)}, if
    *     the type is neither {@code dot_product} nor {@code dot_product_relative}, the bias is null,
    *     or the cache's shape is another
-   * @throws IllegalStateException if the cache has no room, or a tensor's arena is closed or
-   *     confined to another thread
+   * @throws IllegalStateException if the cache has no room
    * @throws OutOfMemoryError if there is no memory for queries, keys and values
    */
   public void forwardCached(
@@ -459,7 +454,6 @@ public final class Tensor2TensorAttention {
    * @throws IllegalArgumentException as {@link #forwardCached(Tensor, KvCache, Mask, Tensor,
    *     Extras)}, and if the query is not one position, the step lies outside the cache, or not all
    *     of the cache is in use
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for queries, keys and values
    */
   public void forwardCached(
@@ -541,7 +535,6 @@ public final class Tensor2TensorAttention {
    * @param memoryAntecedent {@code [batch, lenM, channelsM]}. Not modified.
    * @return its keys and values, a full cache
    * @throws IllegalArgumentException if type, rank, sizes, strides or alignment do not fit
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public KvCache readMemory(Arena arena, Tensor memoryAntecedent) {
@@ -570,7 +563,6 @@ public final class Tensor2TensorAttention {
    * @param extras weights, scores, dropout; its outputs are modified
    * @throws IllegalArgumentException as {@link #forwardCached(Tensor, KvCache, Mask, Tensor,
    *     Extras)}
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for queries
    */
   public void forwardMemory(
@@ -601,7 +593,6 @@ public final class Tensor2TensorAttention {
    *     scores, dropout; its outputs are modified
    * @throws IllegalArgumentException as {@link #forward(Tensor, Tensor, Mask, Tensor, Extras)}, and
    *     if the layer has vars3d or the chunk does not fit the memory
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for the chunk, queries, keys and values
    */
   public void forwardChunk(

@@ -586,8 +586,7 @@ public final class Tensor2TensorAttentionBuilder {
    *     "body/decoder/layer_0/self_attention/multihead_attention/"}
    * @param arena for transposed kernels, and copies of tensors that are not F32 or are misaligned
    * @return an immutable layer
-   * @throws IllegalStateException if numHeads has not been set, or an arena is closed or confined
-   *     to another thread
+   * @throws IllegalStateException if numHeads has not been set
    * @throws IllegalArgumentException if a tensor is missing or unknown, or as {@link #build}
    * @throws OutOfMemoryError if there is no memory for a copy
    */

@@ -104,7 +104,6 @@ public final class TimingSignal {
    * @param out of the same shape; may be x. Modified.
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, or out is
    *     read-only or overlaps x without being the same view
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public void add1d(Tensor x, int startIndex, Tensor out) {
     check(x, 3, out);
@@ -123,7 +122,6 @@ public final class TimingSignal {
    * @param out of the same shape as x; may be x. Modified.
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, or out is
    *     read-only or overlaps x without being the same view
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public void add1dGivenPosition(Tensor x, Tensor position, Tensor out) {
     Objects.requireNonNull(position, "position");
@@ -143,7 +141,6 @@ public final class TimingSignal {
    * @param out of the same shape as x; may be x. Modified.
    * @throws IllegalArgumentException if there are no positions, types, shapes, strides or alignment
    *     do not fit, or out is read-only or overlaps x without being the same view
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public void addGivenPositions(Tensor x, List<Tensor> positions, Tensor out) {
     check(x, 3, out);
@@ -186,7 +183,6 @@ public final class TimingSignal {
    * @param out of the same shape; may be x. Modified.
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, or out is
    *     read-only or overlaps x without being the same view
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public void addNd(Tensor x, Tensor out) {
     if (Objects.requireNonNull(x, "x").rank() < 3) {
@@ -242,7 +238,6 @@ public final class TimingSignal {
    * @param out of the same shape; may be x. Modified.
    * @throws IllegalArgumentException if there is no such layer, types, shapes, strides or alignment
    *     do not fit, or out is read-only or overlaps x without being the same view
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public void addLayer(Tensor x, int layer, int numLayers, Tensor out) {
     Checks.inRange("layer", layer, 0, numLayers - 1L);
@@ -265,7 +260,6 @@ public final class TimingSignal {
    * @param out of the same shape as x; may be x. Modified.
    * @throws IllegalArgumentException if there is no such layer, types, shapes, strides or alignment
    *     do not fit, or out is read-only or overlaps x without being the same view
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public static void addLayerLearned(Tensor x, Tensor layerEmbedding, int layer, Tensor out) {
     check(x, 3, out);

@@ -108,7 +108,6 @@ public final class TransformerMemory {
    * @return the layer
    * @throws IllegalArgumentException if a tensor is missing or unknown, the shapes do not match
    *     each other, or the factor is not a finite float
-   * @throws IllegalStateException if an arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for the weights
    */
   public static TransformerMemory load(
@@ -229,7 +228,6 @@ public final class TransformerMemory {
      * @param bias returned unchanged; may be null. Not modified.
      * @return what was read; its {@link Read#postAttention} writes the chunk
      * @throws IllegalArgumentException if types, shapes or alignment do not fit
-     * @throws IllegalStateException if an arena is closed or confined to another thread
      * @throws OutOfMemoryError if the memory cannot be allocated
      */
     @Override
@@ -272,7 +270,6 @@ public final class TransformerMemory {
    * @param segmentNumbers the segment of each sequence. Copied.
    * @return the state
    * @throws IllegalArgumentException if types, shapes or alignment do not fit, or batch is 0
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public State newState(Arena arena, Tensor memVals, Tensor meanLogits, int[] segmentNumbers) {
@@ -333,7 +330,7 @@ public final class TransformerMemory {
      * @throws IllegalArgumentException if type, shape, strides or alignment do not fit, or x is
      *     read-only or overlaps a weight
      * @throws IllegalStateException if the state has been read again since, or this reading has
-     *     been written already; or if an arena is closed or confined to another thread
+     *     been written already
      * @throws OutOfMemoryError if there is no memory to compute in
      */
     @Override

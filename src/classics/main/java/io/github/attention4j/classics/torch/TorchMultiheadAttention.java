@@ -45,7 +45,6 @@ public final class TorchMultiheadAttention {
    * @throws IllegalArgumentException if a tensor is missing or unknown, the shapes do not match
    *     each other or the number of heads, or there are {@code bias_k} and {@code bias_v}, which
    *     are not supported
-   * @throws IllegalStateException if an arena is closed or confined to another thread
    * @throws OutOfMemoryError if there is no memory for a copy
    */
   public static MultiHeadAttention load(
@@ -104,7 +103,6 @@ public final class TorchMultiheadAttention {
    * @return the mask, {@link Mask#none} if both are null. Booleans are read now; a mask of floats
    *     is read at each call, unless both are floats, whose sum is taken now.
    * @throws IllegalArgumentException if types, ranks or sizes do not fit
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public static Mask mask(Tensor keyPaddingMask, Tensor attnMask, long heads, Arena arena) {
@@ -197,7 +195,6 @@ public final class TorchMultiheadAttention {
    * @param average {@code [batch, lenQ, lenK]}, likewise. Modified.
    * @throws IllegalArgumentException if types, shapes, strides or alignment do not fit, heads is 0,
    *     or average is read-only or overlaps weights
-   * @throws IllegalStateException if a tensor's arena is closed or confined to another thread
    */
   public static void averageHeads(Tensor weights, Tensor average) {
     Checks.rank("weights", Objects.requireNonNull(weights, "weights"), 4);

@@ -1,5 +1,7 @@
 /**
  * PyTorch's {@code nn.MultiheadAttention}: its weights, masks and averaged weights, for {@link
  * io.github.attention4j.layer.MultiHeadAttention}.
+ *
+ * <p>The general rules of {@link io.github.attention4j.layer} also hold here.
  */
 package io.github.attention4j.classics.torch;
