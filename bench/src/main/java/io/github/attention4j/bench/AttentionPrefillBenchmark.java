@@ -20,7 +20,7 @@ import org.openjdk.jmh.annotations.Warmup;
  * plain Java? P2 is a page of text under a causal mask, P11 a batch of short sentences.
  *
  * <p>Expected: at least 15 times as fast as plain Java, and ahead of the Vector API by the price of
- * what it has to do besides: packing keys, masks, a softmax whose constants are reloaded.
+ * what it has to do in addition: packing keys, masks, a softmax whose constants are reloaded.
  *
  * <p>Run: {@code bench/run jmh AttentionPrefillBenchmark}. Every contender is checked against
  * float64 before it is timed.

@@ -66,7 +66,7 @@ final class BarChart {
     }
   }
 
-  /** What exceeds the axis ends at its end: the figure beside it says how much it is. */
+  /** A bar that exceeds the axis ends there; the figure beside it says how much it is. */
   private static void bars(Svg svg, Group group, int top) {
     for (int s = 0; s < group.shares.length; s++) {
       double share = group.shares[s];

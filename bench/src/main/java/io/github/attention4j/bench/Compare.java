@@ -37,7 +37,7 @@ final class Compare {
   static final String ALL_HEADS = "plain attention, all heads";
   static final String TWO_CALLS = "two calls and a subtraction";
 
-  /** Plain Java above this would last longer than all the rest together. */
+  /** Above this, plain Java would take longer than all the rest together. */
   private static final double MOST_PLAIN_FLOPS_PER_THREAD = 2e10;
 
   private final double seconds;
@@ -87,9 +87,9 @@ final class Compare {
   }
 
   /**
-   * Lets the compiler see every path of the Java contenders before the first figure, and Java's way
-   * into the library: of the few calls of a long shape all would be interpreted, each from code
-   * that the one before it has pushed out of the caches (D4: 2 % of the time).
+   * Lets the JIT compiler see every path of the Java contenders, and of the library's Java code,
+   * before the first figure. Otherwise the few calls of a long shape would all be interpreted, with
+   * code that the call before has pushed out of the caches (D4: 2 % of the time).
    */
   private static void warmUp(int threads) {
     Shape smallest = new Shape("warm", 1, 1, 1, 1, 1, 1, 8, 8, false, "");
@@ -155,9 +155,9 @@ final class Compare {
   }
 
   /**
-   * Lets attention4j start its threads while the caller may still run anywhere: they inherit where
-   * they may run. Afterwards the caller stays on one core, for the sake of all: being pinned for
-   * some turns only, it would move between them, away from where a sleeping team expects it.
+   * Lets attention4j start its threads while the caller may still run anywhere, because they
+   * inherit where they may run. Afterwards the caller stays on one core for all contenders: if it
+   * were pinned for some turns only, it would move away from where a sleeping team expects it.
    */
   private static void startTeam(int threads) {
     Shape shape = Shape.named("prefill", "P1");
@@ -347,7 +347,7 @@ final class Compare {
     }
   }
 
-  /** Doubles each size of a shape in turn: the time of everybody must double. */
+  /** Doubles each size of a shape in turn: every contender's time must double. */
   private void doublings(Team team) {
     Shape base = new Shape("base", 2, 4, 4, 4, 384, 384, 64, 64, false, "");
     Experiment.Result before = times(base, team);
@@ -379,7 +379,7 @@ final class Compare {
     }
   }
 
-  /** What a call costs besides its arithmetic. */
+  /** What a call costs apart from its arithmetic. */
   private void calls(int threads) {
     A4j.threads(threads);
     for (int[] sizes : new int[][] {{1, 1, 8}, {16, 16, 64}}) {

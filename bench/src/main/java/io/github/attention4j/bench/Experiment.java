@@ -12,7 +12,7 @@ import java.util.stream.IntStream;
 /**
  * Contenders and limits, taking turns.
  *
- * <p>A clock that drifts or a neighbour that comes and goes hits all who run in the same round
+ * <p>A clock that drifts or a neighbour that comes and goes affects all that run in the same round
  * alike. So each round measures each entry once, in an order that rotates, and ratios are taken
  * within a round; what is reported is a median over rounds.
  */
@@ -20,12 +20,12 @@ final class Experiment {
   /** A batch of calls lasts at least this long, so that the clock's grain does not count. */
   private static final double BATCH_NANOS = 5e6;
 
-  /** What does not count before a batch: threads wake up, caches get back what they can hold. */
+  /** Calls before a batch that do not count: they wake threads and fill the caches. */
   private static final double WARM_NANOS = 1e7;
 
   /**
-   * Who needs longer than this for a call, or many times as long as the first and not just moments,
-   * takes part in {@link #SLOW_ROUNDS} rounds only: it would leave the others a few rounds as well.
+   * An entry that takes longer than this for a call, or many times as long as the first and more
+   * than moments, only takes part in {@link #SLOW_ROUNDS} rounds, to leave the others enough.
    */
   private static final double SLOW_NANOS = 4e8;
 
@@ -38,21 +38,21 @@ final class Experiment {
 
   private final List<Entry> entries = new ArrayList<>();
 
-  /** One that takes part: {@code batch} measures a number of calls and returns a figure a call. */
+  /** A participant: {@code batch} measures a number of calls and returns a figure per call. */
   private record Entry(String name, Batch batch) {}
 
   private interface Batch {
     double measure(int calls);
   }
 
-  /** Figures of one entry, one a round; NaN if it skipped the round. */
+  /** Figures of one entry, one per round; NaN if it skipped the round. */
   record Figures(double[] perRound) {
     double median() {
       return medianOf(perRound);
     }
   }
 
-  /** What came out: for each entry its figure in every round. */
+  /** The results: for each entry its figure in every round. */
   record Result(int rounds, Map<String, Figures> figures) {
     boolean has(String name) {
       return figures.containsKey(name);
@@ -62,7 +62,7 @@ final class Experiment {
       return figures.get(name).median();
     }
 
-    /** The median over rounds of what the function makes of the two figures of one round. */
+    /** The median over rounds of a function of both figures of a round. */
     double paired(String a, String b, java.util.function.DoubleBinaryOperator function) {
       double[] first = figures.get(a).perRound();
       double[] second = figures.get(b).perRound();
@@ -78,7 +78,7 @@ final class Experiment {
       return paired(a, b, (x, y) -> x / y);
     }
 
-    /** What a quarter, and what three quarters of the rounds of both do not exceed: a / b. */
+    /** The quartiles of a / b over the rounds of both. */
     double[] quartiles(String a, String b) {
       double[] first = figures.get(a).perRound();
       double[] second = figures.get(b).perRound();
@@ -114,7 +114,7 @@ final class Experiment {
     return this;
   }
 
-  /** Runs rounds for about so many seconds. */
+  /** Runs rounds for about this many seconds. */
   Result run(double seconds) {
     int[] calls = new int[entries.size()];
     boolean[] slow = new boolean[entries.size()];
@@ -151,7 +151,7 @@ final class Experiment {
     return new Result(rounds, Collections.unmodifiableMap(result));
   }
 
-  /** At least one call, as many as have time. */
+  /** As many calls as there is time for, at least one. */
   private static void warm(Batch batch) {
     long start = System.nanoTime();
     do {

@@ -19,7 +19,7 @@ record Goal(String text, String wanted, String got, boolean met) {
     String wanted = "%.2f x".formatted(least);
     String got = Report.times(ratio);
     boolean met = ratio >= least;
-    // 1.05 that is missed would read like 1.05 that is met.
+    // Otherwise a missed 1.05 would read like a met one.
     return new Goal(
         text, ">= " + wanted, !met && got.equals(wanted) ? "%.3f x".formatted(ratio) : got, met);
   }

@@ -8,9 +8,9 @@ import java.util.List;
 /**
  * Question: how do time and memory grow with each size of a problem?
  *
- * <p>Expected: time with the work alone, once there is enough of it to fill the machine, so that a
- * multiplication costs the same everywhere; for heads below 64 channels as a + b · d, where a is
- * the exponential of each score, which does not care how long its row was. Memory with the length,
+ * <p>Expected: time is proportional to the work once there is enough of it to fill the machine, so
+ * a multiplication costs the same everywhere; for heads below 64 channels it is a + b · d, where a
+ * is the exponential of each score, whose cost does not depend on d. Memory grows with the length,
  * never with its square.
  *
  * <p>The sizes of a series take turns in rounds, and the multiply-add peak with them, see {@link
@@ -118,7 +118,7 @@ final class Growth {
     }
   }
 
-  /** Each length in a process of its own: nothing is there yet that could be used again. */
+  /** Each length in a process of its own, so that nothing is left to be reused. */
   private void memory() throws IOException {
     for (int length = 1024; length <= 65536; length *= 2) {
       report.addMemory(length, GrowthMemory.inChild(length, most));

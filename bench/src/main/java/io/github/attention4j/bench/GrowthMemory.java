@@ -15,7 +15,7 @@ final class GrowthMemory {
     System.out.println(Math.round(LongContext.measure(shape, threads).moreBytes()));
   }
 
-  /** Bytes beside the tensors. */
+  /** Bytes in addition to the tensors. */
   static double inChild(int length, int threads) throws IOException {
     List<String> command =
         List.of(

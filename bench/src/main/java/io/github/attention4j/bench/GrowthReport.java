@@ -10,11 +10,11 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 
-/** What grows how, as tables, lines and pictures. */
+/** How time and memory grow, as tables, lines and pictures. */
 final class GrowthReport {
   private static final double MIB = 1 << 20;
 
-  /** Work that fills the machine: about half a millisecond on each core of today. */
+  /** Work that fills the machine: about half a millisecond on each of today's cores. */
   private static final double FILLING_FLOPS_PER_THREAD = 1.2e8;
 
   private static final int SMALL_HEAD = 64;
@@ -40,13 +40,13 @@ final class GrowthReport {
           series.entry(i), Growth.FMA, (nanos, peak) -> flops(i) / nanos / (peak * cores));
     }
 
-    /** Whether work for all threads is there, in whole heads of a size that fills vectors. */
+    /** Whether there is work for all threads, in whole heads of a size that fills vectors. */
     boolean fills(int i) {
       return flops(i) >= FILLING_FLOPS_PER_THREAD * series.threads()[i]
           && series.shapes().get(i).dimQk() >= SMALL_HEAD;
     }
 
-    /** The dearest unit of work over the cheapest, of those that fill the machine. */
+    /** The most expensive unit of work over the cheapest, of those that fill the machine. */
     double spread() {
       double least = Double.POSITIVE_INFINITY;
       double most = 0;

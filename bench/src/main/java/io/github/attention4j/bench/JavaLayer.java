@@ -3,16 +3,16 @@ package io.github.attention4j.bench;
 import java.util.Random;
 
 /**
- * A multi-head layer made of one of the Java contenders: four projections with bias, heads copied
- * apart and together again, attention between.
+ * A multi-head layer built on one of the Java contenders: four projections with bias, heads split
+ * and merged by copying, attention in between.
  */
 final class JavaLayer {
-  /** What {@link PlainAttention#linear} and {@link VectorLinear} are: y from x. */
+  /** A projection of x to y, such as {@link PlainAttention#linear} or {@link VectorLinear}. */
   private interface Linear {
     void forward(int rows, float[] x, float[] y);
   }
 
-  /** What both attentions are. */
+  /** Either attention. */
   private interface Attention {
     void forward(Shape shape, float[] q, float[] k, float[] v, float[] out);
   }
@@ -27,7 +27,7 @@ final class JavaLayer {
       for (int i = 0; i < 4; i++) {
         weight[i] = Inputs.normal(new Random(8 + i), shape.width() * shape.width());
         bias[i] = Inputs.normal(new Random(12 + i), shape.width());
-        // Keeps what comes out as large as what went in.
+        // Keeps outputs as large as inputs.
         for (int j = 0; j < weight[i].length; j++) {
           weight[i][j] /= (float) Math.sqrt(shape.width());
         }
@@ -113,7 +113,7 @@ final class JavaLayer {
     return out;
   }
 
-  /** Where a row of head {@code item} (counted over the batch) lies between its neighbours. */
+  /** Where a row of head {@code item} (counted over the batch) is between its neighbours. */
   private int at(int item, int row) {
     int batch = item / shape.heads();
     int head = item % shape.heads();

@@ -19,7 +19,8 @@ import org.openjdk.jmh.runner.options.OptionsBuilder;
  * to {@code results/}; a partial run is printed only.
  *
  * <p>Each method is measured in a JVM of its own, so no figure is influenced by what the compiler
- * learnt from another. That costs what {@link Compare} has: being measured in the same minute.
+ * learnt from another. The price is what {@link Compare} offers: contenders measured in the same
+ * minute.
  */
 final class Jmh {
   private Jmh() {}

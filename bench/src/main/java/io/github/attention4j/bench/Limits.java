@@ -113,7 +113,7 @@ final class Limits {
     }
   }
 
-  /** Keeps the calling thread on one of its cores; false if that cannot be had. */
+  /** Keeps the calling thread on one of its cores; false if the system refuses. */
   static boolean pin(int core) {
     try {
       return (int) PIN.invokeExact(core) == 0;
@@ -148,7 +148,7 @@ final class Limits {
       MemorySegment v,
       MemorySegment out,
       long calls) {
-    // The library under test is in this process already: its loader is that of this class.
+    // The library under test is already loaded, by the class loader of this class.
     SymbolLookup attention4j = SymbolLookup.loaderLookup();
     MemorySegment attention = attention4j.findOrThrow("a4j_attention");
     MemorySegment workspaceBytes = attention4j.findOrThrow("a4j_attention_workspace_bytes");
@@ -166,7 +166,7 @@ final class Limits {
     }
   }
 
-  /** Nanoseconds to hand nothing to the library's team, after a pause. */
+  /** Nanoseconds to hand empty work to the library's team, after a pause. */
   static double teamNanos(int threads, long pauseNanos) {
     try {
       return (long) TEAM.invokeExact(threads, pauseNanos);

@@ -28,10 +28,10 @@ import java.util.function.DoubleSupplier;
  * <p>Expected: a token takes little more than reading the weights once, in every format; eight
  * texts in one step take little more than one.
  *
- * <p>All that is measured takes turns in rounds, and so does a sum over 512 MiB, the memory limit.
- * The sum reads with as many threads. How to run: {@code bench/run llm [--threads 1,2] [--rounds 5]
- * [--depth 4096] [--bf16-products] [BF16 Q8_0 Q4_0 Q4_K_M]}. It prints and keeps nothing; the model
- * files, 5 GB in all, stay in {@code target/}.
+ * <p>Everything that is measured takes turns in rounds, including a sum over 512 MiB, the memory
+ * limit. The sum reads with as many threads. How to run: {@code bench/run llm [--threads 1,2]
+ * [--rounds 5] [--depth 4096] [--bf16-products] [BF16 Q8_0 Q4_0 Q4_K_M]}. It prints and keeps
+ * nothing; the model files, 5 GB in all, stay in {@code target/}.
  */
 final class Llm {
   private static final Path DIRECTORY = Path.of("target", "llm");
@@ -117,7 +117,7 @@ final class Llm {
     return System.nanoTime() - start;
   }
 
-  /** Resident memory that no file is behind. */
+  /** Resident memory that is not mapped from a file. */
   private static long ownBytes() throws IOException {
     System.gc();
     return Files.readAllLines(Path.of("/proc/self/status")).stream()
@@ -181,7 +181,7 @@ final class Llm {
     return PROMPT / seconds(start);
   }
 
-  /** The same, one token after the other, each the likeliest. */
+  /** The same, one token at a time, always the likeliest. */
   private static double generate(CausalLm.Session session, int count) {
     int length = session.length();
     session.step(1);

@@ -42,7 +42,7 @@ final class LongContext implements AutoCloseable {
     v = of(in.v());
     out = of(new float[shape.outCount()]);
     attention = Attention.builder().mask(Mask.causal(Alignment.TOP_LEFT)).threads(threads).build();
-    // So that classes are loaded and the library is there: none of that belongs to a call.
+    // Loads classes and the library, which are not part of a call.
     Tensor[] few = new Tensor[4];
     for (int t = 0; t < 4; t++) {
       few[t] = Tensor.allocate(arena, DType.F32, 1, 1, 8, shape.dimQk());
@@ -66,9 +66,9 @@ final class LongContext implements AutoCloseable {
   }
 
   /**
-   * Calls once and finds by how much the memory of the process grew at most meanwhile: workspace,
-   * stacks of threads that had to be started, and whatever the JVM did, as exactly as Linux counts
-   * (some hundred KiB). To be asked before anything else has left a workspace or threads behind.
+   * Calls once and measures by how much the memory of the process grew at most: workspace, stacks
+   * of threads that had to be started, and whatever the JVM did, as exactly as Linux counts (some
+   * hundred KiB). Must run before anything else has left a workspace or threads behind.
    */
   static Measured measure(int threads) {
     return measure(SHAPE, threads);

@@ -15,7 +15,7 @@ import org.openjdk.jmh.annotations.TearDown;
 
 /**
  * Question: what does causal attention over 131 072 tokens cost? Its matrix of scores would take 64
- * GiB; by how much memory grows instead is asked by {@code bench/run compare memory}.
+ * GiB; by how much memory grows instead is measured by {@code bench/run compare memory}.
  *
  * <p>Expected: 1.1 TFLOP at the speed of the long prefill shapes.
  *

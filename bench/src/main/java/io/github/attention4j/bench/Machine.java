@@ -16,7 +16,7 @@ import java.util.Map;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
-/** Where and on what a result was measured: what each file in {@code results/} must state. */
+/** Where and on what a result was measured, which each file in {@code results/} must state. */
 final class Machine {
   private Machine() {}
 
@@ -100,7 +100,7 @@ final class Machine {
     return String.join(" ", options);
   }
 
-  /** Read from the build itself, so that it cannot grow old. */
+  /** Read from the build itself, so that it cannot become outdated. */
   private static String compilerFlags() {
     String lists = read(Path.of("../native/CMakeLists.txt"));
     String presets = read(Path.of("../native/CMakePresets.json"));

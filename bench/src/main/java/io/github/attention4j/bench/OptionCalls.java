@@ -52,7 +52,7 @@ final class OptionCalls implements AutoCloseable {
    *
    * @param name what the tables call it
    * @param against the call whose time its own is divided by; itself has none
-   * @param most the largest quotient that is wanted, NaN where none is
+   * @param most the largest quotient that is wanted, NaN for none
    */
   record Call(String name, String against, double most, Runnable code) {
     boolean isBase() {
@@ -106,7 +106,7 @@ final class OptionCalls implements AutoCloseable {
     arena.close();
   }
 
-  // ---- Every option by itself ----
+  // ---- Single options ----
 
   private static OptionCalls options(int threads) {
     Shape shape = new Shape("options", 1, 12, 12, 12, 1024, 1024, 64, 64, false, "");
@@ -176,7 +176,7 @@ final class OptionCalls implements AutoCloseable {
             Extras.none(),
             (x, h, i, j) -> j < keys ? x : NEVER));
 
-    // Neighbours differ by much, so that hardly any block of keys is hidden from all of them.
+    // Neighbours differ a lot, so that hardly any block of keys is hidden from all of them.
     int[] lengths = new int[shape.lenQ()];
     Tensor rowLengths = Tensor.allocate(arena, DType.I32, 1, lengths.length);
     for (int i = 0; i < lengths.length; i++) {
@@ -293,8 +293,8 @@ final class OptionCalls implements AutoCloseable {
    * Each local type is compared with a dense call that has as many visible scores: the same
    * queries, none of them masked, and as many keys as a query of the local type sees in the mean,
    * the fraction left out. Both read the same queries and write the same outputs. A square of as
-   * many scores, which has far fewer rows to read and to write, follows for whoever asks what the
-   * scores alone would cost.
+   * many scores, which has far fewer rows to read and to write, shows what the scores themselves
+   * cost.
    */
   private static OptionCalls local(int threads) {
     int heads = 2;
@@ -394,7 +394,7 @@ final class OptionCalls implements AutoCloseable {
     }
   }
 
-  // ---- What all have in common ----
+  // ---- Shared parts ----
 
   private static Attention.Builder builder() {
     return Attention.builder();
@@ -426,7 +426,7 @@ final class OptionCalls implements AutoCloseable {
       return Tensor.of(arena, values, 1, heads, length, dim);
     }
 
-    /** A call, after it has been run and its result been compared with the formula. */
+    /** A call that has been run and compared with the formula. */
     Runnable call(Attention.Builder builder, Extras extras, Reference.Logit logit) {
       return call(builder, extras, logit, Reference.Sink.NONE, Reference.Value.NONE);
     }

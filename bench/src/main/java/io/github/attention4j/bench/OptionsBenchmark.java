@@ -20,7 +20,7 @@ import org.openjdk.jmh.annotations.Warmup;
  * <p>Expected: what hides keys saves its share of the work; what changes scores costs a few
  * percent; a dense mask has to be read once for each head; returned weights cost a second pass and
  * 50 MB; an expression costs less than twice the built-in form; local attention costs what its
- * visible scores cost, and half as much again where every block of keys has a diagonal.
+ * visible scores cost, and half as much again if every block of keys has a diagonal.
  *
  * <p>Run: {@code bench/run jmh OptionsBenchmark}; for ratios {@code bench/run compare options}.
  * Every call is checked against float64 before it is timed.

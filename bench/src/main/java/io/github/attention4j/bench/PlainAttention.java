@@ -1,10 +1,10 @@
 package io.github.attention4j.bench;
 
 /**
- * Attention as one writes it down: three loops a row, scalar code, one thread a row at a time.
+ * Attention as the textbook has it: three loops per row, scalar code, one row per thread at a time.
  *
- * <p>The scores of one row are all that it keeps. What the compiler vectorises by itself (the sum
- * of value rows, not the dot product, whose order it must keep) it may.
+ * <p>It only keeps the scores of one row. The compiler may vectorise what it can (the sum of value
+ * rows, but not the dot product, whose order it must keep).
  */
 final class PlainAttention {
   private final Team team;

@@ -28,7 +28,7 @@ import org.openjdk.jmh.annotations.Warmup;
  * the weights once.
  *
  * <p>Run: {@code bench/run jmh ProjectionBenchmark}. Every contender is checked against float64
- * before it is timed; the Vector API packs its weights beforehand.
+ * before it is timed; the Vector API packs its weights in advance.
  */
 @State(Scope.Benchmark)
 @BenchmarkMode(Mode.AverageTime)

@@ -18,10 +18,9 @@ import java.util.Map;
 import java.util.Random;
 
 /**
- * A GGUF file with the shape of Llama 3.2 1B and random weights: 1 235 814 400 of them, types
- * tensor by tensor as llama.cpp's quantiser chooses them. What the weights are does not matter for
- * speed, so a few megabytes of random blocks are repeated; they are of ordinary size, so that
- * logits are.
+ * A GGUF file with the shape of Llama 3.2 1B and 1 235 814 400 random weights; each tensor has the
+ * type that llama.cpp's quantiser chooses for it. The values do not matter for speed, so a few
+ * megabytes of random blocks are repeated; they have ordinary sizes, so that logits do too.
  */
 final class RandomLlama {
   private static final int WIDTH = 2048;
@@ -33,7 +32,7 @@ final class RandomLlama {
   static final int CONTEXT = 8192;
   private static final int ALIGNMENT = 32;
 
-  /** Blocks that are drawn, and then repeated from ever other beginnings. */
+  /** Blocks that are drawn, and then repeated, each time from another one on. */
   private static final int POOL_BYTES = 8 << 20;
 
   /** How large weights are on average. */
@@ -80,7 +79,7 @@ final class RandomLlama {
     /** 4 bits, the embedding and the more sensitive half of two matrices of a layer with 6. */
     Q4_K_M;
 
-    /** Of the embedding, which is the last layer too. */
+    /** The type of the embedding, which is also the last layer. */
     private Type embedding() {
       return switch (this) {
         case BF16 -> Type.BF16;
@@ -128,7 +127,7 @@ final class RandomLlama {
     tensors.put(name + ".weight", new Matrix(type, shape));
   }
 
-  /** Bytes of all tensors: what a token reads, but for the norms each once. */
+  /** Bytes of all tensors: what a token reads, each once except for the norms. */
   static long bytes(Format format) {
     return new RandomLlama(format)
         .tensors.values().stream().mapToLong(each -> each.type.size(each.shape)).sum();
@@ -267,7 +266,7 @@ final class RandomLlama {
           float value = SCALE * (float) random.nextGaussian();
           pool.putShort(at, (short) (Float.floatToRawIntBits(value) >>> 16));
         }
-        // Codes are even over their range, [-n, n), whose deviation is n / sqrt(3).
+        // Codes are uniform over their range [-n, n), whose standard deviation is n / sqrt(3).
         case Q4_0 -> half(pool, at, SCALE * 1.73f / 8);
         case Q8_0 -> half(pool, at, SCALE * 1.73f / 128);
         case Q4_K -> {

@@ -4,12 +4,12 @@ package io.github.attention4j.bench;
 final class Reference {
   private Reference() {}
 
-  /** What an option makes of a scaled product; −∞ hides the key. */
+  /** What an option turns a scaled product into; −∞ hides the key. */
   interface Logit {
     double of(double scaled, int head, int query, int key);
   }
 
-  /** What takes part in the sum of a row's exponentials without belonging to a key. */
+  /** A term of the sum of a row's exponentials that belongs to no key. */
   interface Sink {
     Sink NONE = head -> Double.NEGATIVE_INFINITY;
 

@@ -16,7 +16,7 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.function.Predicate;
 
-/** Figures, the tables made of them, and what they were hoped to be. */
+/** Figures, the tables made of them, and the aims that they are compared with. */
 final class Report {
   static final String FROM_JAVA = "from Java";
   static final String FROM_C = "from C";
@@ -33,7 +33,7 @@ final class Report {
   private final List<OptionGroup> options = new ArrayList<>();
   private LongContext.Measured memory;
 
-  /** One shape with one number of threads; bytes is 0 where memory is no limit. */
+  /** One shape with one number of threads; bytes is 0 if memory is no limit. */
   private record Row(
       String section,
       String name,
@@ -69,7 +69,7 @@ final class Report {
   /** Calls that differ in one option, measured in the same rounds. */
   private record OptionGroup(String title, List<OptionCalls.Call> calls, Experiment.Result result) {
 
-    /** The time of a call over that of the one that it is compared with. */
+    /** The time of a call over that of the call it is compared with. */
     double ratio(OptionCalls.Call call) {
       return result.ratio(call.name(), call.against());
     }
@@ -496,7 +496,7 @@ final class Report {
         ratio <= wanted);
   }
 
-  /** Every row in which somebody else is faster, and every aim that was missed. */
+  /** Every row in which another contender is faster, and every aim that was missed. */
   private void losses(StringBuilder text, int threads) {
     text.append("\n## Where we lose\n\n");
     List<String> losses = new ArrayList<>();

@@ -41,7 +41,7 @@ final class SelfCheck {
     System.out.println("The Java contenders agree with float64 on every shape.");
   }
 
-  /** A straight line is found, and a point beside it is noticed. */
+  /** Finds a straight line, and notices a point that is not on it. */
   private static void checkLine(List<String> wrong) {
     Line exact = Line.through(new double[] {8, 16, 32, 64}, new double[] {58, 66, 82, 114});
     if (Math.abs(exact.a() - 50) > 1e-9 || Math.abs(exact.b() - 1) > 1e-9 || exact.worst() > 1e-9) {
@@ -53,7 +53,7 @@ final class SelfCheck {
     }
   }
 
-  /** Pictures are well-formed, whatever the words in them. */
+  /** Checks that pictures are well-formed, whatever the words in them. */
   private static void checkPictures(List<String> wrong) {
     List<String> pictures =
         List.of(
@@ -131,7 +131,7 @@ final class SelfCheck {
     requireSmall(who, shape.name(), error / Math.sqrt(shape.dimIn()));
   }
 
-  /** Refuses two results that are not each other's, where both have been checked in their parts. */
+  /** Refuses two results that differ, if both have been checked in parts. */
   static void requireEqual(String name, float[] one, float[] other) {
     double worst = one.length == other.length ? 0 : Double.POSITIVE_INFINITY;
     for (int i = 0; i < one.length && worst < Double.POSITIVE_INFINITY; i++) {
@@ -141,7 +141,7 @@ final class SelfCheck {
     requireSmall("one of two", name, worst);
   }
 
-  /** Every which row is checked, so that a check stays short. */
+  /** One in this many rows is checked, so that a check stays short. */
   static int step(Shape shape) {
     return Math.max(1, shape.batch() * shape.headsQ() * shape.lenQ() / 61);
   }

@@ -26,9 +26,9 @@ import org.openjdk.jmh.annotations.Warmup;
  * Question: what does the next token of a small language model cost, 1.8 million parameters, in a
  * text of up to 128 tokens?
  *
- * <p>Expected: the weights fit into the second-level caches, so little is left to win by bandwidth;
- * some thirty calls a step make what a call costs count. Ahead of plain Java by the threads and the
- * vectors that it lacks.
+ * <p>Expected: the weights fit into the second-level caches, so bandwidth hardly matters; with some
+ * thirty calls a step, the cost of a call does. Ahead of plain Java by the threads and the vectors
+ * that it lacks.
  *
  * <p>Run: {@code bench/run jmh StepBenchmark}. {@code plain} is the demonstration's model on one
  * thread. The three must agree on the logits before anything is timed.

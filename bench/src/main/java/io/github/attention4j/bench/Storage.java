@@ -18,12 +18,12 @@ enum Storage {
   /** Four bits in groups of 32 with a scale of 16 bits. */
   I4;
 
-  /** What a product of numbers rounded to bfloat16 may be wrong by, for each root of its terms. */
+  /** The error allowed in a product of numbers rounded to bfloat16, over the root of its terms. */
   static final double BF16_PRODUCTS = 2e-2;
 
   private static final double GROUP = 32;
 
-  /** Behind the name of a problem whose numbers are stored so; nothing for float32. */
+  /** Follows the name of a problem whose numbers are stored this way; empty for float32. */
   String suffix() {
     return this == F32 ? "" : "-" + name().toLowerCase(Locale.ROOT);
   }
@@ -33,7 +33,7 @@ enum Storage {
     return DType.valueOf(name());
   }
 
-  /** The bytes of so many weights. */
+  /** The bytes of this many weights. */
   double weightBytes(double count) {
     return switch (this) {
       case F32 -> 4 * count;
@@ -50,12 +50,12 @@ enum Storage {
     return this == I8 ? count + 4 * rows : count * dtype().bytes();
   }
 
-  /** What a product of so stored weights may be wrong by, for each root of its terms. */
+  /** The error allowed in a product of weights stored this way, over the root of its terms. */
   double tolerance() {
     return this == I8 || this == I4 ? 2e-4 : 2e-5;
   }
 
-  /** A projection without bias by weights that are stored so. */
+  /** A projection without bias by weights that are stored this way. */
   Linear linear(Arena arena, Tensor weight) {
     return switch (this) {
       case F32 -> Linear.of(weight);
@@ -64,7 +64,7 @@ enum Storage {
     };
   }
 
-  /** The numbers that such weights stand for. */
+  /** The numbers that such weights represent. */
   float[] widened(Arena arena, Tensor weight) {
     if (this != I8 && this != I4) {
       return of(arena, weight).toF32(arena).toFloatArray();

@@ -31,13 +31,13 @@ import java.util.Set;
 final class Stored {
   static final String FMA = "FMA limit";
 
-  /** Behind the name of a storage: weights packed before. */
+  /** Follows the name of a storage: weights packed in advance. */
   static final String PACKED = " packed";
 
-  /** Weights packed before, products in bfloat16. */
+  /** Weights packed in advance, products in bfloat16. */
   static final String PRODUCTS = " products";
 
-  /** What copies of the same numbers take together, more than a cache holds. */
+  /** The bytes of all copies of the same numbers, more than a cache holds. */
   private static final long LEAST_BYTES = 160L << 20;
 
   /** Outputs that are compared with float64. */
@@ -72,7 +72,7 @@ final class Stored {
     stored.report.write(Machine.slug(), Machine.describe(command), wanted.isEmpty());
   }
 
-  /** What the sum over the bytes of a storage is called. */
+  /** The name of the sum over the bytes of a storage. */
   static String sum(Storage storage) {
     return "sum " + storage;
   }
@@ -81,7 +81,7 @@ final class Stored {
     return (int) Math.ceil(LEAST_BYTES / bytes);
   }
 
-  /** A sum over so many bytes, each time others. */
+  /** A sum over this many bytes, different ones each time. */
   private double sumNanos(int threads, double count) {
     long size = Math.min((long) count / 64 * 64, LEAST_BYTES);
     if (at + size > LEAST_BYTES) {
@@ -157,7 +157,7 @@ final class Stored {
     calls.add(() -> linear.forward(in, out));
   }
 
-  /** The first outputs of each row, beside the products in float64. */
+  /** Compares the first outputs of each row with products in float64. */
   private static void check(
       Linear linear, Tensor in, Tensor out, float[] x, float[] exact, double tolerance) {
     int dimIn = (int) linear.dimIn();
@@ -226,7 +226,7 @@ final class Stored {
     }
   }
 
-  /** Beside float64 over the numbers as they are stored. */
+  /** Compares with float64 over the numbers as they are stored. */
   private static void check(Storage storage, Shape shape, Inputs stored, float[] out) {
     double wrong =
         Reference.error(shape, stored.q(), stored.k(), stored.v(), out, SelfCheck.step(shape));

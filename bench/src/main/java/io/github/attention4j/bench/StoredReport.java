@@ -11,9 +11,9 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 
-/** What storages take, as tables, a picture for each number of threads, and figures. */
+/** The times of storages, as tables, a picture for each number of threads, and figures. */
 final class StoredReport {
-  /** Rows from which on multiply-adds decide. */
+  /** From this number of rows on, multiply-adds are the limit. */
   private static final int MANY_ROWS = 64;
 
   private final List<Product> products = new ArrayList<>();
@@ -225,7 +225,7 @@ final class StoredReport {
     return goals;
   }
 
-  /** Twice the rows take at most twice the time, but for what is measured roughly. */
+  /** Twice the rows take at most twice the time, except for what is measured roughly. */
   private void cliff(List<Goal> goals, Storage storage, int threads) {
     double worst = 0;
     String where = "";

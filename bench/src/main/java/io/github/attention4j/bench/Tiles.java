@@ -224,7 +224,7 @@ final class Tiles {
   }
 
   /**
-   * {@code to[i][·] = alpha[i] · to[i][·] + from[i][·]} for a tile; from is packed, rows of to lie
+   * {@code to[i][·] = alpha[i] · to[i][·] + from[i][·]} for a tile; from is packed, rows of to are
    * {@code stride} apart.
    */
   static void merge(float[] from, float[] alpha, float[] to, int at, int stride) {

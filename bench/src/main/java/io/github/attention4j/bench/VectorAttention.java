@@ -18,8 +18,8 @@ import jdk.incubator.vector.VectorOperators;
  * {@value #KEY_BLOCK}, and a block of packed keys and values stays in the second-level cache while
  * {@value #QUERY_BLOCK} queries use it. A causal tile ends at its diagonal.
  *
- * <p><b>One query.</b> A bandwidth problem: keys and values are read as they lie, once, for all
- * query heads of a group.
+ * <p><b>One query.</b> A bandwidth problem: keys and values are read in place, once, for all query
+ * heads of a group.
  *
  * <p>Work is shared out by key head, so that packing is done once, and by range of queries where
  * there are too few heads.
@@ -237,7 +237,7 @@ final class VectorAttention {
     }
   }
 
-  /** A row that sees no key of this block: weights of 0, and nothing shrinks. */
+  /** A row that sees no key of this block: its weights are 0, and nothing is rescaled. */
   private static float hide(float[] scores, int at, int count) {
     Arrays.fill(scores, at, at + count, 0);
     return 1;
@@ -484,7 +484,7 @@ final class VectorAttention {
     weighColumns(weights, at, v, vAt, dim, d, count, acc, accAt);
   }
 
-  /** The columns from {@code first} on, which fill no vectors. */
+  /** The columns from {@code first} on, fewer than a vector. */
   private static void weighColumns(
       float[] weights,
       int at,

@@ -183,7 +183,7 @@ final class VectorCausalLm {
     attention.step(shape, config.context(), qkv, layer.keys, layer.values, mixed);
   }
 
-  /** Turns the pairs (i, i + dim / 2) of one head by the angles of this position. */
+  /** Rotates the pairs (i, i + dim / 2) of one head by the angles of this position. */
   private void rotate(int at) {
     int half = config.headDim() / 2;
     for (int i = 0; i < half; i++) {

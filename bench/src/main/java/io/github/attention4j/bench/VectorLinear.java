@@ -10,7 +10,7 @@ import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorOperators;
 
 /**
- * A projection {@code y = x · wᵀ + bias} in the Vector API, its weights packed once beforehand.
+ * A projection {@code y = x · wᵀ + bias} in the Vector API, its weights packed once in advance.
  *
  * <p>Many rows go through the 6 × 64 register tile in slices of {@value #DEPTH} inputs, so that a
  * packed panel stays in the first-level cache while all rows of an item use it. Few rows are a
