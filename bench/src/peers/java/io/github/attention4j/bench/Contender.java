@@ -4,7 +4,7 @@ import java.util.List;
 
 /** A contender, in a process of its own. */
 interface Contender {
-  /** For each way of the smallest call: enough for the last tier of the compiler. */
+  /** Calls of each way of the smallest call: enough for the last tier of the JIT compiler. */
   long WARM_NANOS = 400_000_000L;
 
   /** Versions and settings, in a line. */

@@ -33,7 +33,7 @@ final class ContenderMain {
   /** Before each answer: libraries print lines of their own. */
   static final String ANSWER = "@ ";
 
-  /** For the outputs of layers, which are about 1. */
+  /** The error allowed in outputs of layers, which are about 1. */
   static final double LAYER_TOLERANCE = 1e-4;
 
   /** In 16 bits, the weights of attention included: of attention and projections, and of layers. */
@@ -120,7 +120,7 @@ final class ContenderMain {
     System.gc();
   }
 
-  /** Threads start while the caller may run anywhere; afterwards it stays on one core. */
+  /** Starts threads while the caller may run anywhere; afterwards it stays on one core. */
   private void prepare(Workload workload, Path file) {
     drop();
     double best = Double.POSITIVE_INFINITY;

@@ -13,8 +13,8 @@ import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 
 /**
- * The driver's end of a contender's process: it is stopped but for its own turns, so that whatever
- * its threads do between calls disturbs nobody.
+ * The driver's end of a contender's process, which is stopped except during its own turns, so that
+ * whatever its threads do between calls disturbs no other contender.
  */
 final class ContenderProcess implements AutoCloseable {
   private static final int PATIENCE_SECONDS = 100;
@@ -30,7 +30,7 @@ final class ContenderProcess implements AutoCloseable {
   private final BlockingQueue<String> answers = new LinkedBlockingQueue<>();
   private String about;
 
-  /** What came of a preparation. */
+  /** The outcome of a preparation. */
   record Ready(String way, double nanos, double error) {}
 
   ContenderProcess(String name, int threads, Path directory) throws IOException {
@@ -131,7 +131,7 @@ final class ContenderProcess implements AutoCloseable {
     return Double.parseDouble(turn("beside " + warmNanos + " " + turnNanos));
   }
 
-  /** Lets go of the workload. */
+  /** Releases the workload. */
   void drop() {
     turn("drop");
   }

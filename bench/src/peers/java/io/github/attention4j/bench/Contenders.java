@@ -14,7 +14,7 @@ import java.util.stream.Stream;
  * The processes of all contenders with one number of threads, and the order in which they take
  * turns.
  *
- * <p>A clock that drifts or a neighbour that comes and goes hits all who run in the same round
+ * <p>A clock that drifts or a neighbour that comes and goes affects all that run in the same round
  * alike. So each round measures each contender once, in an order that rotates, and ratios are taken
  * within a round. A round during which others used the processors is measured again.
  */
@@ -26,15 +26,15 @@ final class Contenders implements AutoCloseable {
    */
   private static final double WARM_NANOS = 40e6;
 
-  /** What counts. */
+  /** How long the calls that count take together. */
   private static final double TURN_NANOS = 20e6;
 
-  /** Who needs longer than that for a call takes part in few rounds. */
+  /** A contender that takes longer than this for a call takes part in few rounds. */
   private static final double SLOW_NANOS = 1.5e9;
 
   private static final int SLOW_ROUNDS = 3;
 
-  /** Rounds that last longer are few. */
+  /** If a round lasts longer than this, there are few rounds. */
   private static final double LONG_ROUND_NANOS = 4e9;
 
   private static final int FEWEST_ROUNDS = 5;
@@ -50,7 +50,7 @@ final class Contenders implements AutoCloseable {
   private final Others others;
   private final Thread hook = new Thread(this::killAll);
 
-  /** One that takes part in a workload, or what its process measures beside. */
+  /** A contender that takes part in a workload, or what else its process measures. */
   private record Entry(String name, ContenderProcess process, boolean beside, double nanos) {
     boolean slow() {
       return nanos > SLOW_NANOS;
@@ -68,14 +68,14 @@ final class Contenders implements AutoCloseable {
   }
 
   /**
-   * What came of a workload.
+   * The outcome of a workload.
    *
    * @param time when it was measured
-   * @param about versions and settings of everybody
+   * @param about versions and settings of all contenders
    * @param ready what each contender chose, and how wrong it was
-   * @param failures why a contender did not take part
+   * @param failures why contenders did not take part
    * @param repeated how many rounds were measured again because others used the processors
-   * @param disturbed how many count although they did
+   * @param disturbed how many rounds count although others used the processors
    * @param result nanoseconds of a call in every round
    */
   record Outcome(
@@ -114,7 +114,7 @@ final class Contenders implements AutoCloseable {
                 .toList());
   }
 
-  /** Lets all prepare a workload, then measures in rounds. */
+  /** Lets all contenders prepare a workload, then measures in rounds. */
   Outcome compare(Workload workload, PeersOptions options) {
     Map<String, String> about = new LinkedHashMap<>();
     Map<String, ContenderProcess.Ready> ready = new LinkedHashMap<>();
@@ -160,7 +160,7 @@ final class Contenders implements AutoCloseable {
         rounds.result());
   }
 
-  /** What a process measures, which beside a step of attention is another sum than usual. */
+  /** What a process measures; beside a step of attention, the limit's sum is another one. */
   private static String nameOf(ContenderProcess process, Workload workload) {
     return process.name().equals(LimitContender.SUM) && LimitContender.ofOurs(workload)
         ? LimitContender.MEMORY
@@ -196,7 +196,7 @@ final class Contenders implements AutoCloseable {
       figures = new double[entries.size()][rounds];
     }
 
-    /** If the machine never becomes idle, twice the rounds must do. */
+    /** If the machine never becomes idle, twice the rounds have to suffice. */
     void run(Others others) {
       for (int round = 0; round < rounds; ) {
         double elsewhere = others.seconds();

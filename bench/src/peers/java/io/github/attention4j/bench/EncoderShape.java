@@ -31,7 +31,7 @@ record EncoderShape(
         words[6]);
   }
 
-  /** The multi-head layer within. */
+  /** The multi-head layer of the block. */
   LayerShape attention() {
     return new LayerShape(name, batch, length, width, heads, false, source);
   }
@@ -75,7 +75,7 @@ record EncoderShape(
     }
   }
 
-  /** A matrix that keeps what comes out as large as what went in. */
+  /** A matrix that keeps outputs as large as inputs. */
   static float[] scaled(int seed, int out, int in) {
     float[] matrix = Inputs.normal(new Random(seed), out * in);
     float factor = (float) (1 / Math.sqrt(in));

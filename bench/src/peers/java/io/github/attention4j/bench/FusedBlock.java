@@ -65,7 +65,7 @@ final class FusedBlock implements Way {
         .build();
   }
 
-  /** Query, key and value below each other. */
+  /** The weights of query, key and value, one below the other. */
   static float[] first3(float[][] parts) {
     return joined(parts[0], parts[1], parts[2]);
   }

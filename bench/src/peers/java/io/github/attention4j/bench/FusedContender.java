@@ -8,7 +8,7 @@ final class FusedContender implements Contender {
   private final int threads;
   private final boolean parts;
 
-  /** With parts, layers only, taken apart. */
+  /** If {@code parts}, only layers, each measured part by part. */
   FusedContender(int threads, boolean parts) {
     this.threads = threads;
     this.parts = parts;

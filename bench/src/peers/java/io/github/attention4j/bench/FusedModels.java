@@ -15,7 +15,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.stream.Stream;
 
-/** attention4j's encoders and its embedder, opened from files as anybody would. */
+/** attention4j's encoders and its embedder, opened from files as a user would. */
 final class FusedModels {
   static final String ONNX = "all-minilm-l6-v2.onnx";
   static final String TOKENIZER = "all-minilm-l6-v2-tokenizer.json";

@@ -10,8 +10,8 @@ import java.lang.foreign.Arena;
 import java.util.List;
 
 /**
- * A multi-head layer of attention4j taken apart: each part is timed by itself, one after the other,
- * and the figure is the sum. What the layer takes more is what joining them costs.
+ * The parts of a multi-head layer of attention4j: each is timed by itself, one after the other, and
+ * the figure is the sum. The layer's additional time is the cost of joining them.
  */
 final class FusedParts implements Way {
   private final Arena arena = Arena.ofShared();

@@ -35,7 +35,7 @@ final class FusedStored implements Way {
     return causal ? Mask.causal(Alignment.TOP_LEFT) : Mask.none();
   }
 
-  /** Queries, keys and values, of heads that come first. */
+  /** Queries, keys and values, with the head dimension first. */
   private record Stored(Tensor q, Tensor k, Tensor v, Tensor out) {
     static Stored of(Arena arena, Shape heads, int headsOut, Storage storage) {
       Inputs in = SharedInputs.of(heads, storage);
@@ -52,7 +52,7 @@ final class FusedStored implements Way {
     }
   }
 
-  /** Everything stored alike, the result too. */
+  /** Everything in one type, including the result. */
   static FusedStored prefill(Workload.Prefill prefill, int threads) {
     Shape shape = prefill.shape();
     Attention attention = Attention.builder().mask(mask(shape.causal())).threads(threads).build();
@@ -92,7 +92,7 @@ final class FusedStored implements Way {
         });
   }
 
-  /** Weights and rows stored alike, and products of rounded numbers. */
+  /** Weights and rows in one type, and products of rounded numbers. */
   static FusedStored layer(Workload.Layer layer) {
     LayerShape shape = layer.layer();
     JavaLayer.Weights weights = new JavaLayer.Weights(shape);
@@ -129,7 +129,7 @@ final class FusedStored implements Way {
     return Linear.of(stored, Tensor.of(arena, bias, bias.length)).withBf16Products().packed(arena);
   }
 
-  /** Weights where they are, packed, or packed for products of rounded numbers. */
+  /** Weights read in place, packed, or packed for products of rounded numbers. */
   static List<Contender.Opening> products(Workload.Product product) {
     Projection shape = product.shape();
     List<Contender.Opening> ways = new ArrayList<>();

@@ -4,7 +4,7 @@ import java.util.List;
 
 /** The two Java contenders of {@link Compare}: tuned Vector API, or plain loops. */
 final class JavaContender implements Contender {
-  /** Plain Java above this would last longer than all the rest together. */
+  /** Above this, plain Java would take longer than all the rest together. */
   private static final double MOST_PLAIN_FLOPS_PER_THREAD = 2e10;
 
   private final boolean vector;

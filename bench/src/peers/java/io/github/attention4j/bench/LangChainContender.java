@@ -64,7 +64,7 @@ final class LangChainContender implements Contender {
 
     @Override
     public void close() {
-      // The model is the process's: it has no end of its own.
+      // The model has no close method; it ends with the process.
     }
   }
 }

@@ -2,12 +2,12 @@ package io.github.attention4j.bench;
 
 import java.util.List;
 
-/** The limits of the machine, each of them a contender of its own. */
+/** The limits of the machine, each as a contender of its own. */
 final class LimitContender implements Contender {
   /** Multiply-adds that never leave the registers. */
   static final String FMA = "fma";
 
-  /** The same of dot products of pairs of bfloat16, where the CPU has them. */
+  /** The same of dot products of pairs of bfloat16, if the CPU has them. */
   static final String DOT = "dot";
 
   /** A vectorised sum over as many bytes as must be read. */
@@ -22,7 +22,7 @@ final class LimitContender implements Contender {
   /** More than a cache holds. */
   private static final double MEMORY_BYTES = 256 << 20;
 
-  /** No limit, but what two threads depend on: how fast a core reads what another has written. */
+  /** Not a limit, but it matters to two threads: how fast a core reads what another has written. */
   static final String HANDOVER = "handover";
 
   /** How much of it. */

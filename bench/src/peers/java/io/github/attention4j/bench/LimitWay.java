@@ -10,7 +10,7 @@ final class LimitWay implements Way {
   private final DoubleSupplier nanos;
   private final Way beside;
 
-  /** With what else its process measures, or null. */
+  /** A limit, and what else its process measures, or null. */
   LimitWay(DoubleSupplier nanos, Way beside) {
     this.nanos = nanos;
     this.beside = beside;
@@ -31,7 +31,7 @@ final class LimitWay implements Way {
     nanos.getAsDouble();
   }
 
-  /** Measured inside, so many times. */
+  /** Measured in C, this many times. */
   @Override
   public double nanos(int calls) {
     double sum = 0;

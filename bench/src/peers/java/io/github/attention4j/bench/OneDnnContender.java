@@ -175,7 +175,7 @@ final class OneDnnContender implements Contender {
     }
   }
 
-  /** Scores of so many rows and keys, side by side in the room of more. */
+  /** Scores of this many rows and keys, contiguous in a larger buffer. */
   private static View part(View room, long[] most, long rows, long keys) {
     long[] sizes = most.clone();
     sizes[most.length - 2] = rows;

@@ -74,7 +74,7 @@ final class OneDnnWay implements Way {
       return new View(whole, type, offset, sizes, steps);
     }
 
-    /** The same bytes seen otherwise. */
+    /** Another view of the same bytes. */
     View as(long[] sizes, long[] steps) {
       return new View(whole, type, offset, sizes, steps);
     }
@@ -84,7 +84,7 @@ final class OneDnnWay implements Way {
     this.name = name;
   }
 
-  /** What a way consists of. */
+  /** The steps of a way. */
   interface Maker {
     /** Adds the steps; returns where their result is. */
     View make(OneDnnWay way);
@@ -172,7 +172,7 @@ final class OneDnnWay implements Way {
     add(new matmul(how), arguments);
   }
 
-  /** {@code out = x · wᵀ + bias} for w [out, in], packed as oneDNN likes; bias may be null. */
+  /** {@code out = x · wᵀ + bias} for w [out, in], packed as oneDNN prefers; bias may be null. */
   void linear(View x, View w, View bias, View out) {
     long[] dims = w.transposed().dims;
     memory.desc any = new memory.desc(dims, w.type, memory.format_tag.any);

@@ -101,7 +101,7 @@ final class OnnxGraph {
     graph.message(1, node.text(7, domain));
   }
 
-  /** Makes a result one of the model's. */
+  /** Makes a result an output of the model. */
   void output(String name, long... shape) {
     output(FLOAT, name, shape);
   }

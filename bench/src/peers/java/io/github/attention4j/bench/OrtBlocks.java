@@ -8,8 +8,8 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * Layers and blocks in ONNX Runtime, of its fused operators; weights are constants, so that it
- * packs them in advance.
+ * Layers and blocks in ONNX Runtime, built from its fused operators; weights are constants, so that
+ * it packs them in advance.
  */
 final class OrtBlocks {
   private OrtBlocks() {}

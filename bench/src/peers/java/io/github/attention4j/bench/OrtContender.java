@@ -10,8 +10,8 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * ONNX Runtime: attention through each operator that fits, inputs as that operator likes them best;
- * in 16 bits in float16, for it has no bfloat16 on CPUs.
+ * ONNX Runtime: attention through each operator that fits, with inputs in the layout that suits it
+ * best; 16 bits are float16, because it has no bfloat16 on CPUs.
  */
 final class OrtContender implements Contender {
   /** Operators that keep the whole matrix of scores are skipped if it takes more bytes. */

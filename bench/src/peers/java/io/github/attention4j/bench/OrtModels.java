@@ -9,7 +9,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.function.DoubleUnaryOperator;
 
-/** Whole encoders in ONNX Runtime, of its fused operators. */
+/** Whole encoders in ONNX Runtime, built from its fused operators. */
 final class OrtModels {
   private final ModelShape shape;
   private final Map<String, ModelShape.Weight> weights;

@@ -73,7 +73,7 @@ final class OrtProducts {
     return new OrtWay(name, graph, threads).with("x", SharedRows.x(s), size);
   }
 
-  /** Symmetric, codes stored above a zero point; of 4 bits the first of two is the lower half. */
+  /** Symmetric, codes stored above a zero point; of two 4-bit codes the first is the lower half. */
   private static void quantize(float[] weight, int bits, byte[] codes, float[] scales) {
     int most = (1 << bits - 1) - 1;
     for (int g = 0; g < scales.length; g++) {

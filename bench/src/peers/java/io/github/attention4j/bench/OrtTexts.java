@@ -19,7 +19,7 @@ import java.util.Map;
 import java.util.stream.IntStream;
 
 /**
- * Texts through all-MiniLM-L6-v2 in ONNX Runtime, used at its best: batches of 16 texts of like
+ * Texts through all-MiniLM-L6-v2 in ONNX Runtime, used at its best: batches of 16 texts of similar
  * length, which need the least padding.
  */
 final class OrtTexts implements Way {

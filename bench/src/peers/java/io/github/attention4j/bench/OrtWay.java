@@ -123,7 +123,7 @@ final class OrtWay implements Way {
   @Override
   public void run() {
     try (OrtSession.Result ignored = session.run(inputs, Set.of(), outputs)) {
-      // The outputs are pinned: nothing is to be fetched.
+      // The outputs are pinned, so there is nothing to fetch.
     } catch (OrtException e) {
       throw new IllegalStateException(e);
     }

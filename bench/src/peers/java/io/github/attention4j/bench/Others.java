@@ -13,14 +13,14 @@ import java.util.List;
 final class Others {
   private static final double TICKS_PER_SECOND = 100;
 
-  /** What counting in ticks may err by, for all processes together. */
+  /** The error of counting in ticks, for all processes together. */
   private static final double GRAIN_SECONDS = 0.04;
 
   private static final double MOST = 0.05;
 
   private final List<Long> ours;
 
-  /** With the processes that do take part. */
+  /** Given the processes that do take part. */
   Others(List<Long> ours) {
     this.ours = ours;
   }

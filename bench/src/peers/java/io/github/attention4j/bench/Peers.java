@@ -33,7 +33,7 @@ final class Peers {
   static final String VECTOR = "vector";
   static final String PLAIN = "plain";
 
-  /** attention4j again: the parts of a layer, each by itself. */
+  /** attention4j again: the parts of a layer, each timed by itself. */
   static final String PARTS = "parts";
 
   /** The directory for messages and results of the processes. */
@@ -97,7 +97,7 @@ final class Peers {
     }
   }
 
-  /** Says what came of it if that is everything that was asked for. */
+  /** Reports the outcome if everything that was requested has been measured. */
   private void report(Map<String, String> machine) throws IOException {
     if (missing > 0) {
       System.out.printf(
@@ -113,7 +113,7 @@ final class Peers {
     report.write(Machine.slug(), machine, options.all());
   }
 
-  /** Everybody who takes part, ours first: it makes the results that others are compared with. */
+  /** All contenders, ours first: it makes the results that the others are compared with. */
   static List<String> contenders() {
     List<String> all = new ArrayList<>();
     all.add(OURS);

@@ -7,7 +7,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.function.ToDoubleFunction;
 
-/** What the comparison was hoped to show, and whether it does. */
+/** The aims of the comparison, and whether they are met. */
 final class PeersGoals {
   /** Shares of the FMA peak. */
   private static final Map<String, Double> PEAK =
@@ -15,7 +15,7 @@ final class PeersGoals {
           "P3", 0.88, "P6", 0.88, "P4", 0.83, "P9", 0.83, "P5", 0.85, "P7", 0.85, "P10", 0.85, "P8",
           0.75, "P11", 0.55);
 
-  /** Times that are equal but for the clock's grain and the scheduler. */
+  /** The ratio of times that differ only by the clock's grain and the scheduler. */
   private static final double NO_SLOWER = 0.97;
 
   private static final String FASTEST = "ahead of the fastest peer, ";
@@ -34,7 +34,7 @@ final class PeersGoals {
     this.recorded = new RecordedRows(recorded);
   }
 
-  /** All that the rows can answer. */
+  /** All aims that the rows can answer. */
   List<Aim> aims(int mostThreads) {
     List<PeersRow> ours = rows.stream().filter(row -> row.has(Peers.OURS)).toList();
     for (String name : ours.stream().map(PeersRow::name).distinct().toList()) {
@@ -100,7 +100,7 @@ final class PeersGoals {
     best(row, shape.causal() ? 1.25 : 1.05);
   }
 
-  /** Against those that are run, and those that were recorded. */
+  /** Compared with contenders that are run, and with recorded ones. */
   private void best(PeersRow row, double least) {
     fastest(row, least);
     recorded(row, least, SHIPPED, true);

@@ -7,16 +7,16 @@ import java.util.stream.IntStream;
 import java.util.stream.Stream;
 
 /**
- * What a run is asked for.
+ * The options of a run.
  *
  * @param workloads in the order of the tables
- * @param contenders ours among them
+ * @param contenders including ours
  * @param threads how many, one comparison each
  * @param seconds about how long the rounds of one workload last
  * @param quick whether few rounds are enough
- * @param resume whether rows that are kept are good enough
+ * @param resume whether rows that were kept are used instead of measuring again
  * @param begin how many seconds after the start the last row may be begun
- * @param all whether nothing was left out, so that the results are to be kept
+ * @param all whether nothing was left out, so that the results are kept
  */
 record PeersOptions(
     List<Workload> workloads,
@@ -85,7 +85,7 @@ record PeersOptions(
         all);
   }
 
-  /** Even if they last longer than wanted. */
+  /** The fewest rounds, even if they last longer than wanted. */
   int fewestRounds() {
     return quick ? 7 : 9;
   }

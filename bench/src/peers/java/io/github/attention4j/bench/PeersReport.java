@@ -16,7 +16,7 @@ import java.util.stream.Collectors;
 
 /** Figures, and the tables and the chart made of them. */
 final class PeersReport {
-  /** Before the tables of numbers in fewer bits. */
+  /** The text before the tables of numbers in fewer bits. */
   private static final String REDUCED =
       """
       P, M and X: everything stored in bfloat16 (ONNX Runtime: float16). D: a float32 query over a cache in
@@ -257,7 +257,7 @@ final class PeersReport {
     limits(text, chosen);
   }
 
-  /** What the limits were meanwhile. */
+  /** The limits as measured in the same rounds. */
   private static void limits(StringBuilder text, List<PeersRow> chosen) {
     List<String> words = new ArrayList<>();
     for (String who : List.of(LimitContender.FMA, LimitContender.DOT, LimitContender.SGEMM)) {
@@ -281,7 +281,7 @@ final class PeersReport {
     }
   }
 
-  /** What threads write for each other, and which machines were far slower. */
+  /** How fast threads read what others wrote, and which machines were far slower. */
   private static void handover(List<String> words, List<PeersRow> chosen) {
     List<PeersRow> with = chosen.stream().filter(row -> row.has(LimitContender.HANDOVER)).toList();
     if (!with.isEmpty()) {
@@ -302,7 +302,7 @@ final class PeersReport {
     return LimitContender.HANDOVER_BYTES / 1e6 / row.millis(LimitContender.HANDOVER);
   }
 
-  /** What was recorded elsewhere: shares only. */
+  /** What was recorded on other machines: shares only. */
   private void recorded(StringBuilder text, List<PeersRow> chosen, int threads, boolean reduced) {
     RecordedRows beside = new RecordedRows(recorded);
     if (chosen.stream().noneMatch(row -> beside.best(row, true).isPresent())) {
@@ -419,7 +419,7 @@ final class PeersReport {
     return Json.write(root);
   }
 
-  /** The best of what was recorded, by share. */
+  /** The best recorded result, by share. */
   private List<Object> recordedJson() {
     RecordedRows beside = new RecordedRows(recorded);
     List<Object> all = new ArrayList<>();

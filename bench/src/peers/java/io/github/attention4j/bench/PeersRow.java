@@ -6,17 +6,17 @@ import java.util.Map;
 import java.util.Optional;
 
 /**
- * One workload with one number of threads: what the tables say of it.
+ * One workload with one number of threads, as the tables show it.
  *
- * <p>Our share of a limit and how far we are ahead are medians over rounds, each taken within its
- * round. The share of another is ours by how far we are ahead of it, so that shares and ratios say
- * the same; medians of times, and of their ratios, need not.
+ * <p>Our share of a limit and our lead are medians over rounds of ratios taken within a round. The
+ * share of a peer is ours divided by our lead, so that shares and ratios agree; medians of times
+ * and of their ratios need not.
  */
 record PeersRow(Contenders.Outcome outcome) {
-  /** Those that a user could take instead of attention4j. */
+  /** Those that a user could choose instead of attention4j. */
   static final List<String> PEERS = List.of(Peers.ORT, Peers.TORCH, Peers.ONEDNN);
 
-  /** Ours as well: what Java itself can do. */
+  /** Contenders of ours that show what Java itself can do. */
   static final List<String> OWN = List.of(Peers.VECTOR, Peers.PLAIN);
 
   /** The fastest of the peers. */
@@ -88,7 +88,7 @@ record PeersRow(Contenders.Outcome outcome) {
         .min((a, b) -> Double.compare(a.ahead, b.ahead));
   }
 
-  /** The way that the contender chose, empty if it had no choice. */
+  /** The way that the contender chose; empty if there was only one. */
   String way(String who) {
     return has(who) ? outcome.ready().get(who).way() : "";
   }

@@ -9,7 +9,7 @@ import java.util.Optional;
 final class RecordedRows {
   private final Recorded recorded;
 
-  /** The best of those recorded, and how many times its share ours is. */
+  /** The best recorded result, and how many times its share ours is. */
   record Best(String who, double share, double ahead) {}
 
   RecordedRows(Recorded recorded) {
@@ -36,7 +36,7 @@ final class RecordedRows {
     return share(row, Peers.OURS) / recorded.share(who, row.workload(), row.threads());
   }
 
-  /** The best of all, or of those that can be had as they are shipped. */
+  /** The best of all, or of those that run as they are shipped. */
   Optional<Best> best(PeersRow row, boolean asShipped) {
     return recorded
         .best(row.workload(), row.threads(), asShipped)

@@ -8,7 +8,7 @@ import java.util.List;
  * call, as those of a model of many layers do.
  */
 final class RotatingWay implements Way {
-  /** What the weights of all copies take together, more than a cache holds. */
+  /** The bytes of the weights of all copies, more than a cache holds. */
   private static final double LEAST_BYTES = 160 << 20;
 
   private final List<Way> copies;
@@ -42,7 +42,7 @@ final class RotatingWay implements Way {
     copies.get(next++ % copies.size()).run();
   }
 
-  /** Of the copy that ran last. */
+  /** The result of the copy that ran last. */
   @Override
   public float[] result() {
     return copies.get((next + copies.size() - 1) % copies.size()).result();

@@ -35,7 +35,7 @@ final class Sgemm {
   Sgemm(int threads) {
     team = new Team(threads);
     loadBlas();
-    // The library is in the process already, so its own name finds it.
+    // The library is already in the process, so its name suffices to find it.
     MemorySegment function =
         SymbolLookup.libraryLookup("libopenblas.so.0", arena).findOrThrow("cblas_sgemm");
     product =

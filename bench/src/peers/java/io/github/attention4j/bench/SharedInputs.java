@@ -1,8 +1,6 @@
 package io.github.attention4j.bench;
 
-/**
- * The numbers of the last shape asked for: all ways of a contender, and the check, need the same.
- */
+/** The numbers of the last shape requested, which all ways of a contender and the check share. */
 final class SharedInputs {
   private static Shape shape;
   private static Inputs inputs;

@@ -2,7 +2,7 @@ package io.github.attention4j.bench;
 
 import java.util.Random;
 
-/** The numbers of the last projection asked for: all copies, and the check, need the same. */
+/** The numbers of the last projection requested, which all copies and the check share. */
 final class SharedRows {
   /** Outputs of each row that are compared with float64. */
   private static final int CHECKED = 48;

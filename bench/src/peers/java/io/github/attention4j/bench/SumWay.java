@@ -3,17 +3,17 @@ package io.github.attention4j.bench;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
-/** A vectorised sum over the bytes that a workload must read: its limit where memory decides. */
+/** A vectorised sum over the bytes that a workload must read: its limit if memory decides. */
 final class SumWay implements Way {
   private final Arena arena = Arena.ofShared();
   private final int threads;
   private final MemorySegment first;
   private final MemorySegment second;
 
-  /** What the bytes that matter are of those that are read. */
+  /** The bytes that count over the bytes that are read. */
   private final double scale;
 
-  /** Over the very keys and values of a step. */
+  /** A sum over the keys and values of a step themselves. */
   SumWay(int threads, MemorySegment first, MemorySegment second) {
     this.threads = threads;
     this.first = first;
@@ -21,7 +21,7 @@ final class SumWay implements Way {
     scale = 1;
   }
 
-  /** Over so many bytes of its own, as if it were another number of them. */
+  /** A sum over {@code bytes} bytes of its own, scaled as if there were {@code asIf}. */
   SumWay(int threads, double bytes, double asIf) {
     this.threads = threads;
     scale = asIf / bytes;
@@ -40,7 +40,7 @@ final class SumWay implements Way {
     Limits.sumNanos(threads, first, second);
   }
 
-  /** Measured inside: starting threads is no part of a limit. */
+  /** Measured in C, because starting threads is not part of a limit. */
   @Override
   public double nanos(int calls) {
     double sum = 0;

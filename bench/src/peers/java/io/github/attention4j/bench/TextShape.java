@@ -14,7 +14,7 @@ import java.util.Random;
  * @param source what such texts are
  */
 record TextShape(String name, int count, int fewest, int most, String source) {
-  /** Where all contenders cut, because LangChain4j's model does. */
+  /** The length to which all contenders truncate, because LangChain4j's model does. */
   static final int MOST_TOKENS = 128;
 
   /** A full stop and two special tokens. */
@@ -59,7 +59,7 @@ record TextShape(String name, int count, int fewest, int most, String source) {
     return fewest + text % (most - fewest + 1);
   }
 
-  /** The texts; the lengths take turns. */
+  /** The texts, with lengths in turn. */
   List<String> texts() {
     Random random = new Random(7);
     List<String> texts = new ArrayList<>();
@@ -73,12 +73,12 @@ record TextShape(String name, int count, int fewest, int most, String source) {
     return texts;
   }
 
-  /** How many tokens a text has after it was cut. */
+  /** How many tokens a text has after truncation. */
   int tokens(int text) {
     return Math.min(MOST_TOKENS, words(text) + BESIDE_WORDS);
   }
 
-  /** Of the texts as they are, without padding. */
+  /** The tokens of all texts, without padding. */
   double flops() {
     double flops = 0;
     for (int i = 0; i < count; i++) {

@@ -55,7 +55,7 @@ final class TorchBlocks {
         .with("bo", storage, weights.bias()[3], width);
   }
 
-  /** Statements that make y of x, wqkv, bqkv, wo, bo. */
+  /** Statements that compute y from x, wqkv, bqkv, wo, bo. */
   private static String attention(LayerShape shape, boolean causal) {
     int dim = shape.width() / shape.heads();
     String heads =
@@ -183,7 +183,7 @@ final class TorchBlocks {
                     .formatted(s.tokens(), s.width(), s.width()));
   }
 
-  /** Statements that make o [1, heads, tokens, dim] of rq, keys, values. */
+  /** Statements that compute o [1, heads, tokens, dim] from rq, keys, values. */
   private static String read(DecoderShape s, String kind, int group) {
     if (kind.equals("rep")) {
       return """

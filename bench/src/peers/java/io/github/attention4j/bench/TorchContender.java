@@ -49,7 +49,7 @@ final class TorchContender implements Contender {
     };
   }
 
-  /** PyTorch's own function, its causal form where wanted. */
+  /** PyTorch's own function, in its causal form if wanted. */
   static String sdpa(String q, String k, String v, boolean causal) {
     return "torch.scaled_dot_product_attention(%s, %s, %s, None, 0., %s)"
         .formatted(q, k, v, causal ? "True" : "False");

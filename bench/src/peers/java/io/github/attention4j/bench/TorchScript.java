@@ -26,7 +26,7 @@ import java.util.zip.ZipOutputStream;
  * </pre>
  */
 final class TorchScript {
-  /** Pickle protocol 2: of its opcodes we need these. */
+  /** Pickle protocol 2: the opcodes that we need. */
   private static final String PROTOCOL = "\u0080\u0002";
 
   private static final String GLOBAL = "c__torch__\nProgram\n";

@@ -55,7 +55,7 @@ final class TorchWay implements Way {
     return this;
   }
 
-  /** PyTorch's own conversion: DJL knows no bfloat16 here. */
+  /** PyTorch's own conversion, because DJL does not support bfloat16 here. */
   private IValue cast(IValue tensor, int type) {
     String body = "    return torch.to(x, %d, False, False)".formatted(type);
     try {

@@ -1,6 +1,6 @@
 package io.github.attention4j.bench;
 
-/** One way in which a contender computes a workload: a peer often has several, the best counts. */
+/** One way in which a contender computes a workload. A peer often has several; the best counts. */
 interface Way extends AutoCloseable {
   int MOST_CALLS = 200_000;
 
@@ -10,7 +10,7 @@ interface Way extends AutoCloseable {
   /** Computes once. */
   void run();
 
-  /** Computes so many times and returns the nanoseconds of one. */
+  /** Computes this many times and returns the nanoseconds of one call. */
   default double nanos(int calls) {
     long start = System.nanoTime();
     for (int i = 0; i < calls; i++) {
