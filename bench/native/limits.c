@@ -21,7 +21,7 @@
  *              compiled in), and the same to an OpenMP region opened directly.
  *
  * Times are taken inside. For the first three they last from the moment at which the first thread
- * starts to work to the moment at which the last is done: creating a thread is no part of a limit.
+ * starts to work to the moment at which the last is done: creating a thread is not part of a limit.
  *
  * The body is written once in vector extensions of the compiler and compiled for each instruction
  * set with its own target attribute; what the processor and the operating system allow is asked
@@ -207,7 +207,7 @@ static cpu_set_t only(int core) {
   return set;
 }
 
-/* Runs the job and returns nanoseconds, or -1 if a thread could not be had. */
+/* Runs the job and returns nanoseconds, or -1 if a thread could not be started. */
 static int64_t run(struct job *job, double *work) {
   enum { MAX_THREADS = 256 };
   struct share shares[MAX_THREADS];
@@ -327,7 +327,7 @@ EXPORT int64_t limits_handover(void) {
 }
 
 /*
- * Lets the calling thread run on the index-th of the process's cores alone, or on all of them if
+ * Lets the calling thread run only on the index-th of the process's cores, or on all of them if
  * index is negative. Returns 0 if that was possible.
  */
 EXPORT int32_t limits_pin(int32_t index) {

@@ -206,7 +206,7 @@ static int32_t layer_norm(void *call, int32_t threads) {
   return a4j_layer_norm(&d, l->x, l->y, l->z, l->out, l->second, l->second + ROWS);
 }
 
-/* Rows of BF16, the widest that fit a stack of 64 KB together with what else is on it. */
+/* Rows of BF16, the widest that fit a stack of 64 KB together with everything else on it. */
 enum { SHORT_ROWS = 20, SHORT_DIM = 14336 };
 
 /* BF16 rows of x, in l->second, which is then a part of what is compared. */

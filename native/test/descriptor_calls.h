@@ -1,6 +1,6 @@
 /*
- * Every function that takes a descriptor, called with NULL for a buffer that it needs: it may answer, and nothing else. A buffer
- * that is not needed is there or not, as is drawn.
+ * Every function that takes a descriptor, called with NULL for a buffer that it needs: it must return an answer, and nothing
+ * else may happen. Buffers that are not needed are NULL or not, at random.
  */
 #ifndef A4J_DESCRIPTOR_CALLS_H
 #define A4J_DESCRIPTOR_CALLS_H

@@ -28,7 +28,7 @@ enum { GUARD = 64 };
 struct shape {
   int64_t batch, heads_kv, group, len_q, len_k, dim_qk, dim_v;
   int maps, value_parts;
-  float range;      /* of q and k: they lie in [-range, range] */
+  float range;      /* of q and k: they are in [-range, range] */
   int64_t gap;      /* floats between rows that nobody may touch */
   bool shared_keys; /* all batches read the same keys and values (stride 0) */
   bool one_key;     /* both maps read the same keys (stride 0): Differential Transformer V2 */
@@ -47,7 +47,7 @@ struct problem {
   int64_t q_count, k_count, v_count, lambda_count, bias_count, mask_count; /* elements in memory */
   int64_t relative_keys_count, relative_values_count;
   int64_t k_shift, v_shift;            /* from there to the first key of the first batch */
-  float *out, *lse, *weights, *scores; /* each with GUARD floats before and behind; the last two NULL where not asked for */
+  float *out, *lse, *weights, *scores; /* each with GUARD floats before and after; the last two NULL if not requested */
   int64_t out_count, lse_count, weights_count, scores_count;
   int64_t work;
   uint64_t seed; /* what it was made from */
@@ -127,7 +127,7 @@ void poison(struct problem *p);
 /* Puts one NaN that some row sees into q, k, v, bias or relative positions. */
 void put_nan(struct problem *p);
 
-/* a4j_attention with fresh outputs and a workspace full of NaN; -1 where a4j_attention_workspace_bytes refuses for another
+/* a4j_attention with fresh outputs and a workspace full of NaN; -1 if a4j_attention_workspace_bytes refuses for another
    reason. */
 int32_t status_of(struct problem *p);
 

@@ -56,8 +56,8 @@ static void fill(float *row, int64_t width, float value) {
   for (int64_t e = 0; e < width; e++) row[e] = value;
 }
 
-/* For every element in memory: whether some row needs it. Each map of k, part of v, q and row of a table has its mark
-   at its first. */
+/* Marks what some row needs: each row of a map of k, of a part of v, of q and of a table has its mark at its first
+   element. */
 struct needs {
   bool *q, *k, *v, *bias, *relative_keys, *relative_values;
 };
@@ -230,7 +230,7 @@ struct agreement {
   const float *got;
   int64_t count;
   bool *compared;
-  int storage;                  /* its type: the error of rounding to it is no error */
+  int storage;                  /* its type: rounding to it does not count as an error */
   double error, plain, largest; /* ours, that of the plain float program, the largest finite number wanted */
   int64_t worst;                /* where our error is largest */
   double worst_wanted;
@@ -242,7 +242,7 @@ static double half_unit(int storage, double x) {
   return storage == A4J_BF16 ? fmax(fabs(x) * 0x1p-8, 0x1p-134) : fmax(fabs(x) * 0x1p-11, 0x1p-25);
 }
 
-/* `allowed` is an error that is no error, too. */
+/* `allowed` is an additional error that is accepted. */
 static void add(struct agreement *a, int64_t at, float plain, double wanted, double hardness, double allowed) {
   a->compared[at] = true;
   if (isinf(hardness) && !isnan(wanted) && isfinite(a->got[at])) return;
@@ -254,7 +254,7 @@ static void add(struct agreement *a, int64_t at, float plain, double wanted, dou
     a->error = error;
   }
   const double of_plain = distance(plain, wanted) / hardness;
-  if (isfinite(of_plain)) a->plain = fmax(a->plain, of_plain); /* an endless allowance would allow everything */
+  if (isfinite(of_plain)) a->plain = fmax(a->plain, of_plain); /* an infinite allowance would accept everything */
   if (isfinite(wanted)) a->largest = fmax(a->largest, fabs(wanted));
 }
 
@@ -339,8 +339,8 @@ static double reach(const struct problem *p) {
 }
 
 /*
- * The largest sum of |q k| times the scale, times the slope of the cap where the logit is. A cap keeps logits small whose products are
- * large, and where it is steep, it hands the rounding of the products on.
+ * The largest sum of |q k| times the scale, times the slope of the cap where the logit is. A cap keeps logits small even if products
+ * are large; where it is steep, it passes the rounding of the products on.
  */
 static double steepest_products(const struct problem *p) {
   const a4j_attention_desc *d = p->d;

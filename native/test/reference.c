@@ -109,7 +109,7 @@ static int descending(const void *a, const void *b) {
   return x > y ? -1 : x < y;
 }
 
-/* The weight that k is about, among n that are sorted from the largest on; and whether those that matter lie apart. */
+/* The weight that k is about, among n that are sorted from the largest on; and whether those that matter are far enough apart. */
 static double kth_of(const a4j_attention_desc *d, const double *sorted, int64_t n, bool *apart) {
   const double near = 1e-4, noise = d->noisy ? 1e-5 * fabs(d->noise_weight) : 0;
   const bool subtract = d->harden == A4J_HARDEN_SUBTRACT;

@@ -162,7 +162,7 @@ static void farFromZero(void) {
 }
 static void shouldNotLoseTheDeviationBesideALargeMean(void) { on_every_tier(farFromZero); }
 
-/* Odd numbers are seen by the areas that hold them and by no others. */
+/* NaN and infinity reach the areas that contain them, and no others. */
 static void oddNumbers(void) {
   static const float odd[] = {NAN, INFINITY, -INFINITY, -0.0f};
   const int64_t shape[] = {3, 5, 2, 3};

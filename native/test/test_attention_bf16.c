@@ -16,7 +16,7 @@ static void check(struct problem *p, const char *what) {
   CHECK(fault == NULL, "%s: %s", what, fault);
 }
 
-/* How q, k and v come: stored so, and perhaps rounded by the call. */
+/* How q, k and v are stored, and whether the call rounds them. */
 static const struct way {
   const char *name;
   int q, kv;
@@ -57,7 +57,7 @@ static void negative_zeros(struct problem *p) {
   for (int64_t i = 0; i < p->k_count; i += 3) p->k[i] = -0.0f;
   for (int64_t i = 0; i < p->v_count; i++) p->v[i] = i % 5 == 0 ? p->v[i] : -0.0f;
 }
-/* Against keys that are just no denormals, which count as 0 in dot products. */
+/* With keys just above the denormals, which count as 0 in dot products. */
 static void largest_queries(struct problem *p) {
   for (int64_t i = 0; i < p->q_count; i++) p->q[i] = i % 7 == 0 ? (i % 2 ? 3.3e38f : -3.3e38f) : p->q[i];
   for (int64_t i = 0; i < p->k_count; i++) p->k[i] = p->k[i] * 4e-38f + copysignf(2e-38f, p->k[i]);
@@ -136,7 +136,7 @@ static void shouldBeWithinTheAverageError(void) {
 }
 
 /*
- * The hardest rows for the bound of each number: one key alone has a value, and its weight is rounded up as far as can be, all others
+ * The hardest rows for the bound of each number: only one key has a value, and its weight is rounded up as far as possible, all others
  * down. Weights that are divided by the sum of the rounded ones would make that number too large by up to 2^-7 of it.
  *
  * Logits are log2 of the weights: 1 for the first key, so that the maximum is 1 from there on; then just below and just above

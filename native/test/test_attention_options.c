@@ -61,7 +61,7 @@ static void shouldMatchTheFormulaOverWhatIsStored(void) {
   }
 }
 
-/* Logits that a cap keeps small are as exact as their products, not as their size would have it. */
+/* Logits that a cap keeps small are as exact as their products, not as exact as their size suggests. */
 static void shouldCapLargeProducts(void) {
   for (int i = 0; i < 100; i++) {
     struct problem *p = make((struct shape){
@@ -76,7 +76,7 @@ static void shouldCapLargeProducts(void) {
 
 /* ---- Each way of hiding ------------------------------------------------------------------------------------------------- */
 
-/* Each puts one option on that hides keys from every kind of shape. */
+/* Each adds one option that hides keys, for shapes of every kind. */
 static void by_causal(struct problem *p) { set_causal(p->d, 2); }
 static void by_offsets(struct problem *p) {
   with_offsets(p);

@@ -61,7 +61,7 @@ static struct problem make(int64_t rows, int64_t dim_in, int64_t dim_out, int64_
   return p;
 }
 
-/* Packs the weights, whose place the packed ones take. */
+/* Replaces the weights by packed ones. */
 static void pack(struct problem *p) {
   const int64_t panels = p->d.dim_out == 0 ? 0 : (p->d.dim_out - 1) / A4J_PANEL + 1;
   struct tensor packed = tensor(panels * p->d.dim_in, A4J_PANEL, 0, 1);
@@ -294,7 +294,7 @@ static void shouldFinishWithTheBitsOfTwoSteps(void) { on_every_tier(epiloguesApa
 
 /* ---- Weights of 16 bits ---- */
 
-/* Weights of 16 bits beside the same numbers in float32, whose place they take for one call: the same bits. */
+/* Weights of 16 bits give the same bits as the same numbers in float32, which they replace for one call. */
 static void storedBy(int dtype, int product, int64_t rows, int64_t dim_in, int64_t dim_out) {
   struct problem p = make(rows, dim_in, dim_out, up_to(3));
   const int64_t stride = dim_in + up_to(3);

@@ -10,7 +10,7 @@
 #include "problem.h"
 #include "tiers.h"
 
-/* One shape for each way through the library: tiles, tiles together, a few rows, chunks of keys, heads and batches side by side. */
+/* One shape for each path through the library: tiles, tiles together, a few rows, chunks of keys, heads and batches side by side. */
 static const struct shape shapes[] = {
     {.len_q = 60, .len_k = 70, .dim_qk = 8, .dim_v = 12},
     {.len_q = 100, .len_k = 1100, .dim_qk = 80, .dim_v = 80},

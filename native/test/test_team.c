@@ -308,7 +308,7 @@ static bool two_processors(cpu_set_t *process, cpu_set_t *first, cpu_set_t *last
   return true;
 }
 
-/* Runs a test on a thread that is not the process's first, so that its affinity is its own affair. */
+/* Runs a test on a thread that is not the process's first, so that its affinity affects no other thread. */
 static void on_another_thread(void *(*test)(void *)) {
   pthread_t thread;
   const int refused = pthread_create(&thread, NULL, test, NULL);
@@ -427,7 +427,7 @@ static void shouldComputeAloneInAFork(void) {
     CHECK_INT(team_threads(), 0);
     CHECK_TEXT(a4j_team_failure(), "this process is a fork and has no team of threads");
     free(call);
-    exit(check_failures != before); /* by exit, so that the library's own ending runs too */
+    exit(check_failures != before); /* through exit, so that the library's destructor runs too */
   }
   int status = -1;
   CHECK(child > 0, "wanted a fork, got %d", (int)child);
