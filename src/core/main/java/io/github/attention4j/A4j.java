@@ -17,8 +17,8 @@ import java.util.Objects;
  *   <li>{@code a4j.team}: {@code own}, the library's own threads, or {@code openmp}, the threads of
  *       the system's {@code libgomp.so.1}, for processes that already have an OpenMP pool. libgomp
  *       ends the process if the system refuses it a thread.
- *   <li>{@code a4j.product}: the matrix product for projections of many rows: {@code own}, the
- *       library's kernel, or {@code blas}, the OpenBLAS of the artifact {@code
+ *   <li>{@code a4j.product}: the matrix product for projections of many rows by float32 weights:
+ *       {@code own}, the library's kernel, or {@code blas}, the OpenBLAS of the artifact {@code
  *       attention4j-openblas} or the CBLAS that {@code a4j.blas} names. The default is {@code own},
  *       or {@code blas} if {@code a4j.blas} is set.
  *   <li>{@code a4j.blas}: path of a CBLAS with 32-bit integers

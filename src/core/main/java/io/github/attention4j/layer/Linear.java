@@ -154,8 +154,8 @@ public final class Linear {
    * dozens of rows. For many rows the result has the same bits either way. Quantised weights are
    * packed already.
    *
-   * <p>A BLAS reads weights as they are: with {@code -Da4j.product=blas} nothing is copied and this
-   * projection is returned.
+   * <p>A BLAS reads weights as they are: with {@code -Da4j.product=blas} this projection is
+   * returned if it multiplies in float32, the only type that a BLAS is used for.
    *
    * @param arena where the copy lives
    * @return a projection that keeps the weight and the bias of this one too
@@ -167,7 +167,7 @@ public final class Linear {
       return this;
     }
     Checks.reachable("weight", weight);
-    if (Downcalls.multipliesByBlas()) {
+    if (product() == Descriptor.PRODUCT_BLAS) {
       return this;
     }
     long panels = Math.ceilDiv(dimOut, (long) Descriptor.PANEL);
@@ -423,8 +423,12 @@ public final class Linear {
     if (packed != null) {
       return Descriptor.PRODUCT_PACKED;
     }
-    return quantized == null && Downcalls.multipliesByBlas()
+    return isFloat32() && Downcalls.multipliesByBlas()
         ? Descriptor.PRODUCT_BLAS
         : Descriptor.PRODUCT_OWN;
+  }
+
+  private boolean isFloat32() {
+    return quantized == null && weight.dtype() == DType.F32 && !rounding;
   }
 }

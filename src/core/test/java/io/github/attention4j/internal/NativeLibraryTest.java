@@ -425,7 +425,9 @@ class NativeLibraryTest {
     ChildJvm child = ChildJvm.info("-Da4j.product=blas").requireSilentSuccess();
     assertTrue(child.out().contains("\nproduct     blas\nblas        " + sentence), child.out());
     assertEquals(
-        "attention: computed\nprojection: AttentionException: " + sentence + "\n",
+        "attention: computed\nby 16 bits: computed\nprojection: AttentionException: "
+            + sentence
+            + "\n",
         run(Projection.class, "-Da4j.product=blas").requireSilentSuccess().out());
   }
 
@@ -436,7 +438,7 @@ class NativeLibraryTest {
             + "  -Da4j.blas=";
     ChildJvm child = run(Projection.class, "-Da4j.blas=libm.so.6").requireSilentSuccess();
     assertEquals(
-        "attention: computed\nprojection: AttentionException: "
+        "attention: computed\nby 16 bits: computed\nprojection: AttentionException: "
             + places
             + "libm.so.6: libm.so.6 is not a CBLAS: it has no cblas_sgemm\n",
         child.out());
@@ -446,7 +448,7 @@ class NativeLibraryTest {
         child
             .out()
             .startsWith(
-                "attention: computed\nprojection: AttentionException: "
+                "attention: computed\nby 16 bits: computed\nprojection: AttentionException: "
                     + places
                     + broken
                     + ": "
@@ -611,6 +613,9 @@ class NativeLibraryTest {
         System.out.println("attention: computed");
         Tensor weight = Tensor.of(arena, numbers(96 * 64), 96, 64);
         Tensor out = Tensor.allocate(arena, DType.F32, 1, 8, 300, 96);
+        Tensor shorter = Tensor.allocate(arena, DType.BF16, 96, 64).copyFrom(weight);
+        Linear.of(shorter).packed(arena).forward(x, out);
+        System.out.println("by 16 bits: computed");
         Linear.of(weight).forward(x, out);
         System.out.println("projection: computed");
       } catch (AttentionException failure) {

@@ -101,6 +101,14 @@ class OpenBlasTest {
     }
   }
 
+  /** A BLAS multiplies float32; weights of other types neither use nor load it. */
+  @Test
+  void shouldLeaveWeightsOf16BitsToTheOwnKernel() throws Exception {
+    String own = run(SixteenBits.class).requireSilentSuccess().out();
+    assertTrue(own.endsWith("openblas: false\n"), own);
+    assertEquals(own, run(SixteenBits.class, "-Da4j.product=blas").requireSilentSuccess().out());
+  }
+
   @Test
   void shouldLoadWithoutThreadsOfItsOwnAndRestoreTheEnvironment() throws Exception {
     List<String> arguments = new ArrayList<>(ChildJvm.CLASS_PATH);
@@ -177,6 +185,30 @@ class OpenBlasTest {
         linear.packed(arena).forward(x, packed);
         boolean same = Arrays.equals(plain.toFloatArray(), packed.toFloatArray());
         System.out.println("same bits: " + same + ", openblas: " + isLoaded());
+      }
+    }
+  }
+
+  /** Prints a projection by weights of 16 bits and the same one packed. */
+  static final class SixteenBits {
+    public static void main(String[] arguments) throws IOException {
+      try (Arena arena = Arena.ofConfined()) {
+        Tensor x = Tensor.of(arena, numbers(ROWS * 50), ROWS, 50);
+        Tensor out = Tensor.allocate(arena, DType.F32, ROWS, 96);
+        Tensor weight = Tensor.of(arena, numbers(96 * 50), 96, 50);
+        for (DType type : List.of(DType.BF16, DType.F16)) {
+          Linear linear = Linear.of(Tensor.allocate(arena, type, 96, 50).copyFrom(weight));
+          Linear packed = linear.packed(arena);
+          for (Linear each : List.of(linear, packed)) {
+            each.forward(x, out);
+            System.out.println(type + " " + Arrays.hashCode(out.toFloatArray()));
+          }
+          System.out.println("packed: " + (packed != linear));
+        }
+        Linear rounding = Linear.of(weight).withBf16Products();
+        rounding.packed(arena).forward(x, out);
+        System.out.println("rounding " + Arrays.hashCode(out.toFloatArray()));
+        System.out.println("openblas: " + isLoaded());
       }
     }
   }

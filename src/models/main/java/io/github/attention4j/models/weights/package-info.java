@@ -1,2 +1,2 @@
-/** Reads the weights of encoders and decoders from checkpoints. */
+/** Reads the weights of encoders and decoders from checkpoints. Not exported. */
 package io.github.attention4j.models.weights;
