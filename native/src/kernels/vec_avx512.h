@@ -95,8 +95,8 @@ static inline vf v_high(vf pair) {
 }
 /* The numbers of two vectors in their order, two in each lane. */
 static inline vf v_pack(vf first, vf second) { return _mm512_castsi512_ps((__m512i)_mm512_cvtne2ps_pbh(second, first)); }
-/* The least and the greatest of pairs, low and high apart, as integers of 16 bits: in the order of numbers from 0 on, and of
-   negative ones turned round. */
+/* The least and the greatest of pairs, low and high apart, as integers of 16 bits: which orders numbers from 0 on, and
+   negative ones in reverse. */
 static inline vf v_pair_least(vf a, vf b) {
   return _mm512_castsi512_ps(_mm512_min_epi16(_mm512_castps_si512(a), _mm512_castps_si512(b)));
 }
@@ -185,7 +185,7 @@ static inline vf v_from_int(vu a) { return _mm512_cvtepi32_ps(a); }
 static inline vu u_nearest(vf a) { return _mm512_cvtps_epi32(a); }
 
 /*
- * Dot products of bytes; see vec_sse2.h. Where the CPU has an instruction for them it takes integers as bytes, v = 256 h + l with l
+ * Dot products of bytes; see vec_sse2.h. If the CPU has an instruction for them, integers are taken as bytes, v = 256 h + l with l
  * signed.
  */
 enum { U_NARROW = 0 };

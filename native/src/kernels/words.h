@@ -27,15 +27,15 @@
 #define INLINE static inline __attribute__((always_inline))
 
 /*
- * A divisor of many numbers. Its inverse is rounded, and an error that all quotients share counts more than one of each: so what
- * the rounding took is multiplied too, for one more operation. Where a multiplication and an addition are rounded apart, that would
- * be of no use, and numbers are divided.
+ * A divisor of many numbers. Its inverse is rounded, and an error that all quotients share matters more than independent ones, so
+ * the part that rounding took is multiplied too, for one more operation. Without fused multiply-adds that would not help, and numbers
+ * are divided.
  */
 struct divisor {
   vf by, inverse, rest;
 };
 
-/* 0 as a divisor makes 0 of 0. */
+/* A divisor of 0 counts as 1, so that 0 / 0 is 0. */
 INLINE struct divisor divisor_of(vf l) {
   const vf zero = v_set1(0), one = v_set1(1);
   struct divisor d;
@@ -49,7 +49,7 @@ INLINE vf quotient(vf x, const struct divisor *d) {
   return A4J_FUSED ? v_fma(x, d->inverse, v_mul(x, d->rest)) : v_div(x, d->by);
 }
 
-/* What rounding took from the product p of a and b; where v_fma is of no use, by halves of both (Dekker 1971). */
+/* The rounding error of the product p of a and b; without fused multiply-adds by splitting both (Dekker 1971). */
 INLINE vf rest_of_product(vf a, vf b, vf p) {
   if (A4J_FUSED) return v_fma(a, b, v_sub(v_set1(0), p));
   const vf halves = v_set1(0x1p12f + 1), a_times = v_mul(a, halves), b_times = v_mul(b, halves);
@@ -59,13 +59,13 @@ INLINE vf rest_of_product(vf a, vf b, vf p) {
   return v_add(high, v_mul(a_low, b_low));
 }
 
-/* What rounding took from a quotient q of x. */
+/* The rounding error of a quotient q of x. */
 INLINE vf rest_of_quotient(vf x, const struct divisor *d, vf q) {
   const vf p = v_mul(q, d->by);
   return v_mul(v_sub(v_sub(x, p), rest_of_product(q, d->by, p)), d->inverse);
 }
 
-/* x / d + factor * y / e. The two may cancel, so what rounding took from them counts. */
+/* x / d + factor * y / e. The two may cancel, so their rounding errors matter. */
 INLINE vf sum_of_quotients(vf x, const struct divisor *d, vf factor, vf y, const struct divisor *e) {
   const vf first = quotient(x, d), second = quotient(y, e), rest = rest_of_quotient(x, d, first);
   if (A4J_FUSED) return v_add(v_fma(second, factor, first), rest);

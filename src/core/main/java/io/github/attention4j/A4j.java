@@ -150,7 +150,6 @@ public final class A4j {
    * Returns how calls went so far.
    *
    * @return counters since the native library was loaded
-   * @throws AttentionException if the native library cannot be loaded
    */
   public static Health health() {
     NativeLibrary.load();

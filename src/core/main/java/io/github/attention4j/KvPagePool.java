@@ -68,7 +68,6 @@ public final class KvPagePool {
    * @return a pool of free pages
    * @throws IllegalArgumentException if the type is another, a size is less than 1, pageRows is not
    *     a multiple of 64, or the memory's size overflows
-   * @throws AttentionException if the native library cannot be loaded
    * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public static KvPagePool allocate(
@@ -91,7 +90,6 @@ public final class KvPagePool {
    * @return a pool of free pages
    * @throws IllegalArgumentException if the type is another, a size is less than 1, pageRows is not
    *     a multiple of 64, or the memory's size overflows
-   * @throws AttentionException if the native library cannot be loaded
    * @throws OutOfMemoryError if the memory cannot be allocated
    */
   public static KvPagePool allocate(
