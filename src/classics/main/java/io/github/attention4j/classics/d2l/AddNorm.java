@@ -17,8 +17,7 @@ import java.util.Objects;
  *   out = LayerNorm(x + y)
  * </pre>
  *
- * <p>All tensors are {@link io.github.attention4j.DType#F32}. Immutable and safe for any number of
- * threads.
+ * <p>All tensors are {@link io.github.attention4j.DType#F32}.
  */
 public final class AddNorm {
   private final LayerNorm norm;

@@ -24,8 +24,7 @@ import java.util.Objects;
  * tensor of queries × keys × hidden units. Keys that many calls read, such as the steps of a
  * decoder, can be {@linkplain #projectKeys projected} once.
  *
- * <p>All tensors are {@link io.github.attention4j.DType#F32}. Dropout is off. Immutable and safe
- * for any number of threads.
+ * <p>All tensors are {@link io.github.attention4j.DType#F32}.
  */
 public final class AdditiveAttention {
   private final Linear queryProjection;

@@ -30,8 +30,8 @@ import java.util.Objects;
  *
  * <p>As in the book, the encoder also reads padding; valid lengths only affect attention.
  *
- * <p>All float tensors are {@link DType#F32}, tokens {@link DType#I32}. Dropout is off. The model
- * is immutable and safe for any number of threads; a {@link State} belongs to one thread at a time.
+ * <p>All float tensors are {@link DType#F32}, tokens {@link DType#I32}. The model is immutable and
+ * safe for any number of threads; a {@link State} belongs to one thread at a time.
  */
 public final class BahdanauSeq2Seq {
   private final Embedding encoderEmbedding;

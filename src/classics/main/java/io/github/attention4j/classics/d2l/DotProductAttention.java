@@ -15,9 +15,7 @@ import java.util.Objects;
  * </pre>
  *
  * One fused pass, like {@link Attention}, except that a valid length of 0 gives the plain average
- * ({@link ValidLens}). There is no dropout, as at inference in the book.
- *
- * <p>A function, safe for any number of threads.
+ * ({@link ValidLens}).
  */
 public final class DotProductAttention {
   private static final Attention ATTENTION = Attention.builder().build();

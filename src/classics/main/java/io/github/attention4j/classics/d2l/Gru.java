@@ -30,8 +30,7 @@ import java.util.Objects;
  *
  * One matrix product projects the inputs of all steps; the state takes one product per step.
  *
- * <p>All tensors are {@link DType#F32}. Dropout is off. Immutable and safe for any number of
- * threads.
+ * <p>All tensors are {@link DType#F32}.
  */
 public final class Gru {
   private final List<Layer> layers;

@@ -18,8 +18,6 @@ import java.util.Objects;
  *
  * A row without a valid key gets {@code 1 / lenK} everywhere; {@link ValidLens} explains why. Some
  * notes replace masked scores by 10⁻⁶, which is a mistake: it is −10⁶.
- *
- * <p>A function, safe for any number of threads.
  */
 public final class MaskedSoftmax {
   private MaskedSoftmax() {}

@@ -18,8 +18,6 @@ import java.util.Objects;
  * MultiHeadAttention attention = MultiHeadAttention.load(file, "attention.", 5, arena);
  * attention.forward(queries, keys, values, ValidLens.of(3, 2), out);
  * }</pre>
- *
- * <p>Immutable and safe for any number of threads.
  */
 public final class MultiHeadAttention {
   private final io.github.attention4j.layer.MultiHeadAttention layer;

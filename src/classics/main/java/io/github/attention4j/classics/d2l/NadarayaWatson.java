@@ -44,8 +44,6 @@ import java.util.Objects;
  * The weights are {@code [queries, keys]}; the book plots their transpose. With the boxcar and
  * Epanechikov kernels a query may have no key within reach; its output and weights are 0, while the
  * book divides 0 by 0.
- *
- * <p>Immutable and safe for any number of threads.
  */
 public final class NadarayaWatson {
   /** How the weight of a key falls with its distance. */

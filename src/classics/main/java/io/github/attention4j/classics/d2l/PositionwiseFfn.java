@@ -19,8 +19,7 @@ import java.util.Objects;
  *   out = dense2(max(0, dense1(x)))
  * </pre>
  *
- * <p>All tensors are {@link io.github.attention4j.DType#F32}. Immutable and safe for any number of
- * threads.
+ * <p>All tensors are {@link io.github.attention4j.DType#F32}.
  */
 public final class PositionwiseFfn {
   /**

@@ -33,8 +33,8 @@ import java.util.Objects;
  * agree with whole sequences. (The book's prediction adds that of position 0 at every step, which
  * is a bug.) The decoder caches keys and values, so a step costs one position.
  *
- * <p>All float tensors are {@link DType#F32}, tokens {@link DType#I32}. Dropout is off. The model
- * is immutable and safe for any number of threads; a {@link State} belongs to one thread at a time.
+ * <p>All float tensors are {@link DType#F32}, tokens {@link DType#I32}. The model is immutable and
+ * safe for any number of threads; a {@link State} belongs to one thread at a time.
  */
 public final class Transformer {
   /** The most positions of a sequence, the book's {@code max_len}. */

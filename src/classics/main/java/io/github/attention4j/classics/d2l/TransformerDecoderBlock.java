@@ -25,8 +25,8 @@ import java.util.Objects;
  * token gives the same rows. (The book keeps the block's inputs there and projects them again at
  * each step; here their keys and values are kept.)
  *
- * <p>All tensors are {@link DType#F32}. Dropout is off. The block is immutable and safe for any
- * number of threads; a state belongs to one thread at a time.
+ * <p>All tensors are {@link DType#F32}. The block is immutable and safe for any number of threads;
+ * a state belongs to one thread at a time.
  */
 public final class TransformerDecoderBlock {
   private final MultiHeadAttention attention1;

@@ -18,8 +18,7 @@ import java.util.Objects;
  *   out = addnorm2(y, ffn(y))
  * </pre>
  *
- * <p>All tensors are {@link DType#F32}. Dropout is off. Immutable and safe for any number of
- * threads.
+ * <p>All tensors are {@link DType#F32}.
  */
 public final class TransformerEncoderBlock {
   private final MultiHeadAttention attention;

@@ -4,9 +4,9 @@
  * and the encoder-decoder Transformer. Layers read the book's weights by the names that its PyTorch
  * code gives them.
  *
- * <p>What {@link io.github.attention4j.layer} says of layers holds here too: they are immutable,
- * use tensors that the caller owns, and are safe for use by any number of threads. What a sequence
- * has read so far belongs to a state.
+ * <p>The general rules of {@link io.github.attention4j.layer} also hold here. Classes that say
+ * nothing else about threads are immutable, and safe for any number of them. What a sequence has
+ * read so far belongs to a state. Dropout is off, as at inference in the book.
  *
  * @see <a href="https://d2l.ai/chapter_attention-mechanisms-and-transformers/">d2l.ai, chapter
  *     11</a>

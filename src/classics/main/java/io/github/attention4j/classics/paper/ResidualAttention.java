@@ -37,8 +37,7 @@ import java.util.Objects;
  * There, a query whose keys are all masked gets NaN. Here attention contributes nothing, and its
  * row is {@code LayerNorm(query + bias of linear_final)}.
  *
- * <p>All tensors but masks are {@link io.github.attention4j.DType#F32}. Dropout is off. Immutable
- * and safe for any number of threads.
+ * <p>All tensors but masks are {@link io.github.attention4j.DType#F32}. Dropout is off.
  */
 public final class ResidualAttention {
   private final MultiHeadAttention attention;

@@ -21,7 +21,7 @@ import java.util.Objects;
  * }</pre>
  *
  * <p>These allocate matrices; unless you need to look at them, prefer {@link Mask#causal} and
- * {@link Mask#keyLengths}. Functions, safe for any number of threads.
+ * {@link Mask#keyLengths}.
  */
 public final class SequenceMasks {
   private SequenceMasks() {}

@@ -3,6 +3,7 @@
  * sinusoidal positions, padding and sequence masks, and multi-head attention with its residual
  * connection and norm.
  *
- * <p>The general rules of {@link io.github.attention4j.layer} also hold here.
+ * <p>The general rules of {@link io.github.attention4j.layer} also hold here. Classes that say
+ * nothing else about threads are immutable, and safe for any number of them.
  */
 package io.github.attention4j.classics.paper;

@@ -76,8 +76,6 @@ import java.util.Objects;
  *   dropout_rate, dropout_broadcast_dims              {@link Extras}
  *   q multiplied by key_depth_per_head ** -0.5        {@link Builder#scale}
  * </pre>
- *
- * <p>Immutable and safe for any number of threads.
  */
 public final class AreaAttention {
   /** The most floats of features held in memory while keys are computed. */

@@ -19,8 +19,6 @@ import java.util.Objects;
  * result, the first two make the numbers of channels 0 and 1 of these four, the others those of 2
  * and 3, by the method of Box and Muller: {@code sqrt(−2 ln u₁) · cos(2π u₂)} and {@code … · sin(2π
  * u₂)} with {@code u₁ = (word + 1) · 2⁻³²} and {@code u₂ = word · 2⁻³²}.
- *
- * <p>Immutable and safe for any number of threads.
  */
 public final class AreaNoise {
   private static final AreaNoise NONE = new AreaNoise(null, 0);

@@ -31,7 +31,7 @@ import java.util.Objects;
  * weights 0.
  *
  * <p>Numbers of segments and coordinates, which tensor2tensor has as floats, may also be {@link
- * DType#I32}. Functions, safe for any number of threads.
+ * DType#I32}.
  */
 public final class AttentionBias {
   /** Added to the score of a hidden key. */

@@ -23,8 +23,6 @@ import java.util.zip.DeflaterOutputStream;
  *
  * <p>It only needs the JDK's base module, and no display. The largest value of a picture has the
  * strongest colour; negative and non-finite values are shown in magenta.
- *
- * <p>An immutable value, safe for any number of threads.
  */
 public final class AttentionImage {
   private static final byte[] SIGNATURE = {(byte) 0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};

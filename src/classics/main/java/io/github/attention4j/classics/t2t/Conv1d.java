@@ -18,8 +18,7 @@ import java.util.Objects;
  * <p>Nothing is unfolded or padded: each tap is a matrix product over shifted views of input and
  * output, added to the sum of the taps before it.
  *
- * <p>All tensors are {@link io.github.attention4j.DType#F32}. Immutable and safe for any number of
- * threads.
+ * <p>All tensors are {@link io.github.attention4j.DType#F32}.
  */
 public final class Conv1d {
   /** How a sequence is padded. */

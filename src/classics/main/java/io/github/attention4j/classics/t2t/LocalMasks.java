@@ -36,8 +36,6 @@ import java.util.Objects;
  * both the weights are the same for all of them: {@code 1 / n}, the plain average of their values.
  * (In blocks at the ends of a sequence, tensor2tensor's n includes its own padding, whose value is
  * 0; here n counts the keys that exist.)
- *
- * <p>Functions, safe for any number of threads.
  */
 public final class LocalMasks {
   private LocalMasks() {}

@@ -79,8 +79,7 @@ import java.util.Objects;
  * </tbody>
  * </table>
  *
- * <p>All tensors are {@link DType#F32}. Heads are views of the projections, never copies. Immutable
- * and safe for any number of threads.
+ * <p>All tensors are {@link DType#F32}. Heads are views of the projections, never copies.
  */
 public final class Tensor2TensorAttention {
   /**

@@ -28,8 +28,6 @@ import java.util.Objects;
  * one is 0. Angles are computed in double. With a single frequency, tensor2tensor divides by {@code
  * n - 1 = 0} if positions are given or have several dimensions, and returns NaN; here the rule
  * above always holds.
- *
- * <p>Immutable and safe for any number of threads.
  */
 public final class TimingSignal {
   private static final TimingSignal STANDARD = new TimingSignal(1, 1e4);

@@ -26,7 +26,7 @@ import java.util.Objects;
  * }</pre>
  *
  * <p>Tensors of {@code batch_first=False} are views: {@code x.transpose(0, 1)}, and likewise for
- * the result. Functions, safe for any number of threads.
+ * the result.
  */
 public final class TorchMultiheadAttention {
   private TorchMultiheadAttention() {}
