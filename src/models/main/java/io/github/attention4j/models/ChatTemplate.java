@@ -6,8 +6,8 @@ import com.hubspot.jinjava.LegacyOverrides;
 import com.hubspot.jinjava.interpret.Context;
 import com.hubspot.jinjava.interpret.RenderResult;
 import com.hubspot.jinjava.interpret.TemplateError;
-import io.github.attention4j.models.chat.Deadline;
 import io.github.attention4j.models.chat.PythonEngine;
+import io.github.attention4j.models.chat.RenderLimits;
 import io.github.attention4j.models.chat.TemplateFunctions;
 import io.github.attention4j.models.chat.TemplateSource;
 import java.util.LinkedHashMap;
@@ -39,7 +39,7 @@ public final class ChatTemplate {
   private static final int MOST_ELEMENTS = 100_000;
   private static final int MOST_DEPTH = 20;
 
-  private static final Jinjava ENGINE = new PythonEngine(config(new Deadline()));
+  private static final Jinjava ENGINE = new PythonEngine(config(new RenderLimits()));
 
   private final String source;
 
@@ -119,7 +119,7 @@ public final class ChatTemplate {
     try {
       // Jinjava finds its expression language through the thread's context class loader.
       thread.setContextClassLoader(Jinjava.class.getClassLoader());
-      result = ENGINE.renderForResult(source, bindings, config(new Deadline()));
+      result = ENGINE.renderForResult(source, bindings, config(new RenderLimits()));
     } catch (RuntimeException | StackOverflowError e) {
       throw failure(e.getMessage(), e);
     } finally {
@@ -141,7 +141,7 @@ public final class ChatTemplate {
     return new ChatTemplateException("chat template cannot be rendered: " + message, cause);
   }
 
-  private static JinjavaConfig config(Deadline deadline) {
+  private static JinjavaConfig config(RenderLimits limits) {
     return JinjavaConfig.newBuilder()
         .withNestedInterpretationEnabled(false)
         .withFailOnUnknownTokens(false)
@@ -154,7 +154,7 @@ public final class ChatTemplate {
         .withEnableRecursiveMacroCalls(true)
         .withMaxMacroRecursionDepth(MOST_DEPTH)
         .withInterperterFactory(new PythonEngine.Interpreters())
-        .withNodePreProcessor(deadline)
+        .withNodePreProcessor(limits)
         .withDisabled(
             Map.of(Context.Library.TAG, Set.of("include", "extends", "import", "from", "do")))
         .withLegacyOverrides(

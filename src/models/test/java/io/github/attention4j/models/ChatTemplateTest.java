@@ -384,6 +384,33 @@ class ChatTemplateTest {
   }
 
   @Test
+  void shouldStopATemplateThatMakesTooManyValues() {
+    assertEquals(
+        "chat template makes too many values: characters=135008000, limit=134217728",
+        refusal("{% set x = 'x' * 1000000 %}{{ ([x] * 1000) | map('upper') | list | length }}"));
+    assertEquals(
+        "chat template makes too many values: characters=134400000, limit=134217728",
+        refusal(
+            "{% set x = [1] * 100000 %}{% for i in range(1000) %}{% set y = x[:] %}{% endfor %}"));
+  }
+
+  @ParameterizedTest
+  @ValueSource(
+      strings = {
+        "{{ {[1]: 2} }}",
+        "{{ {([1], 2): 2} }}",
+        "{{ dict([([1], 2)]) }}",
+        "{{ [1] in {'a': 1} }}",
+        "{{ {'a': 1}[[1]] }}",
+        "{{ {'a': 1}.get([1]) }}",
+        "{{ [[1], [1]] | unique | list }}",
+      })
+  void shouldRefuseListsAsKeys(String template) {
+    assertEquals(
+        "chat template has a wrong type of value: list cannot be a key", refusal(template));
+  }
+
+  @Test
   void shouldReadLongStrings() {
     String text = "a line\n".repeat(20_000);
     assertEquals(text, written("{{ '" + text.replace("\n", "\\n") + "' }}"));

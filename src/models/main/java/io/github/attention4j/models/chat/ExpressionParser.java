@@ -534,7 +534,8 @@ final class ExpressionParser {
         interpreter -> {
           Map<Object, Object> map = new LinkedHashMap<>();
           for (int i = 0; i < keys.size(); i++) {
-            map.put(keys.get(i).evaluate(interpreter), values.get(i).evaluate(interpreter));
+            Object key = Python.key(keys.get(i).evaluate(interpreter));
+            map.put(key, values.get(i).evaluate(interpreter));
           }
           return map;
         });

@@ -63,7 +63,7 @@ final class Python {
     if (a instanceof CharSequence && b instanceof CharSequence) {
       return a.toString().equals(b.toString());
     }
-    Deadline.check(); // lists may hold the same list many times
+    RenderLimits.check(); // lists may hold the same list many times
     if (a instanceof List<?> x && b instanceof List<?> y) {
       boolean same = x.size() == y.size() && x instanceof Tuple == y instanceof Tuple;
       for (int i = 0; same && i < x.size(); i++) {
@@ -102,7 +102,7 @@ final class Python {
     throw used(a, b, "values of the types " + type(a) + " and " + type(b) + " have no order");
   }
 
-  private static boolean isNumber(Object value) {
+  static boolean isNumber(Object value) {
     return value instanceof Number || value instanceof Boolean;
   }
 
@@ -137,7 +137,7 @@ final class Python {
       case Undefined undefined -> false;
       case CharSequence text when element instanceof CharSequence part ->
           text.toString().contains(part);
-      case Map<?, ?> map -> has(map, element);
+      case Map<?, ?> map -> has(map, key(element));
       case Collection<?> list -> list.stream().anyMatch(each -> equal(each, element));
       case null, default ->
           throw used(
@@ -172,6 +172,7 @@ final class Python {
       List<Object> sum = new ArrayList<>(x);
       sum.addAll(y);
       bounded(sum.size(), MOST_ELEMENTS);
+      RenderLimits.made(sum);
       return x instanceof Tuple ? new Tuple(sum) : sum;
     }
     throw unsupported("+", a, b);
@@ -179,7 +180,9 @@ final class Python {
 
   static String concatenated(String a, String b) {
     boundedText((double) a.length() + b.length());
-    return a + b;
+    String sum = a + b;
+    RenderLimits.made(sum);
+    return sum;
   }
 
   /** Requires a text to have a length that no prompt exceeds. */
@@ -209,7 +212,7 @@ final class Python {
     }
     if (isInteger(b) && a instanceof CharSequence text) {
       boundedText((double) integer(b) * text.length());
-      return text.toString().repeat(Math.max(0, index(b)));
+      return RenderLimits.made(text.toString().repeat(Math.max(0, index(b))));
     }
     if (isInteger(b) && a instanceof List<?> list) {
       bounded((double) integer(b) * list.size(), MOST_ELEMENTS);
@@ -217,6 +220,7 @@ final class Python {
       for (int i = 0; i < integer(b) && !list.isEmpty(); i++) {
         product.addAll(list);
       }
+      RenderLimits.made(product);
       return list instanceof Tuple ? new Tuple(product) : product;
     }
     return real("*", a, b) * number(b);
@@ -292,6 +296,18 @@ final class Python {
 
   // ---- Elements ----
 
+  /** Requires a value that a dictionary may have as its key: no list, no dictionary. */
+  static Object key(Object key) {
+    RenderLimits.check(); // tuples may hold the same tuple many times
+    if (key instanceof Tuple tuple) {
+      tuple.forEach(Python::key);
+    } else if (key instanceof Collection<?> || key instanceof Map<?, ?>) {
+      throw new RaisedException(
+          "chat template has a wrong type of value: " + type(key) + " cannot be a key");
+    }
+    return key;
+  }
+
   /** Whether a dictionary has a key, also for maps that refuse null or keys of other types. */
   static boolean has(Map<?, ?> map, Object key) {
     try {
@@ -338,7 +354,7 @@ final class Python {
   static Object element(Object base, Object key, String what) {
     switch (base) {
       case Undefined undefined -> throw undefined.used();
-      case Map<?, ?> map when has(map, key) -> {
+      case Map<?, ?> map when has(map, key(key)) -> {
         return map.get(key);
       }
       case List<?> list when isInteger(key) -> {
@@ -382,6 +398,7 @@ final class Python {
     for (long i = from; by > 0 ? i < to : i > to; i += by) {
       part.add(all.get((int) i));
     }
+    RenderLimits.made(part);
     if (base instanceof CharSequence) {
       StringBuilder text = new StringBuilder();
       part.forEach(text::append);

@@ -77,7 +77,11 @@ final class PythonFilters {
   }
 
   static Object apply(String name, Object value, Arguments arguments) {
-    Deadline.check();
+    RenderLimits.check();
+    return RenderLimits.made(applied(name, value, arguments));
+  }
+
+  private static Object applied(String name, Object value, Arguments arguments) {
     return switch (name) {
       case "abs" -> Python.compare(value, 0L) < 0 ? Python.negative(value) : value;
       case "attr" -> Python.attribute(value, arguments.of("name").text(0, "name"), "attr");
@@ -443,7 +447,7 @@ final class PythonFilters {
     List<Object> unique = new ArrayList<>();
     for (Object each : Python.elements(value)) {
       Object is = key.apply(each);
-      if (seen.add(is instanceof Number || is instanceof Boolean ? Python.number(is) : is)) {
+      if (seen.add(Python.isNumber(is) ? Python.number(is) : Python.key(is))) {
         unique.add(each);
       }
     }

@@ -103,7 +103,7 @@ final class PythonFunctions {
           throw new RaisedException(
               arguments.what() + " must be given pairs: one has " + both.size() + " elements");
         }
-        map.put(both.getFirst(), both.getLast());
+        map.put(Python.key(both.getFirst()), both.getLast());
       }
     }
     map.putAll(arguments.named());

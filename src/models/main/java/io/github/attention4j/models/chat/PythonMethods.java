@@ -75,10 +75,14 @@ final class PythonMethods {
   /** A method and the value that it belongs to. */
   record Bound(Object base, String name) {
     Object call(Arguments arguments) {
-      Deadline.check();
+      RenderLimits.check();
       if (CHANGES.contains(name)) {
         throw new RaisedException("chat templates must not change values: method " + name);
       }
+      return RenderLimits.made(called(arguments));
+    }
+
+    private Object called(Arguments arguments) {
       return switch (base) {
         case ForLoop loop -> PythonTags.cycle(loop, arguments);
         case CharSequence text -> text(text.toString(), name, arguments);
@@ -210,7 +214,7 @@ final class PythonMethods {
   private static Object map(Map<?, ?> map, String name, Arguments arguments) {
     return switch (name) {
       case "get" -> {
-        Object key = arguments.of("key", "default").get(0, "key");
+        Object key = Python.key(arguments.of("key", "default").get(0, "key"));
         yield Python.has(map, key) ? map.get(key) : arguments.get(1, "default", null);
       }
       case "items" -> items(map);

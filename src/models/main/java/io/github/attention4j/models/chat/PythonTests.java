@@ -53,7 +53,7 @@ final class PythonTests {
   }
 
   static boolean holds(String test, Object value, Arguments arguments) {
-    Deadline.check();
+    RenderLimits.check();
     String name = OPERATORS.getOrDefault(test, test);
     return switch (name) {
       case "boolean" -> value instanceof Boolean;
