@@ -9,6 +9,7 @@
 #include "a4j.h"
 
 #include <dirent.h>
+#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -370,7 +371,7 @@ static void shouldFollowTheProcessToAnotherAffinityWhileAsleep(void) {
   check_affinity(&process);
 }
 
-static atomic_long smallest_stack, largest_stack;
+static atomic_long smallest_stack = LONG_MAX, largest_stack;
 
 static void note_stack(void *caller, int32_t thread, int32_t threads) {
   (void)thread, (void)threads;
@@ -383,13 +384,19 @@ static void note_stack(void *caller, int32_t thread, int32_t threads) {
   if (pthread_getattr_np(pthread_self(), &attributes) != 0) return;
   pthread_attr_getstacksize(&attributes, &size);
   pthread_attr_destroy(&attributes);
-  atomic_store(&smallest_stack, (long)size);
-  if ((long)size > atomic_load(&largest_stack)) atomic_store(&largest_stack, (long)size);
+  long known = atomic_load(&smallest_stack);
+  while ((long)size < known && !atomic_compare_exchange_weak(&smallest_stack, &known, (long)size)) {
+  }
+  known = atomic_load(&largest_stack);
+  while ((long)size > known && !atomic_compare_exchange_weak(&largest_stack, &known, (long)size)) {
+  }
 }
 
 static void shouldAskForAStackOfItsOwnSize(void) {
   pid_t caller = gettid();
-  for (int repeat = 0; repeat < 10; repeat++) a4j_team_run(THREADS, note_stack, &caller);
+  for (int repeat = 0; repeat < 10 || (repeat < 300 && atomic_load(&largest_stack) == 0); repeat++)
+    a4j_team_run(THREADS, note_stack, &caller);
+  CHECK(atomic_load(&largest_stack) > 0, "no worker took part in %d calls", 300);
   CHECK(atomic_load(&smallest_stack) >= 500 * 1024, "wanted at least 500 KB, got %ld bytes", atomic_load(&smallest_stack));
   CHECK(atomic_load(&largest_stack) <= 1024 * 1024, "wanted at most 1 MB, got %ld bytes", atomic_load(&largest_stack));
 }
