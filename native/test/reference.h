@@ -54,7 +54,8 @@ bool keeps(const struct attention_call *c, int64_t b, int64_t h, int64_t i, int6
  * sequence the first rows_of(d, b).count rows are written.
  *
  * Hardening is not a continuous function of the weights. hardness [batch, heads_q, len_q], if not NULL, is the factor by which it
- * increases their errors, at least 1; INFINITY if two weights are so close that an error may change which of them survive.
+ * increases their errors, at least 1; INFINITY if two weights are so close that an error may change which of them survive, or if those
+ * that survive are so small that the kernels have 0 for some.
  */
 void reference_attention_f64(const struct attention_call *c, double *out, double *lse, double *weights, double *scores,
                              double *hardness);
