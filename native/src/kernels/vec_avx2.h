@@ -179,7 +179,7 @@ static inline vf v_from_int(vu a) { return _mm256_cvtepi32_ps(a); }
 static inline vu u_nearest(vf a) { return _mm256_cvtps_epi32(a); }
 /*
  * Dot products of bytes; see vec_sse2.h. Narrow ones take integers as bytes, v = 256 h + l with l signed, and add in 16 bits, which
- * suffice for four of them: 4 * 2 * 15 * 128.
+ * suffice for four of them with codes below 16, 4 * 2 * 15 * 128, and for two with codes below 64, 2 * 2 * 63 * 128.
  */
 enum { U_NARROW = 1 };
 static inline void u_dot4(const int NARROW, vu sum[2], vu bytes, const uint32_t x[2]) {

@@ -207,7 +207,8 @@ static inline vf v_from_int(vu a) { return _mm_cvtepi32_ps(a); }
 static inline vu u_nearest(vf a) { return _mm_cvtps_epi32(a); }
 /*
  * u_dot4 adds dot products of the four unsigned bytes of each lane with four integers v, |v| <= 32512, the same for all lanes, to two
- * accumulators, whose total is exact. A tier may have a shorter way for 16 bytes below 16, U_NARROW, whose accumulators begin at 0.
+ * accumulators, whose total is exact. A tier may have a shorter way, U_NARROW, for 16 bytes below 16 or 8 bytes below 64, whose
+ * accumulators begin at 0.
  * u_store_limbs writes A4J_LANES integers in the form that u_dot4 reads, two words for four of them: here 16 bits each, even
  * positions before odd ones.
  */
