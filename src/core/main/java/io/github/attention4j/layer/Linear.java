@@ -202,8 +202,8 @@ public final class Linear {
   /**
    * Returns a projection by the same weights whose products may round x and the weight to bfloat16,
    * with sums in float32: errors of up to 0.4 % of a term, and twice the speed for many rows if the
-   * CPU has bfloat16 dot products. Few rows are computed as before, and so are quantised weights,
-   * whose own products are as fast. Without this, nothing is rounded.
+   * CPU has bfloat16 dot products. Few rows are computed as before, and so are quantised weights.
+   * Without this, nothing is rounded.
    *
    * @return the projection; call this before {@link #packed}
    * @throws IllegalStateException if the weights are packed already
